@@ -1,0 +1,67 @@
+# What vpd is built from: the Debian packages, LibTorch, and CUDA where it is wanted. Sets VPD_WITH_CUDA.
+
+find_package(Threads REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+
+# LibTorch is searched on CMAKE_PREFIX_PATH first, then in the wheel that tools/setup installs.
+set(LibTorch_FALLBACK "")
+if(EXISTS "${PROJECT_SOURCE_DIR}/.venv/bin/python")
+  execute_process(
+    COMMAND "${PROJECT_SOURCE_DIR}/.venv/bin/python" -c
+            "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
+    OUTPUT_VARIABLE LibTorch_FALLBACK OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+find_package(LibTorch REQUIRED)
+list(APPEND CMAKE_INSTALL_RPATH ${LibTorch_LIBRARY_DIRS})
+
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tools/libtorch.txt")
+file(STRINGS "${PROJECT_SOURCE_DIR}/tools/libtorch.txt" pin REGEX "^torch==")
+string(REGEX MATCH "[0-9.]+" pin "${pin}")
+if(LibTorch_VERSION VERSION_EQUAL pin)
+  message(STATUS "LibTorch ${LibTorch_VERSION}: ${LibTorch_ROOT}")
+else()
+  message(WARNING "LibTorch at ${LibTorch_ROOT} is version ${LibTorch_VERSION}, but vpd is developed and tested with "
+                  "${pin} (tools/libtorch.txt): if the build fails, run tools/setup and leave CMAKE_PREFIX_PATH unset.")
+endif()
+
+# oneDNN multiplies float32 matrices on the CPU; without it LibTorch's own products do.
+find_path(VPD_ONEDNN_INCLUDE oneapi/dnnl/dnnl.h)
+find_library(VPD_ONEDNN_LIBRARY dnnl)
+if(VPD_ONEDNN_INCLUDE AND VPD_ONEDNN_LIBRARY)
+  message(STATUS "oneDNN: ${VPD_ONEDNN_LIBRARY}")
+else()
+  set(VPD_ONEDNN_LIBRARY "")
+  message(STATUS "oneDNN: not found; matrix products on the CPU go through LibTorch")
+endif()
+
+if(NOT VPD_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "VPD_CUDA is '${VPD_CUDA}': expected AUTO, ON or OFF.")
+endif()
+set(VPD_WITH_CUDA OFF)
+if(NOT VPD_CUDA STREQUAL "OFF")
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(VPD_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES bin)
+    if(VPD_NVCC)
+      set(CMAKE_CUDA_COMPILER "${VPD_NVCC}" CACHE FILEPATH "CUDA compiler")
+    endif()
+  endif()
+  if(CMAKE_CUDA_COMPILER AND LibTorch_CUDA_FOUND)
+    set(VPD_WITH_CUDA ON)
+  elseif(VPD_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "VPD_CUDA=ON needs nvcc (found: '${CMAKE_CUDA_COMPILER}') and a LibTorch built with CUDA "
+                        "(found: '${LibTorch_CUDA_LIBRARY}'): set CMAKE_CUDA_COMPILER, or build with -DVPD_CUDA=OFF.")
+  endif()
+endif()
+
+if(VPD_WITH_CUDA)
+  # Machine code only: a kernel translated from PTX at start-up costs more than a missing architecture's clear error.
+  list(TRANSFORM VPD_CUDA_ARCHITECTURES APPEND "-real" OUTPUT_VARIABLE CMAKE_CUDA_ARCHITECTURES)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${VPD_CUDA_ARCHITECTURES}")
+else()
+  message(STATUS "CUDA: off")
+endif()

@@ -1,0 +1,175 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <vpd/config/common.hpp>
+#include <vpd/config/evaluation.hpp>
+#include <vpd/config/field.hpp>
+#include <vpd/config/load.hpp>
+#include <vpd/config/objective.hpp>
+#include <vpd/config/training.hpp>
+
+// The configuration of a decomposition: one file, read once.
+
+namespace vpd {
+
+struct LlamaSimpleMlpTarget {
+  static constexpr std::string_view kind = "llama_simple_mlp";
+  static constexpr std::string_view summary = "a LlamaSimpleMLP checkpoint";
+  std::filesystem::path path;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("path", "a directory: model_config.yaml or .json beside one .safetensors file")
+              .required()
+              .directory(),
+          self.path);
+  }
+  bool operator==(const LlamaSimpleMlpTarget&) const = default;
+};
+
+using TargetConfig = std::variant<LlamaSimpleMlpTarget>;
+
+struct DataConfig {
+  static constexpr std::string_view summary = "where tokens come from";
+  DataSource train;
+  DataSource eval;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("train", "rows to train on").required(), self.train);
+    visit(config::field("eval", "rows to evaluate on").required(), self.eval);
+  }
+  bool operator==(const DataConfig&) const = default;
+};
+
+// Which weight matrices are decomposed, and into how many subcomponents.
+struct SitePattern {
+  static constexpr std::string_view summary = "weight matrices that are decomposed alike";
+  std::string pattern;
+  std::int64_t C = 0;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("pattern", "shell pattern (*, ?, [..]) over the names of the weight matrices")
+              .required()
+              .non_empty(),
+          self.pattern);
+    visit(config::field("C", "subcomponents of each matching matrix").required().at_least(1), self.C);
+  }
+  bool operator==(const SitePattern&) const = default;
+};
+
+// `published`: N(0, gain^2 / fan_in); `framework`: LibTorch's defaults.
+enum class CiInitialization { published, framework };
+
+constexpr std::array<config::EnumName<CiInitialization>, 2> config_names(CiInitialization) {
+  return {{{CiInitialization::published, "published"}, {CiInitialization::framework, "framework"}}};
+}
+
+struct GlobalSharedTransformerConfig {
+  static constexpr std::string_view kind = "global_shared_transformer";
+  static constexpr std::string_view summary = "one bidirectional transformer that reads all sites' inputs";
+
+  std::int64_t d_model = 0;
+  std::int64_t n_blocks = 0;
+  std::int64_t n_heads = 0;
+  std::int64_t d_mlp = 0;
+  double rope_base = 10000.0;
+  CiInitialization initialization = CiInitialization::published;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    using config::field;
+    visit(field("d_model", "width").required().at_least(1), self.d_model);
+    visit(field("n_blocks", "blocks").required().at_least(1), self.n_blocks);
+    visit(field("n_heads", "attention heads of a block; divides d_model into even parts")
+              .required()
+              .at_least(1),
+          self.n_heads);
+    visit(field("d_mlp", "hidden width of a block's MLP").required().at_least(1), self.d_mlp);
+    visit(field("rope_base", "base of the rotary angles").more_than(0), self.rope_base);
+    visit(field("initialization", "published: N(0, gain^2 / fan_in); framework: LibTorch's defaults"),
+          self.initialization);
+  }
+
+  std::optional<config::Complaint> validate() const;
+  bool operator==(const GlobalSharedTransformerConfig&) const = default;
+};
+
+using CausalImportanceConfig = std::variant<GlobalSharedTransformerConfig>;
+
+struct RunConfig {
+  static constexpr std::string_view summary = "a decomposition";
+
+  std::uint64_t seed = 0;
+  std::string device = "auto";
+  Precision precision = Precision::automatic;
+  TargetConfig target;
+  DataConfig data;
+  std::vector<SitePattern> sites;
+  bool delta_component = true;
+  std::optional<std::filesystem::path> initialize_from;
+  CausalImportanceConfig causal_importance;
+  ObjectiveConfig objective;
+  TrainingConfig training;
+  EvaluationConfig evaluation;
+  OutputConfig output;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    using config::field;
+    visit(field("seed", "of every random stream"), self.seed);
+    visit(device_field(), self.device);
+    visit(precision_field(), self.precision);
+    visit(field("target", "the model to decompose").required(), self.target);
+    visit(field("data", "where tokens come from").required(), self.data);
+    visit(field("sites", "weight matrices to decompose; the first pattern that matches wins")
+              .required()
+              .non_empty(),
+          self.sites);
+    visit(field("delta_component", "whether what the subcomponents leave of a weight is masked too"),
+          self.delta_component);
+    visit(field("initialize_from",
+                "checkpoint directory that V, U and causal importance start from; null: random")
+              .directory(),
+          self.initialize_from);
+    visit(field("causal_importance", "the function that says what may not be ablated").required(),
+          self.causal_importance);
+    visit(field("objective", "terms whose weighted sum is minimised").required().non_empty(), self.objective);
+    visit(field("training", "the training loop").required(), self.training);
+    visit(field("evaluation", "what is measured, and when"), self.evaluation);
+    visit(field("output", "what is written, and how often"), self.output);
+  }
+
+  std::optional<config::Complaint> validate() const;
+  bool operator==(const RunConfig&) const = default;
+};
+
+// Reads a YAML or JSON file strictly, overrides first ("training.steps=100", "objective.0.coefficient=1e6",
+// values as in YAML). Relative paths, also those of overrides, are relative to the file's directory; the
+// result's are absolute. Throws ConfigError.
+RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {},
+                          config::Files files = config::Files::must_exist);
+
+// Throws ConfigError where a configuration made in memory breaks a rule that a file would have to keep.
+void check(const RunConfig& run);
+
+// Every default written out.
+std::string to_yaml(const RunConfig& run);
+std::string to_json(const RunConfig& run);
+
+// One line each, "training.steps: 100 became 200"; empty when equal.
+std::vector<std::string> differences(const RunConfig& before, const RunConfig& after);
+
+// What a reader of the log has to see: one sentence each.
+std::vector<std::string> warnings(const RunConfig& run);
+
+// JSON Schema (draft 2020-12) of the file, and the same as a page of Markdown.
+std::string json_schema();
+std::string reference_markdown();
+
+}  // namespace vpd

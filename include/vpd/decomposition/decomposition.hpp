@@ -1,0 +1,68 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "vpd/config/run.hpp"
+#include "vpd/decomposition/causal_importance.hpp"
+#include "vpd/decomposition/masked_executor.hpp"
+#include "vpd/decomposition/parameter_set.hpp"
+#include "vpd/decomposition/sites.hpp"
+#include "vpd/target/target.hpp"
+
+namespace vpd {
+
+/// A target, its sites, and the parameters that are learned about it.
+struct Decomposition {
+  Numerics numerics;
+  std::unique_ptr<Target> target;
+  Sites sites;
+  bool delta_component = true;
+  ParameterSet components;  ///< "<site>.V", "<site>.U"
+  std::unique_ptr<CausalImportance> ci;
+  ParameterSet ci_parameters;
+
+  const Matrix& matrix(std::size_t site) const { return target->matrices()[sites[site].matrix]; }
+};
+
+/// Loads the target and makes the parameters, initialised from `config.seed`. `source` names the configuration in errors.
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
+                                 std::vector<std::string>& warnings);
+
+/// Names of a checkpoint's two weight files (see docs/formats).
+inline constexpr const char* components_file = "decomposition.safetensors";
+inline constexpr const char* causal_importance_file = "causal_importance.safetensors";
+
+/// Takes V, U and the causal-importance function from a checkpoint directory.
+void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint);
+void save_weights(const Decomposition& decomposition, const std::filesystem::path& checkpoint);
+
+/// What the target's clean forward pass gives on one batch (of one lane).
+struct CleanPass {
+  at::Tensor tokens;                ///< [B, T] int64
+  at::Tensor logits;                ///< [N, V]
+  std::vector<at::Tensor> inputs;   ///< per site [N, d_in]
+  std::vector<at::Tensor> outputs;  ///< per site [N, d_out], on request
+
+  std::int64_t B() const { return tokens.size(0); }
+  std::int64_t T() const { return tokens.size(1); }
+  std::int64_t N() const { return tokens.numel(); }
+};
+
+/// Runs the target on tokens [B, T] (on the run's device) without gradients.
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& tokens, bool keep_outputs = false);
+
+/// Causal importances of all sites side by side, columns in the sites' order.
+struct Importance {
+  at::Tensor z;      ///< wide [N, Σ C]: pre-activations, on the graph of the CI function's parameters if those train
+  at::Tensor lower;  ///< wide [N, Σ C]: lower-leaky, detached
+
+  at::Tensor lower_of(const Site& site) const { return lower.narrow(1, site.offset, site.C); }
+};
+
+/// parameters: ParameterSet::bind() of the decomposition's ci_parameters.
+Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean, const std::vector<Parameter>& parameters);
+
+}  // namespace vpd

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "vpd/decomposition/sites.hpp"
+#include "vpd/kernels/gate.hpp"
+#include "vpd/target/executor.hpp"
+
+namespace vpd {
+
+/// What one site needs in one masked forward pass, and where its backward pass leaves gradients.
+struct SitePass {
+  Parameter V;                     ///< [d_in, C]; frozen where its gradient is undefined
+  Parameter U;                     ///< [C, d_out]
+  at::Tensor importance;           ///< wide [N, C]: g, lower-leaky
+  at::Tensor importance_gradient;  ///< wide [N, C], added to; undefined: not wanted
+  GateSources sources;
+  at::Tensor routing;              ///< uint8 [N], or undefined: masked everywhere
+  bool masked = true;              ///< false: the target's own weight at every position
+};
+
+/// The masked application of a site (method, section 2), the cheap form: ((x V) ⊙ (m - δ)) U + δ · (x Wᵀ) + bias; where routing
+/// is off, x Wᵀ + bias. x [N, d_in] -> [N, d_out] in the type of matrix products.
+at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass);
+
+/// Applies sites masked and every other weight as it stands.
+class MaskedExecutor final : public Executor {
+ public:
+  /// passes: one per site. `keep_outputs` keeps each site's output, on the graph.
+  MaskedExecutor(const Sites& sites, const std::vector<SitePass>& passes, bool keep_outputs = false)
+      : sites_(sites), passes_(passes), keep_outputs_(keep_outputs), outputs(keep_outputs ? sites.size() : 0) {}
+
+  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override;
+
+ private:
+  const Sites& sites_;
+  const std::vector<SitePass>& passes_;
+  bool keep_outputs_;
+
+ public:
+  std::vector<at::Tensor> outputs;  ///< per site [N, d_out], if kept
+};
+
+}  // namespace vpd

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vpd/config/run.hpp"
+#include "vpd/target/target.hpp"
+
+namespace vpd {
+
+/// One decomposed weight matrix (VPD: a site).
+struct Site {
+  std::string name;
+  std::size_t matrix = 0;  ///< in Target::matrices()
+  std::int64_t d_in = 0;
+  std::int64_t d_out = 0;
+  std::int64_t C = 0;       ///< number of subcomponents
+  std::int64_t offset = 0;  ///< first of its C columns among the Σ C of all sites
+};
+
+/// Sites in alphabetical order of their names.
+class Sites {
+ public:
+  Sites() = default;
+  explicit Sites(std::vector<Site> sites, std::size_t matrices);
+
+  const std::vector<Site>& all() const { return sites_; }
+  std::size_t size() const { return sites_.size(); }
+  const Site& operator[](std::size_t i) const { return sites_[i]; }
+  auto begin() const { return sites_.begin(); }
+  auto end() const { return sites_.end(); }
+
+  std::int64_t total_C() const { return total_C_; }
+  /// Number of entries of all decomposed matrices.
+  std::int64_t entries() const;
+  /// Per matrix of the target: index of its site, or -1.
+  const std::vector<int>& of_matrix() const { return of_matrix_; }
+
+ private:
+  std::vector<Site> sites_;
+  std::vector<int> of_matrix_;
+  std::int64_t total_C_ = 0;
+};
+
+/// What a pattern is matched against.
+struct MatrixShape {
+  std::string name;
+  std::int64_t d_in = 0;
+  std::int64_t d_out = 0;
+  bool in_block = true;
+};
+
+/// The first shell pattern that matches a matrix makes it a site. The head is a site only where a pattern is its name in full.
+/// Throws ConfigError where a pattern matches nothing, or only what earlier patterns took, naming `source` (the file).
+Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns, const std::string& source);
+std::vector<MatrixShape> shapes_of(const Target& target);
+
+/// Whether the name matches a shell pattern (*, ?, [..]).
+bool matches_pattern(const std::string& pattern, const std::string& name);
+
+}  // namespace vpd

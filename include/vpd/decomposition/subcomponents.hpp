@@ -1,0 +1,23 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "vpd/decomposition/parameter_set.hpp"
+#include "vpd/decomposition/sites.hpp"
+#include "vpd/kernels/philox.hpp"
+
+namespace vpd {
+
+/// Order of the subcomponents' parameters: V [d_in, C] and U [C, d_out] of site i are entries 2 i and 2 i + 1, named "<site>.V" and
+/// "<site>.U". W ≈ (V U)ᵀ (method, section 2).
+ParameterSet make_subcomponents(const Sites& sites, const Numerics& numerics);
+
+/// V ~ N(0, 1 / d_in), U ~ N(0, 1 / C). The same on every device.
+void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, std::uint64_t seed);
+
+/// Fills x with N(0, deviation²) draws of a stream; the same on every device.
+void fill_normal(const at::Tensor& x, double deviation, RandomKey key);
+
+}  // namespace vpd

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <vector>
+
+namespace vpd {
+
+struct Checkpoint {
+  std::int64_t step = 0;
+  std::filesystem::path path;
+};
+
+// The directory of a run:
+//   config.yaml provenance.json metrics.jsonl log.txt evaluation.json
+//   checkpoints/step_00005000/…     complete, because each is written under a temporary name and renamed
+//   checkpoints/latest              a link, moved only after that
+// Everything here throws DataError where the file system does not allow it.
+class RunDirectory {
+ public:
+  // Makes the directory, which may exist only if it is empty.
+  static RunDirectory create(const std::filesystem::path& path);
+  // An existing run, to read from.
+  static RunDirectory open(const std::filesystem::path& path);
+  // An existing run, to go on with: removes what killed runs left under temporary names.
+  static RunDirectory open_for_resume(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config_path() const { return path_ / "config.yaml"; }
+  std::filesystem::path provenance_path() const { return path_ / "provenance.json"; }
+  std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path log_path() const { return path_ / "log.txt"; }
+  std::filesystem::path evaluation_path() const { return path_ / "evaluation.json"; }
+  std::filesystem::path checkpoint_path(std::int64_t step) const;
+
+  // Complete ones, by step.
+  std::vector<Checkpoint> checkpoints() const;
+  // Where the link `latest` points to, or, without a good link, the highest step.
+  std::optional<Checkpoint> latest() const;
+
+  // Calls `write` with an empty temporary directory, flushes what it wrote to the disk, renames it to
+  // checkpoint_path(step) (in place of an earlier checkpoint of that step), moves `latest` to it and removes
+  // all but the `keep` highest steps, never the one just written. When `write` throws, nothing of it stays.
+  // keep >= 1.
+  void publish_checkpoint(std::int64_t step, const std::function<void(const std::filesystem::path&)>& write,
+                          std::int64_t keep) const;
+
+ private:
+  explicit RunDirectory(std::filesystem::path path);
+  std::filesystem::path checkpoints_path() const { return path_ / "checkpoints"; }
+
+  std::filesystem::path path_;
+};
+
+// Compares the files of a checkpoint with the "sha256" of its state.json, {file name: 64 hexadecimal digits};
+// DataError naming the file that differs. A checkpoint without state.json, such as one made elsewhere,
+// passes.
+void verify_checkpoint(const std::filesystem::path& checkpoint);
+
+}  // namespace vpd

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "vpd/io/files.hpp"
+
+// safetensors: eight bytes of little-endian header length, a JSON header, then the tensors' bytes without
+// gaps. dtypes: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL.
+
+namespace vpd {
+
+struct TensorInfo {
+  std::string name;
+  std::string dtype;  // as the file spells it
+  at::ScalarType scalar_type = at::kFloat;
+  std::vector<std::int64_t> shape;
+  std::int64_t begin = 0;  // in bytes from the start of the file
+  std::int64_t end = 0;
+};
+
+// Reads and checks the header at once and a tensor's bytes only in load(). The file stays open, so it may be
+// replaced by a rename meanwhile.
+class SafetensorsFile {
+ public:
+  // Throws DataError naming the file, the tensor, what was expected and what was found: a header that does
+  // not fit the file or is not the JSON it has to be, a name that comes twice, an unknown dtype, byte ranges
+  // that overlap, leave gaps, lie outside the file or do not have the size of the shape.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  // In the order of their bytes.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  // Null when there is no such tensor.
+  const TensorInfo* find(std::string_view name) const;
+  // A tensor of its own on the CPU, with the file's dtype and shape. DataError when there is no such tensor.
+  at::Tensor load(std::string_view name) const;
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  InputFile file_;
+  std::vector<TensorInfo> tensors_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// Loads a weight: a floating-point tensor of exactly `expected_shape`, all of it finite, as float32 on the
+// CPU. Anything else is a DataError.
+at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape);
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Writes atomically. Tensors may be on any device and of any strides; one at a time is copied to contiguous
+// CPU memory. UsageError for a name that comes twice or a dtype the format does not have, DataError when
+// writing fails.
+void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                      const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace vpd

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "vpd/config/training.hpp"
+#include "vpd/decomposition/parameter_set.hpp"
+#include "vpd/kernels/lanes.hpp"
+
+namespace vpd {
+
+/// AdamW's state for one parameter set, as flat as the parameters.
+struct AdamWState {
+  at::Tensor m, v;
+  std::int64_t count = 0;  ///< updates made
+
+  static AdamWState for_parameters(const ParameterSet& parameters);
+};
+
+/// The norm of a gradient, and what clipping makes of it; both zero-dimensional on the run's device, so that nothing waits.
+struct ClippedNorm {
+  at::Tensor norm;     ///< float64, before clipping
+  at::Tensor divisor;  ///< float32, what the gradient is divided by: 1 / min(1, limit / (norm + 1e-6))
+};
+
+/// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it, and takes the norm.
+ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit, Lanes& lanes);
+
+/// One AdamW update of the masters (LibTorch's fused implementation), each lane a stretch of them. Where `skip` (float32,
+/// zero-dimensional, undefined: never) is not 0 nothing changes.
+void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state, const AdamWConfig& config, double rate,
+            const at::Tensor& divisor, const at::Tensor& skip, Lanes& lanes);
+
+}  // namespace vpd

@@ -1,0 +1,29 @@
+#include "vpd/adversary/fresh.hpp"
+
+#include <ATen/ATen.h>
+
+#include "vpd/kernels/ascent.hpp"
+
+namespace vpd {
+
+FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B, RandomKey key, const Numerics& numerics) {
+  FreshSources sources;
+  sources.layout = make_layout(sites, config.scope == FreshScope::per_datapoint ? B : 1, 1);
+  sources.values = at::zeros({sources.layout.rows(), sources.layout.columns}, numerics.options());
+  if (config.init == FreshInit::ones) sources.values.fill_(1.0);
+  if (config.init == FreshInit::random) fill_uniform(sources.values, key);
+  sources.gradient = at::zeros_like(sources.values);
+  return sources;
+}
+
+void step_fresh(const FreshSources& sources, double step_size) {
+  ascend(sources.values, sources.gradient, {}, {}, {.adam = false, .rate = step_size});
+  at::Tensor(sources.gradient).zero_();
+}
+
+SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T, bool want_gradient) {
+  return {.layout = sources.layout, .values = sources.values, .gradient = want_gradient ? sources.gradient : at::Tensor(),
+          .first_batch = first_batch, .T = T};
+}
+
+}  // namespace vpd

@@ -1,0 +1,55 @@
+#include <vpd/config/adversary.hpp>
+
+namespace vpd {
+namespace {
+
+// All ones, the Delta-component's included, is the target itself: the loss and its gradient are zero there,
+// and a step would follow rounding noise.
+constexpr const char* starts_at_target =
+    "expected first values below 1 while delta_component is true, found 1 everywhere, which is the target "
+    "itself, "
+    "where the gradient is zero";
+
+}  // namespace
+
+std::optional<config::Complaint> PersistentAdversaryConfig::validate() const {
+  const bool has_rows = scope == PersistentScope::n_sources;
+  if (has_rows && !sources) {
+    return config::Complaint{"sources",
+                             "expected a whole number of at least 1 for scope n_sources, found none"};
+  }
+  if (!has_rows && sources) {
+    return config::Complaint{"sources",
+                             "expected null, found a number that only scope n_sources has a use for"};
+  }
+  if (shared_across_positions && scope != PersistentScope::shared_across_batch) {
+    return config::Complaint{
+        "shared_across_positions",
+        "expected false, found true, which only scope shared_across_batch has a use for"};
+  }
+  const auto* constant = std::get_if<ConstantInitConfig>(&init);
+  if (constant && parametrization == SourceParametrization::sigmoid &&
+      (constant->value <= 0.0 || constant->value >= 1.0)) {
+    return config::Complaint{
+        "init.value", "expected a number between 0 and 1, found one of the two, which no sigmoid reaches"};
+  }
+  return std::nullopt;
+}
+
+std::optional<config::Complaint> validate_start(const AdversaryConfig& adversary, bool delta_component) {
+  if (const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversary)) {
+    return validate_start(fresh->init, delta_component);
+  }
+  const auto* constant =
+      std::get_if<ConstantInitConfig>(&std::get<PersistentAdversaryConfig>(adversary).init);
+  if (delta_component && constant && constant->value == 1.0)
+    return config::Complaint{"init.value", starts_at_target};
+  return std::nullopt;
+}
+
+std::optional<config::Complaint> validate_start(FreshInit init, bool delta_component) {
+  if (delta_component && init == FreshInit::ones) return config::Complaint{"init", starts_at_target};
+  return std::nullopt;
+}
+
+}  // namespace vpd

@@ -1,0 +1,56 @@
+#include <map>
+#include <string>
+
+#include <spdlog/fmt/fmt.h>
+#include <vpd/config/evaluation.hpp>
+
+namespace vpd {
+
+std::optional<config::Complaint> CiL0Metric::validate() const {
+  if (groups.contains("total")) {
+    return config::Complaint{"groups.total",
+                             "expected a group name other than total, which is the sum's, found it"};
+  }
+  return std::nullopt;
+}
+
+std::optional<config::Complaint> EvaluationConfig::validate() const {
+  if (slow_every && !every) {
+    return config::Complaint{"slow_every",
+                             fmt::format("expected null while `every` is null, found {}", *slow_every)};
+  }
+  if (slow_every && *slow_every % *every != 0) {
+    return config::Complaint{
+        "slow_every",
+        fmt::format("expected a multiple of `every`, which is {}, found {}", *every, *slow_every)};
+  }
+  return std::nullopt;
+}
+
+std::optional<config::Complaint> validate_metrics(const std::vector<MetricConfig>& metrics,
+                                                  bool delta_component) {
+  std::map<std::string, std::size_t> first;
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    const auto* pgd = std::get_if<PgdMetric>(&metrics[i]);
+    const std::string kind(std::visit([]<class Metric>(const Metric&) { return Metric::kind; }, metrics[i]));
+    const auto [same, is_new] = first.emplace(pgd ? "pgd/" + pgd->name : kind, i);
+    if (!is_new && pgd) {
+      return config::Complaint{fmt::format("[{}].name", i),
+                               fmt::format("expected a name of its own, found \"{}\", which [{}] has too",
+                                           pgd->name, same->second)};
+    }
+    if (!is_new) {
+      return config::Complaint{
+          fmt::format("[{}].type", i),
+          fmt::format("expected one {} at most, found it again after [{}]", kind, same->second)};
+    }
+    if (pgd) {
+      if (const auto complaint = validate_start(pgd->init, delta_component)) {
+        return config::Complaint{fmt::format("[{}].{}", i, complaint->where), complaint->text};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace vpd

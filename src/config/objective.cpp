@@ -1,0 +1,77 @@
+#include <map>
+#include <string>
+
+#include <spdlog/fmt/fmt.h>
+#include <vpd/config/objective.hpp>
+
+namespace vpd {
+namespace {
+
+std::string_view kind_of(const TermConfig& term) {
+  return std::visit([]<class Term>(const Term&) { return Term::kind; }, term);
+}
+
+bool at_most_once(const TermConfig& term) {
+  return std::holds_alternative<FaithfulnessTerm>(term) ||
+         std::holds_alternative<ImportanceMinimalityTerm>(term) ||
+         std::holds_alternative<FrequencyMinimalityTerm>(term);
+}
+
+}  // namespace
+
+std::string label(const TermConfig& term) {
+  return std::visit([]<class Term>(const Term& t) { return t.name.value_or(std::string(Term::kind)); }, term);
+}
+
+const Coefficient& coefficient_of(const TermConfig& term) {
+  return std::visit([](const auto& t) -> const Coefficient& { return t.coefficient; }, term);
+}
+
+Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
+  if (term.p) return *term.p;
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  return importance ? importance->p : ImportanceMinimalityTerm{}.p;
+}
+
+double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
+  if (term.eps) return *term.eps;
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  return importance ? importance->eps : ImportanceMinimalityTerm{}.eps;
+}
+
+std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objective, bool delta_component) {
+  std::map<std::string_view, std::size_t> first_of_kind;
+  std::map<std::string, std::size_t> first_of_label;
+  for (std::size_t i = 0; i < objective.size(); ++i) {
+    const TermConfig& term = objective[i];
+    const std::string_view kind = kind_of(term);
+    const auto [same_kind, is_first] = first_of_kind.emplace(kind, i);
+    if (!is_first && at_most_once(term)) {
+      return config::Complaint{
+          fmt::format("[{}].type", i),
+          fmt::format("expected one {} at most, found it again after [{}]", kind, same_kind->second)};
+    }
+    const std::string name = label(term);
+    const auto [same_label, is_new] = first_of_label.emplace(name, i);
+    if (!is_new || name == "total") {
+      return config::Complaint{
+          fmt::format("[{}].name", i),
+          is_new ? std::string("expected a name other than total, which is the sum's, found it")
+                 : fmt::format("expected a name of its own, found \"{}\", which [{}] has too", name,
+                               same_label->second)};
+    }
+    if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) {
+      if (const auto complaint = validate_start(adversarial->adversary, delta_component)) {
+        return config::Complaint{fmt::format("[{}].adversary.{}", i, complaint->where), complaint->text};
+      }
+    }
+    const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term);
+    if (frequency && !(frequency->p && frequency->eps) && !find_term<ImportanceMinimalityTerm>(objective)) {
+      return config::Complaint{fmt::format("[{}].{}", i, frequency->p ? "eps" : "p"),
+                               "expected a value where no importance_minimality lends its own, found none"};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace vpd

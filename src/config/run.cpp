@@ -1,0 +1,72 @@
+#include <spdlog/fmt/fmt.h>
+#include <vpd/config/reflection.hpp>
+#include <vpd/config/run.hpp>
+
+namespace vpd {
+namespace {
+
+const config::Type& run_type() {
+  static const config::Type type = config::type_of<RunConfig>();
+  return type;
+}
+
+}  // namespace
+
+std::optional<config::Complaint> GlobalSharedTransformerConfig::validate() const {
+  if (d_model % n_heads != 0 || d_model / n_heads % 2 != 0) {
+    return config::Complaint{"n_heads",
+                             fmt::format("expected a number that divides d_model, which is {}, into even "
+                                         "parts (rotary embedding turns pairs), found {}",
+                                         d_model, n_heads)};
+  }
+  return std::nullopt;
+}
+
+std::optional<config::Complaint> RunConfig::validate() const {
+  if (auto complaint = validate_objective(objective, delta_component)) {
+    return config::Complaint{"objective" + complaint->where, complaint->text};
+  }
+  if (auto complaint = validate_metrics(evaluation.metrics, delta_component)) {
+    return config::Complaint{"evaluation.metrics" + complaint->where, complaint->text};
+  }
+  return std::nullopt;
+}
+
+RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides,
+                          config::Files files) {
+  RunConfig run;
+  config::assign(run, config::load(path, overrides, run_type(), files), "");
+  return run;
+}
+
+void check(const RunConfig& run) { config::from_value<RunConfig>(config::value_of(run), run_type(), {}); }
+
+std::string to_yaml(const RunConfig& run) { return config::to_yaml(config::value_of(run)); }
+
+std::string to_json(const RunConfig& run) { return config::to_json(config::value_of(run)); }
+
+std::vector<std::string> differences(const RunConfig& before, const RunConfig& after) {
+  return config::differences(config::value_of(before), config::value_of(after));
+}
+
+std::vector<std::string> warnings(const RunConfig& run) {
+  std::vector<std::string> sentences;
+  for (const TermConfig& term : run.objective) {
+    const bool is_monitor =
+        std::holds_alternative<CiMaskedReconTerm>(term) || std::holds_alternative<UnmaskedReconTerm>(term);
+    if (!is_monitor || coefficient_of(term).start == 0.0) continue;
+    const std::string name = label(term);
+    sentences.push_back(
+        fmt::format("WARNING: THE OBJECTIVE TRAINS ON {}, A MONITOR THAT SHOULD ONLY BE MEASURED, SINCE "
+                    "TRAINING ON IT HIDES WHAT IT SHOWS; "
+                    "SET THE COEFFICIENT TO 0 TO MEASURE IT ONLY.",
+                    name));
+  }
+  return sentences;
+}
+
+std::string json_schema() { return config::to_json(config::schema(run_type(), "vpd decompose")); }
+
+std::string reference_markdown() { return config::reference(run_type(), "Configuration of a decomposition"); }
+
+}  // namespace vpd

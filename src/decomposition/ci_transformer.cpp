@@ -1,0 +1,145 @@
+// The causal-importance function `global_shared_transformer` (VPD, appendix "Causal Importance Function Architecture"): every
+// site's input, normalised, side by side; a linear map to d_model; pre-norm blocks of bidirectional attention with rotary
+// embedding and an MLP; a linear map to all sites' subcomponents.
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "vpd/decomposition/causal_importance.hpp"
+#include "vpd/decomposition/subcomponents.hpp"
+#include "vpd/kernels/ascent.hpp"
+#include "vpd/kernels/norm.hpp"
+
+namespace vpd {
+namespace {
+
+constexpr double norm_eps = 1.1920928955078125e-07;  // float32's epsilon, whatever the type
+
+/// Places of a block's parameters behind its first one.
+enum BlockParameter : std::size_t { q_proj, k_proj, v_proj, o_proj, fc_weight, fc_bias, proj_weight, proj_bias, per_block };
+
+class CiTransformer final : public CausalImportance {
+ public:
+  CiTransformer(const GlobalSharedTransformerConfig& config, const Sites& sites, const Numerics& numerics)
+      : config_(config), sites_(sites), numerics_(numerics) {}
+
+  std::vector<ParameterSpec> parameters() const override {
+    const std::int64_t d = config_.d_model;
+    std::vector<ParameterSpec> specs = {{"proj_in.weight", {d, input_width()}}, {"proj_in.bias", {d}}};
+    for (std::int64_t i = 0; i < config_.n_blocks; ++i) {
+      const std::string block = "blocks." + std::to_string(i) + ".";
+      for (const char* name : {"q", "k", "v", "o"}) specs.push_back({block + "attn." + name + "_proj.weight", {d, d}});
+      specs.push_back({block + "mlp.fc.weight", {config_.d_mlp, d}});
+      specs.push_back({block + "mlp.fc.bias", {config_.d_mlp}});
+      specs.push_back({block + "mlp.proj.weight", {d, config_.d_mlp}});
+      specs.push_back({block + "mlp.proj.bias", {d}});
+    }
+    specs.push_back({"proj_out.weight", {sites_.total_C(), d}});
+    specs.push_back({"proj_out.bias", {sites_.total_C()}});
+    return specs;
+  }
+
+  void initialise(ParameterSet& parameters, std::uint64_t seed) const override {
+    const bool published = config_.initialization == CiInitialization::published;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const std::string& name = parameters.spec(i).name;
+      const RandomKey key = make_key(seed, RandomPurpose::initial_causal_importance, i);
+      at::Tensor value = parameters.value(i);
+      if (name.ends_with(".bias")) {
+        // the framework draws a bias from its layer's fan-in, which is that of the weight before it
+        published ? static_cast<void>(value.zero_()) : fill_symmetric(value, parameters.spec(i - 1).shape[1], key);
+      } else if (!published || name.find(".attn.") != std::string::npos) {
+        fill_symmetric(value, value.size(1), key);
+      } else {
+        const bool hidden = name.starts_with("proj_in") || name.find(".fc.") != std::string::npos;
+        fill_normal(value, std::sqrt((hidden ? 2.0 : 1.0) / static_cast<double>(value.size(1))), key);
+      }
+    }
+    parameters.refresh();
+  }
+
+  at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B, const std::vector<Parameter>& p) const override {
+    const at::ScalarType type = numerics_.compute;
+    const std::int64_t N = inputs.front().size(0);
+    const RotaryTable& table = rotary_table(N / B);
+    at::Tensor x = linear(normalised(inputs, N), p[0], p[1]);
+    for (std::int64_t i = 0; i < config_.n_blocks; ++i) {
+      const auto at = [&](BlockParameter which) -> const Parameter& {
+        return p[2 + static_cast<std::size_t>(i) * per_block + which];
+      };
+      at::Tensor h = rms_norm(x, {}, norm_eps, type);
+      const at::Tensor q = rotary(linear(h, at(q_proj)), table), k = rotary(linear(h, at(k_proj)), table);
+      const at::Tensor mixed = attention(q, k, linear(h, at(v_proj)), B, config_.n_heads, config_.n_heads, /*causal=*/false);
+      x = at::add(x, linear(mixed, at(o_proj)));
+      h = linear(rms_norm(x, {}, norm_eps, type), at(fc_weight), at(fc_bias));
+      x = at::add(x, linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias)));
+    }
+    return linear(x, p[p.size() - 2], p[p.size() - 1]);
+  }
+
+ private:
+  std::int64_t input_width() const {
+    std::int64_t width = 0;
+    for (const Site& site : sites_) width += site.d_in;
+    return width;
+  }
+
+  /// U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the framework's default for a linear layer.
+  static void fill_symmetric(const at::Tensor& x, std::int64_t fan_in, RandomKey key) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+    at::Tensor uniform = at::empty({1, x.numel()}, at::kFloat);
+    fill_uniform(uniform, key);
+    at::Tensor target = x;
+    target.copy_(uniform.mul_(2 * bound).sub_(bound).view(x.sizes()));
+  }
+
+  /// Each site's input normalised, side by side: [N, Σ d_in]. Inputs carry no gradient, so neither does this.
+  at::Tensor normalised(const std::vector<at::Tensor>& inputs, std::int64_t N) const {
+    const at::Tensor wide = at::empty({N, input_width()}, inputs.front().options().dtype(numerics_.compute));
+    std::int64_t column = 0;
+    for (const at::Tensor& input : inputs) {
+      rms_norm_forward(input, {}, norm_eps, numerics_.compute, nullptr, wide.narrow(1, column, input.size(1)));
+      column += input.size(1);
+    }
+    return wide;
+  }
+
+  const RotaryTable& rotary_table(std::int64_t T) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    auto found = tables_.find(T);
+    if (found == tables_.end()) {
+      const std::int64_t d_head = config_.d_model / config_.n_heads;
+      found = tables_.emplace(T, make_rotary_table(T, d_head, config_.rope_base, false, numerics_.wide, numerics_.device)).first;
+    }
+    return found->second;
+  }
+
+  GlobalSharedTransformerConfig config_;
+  Sites sites_;
+  Numerics numerics_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::int64_t, RotaryTable> tables_;  // by length; references into a map stay valid
+};
+
+}  // namespace
+
+std::unique_ptr<CausalImportance> make_causal_importance(const CausalImportanceConfig& config, const Sites& sites,
+                                                         const Numerics& numerics) {
+  return std::make_unique<CiTransformer>(std::get<GlobalSharedTransformerConfig>(config), sites, numerics);
+}
+
+std::int64_t count_causal_importance(const CausalImportanceConfig& config, const Sites& sites) {
+  std::int64_t count = 0;
+  for (const ParameterSpec& spec : make_causal_importance(config, sites, {})->parameters()) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : spec.shape) elements *= size;
+    count += elements;
+  }
+  return count;
+}
+
+}  // namespace vpd

@@ -1,0 +1,58 @@
+#include "vpd/decomposition/decomposition.hpp"
+
+#include <ATen/ATen.h>
+
+#include "vpd/decomposition/subcomponents.hpp"
+#include "vpd/kernels/squash.hpp"
+
+namespace vpd {
+
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
+                                 std::vector<std::string>& warnings) {
+  Decomposition d;
+  d.numerics = numerics;
+  d.target = load_target(config.target, numerics, warnings);
+  d.sites = match_sites(shapes_of(*d.target), config.sites, source);
+  d.delta_component = config.delta_component;
+  d.components = make_subcomponents(d.sites, numerics);
+  d.ci = make_causal_importance(config.causal_importance, d.sites, numerics);
+  d.ci_parameters = ParameterSet(d.ci->parameters(), numerics);
+  initialise_subcomponents(d.components, d.sites, config.seed);
+  d.ci->initialise(d.ci_parameters, config.seed);
+  return d;
+}
+
+void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint) {
+  decomposition.components.load(checkpoint / components_file);
+  decomposition.ci_parameters.load(checkpoint / causal_importance_file);
+}
+
+void save_weights(const Decomposition& decomposition, const std::filesystem::path& checkpoint) {
+  const auto save = [&](const ParameterSet& parameters, const char* name) {
+    NamedTensors tensors;
+    for (const auto& [key, value] : parameters.named(parameters.flat())) tensors.emplace_back(key, value.to(at::kFloat));
+    save_safetensors(checkpoint / name, tensors);
+  };
+  save(decomposition.components, components_file);
+  save(decomposition.ci_parameters, causal_importance_file);
+}
+
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& tokens, bool keep_outputs) {
+  const at::NoGradGuard no_grad;
+  RecordingExecutor executor(decomposition.sites.of_matrix(), decomposition.sites.size(), keep_outputs);
+  CleanPass clean;
+  clean.tokens = tokens;
+  clean.logits = decomposition.target->forward(tokens, executor);
+  clean.inputs = std::move(executor.inputs);
+  clean.outputs = std::move(executor.outputs);
+  return clean;
+}
+
+Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean, const std::vector<Parameter>& parameters) {
+  Importance importance;
+  importance.z = decomposition.ci->forward(clean.inputs, clean.B(), parameters).to(decomposition.numerics.wide);
+  importance.lower = lower_leaky(importance.z.detach());
+  return importance;
+}
+
+}  // namespace vpd

@@ -1,0 +1,79 @@
+#include "vpd/decomposition/masked_executor.hpp"
+
+#include <ATen/ATen.h>
+
+#include "vpd/kernels/matrix_product.hpp"
+#include "kernels/record.hpp"
+
+namespace vpd {
+namespace {
+
+using torch::autograd::variable_list;
+
+/// Backward of apply_masked. With hm = (x V) ⊙ (m - δ), s the scale:
+///   dhm = dy Uᵀ        dU += hmᵀ dy       dh = dhm ⊙ (m - δ)     dV += xᵀ dh
+///   dx  = dh Vᵀ + s ⊙ (dy W)              ds = Σ (dy W) ⊙ x
+/// so that neither x Wᵀ nor the mask nor hm is kept from the forward pass.
+struct MaskedBackward {
+  at::Tensor x, h, scale;
+  at::Tensor W;
+  SitePass pass;
+
+  template <class Wanted>
+  void operator()(const at::Tensor& dy, const Wanted& wanted, variable_list& out) const {
+    const bool sources_wanted = pass.sources.gradient.defined();
+    const bool x_wanted = wanted(0);
+    at::Tensor through_weight, scale_gradient;
+    if (scale.defined() && (x_wanted || sources_wanted)) {
+      through_weight = matrix_product(dy, W);
+      if (sources_wanted && pass.sources.delta) scale_gradient = at::mul(through_weight, x).sum(1, false, pass.importance.scalar_type());
+    }
+    const bool trains = pass.U.gradient.defined();
+    const GateGradients gate = gate_backward(matrix_product(dy, pass.U.value.t()), h, pass.importance, pass.sources, pass.routing,
+                                             scale_gradient, pass.importance_gradient, trains);
+    if (trains) {
+      matrix_product_into(pass.U.gradient, gate.gated.t(), dy, /*accumulate=*/true);
+      matrix_product_into(pass.V.gradient, x.t(), gate.h, /*accumulate=*/true);
+    }
+    if (!x_wanted) return;
+    if (scale.defined()) {
+      out[0] = through_weight.mul_(scale.unsqueeze(1));
+      matrix_product_into(out[0], gate.h, pass.V.value.t(), /*accumulate=*/true);
+    } else {
+      out[0] = matrix_product(gate.h, pass.V.value.t());
+    }
+  }
+};
+
+}  // namespace
+
+at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass) {
+  const bool needed = pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.gradient.defined();
+  at::Tensor y;
+  MaskedBackward backward{x.detach(), {}, {}, matrix.weight.value, pass};
+  {
+    const at::NoGradGuard no_grad;
+    backward.h = matrix_product(backward.x, pass.V.value);
+    const GateOutput gate = gate_forward(backward.h, pass.importance, pass.sources, pass.routing);
+    backward.scale = gate.scale;
+    if (gate.scale.defined()) {
+      y = matrix_product(backward.x, matrix.weight.value.t()).mul_(gate.scale.unsqueeze(1));
+      matrix_product_into(y, gate.gated, pass.U.value, /*accumulate=*/true);
+    } else {
+      y = matrix_product(gate.gated, pass.U.value);
+    }
+    if (matrix.bias.value.defined()) y.add_(matrix.bias.value);
+  }
+  return record(std::move(y), "apply_masked", {x}, needed, std::move(backward));
+}
+
+at::Tensor MaskedExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
+  const int site = sites_.of_matrix()[matrix.index];
+  if (site < 0) return vpd::linear(x, matrix.weight, matrix.bias);
+  const SitePass& pass = passes_[static_cast<std::size_t>(site)];
+  at::Tensor y = pass.masked ? apply_masked(x, matrix, pass) : vpd::linear(x, matrix.weight, matrix.bias);
+  if (keep_outputs_) outputs[static_cast<std::size_t>(site)] = y;
+  return y;
+}
+
+}  // namespace vpd

@@ -1,0 +1,36 @@
+#include "vpd/decomposition/subcomponents.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+
+namespace vpd {
+
+ParameterSet make_subcomponents(const Sites& sites, const Numerics& numerics) {
+  std::vector<ParameterSpec> specs;
+  for (const Site& site : sites) {
+    specs.push_back({site.name + ".V", {site.d_in, site.C}});
+    specs.push_back({site.name + ".U", {site.C, site.d_out}});
+  }
+  return ParameterSet(std::move(specs), numerics);
+}
+
+void fill_normal(const at::Tensor& x, double deviation, RandomKey key) {
+  auto generator = at::detail::createCPUGenerator((static_cast<std::uint64_t>(key.high) << 32) | key.low);
+  at::Tensor values = at::empty(x.sizes(), at::kFloat);
+  values.normal_(0.0, deviation, generator);
+  at::Tensor target = x;
+  target.copy_(values);
+}
+
+void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, std::uint64_t seed) {
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    const auto key = [&](std::uint64_t part) { return make_key(seed, RandomPurpose::initial_components, i, part); };
+    fill_normal(subcomponents.value(2 * i), 1.0 / std::sqrt(static_cast<double>(sites[i].d_in)), key(0));
+    fill_normal(subcomponents.value(2 * i + 1), 1.0 / std::sqrt(static_cast<double>(sites[i].C)), key(1));
+  }
+  subcomponents.refresh();
+}
+
+}  // namespace vpd

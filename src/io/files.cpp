@@ -1,0 +1,230 @@
+#include "vpd/io/files.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vpd/base/error.hpp"
+
+namespace vpd {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const char* cure_of(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "; free some space there or choose another place";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "; check the permissions or choose another place";
+    case ENOENT:
+      return "; check the path";
+    case EMFILE:
+      return "; raise the limit of open files (ulimit -n)";
+    default:
+      return "";
+  }
+}
+
+[[noreturn]] void fail(const fs::path& path, std::string_view action, int error) {
+  throw DataError(fmt::format("{}: cannot {}: {}{}", path.string(), action,
+                              std::generic_category().message(error), cure_of(error)));
+}
+
+void sync_path(const fs::path& path, int flags) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
+  if (descriptor < 0) fail(path, "open to flush it to the disk", errno);
+  const int result = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  // Some file systems cannot flush a directory and say EINVAL; there is then nothing more that could be done.
+  if (result != 0 && error != EINVAL) fail(path, "flush to the disk", error);
+}
+
+fs::path directory_of(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  return parent.empty() ? fs::path(".") : parent;
+}
+
+// Hidden, so that no glob takes it for data; with the process id, so that two processes do not share one.
+fs::path beside(const fs::path& path) {
+  return directory_of(path) / fmt::format(".tmp-{}.{}", path.filename().string(), ::getpid());
+}
+
+int open_for_reading(const fs::path& path, struct stat& status) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) fail(path, "open the file", errno);
+  if (::fstat(descriptor, &status) != 0) {
+    const int error = errno;
+    ::close(descriptor);
+    fail(path, "read the file's size", error);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    ::close(descriptor);
+    throw DataError(fmt::format("{}: expected a regular file, found {}", path.string(),
+                                S_ISDIR(status.st_mode) ? "a directory" : "something else"));
+  }
+  return descriptor;
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), temporary_(beside(path_)) {
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail(path_, "create the file", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, std::size_t size) {
+  const char* next = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t written = ::write(descriptor_, next, size);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      fail(path_, "write the file", errno);
+    }
+    next += written;
+    size -= static_cast<std::size_t>(written);
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail(path_, "flush the file to the disk", errno);
+  // Some file systems report a full disk only here.
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "close the file", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename the finished file", errno);
+  temporary_.clear();
+  sync_path(directory_of(path_), O_DIRECTORY);
+}
+
+InputFile::InputFile(fs::path path) : path_(std::move(path)) {
+  struct stat status {};
+  descriptor_ = open_for_reading(path_, status);
+  size_ = status.st_size;
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+
+InputFile& InputFile::operator=(InputFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+void InputFile::read(std::int64_t offset, void* data, std::size_t size) const {
+  char* next = static_cast<char*>(data);
+  while (size > 0) {
+    const ssize_t got = ::pread(descriptor_, next, size, offset);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      fail(path_, "read the file", errno);
+    }
+    VPD_CHECK(got > 0, DataError, "{}: expected {} more bytes at offset {}, found the end of the file",
+              path_.string(), size, offset);
+    next += got;
+    offset += got;
+    size -= static_cast<std::size_t>(got);
+  }
+}
+
+MappedFile::MappedFile(fs::path path) : path_(std::move(path)) {
+  struct stat status {};
+  const int descriptor = open_for_reading(path_, status);
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (size > 0) {
+    void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
+    const int error = errno;
+    ::close(descriptor);
+    if (address == MAP_FAILED) fail(path_, "map the file into memory", error);
+    bytes_ = {static_cast<const std::byte*>(address), size};
+  } else {
+    ::close(descriptor);
+  }
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+std::string read_text(const fs::path& path) {
+  const InputFile file(path);
+  std::string content(static_cast<std::size_t>(file.size()), '\0');
+  file.read(0, content.data(), content.size());
+  return content;
+}
+
+void write_atomically(const fs::path& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write(content.data(), content.size());
+  file.commit();
+}
+
+void replace_symlink(const fs::path& link, const fs::path& target) {
+  const fs::path temporary = beside(link);
+  ::unlink(temporary.c_str());
+  if (::symlink(target.c_str(), temporary.c_str()) != 0) fail(link, "create the link", errno);
+  if (::rename(temporary.c_str(), link.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary.c_str());
+    fail(link, "move the link", error);
+  }
+  sync_path(directory_of(link), O_DIRECTORY);
+}
+
+void publish_directory(const fs::path& temporary, const fs::path& destination) {
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
+      if (entry.is_symlink()) continue;
+      sync_path(entry.path(), entry.is_directory() ? O_DIRECTORY : 0);
+    }
+    sync_path(temporary, O_DIRECTORY);
+    if (::rename(temporary.c_str(), destination.c_str()) != 0) {
+      if (errno != EEXIST && errno != ENOTEMPTY) fail(destination, "rename the finished directory", errno);
+      if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, destination.c_str(), RENAME_EXCHANGE) == 0) {
+        fs::remove_all(temporary);
+      } else {
+        // A file system without exchange: the old directory steps aside first.
+        const fs::path aside = beside(destination);
+        fs::rename(destination, aside);
+        fs::rename(temporary, destination);
+        fs::remove_all(aside);
+      }
+    }
+  } catch (const fs::filesystem_error& error) {
+    fail(destination, "publish the finished directory", error.code().value());
+  }
+  sync_path(directory_of(destination), O_DIRECTORY);
+}
+
+}  // namespace vpd

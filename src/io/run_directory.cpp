@@ -1,0 +1,191 @@
+#include "vpd/io/run_directory.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/sha256.hpp"
+
+namespace vpd {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kTemporaryPrefix = ".tmp-";
+
+std::string name_of(std::int64_t step) { return fmt::format("step_{:08d}", step); }
+
+std::optional<std::int64_t> step_of(const std::string& name) {
+  constexpr std::string_view prefix = "step_";
+  if (!name.starts_with(prefix)) return std::nullopt;
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), step);
+  // Comparing with the name that we would write leaves out signs, missing zeros and anything after the
+  // digits.
+  if (error != std::errc{} || end != name.data() + name.size() || step < 0 || name_of(step) != name)
+    return std::nullopt;
+  return step;
+}
+
+[[noreturn]] void fail(const fs::path& path, std::string_view action, const std::error_code& error) {
+  throw DataError(fmt::format("{}: cannot {}: {}; check the path, its permissions and the free space",
+                              path.string(), action, error.message()));
+}
+
+void make_directories(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) fail(path, "create the directory", error);
+}
+
+void remove_directory(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) fail(path, "remove the directory", error);
+}
+
+// A checkpoint is renamed before it is removed, so that a kill halfway leaves no incomplete one under its
+// good name.
+void remove_checkpoint(const fs::path& path) {
+  const fs::path aside =
+      path.parent_path() / fmt::format("{}removed_{}", kTemporaryPrefix, path.filename().string());
+  remove_directory(aside);
+  std::error_code error;
+  fs::rename(path, aside, error);
+  if (error) fail(path, "remove the old checkpoint", error);
+  remove_directory(aside);
+}
+
+std::vector<fs::path> entries_of(const fs::path& path) {
+  std::error_code error;
+  std::vector<fs::path> entries;
+  for (fs::directory_iterator i(path, error), end; !error && i != end; i.increment(error))
+    entries.push_back(i->path());
+  if (error && error != std::errc::no_such_file_or_directory) fail(path, "list the directory", error);
+  return entries;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {}
+
+RunDirectory RunDirectory::create(const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(path, error)) {
+    VPD_CHECK(fs::is_directory(path, error), DataError,
+              "{}: expected a new directory for the run, found a file; choose another "
+              "--out",
+              path.string());
+    VPD_CHECK(entries_of(path).empty(), DataError,
+              "{} already exists and is not empty: choose another --out or resume with --resume",
+              path.string());
+  }
+  RunDirectory run(path);
+  make_directories(run.checkpoints_path());
+  return run;
+}
+
+RunDirectory RunDirectory::open(const fs::path& path) {
+  std::error_code error;
+  VPD_CHECK(fs::is_directory(path, error), DataError, "{}: expected the directory of a run, found {}",
+            path.string(), fs::exists(path, error) ? "a file" : "nothing of that name");
+  return RunDirectory(path);
+}
+
+RunDirectory RunDirectory::open_for_resume(const fs::path& path) {
+  RunDirectory run = open(path);
+  for (const fs::path& directory : {run.path_, run.checkpoints_path()}) {
+    for (const fs::path& entry : entries_of(directory)) {
+      if (entry.filename().string().starts_with(kTemporaryPrefix)) remove_directory(entry);
+    }
+  }
+  return run;
+}
+
+fs::path RunDirectory::checkpoint_path(std::int64_t step) const { return checkpoints_path() / name_of(step); }
+
+std::vector<Checkpoint> RunDirectory::checkpoints() const {
+  std::vector<Checkpoint> found;
+  for (const fs::path& entry : entries_of(checkpoints_path())) {
+    std::error_code error;
+    const auto step = step_of(entry.filename().string());
+    if (step && fs::is_directory(entry, error)) found.push_back({*step, entry});
+  }
+  std::sort(found.begin(), found.end(),
+            [](const Checkpoint& a, const Checkpoint& b) { return a.step < b.step; });
+  return found;
+}
+
+std::optional<Checkpoint> RunDirectory::latest() const {
+  const std::vector<Checkpoint> all = checkpoints();
+  std::error_code error;
+  const fs::path target = fs::read_symlink(checkpoints_path() / "latest", error);
+  if (!error) {
+    for (const Checkpoint& checkpoint : all) {
+      if (checkpoint.path.filename() == target) return checkpoint;
+    }
+  }
+  return all.empty() ? std::nullopt : std::optional(all.back());
+}
+
+void RunDirectory::publish_checkpoint(std::int64_t step, const std::function<void(const fs::path&)>& write,
+                                      std::int64_t keep) const {
+  VPD_CHECK(step >= 0 && keep >= 1, UsageError,
+            "expected a step of at least 0 and at least 1 checkpoint to keep, found step {} and {}", step,
+            keep);
+  const fs::path temporary =
+      checkpoints_path() / fmt::format("{}{}.{}", kTemporaryPrefix, name_of(step), ::getpid());
+  remove_directory(temporary);
+  make_directories(temporary);
+  try {
+    write(temporary);
+    publish_directory(temporary, checkpoint_path(step));
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    throw;
+  }
+  replace_symlink(checkpoints_path() / "latest", name_of(step));
+
+  std::vector<Checkpoint> all = checkpoints();
+  const auto excess = static_cast<std::int64_t>(all.size()) - keep;
+  for (std::int64_t i = 0; i < excess; ++i) {
+    const Checkpoint& old = all[static_cast<std::size_t>(i)];
+    if (old.step != step) remove_checkpoint(old.path);
+  }
+}
+
+void verify_checkpoint(const fs::path& checkpoint) {
+  const fs::path state_path = checkpoint / "state.json";
+  std::error_code error;
+  VPD_CHECK(fs::is_directory(checkpoint, error), DataError,
+            "{}: expected the directory of a checkpoint, found {}", checkpoint.string(),
+            fs::exists(checkpoint, error) ? "a file" : "nothing of that name");
+  if (!fs::exists(state_path, error)) return;
+  const nlohmann::json state = nlohmann::json::parse(read_text(state_path), nullptr, false);
+  VPD_CHECK(
+      state.is_object() && state.contains("sha256") && state["sha256"].is_object(), DataError,
+      "{}: expected a JSON object with the hashes of the checkpoint's files under \"sha256\", found none",
+      state_path.string());
+  for (const auto& [name, hash] : state["sha256"].items()) {
+    VPD_CHECK(hash.is_string() && fs::path(name).filename() == name, DataError,
+              "{}: expected names of files beside it and their hashes under \"sha256\", found '{}'",
+              state_path.string(), name);
+    const std::string found = sha256_of_file(checkpoint / name);
+    VPD_CHECK(
+        found == hash.get<std::string>(), DataError,
+        "{}: expected the SHA-256 {} of state.json, found {}; the file was changed or damaged, use another "
+        "checkpoint",
+        (checkpoint / name).string(), hash.get<std::string>(), found);
+  }
+}
+
+}  // namespace vpd

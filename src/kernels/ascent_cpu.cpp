@@ -1,0 +1,70 @@
+// Uniform fills and ascent steps on the CPU, and the specification of ascent.cu.
+//
+//   m = β1 m + (1 - β1) d,  v = β2 v + (1 - β2) d²,  x += rate (m / c1) / (sqrt(v / c2) + ε),  or  x += rate sign(d)
+// clamped to [0, 1] afterwards. Elementwise; x, m and v are overwritten.
+
+#include <cmath>
+
+#include "ascent_kernel.hpp"
+#include "parallel.hpp"
+
+namespace vpd {
+namespace {
+
+template <class T>
+T clamped(T x, bool clamp) {
+  if (!clamp) return x;
+  const T raised = x < 0 ? T(0) : x;
+  return raised > 1 ? T(1) : raised;
+}
+
+template <class T>
+void fill(const FillUniformParams& p) {
+  parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      T* x = static_cast<T*>(p.x) + n * p.stride;
+      const auto row = static_cast<std::uint64_t>(n + p.first_row);
+      for (std::int64_t c = 0; c < p.columns; c += 4) {
+        std::uint32_t w[4] = {static_cast<std::uint32_t>(c / 4), static_cast<std::uint32_t>(row),
+                              static_cast<std::uint32_t>(row >> 32), 0};
+        philox(p.key, w[0], w[1], w[2], w[3]);
+        for (std::int64_t i = 0; i < 4 && c + i < p.columns; ++i) x[c + i] = static_cast<T>(to_uniform(w[i]));
+      }
+    }
+  });
+}
+
+template <class T>
+void step(const AscentParams& p) {
+  const auto b1 = static_cast<T>(p.beta1), b2 = static_cast<T>(p.beta2), eps = static_cast<T>(p.eps);
+  const auto rate = static_cast<T>(p.rate), c1 = static_cast<T>(1 / p.correction1), c2 = static_cast<T>(1 / p.correction2);
+  parallel_rows(p.count, 2, [&](std::int64_t begin, std::int64_t end) {
+    T* __restrict x = static_cast<T*>(p.x);
+    const T* __restrict d = static_cast<const T*>(p.gradient);
+    T* __restrict m = static_cast<T*>(p.m);
+    T* __restrict v = static_cast<T*>(p.v);
+    if (!m) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const T sign = d[i] > 0 ? T(1) : (d[i] < 0 ? T(-1) : T(0));
+        x[i] = clamped(x[i] + rate * sign, p.clamp);
+      }
+      return;
+    }
+    for (std::int64_t i = begin; i < end; ++i) {
+      m[i] = b1 * m[i] + (1 - b1) * d[i];
+      v[i] = b2 * v[i] + (1 - b2) * d[i] * d[i];
+      x[i] = clamped(x[i] + rate * (m[i] * c1) / (std::sqrt(v[i] * c2) + eps), p.clamp);
+    }
+  });
+}
+
+}  // namespace
+
+void fill_uniform_cpu(const FillUniformParams& params) {
+  params.type == ElementType::float64 ? fill<double>(params) : fill<float>(params);
+}
+void ascend_cpu(const AscentParams& params) {
+  params.type == ElementType::float64 ? step<double>(params) : step<float>(params);
+}
+
+}  // namespace vpd

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+
+#include "gate_kernel.hpp"
+
+namespace vpd {
+
+struct FillUniformParams {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  ElementType type = ElementType::float32;  // float32 or float64
+  void* x = nullptr;
+  std::int64_t stride = 0;
+  RandomKey key;
+  std::int64_t first_row = 0;  // counter: {column / 4, row low, row high, 0}
+};
+
+struct AscentParams {
+  std::int64_t count = 0;
+  ElementType type = ElementType::float32;  // float32 or float64
+  void* x = nullptr;
+  const void* gradient = nullptr;
+  void* m = nullptr;  // null: sign step
+  void* v = nullptr;
+  double beta1 = 0.0;
+  double beta2 = 0.0;
+  double eps = 0.0;
+  double rate = 0.0;
+  double correction1 = 1.0;  // 1 - beta1^t
+  double correction2 = 1.0;
+  bool clamp = true;
+};
+
+void fill_uniform_cpu(const FillUniformParams& params);
+void ascend_cpu(const AscentParams& params);
+void fill_uniform_cuda(const FillUniformParams& params, void* stream);
+void ascend_cuda(const AscentParams& params, void* stream);
+
+}  // namespace vpd

@@ -1,0 +1,82 @@
+#include "vpd/kernels/differentiable.hpp"
+
+#include <ATen/ATen.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/kernels/matrix_product.hpp"
+#include "vpd/kernels/norm.hpp"
+#include "kernels/record.hpp"
+
+namespace vpd {
+
+using torch::autograd::variable_list;
+
+at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias) {
+  at::Tensor y;
+  at::Tensor input;
+  {
+    const at::NoGradGuard no_grad;
+    input = x.detach().to(weight.value.scalar_type());
+    y = matrix_product(input, weight.value.t());
+    if (bias.value.defined()) y.add_(bias.value);
+  }
+  const bool trains = weight.gradient.defined() || bias.gradient.defined();
+  const at::ScalarType type = x.scalar_type();
+  return record(std::move(y), "linear", {x}, trains,
+                [input = trains ? input : at::Tensor(), weight, bias, type](const at::Tensor& dy, const auto& wanted, variable_list& out) {
+                  if (weight.gradient.defined()) matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
+                  if (bias.gradient.defined()) {
+                    at::Tensor total = bias.gradient;
+                    total.add_(dy.sum(0));
+                  }
+                  if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
+                });
+}
+
+at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight) {
+  at::Tensor rows;
+  {
+    const at::NoGradGuard no_grad;
+    rows = at::embedding(weight.value, tokens);
+  }
+  return record(std::move(rows), "embedding", {}, weight.gradient.defined(),
+                [tokens, weight](const at::Tensor& gradient, const auto&, variable_list&) {
+                  at::Tensor total = weight.gradient;
+                  total.index_add_(0, tokens, gradient.to(total.scalar_type()));
+                });
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at::ScalarType output) {
+  const at::Tensor input = x.detach();
+  at::Tensor reciprocal;
+  at::Tensor y = rms_norm_forward(input, weight.value, eps, output, at::GradMode::is_enabled() ? &reciprocal : nullptr);
+  return record(std::move(y), "rms_norm", {x}, weight.gradient.defined(),
+                [input, weight, reciprocal](const at::Tensor& gradient, const auto&, variable_list& out) {
+                  out[0] = rms_norm_backward(gradient, input, weight.value, reciprocal, weight.gradient);
+                });
+}
+
+at::Tensor rotary(const at::Tensor& x, const RotaryTable& table) {
+  return record(rotate(x.detach(), table, /*inverse=*/false), "rotary", {x}, false,
+                [table](const at::Tensor& gradient, const auto&, variable_list& out) {
+                  out[0] = rotate(gradient, table, /*inverse=*/true);
+                });
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B, std::int64_t heads,
+                     std::int64_t key_heads, bool causal) {
+  VPD_CHECK(heads % key_heads == 0, UsageError, "attention: {} heads are no multiple of {} key heads", heads, key_heads);
+  const std::int64_t N = q.size(0), T = N / B, d_head = q.size(1) / heads;
+  const auto split = [&](const at::Tensor& x, std::int64_t count) { return x.view({B, T, count, d_head}).transpose(1, 2); };
+  at::Tensor keys = split(k, key_heads), values = split(v, key_heads);
+  if (key_heads != heads) {
+    keys = keys.repeat_interleave(heads / key_heads, 1);
+    values = values.repeat_interleave(heads / key_heads, 1);
+  }
+  const at::Tensor mixed = at::scaled_dot_product_attention(split(q, heads), keys, values, {}, 0.0, causal);
+  return mixed.transpose(1, 2).reshape({N, heads * d_head});
+}
+
+at::Tensor gelu(const at::Tensor& x, bool tanh_form) { return at::gelu(x, tanh_form ? "tanh" : "none"); }
+
+}  // namespace vpd

@@ -1,0 +1,254 @@
+// Gate of a site on CUDA; formulas in gate_cpu.cpp.
+//
+// One block a row. gated, scale and h_gradient are overwritten, importance_gradient is added to; source_gradient is
+// overwritten or added to as told, and no two rows of it may be the same. No atomics: results are deterministic, and random
+// sources are those of the CPU bit for bit.
+
+#include "device.cuh"
+
+namespace vpd {
+namespace {
+
+constexpr unsigned most_threads = 256;
+
+/// What all threads of a row need.
+template <class T>
+struct Row {
+  std::int64_t source;  // row of the source matrix
+  T delta;
+};
+
+template <class T>
+__device__ T draw(const GateParams& p, std::uint32_t word) {
+  const float u = to_uniform(word);
+  if (p.kind == SourceKind::binomial) return u < 0.5f ? T(0) : T(1);
+  return static_cast<T>(u);
+}
+
+__device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n, std::uint32_t block,
+                                             std::uint32_t (&words)[4]) {
+  const auto row = static_cast<std::uint64_t>(n + p.first_row);
+  words[0] = block;
+  words[1] = static_cast<std::uint32_t>(row);
+  words[2] = static_cast<std::uint32_t>(row >> 32);
+  words[3] = p.site;
+  philox(p.key, words[0], words[1], words[2], words[3]);
+}
+
+/// One thread finds out and tells the others through `shared`: all of the block must come here.
+template <class T>
+__device__ Row<T> find_row(const GateParams& p, std::int64_t n, Row<T>* shared) {
+  if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0)};
+  __syncthreads();  // the row before may still be read
+  if (threadIdx.x == 0) {
+    Row<T> row{0, T(0)};
+    if (p.kind == SourceKind::tensor) {
+      row.source = source_row(p, n);
+      if (p.delta) row.delta = static_cast<const T*>(p.sources)[row.source * p.sources_stride + p.columns];
+    } else if (p.delta) {
+      std::uint32_t words[4];
+      random_words(p, n, delta_block, words);
+      row.delta = draw<T>(p, words[0]);
+    }
+    *shared = row;
+  }
+  __syncthreads();
+  return *shared;
+}
+
+/// Four columns of one thread: neighbours (one random counter, one vector access), or, where rows start off 16-byte
+/// boundaries, columns a block apart, so that a warp's accesses are whole sectors all the same.
+template <bool adjacent>
+struct Quad {
+  std::int64_t first;
+  int count;
+
+  __device__ static std::int64_t begin() { return adjacent ? 4 * static_cast<std::int64_t>(threadIdx.x) : threadIdx.x; }
+  __device__ static std::int64_t step() { return adjacent ? 1 : blockDim.x; }
+
+  __device__ Quad(std::int64_t start, std::int64_t columns) : first(start) {
+    const std::int64_t left = (columns - start + step() - 1) / step();
+    count = left < 4 ? static_cast<int>(left) : 4;
+  }
+
+  template <class From, class T>
+  __device__ __forceinline__ void read(const From* row, bool packed, T (&out)[4]) const {
+    if (adjacent && packed && count == 4) {
+      load(row + first, out);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[i] = i < count ? convert<T>(row[first + i * step()]) : T(0);
+  }
+
+  template <class To, class T>
+  __device__ __forceinline__ void write(To* row, bool packed, const T (&x)[4]) const {
+    if (adjacent && packed && count == 4) {
+      store(row + first, x);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < count) row[first + i * step()] = convert<To>(x[i]);
+    }
+  }
+};
+
+template <bool adjacent, class T>
+__device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row, bool packed,
+                                             const Quad<adjacent>& quad, T (&r)[4]) {
+  if (p.kind == SourceKind::tensor) {
+    quad.read(static_cast<const T*>(p.sources) + row.source * p.sources_stride, packed, r);
+  } else if (p.kind == SourceKind::constant) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) r[i] = static_cast<T>(p.value);
+  } else if constexpr (adjacent) {  // the launcher chooses it for random sources
+    std::uint32_t words[4];
+    random_words(p, n, static_cast<std::uint32_t>(quad.first / 4), words);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) r[i] = draw<T>(p, words[i]);
+  }
+}
+
+template <class To>
+__device__ void clear_row(To* row, std::int64_t columns) {
+  for (std::int64_t c = threadIdx.x; c < columns; c += blockDim.x) row[c] = convert<To>(0.0f);
+}
+
+template <class Real, bool adjacent>
+__global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p, bool packed) {
+  using T = Wide<Real>;
+  __shared__ Row<T> shared;
+  for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
+    Real* gated = static_cast<Real*>(p.gated) + n * p.columns;
+    T* scale = static_cast<T*>(p.scale);
+    if (p.routing && !p.routing[n]) {
+      clear_row(gated, p.columns);
+      if (scale && threadIdx.x == 0) scale[n] = T(1);
+      continue;
+    }
+    const Row<T> row = find_row(p, n, &shared);
+    const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
+    const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
+    for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
+      const Quad<adjacent> quad(first, p.columns);
+      T h[4], g[4], r[4];
+      quad.read(h_row, packed, h);
+      quad.read(g_row, packed, g);
+      read_sources(p, n, row, packed, quad, r);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
+      quad.write(gated, packed, h);
+    }
+    if (scale && threadIdx.x == 0) scale[n] = row.delta;
+  }
+}
+
+template <class Real, bool adjacent>
+__global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams p, bool packed) {
+  using T = Wide<Real>;
+  __shared__ Row<T> shared;
+  __shared__ T scratch[most_threads / warp_size];
+  const auto factor = static_cast<T>(p.source_gradient_scale);
+  for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
+    Real* dh_row = static_cast<Real*>(p.h_gradient) + n * p.columns;
+    Real* gated_row = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
+    const bool masked = !p.routing || p.routing[n];
+    const bool wants_sources = p.source_gradient && (masked || p.source_gradient_overwrite);
+    if (!masked && !wants_sources) {
+      clear_row(dh_row, p.columns);
+      if (gated_row) clear_row(gated_row, p.columns);
+      continue;
+    }
+    const Row<T> row = find_row(p, n, &shared);
+    T* dr_row = nullptr;
+    if (wants_sources) {
+      const std::int64_t target = p.source_gradient_per_position ? n : row.source;
+      dr_row = static_cast<T*>(p.source_gradient) + target * p.source_gradient_stride;
+    }
+    if (!masked) {
+      clear_row(dh_row, p.columns);
+      if (gated_row) clear_row(gated_row, p.columns);
+      clear_row(dr_row, p.columns + 1);
+      continue;
+    }
+    const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
+    const Real* dgated_row = static_cast<const Real*>(p.gradient) + n * p.columns;
+    const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
+    T* dg_row = nullptr;
+    if (p.importance_gradient) dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;
+    T sum = 0;
+    for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
+      const Quad<adjacent> quad(first, p.columns);
+      T h[4], dgated[4], g[4], r[4], dg[4] = {}, dr[4] = {}, dh[4];
+      quad.read(h_row, packed, h);
+      quad.read(dgated_row, packed, dgated);
+      quad.read(g_row, packed, g);
+      if (dg_row) quad.read(dg_row, packed, dg);
+      if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, packed, dr);
+      read_sources(p, n, row, packed, quad, r);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const T mask = g[i] + (1 - g[i]) * r[i] - row.delta;
+        const T dm = dgated[i] * h[i];
+        dh[i] = dgated[i] * mask;
+        h[i] *= mask;
+        dg[i] += dm * (1 - r[i]);
+        dr[i] += dm * (1 - g[i]) * factor;
+        sum += dm;  // columns beyond the row were read as 0
+      }
+      quad.write(dh_row, packed, dh);
+      if (gated_row) quad.write(gated_row, packed, h);
+      if (dg_row) quad.write(dg_row, packed, dg);
+      if (dr_row) quad.write(dr_row, packed, dr);
+    }
+    if (!dr_row) continue;
+    const T total = block_reduce(sum, Sum{}, scratch);
+    if (threadIdx.x == 0) {
+      const T ddelta = p.delta ? (static_cast<const T*>(p.scale_gradient)[n] - total) * factor : T(0);
+      dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
+    }
+  }
+}
+
+template <class Real>
+void launch(const GateParams& p, bool backward, cudaStream_t stream) {
+  if (p.rows == 0) return;
+  using T = Wide<Real>;
+  const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) && packs_fit<T>(p.importance, p.importance_stride, 4) &&
+                      packs_fit<T>(p.sources, p.sources_stride, 4) && packs_fit<Real>(p.gated, p.columns, 4) &&
+                      packs_fit<Real>(p.gradient, p.columns, 4) && packs_fit<Real>(p.h_gradient, p.columns, 4) &&
+                      packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
+                      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4);
+  const bool random = p.kind == SourceKind::uniform || p.kind == SourceKind::binomial;
+  const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
+  if (backward && (random || packed)) {
+    gate_backward_kernel<Real, true><<<grid, threads, 0, stream>>>(p, packed);
+    VPD_CUDA_LAUNCH_CHECK();
+  } else if (backward) {
+    gate_backward_kernel<Real, false><<<grid, threads, 0, stream>>>(p, false);
+    VPD_CUDA_LAUNCH_CHECK();
+  } else if (random || packed) {
+    gate_forward_kernel<Real, true><<<grid, threads, 0, stream>>>(p, packed);
+    VPD_CUDA_LAUNCH_CHECK();
+  } else {
+    gate_forward_kernel<Real, false><<<grid, threads, 0, stream>>>(p, false);
+    VPD_CUDA_LAUNCH_CHECK();
+  }
+}
+
+void dispatch(const GateParams& p, bool backward, void* stream) {
+  auto* on = static_cast<cudaStream_t>(stream);
+  switch (p.type) {
+    case ElementType::float32: return launch<float>(p, backward, on);
+    case ElementType::float64: return launch<double>(p, backward, on);
+    case ElementType::bfloat16: return launch<__nv_bfloat16>(p, backward, on);
+  }
+}
+
+}  // namespace
+
+void gate_forward_cuda(const GateParams& params, void* stream) { dispatch(params, false, stream); }
+void gate_backward_cuda(const GateParams& params, void* stream) { dispatch(params, true, stream); }
+
+}  // namespace vpd

@@ -1,0 +1,184 @@
+// Gate of a site on the CPU, and the specification of the CUDA form (gate.cu).
+//
+//   m = g + (1 - g) r,  gated = h (m - δ),  scale = δ        where routing is on
+//                       gated = 0,          scale = 1        where it is off
+//   dL/dh = dL/dgated (m - δ)      dL/dg += dL/dgated h (1 - r)
+//   dL/dr = dL/dgated h (1 - g)    dL/dδ  = dL/dscale - Σ_c dL/dgated h
+//
+// Rows are independent, except that positions may share a source row, whose gradient they add to: with such sources rows run
+// in order on one thread. Random r are drawn again in the backward pass.
+
+#include <c10/util/BFloat16.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "gate_kernel.hpp"
+#include "parallel.hpp"
+
+namespace vpd {
+namespace {
+
+constexpr int counters_at_once = 16;  // four words each: 64 columns, whole vectors of 512 bits
+
+template <class Wide>
+void draw_uniform(const GateParams& p, std::int64_t row, Wide* r) {
+  const std::uint64_t global = static_cast<std::uint64_t>(row + p.first_row);
+  const auto low = static_cast<std::uint32_t>(global), high = static_cast<std::uint32_t>(global >> 32);
+  const std::int64_t blocks = (p.columns + 3) / 4;
+  for (std::int64_t first = 0; first < blocks; first += counters_at_once) {
+    std::uint32_t x[4][counters_at_once];
+    for (int i = 0; i < counters_at_once; ++i) {
+      x[0][i] = static_cast<std::uint32_t>(first + i);
+      x[1][i] = low, x[2][i] = high, x[3][i] = p.site;
+      philox(p.key, x[0][i], x[1][i], x[2][i], x[3][i]);
+    }
+    const std::int64_t base = 4 * first;
+    if (base + 4 * counters_at_once <= p.columns) {
+      for (int i = 0; i < counters_at_once; ++i)
+        for (int w = 0; w < 4; ++w) r[base + 4 * i + w] = static_cast<Wide>(to_uniform(x[w][i]));
+    } else {
+      for (std::int64_t c = base; c < p.columns; ++c) r[c] = static_cast<Wide>(to_uniform(x[(c - base) % 4][(c - base) / 4]));
+    }
+  }
+}
+
+template <class Wide>
+Wide draw_delta(const GateParams& p, std::int64_t row) {
+  const std::uint64_t global = static_cast<std::uint64_t>(row + p.first_row);
+  std::uint32_t x0 = delta_block, x1 = static_cast<std::uint32_t>(global), x2 = static_cast<std::uint32_t>(global >> 32);
+  std::uint32_t x3 = p.site;
+  philox(p.key, x0, x1, x2, x3);
+  return static_cast<Wide>(to_uniform(x0));
+}
+
+/// The sources of one row: a pointer into the source matrix, or values drawn into `buffer`.
+template <class Wide>
+struct RowSources {
+  const Wide* r;
+  Wide delta;
+};
+
+template <class Wide>
+RowSources<Wide> row_sources(const GateParams& p, std::int64_t n, Wide* buffer) {
+  RowSources<Wide> s{buffer, static_cast<Wide>(p.delta_value)};
+  switch (p.kind) {
+    case SourceKind::constant:
+      break;  // `buffer` was filled once
+    case SourceKind::uniform:
+    case SourceKind::binomial:
+      draw_uniform(p, n, buffer);
+      s.delta = draw_delta<Wide>(p, n);
+      if (p.kind == SourceKind::binomial) {
+        for (std::int64_t c = 0; c < p.columns; ++c) buffer[c] = buffer[c] < Wide(0.5) ? Wide(0) : Wide(1);
+        s.delta = s.delta < Wide(0.5) ? Wide(0) : Wide(1);
+      }
+      break;
+    case SourceKind::tensor:
+      s.r = static_cast<const Wide*>(p.sources) + source_row(p, n) * p.sources_stride;
+      s.delta = s.r[p.columns];
+      break;
+  }
+  if (!p.delta) s.delta = 0;
+  return s;
+}
+
+template <class Wide>
+std::vector<Wide> source_buffer(const GateParams& p) {
+  return std::vector<Wide>(static_cast<std::size_t>(p.columns) + 64, static_cast<Wide>(p.value));
+}
+
+template <class Real, class Wide>
+void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
+  std::vector<Wide> buffer = source_buffer<Wide>(p);
+  auto* scale = static_cast<Wide*>(p.scale);
+  for (std::int64_t n = begin; n < end; ++n) {
+    Real* __restrict gated = static_cast<Real*>(p.gated) + n * p.columns;
+    if (p.routing && !p.routing[n]) {
+      std::fill_n(gated, p.columns, Real(0));
+      if (scale) scale[n] = 1;
+      continue;
+    }
+    const RowSources<Wide> s = row_sources(p, n, buffer.data());
+    const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
+    const Wide* __restrict g = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
+    const Wide* r = s.r;
+    const Wide delta = s.delta;
+    for (std::int64_t c = 0; c < p.columns; ++c)
+      gated[c] = static_cast<Real>(static_cast<Wide>(h[c]) * (g[c] + (1 - g[c]) * r[c] - delta));
+    if (scale) scale[n] = delta;
+  }
+}
+
+template <class Real, class Wide>
+void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
+  std::vector<Wide> buffer = source_buffer<Wide>(p), product(static_cast<std::size_t>(p.columns));
+  const auto factor = static_cast<Wide>(p.source_gradient_scale);
+  for (std::int64_t n = begin; n < end; ++n) {
+    Real* __restrict dh = static_cast<Real*>(p.h_gradient) + n * p.columns;
+    Real* gated = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
+    Wide* dr = p.source_gradient ? static_cast<Wide*>(p.source_gradient) + source_row(p, n) * p.source_gradient_stride
+                                 : nullptr;
+    if (p.routing && !p.routing[n]) {
+      std::fill_n(dh, p.columns, Real(0));
+      if (gated) std::fill_n(gated, p.columns, Real(0));
+      if (dr && p.source_gradient_overwrite) std::fill_n(dr, p.columns + 1, Wide(0));
+      continue;
+    }
+    const RowSources<Wide> s = row_sources(p, n, buffer.data());
+    const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
+    const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + n * p.columns;
+    const Wide* __restrict g = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
+    const Wide* r = s.r;
+    const Wide delta = s.delta;
+    Wide* __restrict dm = product.data();
+    Wide sum = 0;
+    for (std::int64_t c = 0; c < p.columns; ++c) {
+      const Wide mask = g[c] + (1 - g[c]) * r[c] - delta;
+      dh[c] = static_cast<Real>(static_cast<Wide>(dgated[c]) * mask);
+      dm[c] = static_cast<Wide>(dgated[c]) * static_cast<Wide>(h[c]);
+      sum += dm[c];
+    }
+    if (gated)
+      for (std::int64_t c = 0; c < p.columns; ++c)
+        gated[c] = static_cast<Real>(static_cast<Wide>(h[c]) * (g[c] + (1 - g[c]) * r[c] - delta));
+    if (p.importance_gradient) {
+      Wide* __restrict dg = static_cast<Wide*>(p.importance_gradient) + n * p.importance_gradient_stride;
+      for (std::int64_t c = 0; c < p.columns; ++c) dg[c] += dm[c] * (1 - r[c]);
+    }
+    if (dr) {
+      const Wide ddelta = p.delta ? (static_cast<const Wide*>(p.scale_gradient)[n] - sum) * factor : Wide(0);
+      if (p.source_gradient_overwrite) {
+        for (std::int64_t c = 0; c < p.columns; ++c) dr[c] = dm[c] * (1 - g[c]) * factor;
+        dr[p.columns] = ddelta;
+      } else {
+        for (std::int64_t c = 0; c < p.columns; ++c) dr[c] += dm[c] * (1 - g[c]) * factor;
+        dr[p.columns] += ddelta;
+      }
+    }
+  }
+}
+
+template <class Real, class Wide>
+void run(const GateParams& p, bool backward) {
+  const auto body = [&](std::int64_t begin, std::int64_t end) {
+    backward ? backward_rows<Real, Wide>(p, begin, end) : forward_rows<Real, Wide>(p, begin, end);
+  };
+  if (backward && p.source_gradient && p.source_rows_shared) return body(0, p.rows);
+  parallel_rows(p.rows, 4 * p.columns, body);
+}
+
+void dispatch(const GateParams& p, bool backward) {
+  switch (p.type) {
+    case ElementType::float32: return run<float, float>(p, backward);
+    case ElementType::float64: return run<double, double>(p, backward);
+    case ElementType::bfloat16: return run<c10::BFloat16, float>(p, backward);
+  }
+}
+
+}  // namespace
+
+void gate_forward_cpu(const GateParams& params) { dispatch(params, false); }
+void gate_backward_cpu(const GateParams& params) { dispatch(params, true); }
+
+}  // namespace vpd

@@ -1,0 +1,75 @@
+#pragma once
+
+// What the two implementations of gate.hpp share: plain parameters, and the order of the random counters.
+
+#include <cstdint>
+
+#include "vpd/kernels/philox.hpp"
+#include "vpd/kernels/source_kind.hpp"
+
+namespace vpd {
+
+/// Counter of four neighbouring columns: word i of philox(key, {column / 4, row low, row high, site}) is column 4 (column / 4) + i.
+/// δ has a block of its own.
+inline constexpr std::uint32_t delta_block = 0xffffffffu;
+
+enum class ElementType : std::int32_t { float32, float64, bfloat16 };
+
+/// Pointers are to element type `real` or `wide` of gate.hpp; strides count elements between rows.
+struct GateParams {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  ElementType type = ElementType::float32;  // of real; wide is float64 beside float64, else float32
+
+  const void* h = nullptr;  // real [N, C]
+  std::int64_t h_stride = 0;
+  const void* importance = nullptr;  // wide [N, C]
+  std::int64_t importance_stride = 0;
+  const std::uint8_t* routing = nullptr;  // [N] or null
+
+  SourceKind kind = SourceKind::constant;
+  double value = 0.0;
+  double delta_value = 0.0;
+  bool delta = true;
+  RandomKey key;
+  std::uint32_t site = 0;
+  std::int64_t first_row = 0;
+  const void* sources = nullptr;  // wide [R, C + 1]
+  std::int64_t sources_stride = 0;
+  void* source_gradient = nullptr;  // wide [R, C + 1] or null
+  std::int64_t source_gradient_stride = 0;
+  double source_gradient_scale = 1.0;
+  bool source_gradient_overwrite = false;
+  bool source_rows_shared = false;            // several positions of this pass read one row
+  bool source_gradient_per_position = false;  // source_gradient is [N, C + 1]: row n belongs to position n
+  std::int64_t time_length = 1;
+  std::int64_t first_batch = 0;
+  std::int64_t batch_rows = 1;
+  std::int64_t time_rows = 1;
+
+  void* gated = nullptr;  // real [N, C], contiguous; null in the backward pass where it is not wanted
+  void* scale = nullptr;  // wide [N] or null
+
+  const void* gradient = nullptr;  // real [N, C], contiguous: dL/d(gated)
+  const void* scale_gradient = nullptr;  // wide [N] or null
+  void* h_gradient = nullptr;            // real [N, C], contiguous
+  void* importance_gradient = nullptr;   // wide [N, C] or null, added to
+  std::int64_t importance_gradient_stride = 0;
+};
+
+/// Row of the source matrix that position n of this pass reads.
+VPD_HOST_DEVICE std::int64_t source_row(const GateParams& p, std::int64_t n) {
+  const std::int64_t b = n / p.time_length + p.first_batch;
+  const std::int64_t t = n % p.time_length;
+  return (b % p.batch_rows) * p.time_rows + t % p.time_rows;
+}
+
+void gate_forward_cpu(const GateParams& params);
+void gate_backward_cpu(const GateParams& params);
+
+// Where positions share a source row, the CPU adds their gradients in order; CUDA wants source_gradient_per_position, and
+// the caller adds up. `stream` is a cudaStream_t.
+void gate_forward_cuda(const GateParams& params, void* stream);
+void gate_backward_cuda(const GateParams& params, void* stream);
+
+}  // namespace vpd

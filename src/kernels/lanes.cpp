@@ -1,0 +1,67 @@
+#include "vpd/kernels/lanes.hpp"
+
+#include <ATen/Parallel.h>
+#include <omp.h>
+
+namespace vpd {
+namespace {
+
+/// LibTorch sets a thread's share once, when the thread first computes; ours is set after that.
+void use_threads(int count) {
+  at::internal::lazy_init_num_threads();
+  omp_set_num_threads(count);
+}
+
+}  // namespace
+
+Lanes::Lanes(int count, int threads_each) : count_(count), threads_each_(threads_each), errors_(static_cast<std::size_t>(count)) {
+  for (int lane = 1; lane < count; ++lane) threads_.emplace_back([this, lane] { serve(lane); });
+}
+
+Lanes::~Lanes() {
+  stop_ = true;
+  ++generation_;
+  generation_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Lanes::guarded(int lane) {
+  try {
+    (*work_)(lane);
+  } catch (...) {
+    errors_[static_cast<std::size_t>(lane)] = std::current_exception();
+  }
+}
+
+void Lanes::serve(int lane) {
+  use_threads(threads_each_);
+  for (std::uint32_t seen = 0;;) {
+    generation_.wait(seen);
+    seen = generation_.load();
+    if (stop_) return;
+    guarded(lane);
+    if (running_.fetch_sub(1) == 1) running_.notify_one();
+  }
+}
+
+void Lanes::run(const std::function<void(int)>& work) {
+  work_ = &work;
+  for (std::exception_ptr& error : errors_) error = nullptr;
+  if (count_ == 1) {
+    guarded(0);
+  } else {
+    running_ = count_ - 1;
+    ++generation_;
+    generation_.notify_all();
+    const int before = omp_get_max_threads();
+    use_threads(threads_each_);
+    guarded(0);
+    omp_set_num_threads(before);
+    for (int left = running_.load(); left != 0; left = running_.load()) running_.wait(left);
+  }
+  for (const std::exception_ptr& error : errors_) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+}  // namespace vpd

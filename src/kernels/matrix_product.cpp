@@ -1,0 +1,88 @@
+#include "vpd/kernels/matrix_product.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <string>
+
+#ifdef VPD_WITH_ONEDNN
+#include <oneapi/dnnl/dnnl.h>
+#endif
+
+#include "vpd/base/error.hpp"
+
+namespace vpd {
+namespace {
+
+#ifdef VPD_WITH_ONEDNN
+/// How BLAS sees a matrix: rows contiguous ('N'), or its transpose's rows contiguous ('T').
+struct Layout {
+  char transposed;
+  dnnl_dim_t leading;
+};
+
+bool layout_of(const at::Tensor& x, Layout& layout) {
+  const std::int64_t rows = x.size(0), columns = x.size(1);
+  if (columns == 1 || x.stride(1) == 1) {
+    layout = {'N', rows == 1 ? columns : x.stride(0)};
+    if (columns == 1 && x.stride(0) < 1) return false;
+    return layout.leading >= columns;
+  }
+  if (rows == 1 || x.stride(0) == 1) {
+    layout = {'T', x.stride(1)};
+    return layout.leading >= rows;
+  }
+  return false;
+}
+
+bool onednn_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
+  Layout la{}, lb{}, lo{};
+  if (!out.is_cpu() || out.scalar_type() != at::kFloat || a.scalar_type() != at::kFloat || b.scalar_type() != at::kFloat ||
+      out.numel() == 0 || a.size(1) == 0 || !layout_of(a, la) || !layout_of(b, lb) || !layout_of(out, lo) ||
+      lo.transposed != 'N') {
+    return false;
+  }
+  const dnnl_status_t status =
+      dnnl_sgemm(la.transposed, lb.transposed, a.size(0), b.size(1), a.size(1), 1.0f, a.const_data_ptr<float>(), la.leading,
+                 b.const_data_ptr<float>(), lb.leading, accumulate ? 1.0f : 0.0f, out.mutable_data_ptr<float>(), lo.leading);
+  VPD_CHECK(status == dnnl_success, UsageError, "oneDNN refused a product of [{}, {}] and [{}, {}] with status {}", a.size(0),
+            a.size(1), b.size(0), b.size(1), static_cast<int>(status));
+  return true;
+}
+#endif
+
+std::string shape(const at::Tensor& x) {
+  return fmt::format("[{}]", fmt::join(x.sizes().begin(), x.sizes().end(), ", "));
+}
+
+}  // namespace
+
+at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
+  VPD_CHECK(a.dim() == 2 && b.dim() == 2, UsageError, "matrix product: expected two matrices, found {} and {}", shape(a),
+            shape(b));
+  at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  matrix_product_into(out, a, b, /*accumulate=*/false);
+  return out;
+}
+
+void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
+  VPD_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && out.dim() == 2 && out.size(0) == a.size(0) && out.size(1) == b.size(1),
+            UsageError, "matrix product: expected [M, K] [K, N] into [M, N], found {} {} into {}", shape(a), shape(b), shape(out));
+  VPD_CHECK(a.scalar_type() == b.scalar_type(), UsageError, "matrix product: expected factors of one dtype, found {} and {}",
+            at::toString(a.scalar_type()), at::toString(b.scalar_type()));
+#ifdef VPD_WITH_ONEDNN
+  if (onednn_product(out, a, b, accumulate)) return;
+#endif
+  at::NoGradGuard no_grad;
+  at::Tensor target = out;
+  if (a.scalar_type() != out.scalar_type()) {
+    const at::Tensor product = at::mm(a, b);
+    accumulate ? target.add_(product) : target.copy_(product);
+  } else if (accumulate) {
+    target.addmm_(a, b);
+  } else {
+    at::mm_out(target, a, b);
+  }
+}
+
+}  // namespace vpd

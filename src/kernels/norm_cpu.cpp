@@ -1,0 +1,81 @@
+// RMSNorm on the CPU, and the specification of norm.cu.
+//
+//   s = 1 / sqrt(mean(x²) + eps),  y = w x s
+//   dx = s (w dy - x s² mean(w dy x)),  dw += Σ_n dy x s
+// The weight's gradient runs over rows in order on one thread (it is wanted in pretraining alone).
+
+#include <c10/util/BFloat16.h>
+
+#include <cmath>
+
+#include "norm_kernel.hpp"
+#include "parallel.hpp"
+
+namespace vpd {
+namespace {
+
+template <class X, class Y, class T>
+void forward(const NormParams& p, std::int64_t begin, std::int64_t end) {
+  const T* __restrict w = static_cast<const T*>(p.weight);
+  for (std::int64_t n = begin; n < end; ++n) {
+    const X* __restrict x = static_cast<const X*>(p.x) + n * p.x_stride;
+    Y* __restrict y = static_cast<Y*>(p.out) + n * p.out_stride;
+    T square = 0;
+    for (std::int64_t c = 0; c < p.columns; ++c) square += static_cast<T>(x[c]) * static_cast<T>(x[c]);
+    const T s = 1 / std::sqrt(square / static_cast<T>(p.columns) + static_cast<T>(p.eps));
+    if (w)
+      for (std::int64_t c = 0; c < p.columns; ++c) y[c] = static_cast<Y>(w[c] * (static_cast<T>(x[c]) * s));
+    else
+      for (std::int64_t c = 0; c < p.columns; ++c) y[c] = static_cast<Y>(static_cast<T>(x[c]) * s);
+    if (p.reciprocal) static_cast<T*>(p.reciprocal)[n] = s;
+  }
+}
+
+template <class X, class Y, class T>
+void backward(const NormParams& p, std::int64_t begin, std::int64_t end) {
+  const T* __restrict w = static_cast<const T*>(p.weight);
+  T* dw = static_cast<T*>(p.weight_gradient);
+  for (std::int64_t n = begin; n < end; ++n) {
+    const X* __restrict x = static_cast<const X*>(p.x) + n * p.x_stride;
+    const Y* __restrict dy = static_cast<const Y*>(p.gradient) + n * p.gradient_stride;
+    X* __restrict dx = static_cast<X*>(p.x_gradient) + n * p.columns;
+    const T s = static_cast<const T*>(p.reciprocal)[n];
+    T dot = 0;
+    if (w)
+      for (std::int64_t c = 0; c < p.columns; ++c) dot += w[c] * static_cast<T>(dy[c]) * static_cast<T>(x[c]);
+    else
+      for (std::int64_t c = 0; c < p.columns; ++c) dot += static_cast<T>(dy[c]) * static_cast<T>(x[c]);
+    const T shift = dot * s * s / static_cast<T>(p.columns);
+    for (std::int64_t c = 0; c < p.columns; ++c) {
+      const T scaled = w ? w[c] * static_cast<T>(dy[c]) : static_cast<T>(dy[c]);
+      dx[c] = static_cast<X>(s * (scaled - static_cast<T>(x[c]) * shift));
+    }
+    if (dw)
+      for (std::int64_t c = 0; c < p.columns; ++c) dw[c] += static_cast<T>(dy[c]) * static_cast<T>(x[c]) * s;
+  }
+}
+
+template <class X, class Y, class T>
+void run(const NormParams& p, bool is_backward) {
+  const auto body = [&](std::int64_t begin, std::int64_t end) {
+    is_backward ? backward<X, Y, T>(p, begin, end) : forward<X, Y, T>(p, begin, end);
+  };
+  if (is_backward && p.weight_gradient) return body(0, p.rows);
+  parallel_rows(p.rows, 4 * p.columns, body);
+}
+
+void dispatch(const NormParams& p, bool is_backward) {
+  using ElementType::bfloat16, ElementType::float32, ElementType::float64;
+  if (p.type == float64) return run<double, double, double>(p, is_backward);
+  if (p.type == float32 && p.output_type == float32) return run<float, float, float>(p, is_backward);
+  if (p.type == float32) return run<float, c10::BFloat16, float>(p, is_backward);
+  if (p.output_type == float32) return run<c10::BFloat16, float, float>(p, is_backward);
+  return run<c10::BFloat16, c10::BFloat16, float>(p, is_backward);
+}
+
+}  // namespace
+
+void rms_norm_forward_cpu(const NormParams& params) { dispatch(params, false); }
+void rms_norm_backward_cpu(const NormParams& params) { dispatch(params, true); }
+
+}  // namespace vpd

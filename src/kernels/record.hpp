@@ -1,0 +1,57 @@
+#pragma once
+
+// How a hand-written backward pass becomes a node of LibTorch's graph.
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace vpd {
+
+/// A node with one output whose backward pass is `function(gradient, wanted)`: it gets dL/doutput [contiguous] and, per input, whether
+/// its gradient is wanted, and returns one gradient per input (undefined where not wanted). It runs once.
+template <class Function>
+class RecordedNode final : public torch::autograd::Node {
+ public:
+  explicit RecordedNode(Function function, const char* name) : function_(std::move(function)), name_(name) {}
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+    TORCH_CHECK(function_.has_value(), name_, " was differentiated twice");
+    torch::autograd::variable_list out(num_outputs());
+    if (gradients[0].defined()) {
+      auto wanted = [this](std::size_t input) { return task_should_compute_output(input); };
+      (*function_)(gradients[0].contiguous(), wanted, out);
+    }
+    function_.reset();  // what the forward pass saved goes at once
+    return out;
+  }
+  void release_variables() override { function_.reset(); }
+  std::string name() const override { return name_; }
+
+ private:
+  std::optional<Function> function_;
+  const char* name_;
+};
+
+/// Makes `out` the result of a node over `inputs`. `needed` says whether the node has work of its own (gradients of parameters)
+/// beside the inputs'. Records nothing where gradients are off or nobody wants them.
+template <class Function>
+at::Tensor record(at::Tensor out, const char* name, const torch::autograd::variable_list& inputs, bool needed,
+                  Function function) {
+  if (!at::GradMode::is_enabled()) return out;
+  for (const at::Tensor& input : inputs) needed = needed || input.requires_grad();
+  if (!needed) return out;
+  std::shared_ptr<RecordedNode<Function>> node(new RecordedNode<Function>(std::move(function), name),
+                                               torch::autograd::deleteNode);
+  node->set_next_edges(torch::autograd::collect_next_edges(inputs));
+  torch::autograd::set_history(out, node);
+  return out;
+}
+
+}  // namespace vpd

@@ -1,0 +1,84 @@
+// Routing draws on CUDA: what routing_cpu.cpp draws, bit for bit.
+//
+// One thread a position. The words of a position, which the ranks compare, stand in shared memory, one column a thread.
+// `out` is overwritten.
+
+#include "routing_kernel.hpp"
+
+#include "device.cuh"
+
+namespace vpd {
+namespace {
+
+constexpr std::int64_t shared_bytes = 48 * 1024;
+
+__device__ __forceinline__ void random_words(const RoutingParams& p, std::uint64_t row, std::int64_t block,
+                                             std::uint32_t (&words)[4]) {
+  words[0] = static_cast<std::uint32_t>(block);
+  words[1] = static_cast<std::uint32_t>(row);
+  words[2] = static_cast<std::uint32_t>(row >> 32);
+  words[3] = 0;
+  philox(p.key, words[0], words[1], words[2], words[3]);
+}
+
+__global__ void static_routing_kernel(RoutingParams p) {
+  const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (n >= p.rows) return;
+  for (std::int64_t first = 0; first < p.sites; first += 4) {
+    std::uint32_t words[4];
+    random_words(p, static_cast<std::uint64_t>(n + p.first_row), first / 4, words);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (first + i < p.sites) p.out[(first + i) * p.rows + n] = to_uniform(words[i]) < p.probability ? 1 : 0;
+    }
+  }
+}
+
+__global__ void subset_routing_kernel(RoutingParams p) {
+  extern __shared__ std::uint32_t shared_words[];
+  const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (n >= p.rows) return;  // nothing below waits for other threads
+  std::uint32_t* own_words = shared_words + threadIdx.x;
+  const auto row = static_cast<std::uint64_t>(n + p.first_row);
+  const unsigned sites = static_cast<unsigned>(p.sites), stride = blockDim.x;
+  for (unsigned first = 0; first < sites; first += 4) {
+    std::uint32_t words[4];
+    random_words(p, row, first / 4, words);
+#pragma unroll
+    for (unsigned i = 0; i < 4; ++i) {
+      if (first + i < sites) own_words[(first + i) * stride] = words[i];
+    }
+  }
+  const std::int64_t k = subset_size(p.key, row, p.sites);
+  for (unsigned l = 0; l < sites; ++l) {
+    const std::uint32_t own = own_words[l * stride];
+    std::int64_t before = 0;
+    for (unsigned other = 0; other < sites; ++other) {
+      const std::uint32_t word = own_words[other * stride];
+      before += word < own || (word == own && other < l);
+    }
+    p.out[l * p.rows + n] = before < k ? 1 : 0;
+  }
+}
+
+}  // namespace
+
+void routing_cuda(const RoutingParams& p, void* stream) {
+  if (p.rows == 0) return;
+  auto* on = static_cast<cudaStream_t>(stream);
+  const std::int64_t bytes_per_thread = p.sites * static_cast<std::int64_t>(sizeof(std::uint32_t));
+  // At least 3, since a position's words take at most 16 KiB.
+  std::int64_t threads = p.subset ? shared_bytes / bytes_per_thread : 128;
+  threads = threads < 128 ? threads : 128;
+  const unsigned grid = grid_of((p.rows + threads - 1) / threads);
+  const auto block = static_cast<unsigned>(threads);
+  if (p.subset) {
+    subset_routing_kernel<<<grid, block, static_cast<std::size_t>(threads * bytes_per_thread), on>>>(p);
+    VPD_CUDA_LAUNCH_CHECK();
+  } else {
+    static_routing_kernel<<<grid, block, 0, on>>>(p);
+    VPD_CUDA_LAUNCH_CHECK();
+  }
+}
+
+}  // namespace vpd

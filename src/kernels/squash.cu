@@ -1,0 +1,168 @@
+// Leaky squashings and power sums on CUDA; formulas in squash_cpu.cpp.
+//
+// The squashings and their backward passes are elementwise and overwrite `out`; power_sums adds to `sums`, by column sums
+// in two stages. Deterministic.
+
+#include "squash_kernel.hpp"
+
+#include "column_sums.cuh"
+#include "device.cuh"
+
+namespace vpd {
+namespace {
+
+constexpr unsigned threads = 256;
+
+template <class T>
+constexpr int pack_width = 16 / static_cast<int>(sizeof(T));
+
+template <class T>
+__device__ __forceinline__ T lower_value(T z) {
+  const T raised = z < 0 ? T(0) : z;
+  return raised > 1 ? T(1) : raised;
+}
+
+template <class T>
+__device__ __forceinline__ T upper_value(T z, T slope) {
+  const T clamped = z < 0 ? T(0) : z;
+  return z > 1 ? 1 + slope * (z - 1) : clamped;
+}
+
+template <class T>
+__device__ __forceinline__ T upper_derivative(T z, T slope) {
+  return z > 1 ? slope : (z >= 0 ? T(1) : T(0));
+}
+
+template <class T>
+__device__ __forceinline__ T lower_derivative(T gradient, T z, T slope) {
+  const T below = gradient < 0 ? slope * gradient : T(0);
+  const T inside = z <= 1 ? gradient : T(0);
+  return z <= 0 ? below : inside;
+}
+
+template <class T>
+__device__ __forceinline__ T squash_element(const SquashParams& p, T z, T gradient) {
+  const auto slope = static_cast<T>(p.slope);
+  if (!p.gradient) return p.upper ? upper_value(z, slope) : lower_value(z);
+  return p.upper ? gradient * upper_derivative(z, slope) : lower_derivative(gradient, z, slope);
+}
+
+/// LibTorch's allocations start on 16 bytes, but a view's memory need not: then `packed` is false.
+template <class T>
+__global__ void __launch_bounds__(threads) squash_kernel(SquashParams p, bool packed) {
+  constexpr int width = pack_width<T>;
+  const T* z_all = static_cast<const T*>(p.z);
+  const T* gradient_all = static_cast<const T*>(p.gradient);
+  T* out = static_cast<T*>(p.out);
+  const std::int64_t packs = packed ? p.count / width : 0;
+  const std::int64_t self = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
+  const std::int64_t all = static_cast<std::int64_t>(gridDim.x) * threads;
+  for (std::int64_t i = self; i < packs; i += all) {
+    T z[width], gradient[width] = {};
+    load(z_all + i * width, z);
+    if (gradient_all) load(gradient_all + i * width, gradient);
+#pragma unroll
+    for (int k = 0; k < width; ++k) z[k] = squash_element(p, z[k], gradient[k]);
+    store(out + i * width, z);
+  }
+  for (std::int64_t i = packs * width + self; i < p.count; i += all) {
+    out[i] = squash_element(p, z_all[i], gradient_all ? gradient_all[i] : T(0));
+  }
+}
+
+template <class T>
+struct PowerOfElement {
+  const T* z;
+  std::int64_t stride;
+  T slope, power, eps;
+
+  __device__ T operator()(std::int64_t n, std::int64_t c) const {
+    return device_power(upper_value(z[n * stride + c], slope) + eps, power);
+  }
+};
+
+/// A thread keeps to `width` neighbouring columns, whose weights stay in registers, and strides over rows.
+template <class T, int width>
+__global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackwardParams p) {
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
+  if (first >= p.columns) return;
+  const auto slope = static_cast<T>(p.slope);
+  T weight[max_power_terms][width] = {};
+#pragma unroll
+  for (int k = 0; k < max_power_terms; ++k) {
+    if (k >= p.terms) break;
+#pragma unroll
+    for (int i = 0; i < width; ++i) weight[k][i] = static_cast<T>(p.weight[k][first + i] * p.p[k]);
+  }
+  for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {
+    const std::int64_t at = n * p.columns + first;
+    T z[width], lower[width];
+    load(static_cast<const T*>(p.z) + at, z);
+    load(static_cast<const T*>(p.lower_gradient) + at, lower);
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      T total = lower_derivative(lower[i], z[i], slope);
+      const T value = upper_value(z[i], slope), through = upper_derivative(z[i], slope);
+      if (through != 0) {
+#pragma unroll
+        for (int k = 0; k < max_power_terms; ++k) {
+          if (k >= p.terms) break;
+          total += weight[k][i] * device_power(value + static_cast<T>(p.eps[k]), static_cast<T>(p.p[k] - 1)) * through;
+        }
+      }
+      z[i] = total;
+    }
+    store(static_cast<T*>(p.out) + at, z);
+  }
+}
+
+template <class T, int width>
+void launch_backward(const SquashBackwardParams& p, cudaStream_t stream) {
+  const std::int64_t tiles = (p.columns / width + threads - 1) / threads;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(p.rows < 65535 ? p.rows : 65535));
+  squash_backward_kernel<T, width><<<grid, threads, 0, stream>>>(p);
+  VPD_CUDA_LAUNCH_CHECK();
+}
+
+template <class T>
+void backward(const SquashBackwardParams& p, cudaStream_t stream) {
+  if (p.rows == 0 || p.columns == 0) return;
+  constexpr int width = pack_width<T>;
+  const bool packed = p.columns % width == 0 && packs_fit<T>(p.z, p.columns, width) &&
+                      packs_fit<T>(p.lower_gradient, p.columns, width) && packs_fit<T>(p.out, p.columns, width);
+  packed ? launch_backward<T, width>(p, stream) : launch_backward<T, 1>(p, stream);
+}
+
+template <class T>
+void squash(const SquashParams& p, cudaStream_t stream) {
+  if (p.count == 0) return;
+  constexpr int width = pack_width<T>;
+  const bool packed = packs_fit<T>(p.z, 0, width) && packs_fit<T>(p.gradient, 0, width) && packs_fit<T>(p.out, 0, width);
+  const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
+  squash_kernel<T><<<grid_of((pieces + threads - 1) / threads), threads, 0, stream>>>(p, packed);
+  VPD_CUDA_LAUNCH_CHECK();
+}
+
+template <class T>
+void power_sums(const PowerSumsParams& p, cudaStream_t stream) {
+  const PowerOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope), static_cast<T>(p.p),
+                                  static_cast<T>(p.eps)};
+  add_column_sums<T>(p.rows, p.columns, p.workspace, p.sums, element, stream);
+}
+
+}  // namespace
+
+void squash_cuda(const SquashParams& params, void* stream) {
+  auto* on = static_cast<cudaStream_t>(stream);
+  params.type == ElementType::float64 ? squash<double>(params, on) : squash<float>(params, on);
+}
+void power_sums_cuda(const PowerSumsParams& params, void* stream) {
+  auto* on = static_cast<cudaStream_t>(stream);
+  params.type == ElementType::float64 ? power_sums<double>(params, on) : power_sums<float>(params, on);
+}
+void squash_backward_cuda(const SquashBackwardParams& params, void* stream) {
+  auto* on = static_cast<cudaStream_t>(stream);
+  params.type == ElementType::float64 ? backward<double>(params, on) : backward<float>(params, on);
+}
+
+}  // namespace vpd

@@ -1,0 +1,76 @@
+#include "vpd/objective/reconstruction.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <type_traits>
+
+#include "vpd/kernels/kl.hpp"
+#include "vpd/kernels/routing.hpp"
+
+namespace vpd {
+
+SourceOf random_sources(const PassContext& context, SourceKind kind, RandomKey key) {
+  return [kind, key, first_row = context.first_row](std::size_t site) {
+    return GateSources{.kind = kind, .key = key, .site = static_cast<std::uint32_t>(site), .first_row = first_row};
+  };
+}
+
+SourceOf constant_sources(double r, double delta) {
+  return [r, delta](std::size_t) { return GateSources{.kind = SourceKind::constant, .value = r, .delta_value = delta}; };
+}
+
+RoutingDraw draw_routing(const RoutingConfig& config, RandomKey key, const PassContext& context) {
+  const auto L = static_cast<std::int64_t>(context.decomposition->sites.size());
+  const std::int64_t N = context.clean->N();
+  const at::Device device = context.decomposition->numerics.device;
+  return std::visit(
+      [&](const auto& routing) -> RoutingDraw {
+        using Kind = std::decay_t<decltype(routing)>;
+        if constexpr (std::is_same_v<Kind, UniformKSubsetRoutingConfig>) {
+          return {.masks = draw_subset_routing(key, L, N, context.first_row, device)};
+        } else if constexpr (std::is_same_v<Kind, StaticProbabilityRoutingConfig>) {
+          return {.masks = draw_static_routing(key, routing.probability, L, N, context.first_row, device)};
+        } else {
+          return {.layerwise = std::is_same_v<Kind, LayerwiseRoutingConfig>};
+        }
+      },
+      config);
+}
+
+std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing, std::size_t pass) {
+  const Decomposition& d = *context.decomposition;
+  std::vector<SitePass> passes;
+  passes.reserve(d.sites.size());
+  for (std::size_t i = 0; i < d.sites.size(); ++i) {
+    const Site& site = d.sites[i];
+    SitePass p{.V = (*context.components)[2 * i], .U = (*context.components)[2 * i + 1],
+               .importance = context.importance.narrow(1, site.offset, site.C), .importance_gradient = {},
+               .sources = sources(i), .routing = {}, .masked = !routing.layerwise || pass == i};
+    if (context.importance_gradient.defined()) p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
+    if (routing.masks.defined()) p.routing = routing.masks[static_cast<std::int64_t>(i)];
+    p.sources.delta = p.sources.delta && d.delta_component;
+    passes.push_back(std::move(p));
+  }
+  return passes;
+}
+
+at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing, double seed) {
+  const Decomposition& d = *context.decomposition;
+  const CleanPass& clean = *context.clean;
+  const std::size_t count = routing.passes(d.sites);
+  const double share = 1.0 / static_cast<double>(count);
+  at::Tensor total;
+  for (std::size_t pass = 0; pass < count; ++pass) {
+    const std::vector<SitePass> passes = site_passes(context, sources, routing, pass);
+    MaskedExecutor executor(d.sites, passes);
+    const at::AutoGradMode record(seed != 0.0);
+    const at::Tensor logits = d.target->forward(clean.tokens, executor);
+    const KlResult kl = kl_from_logits(clean.logits, logits.detach(), seed != 0.0, seed * share, /*in_place=*/true);
+    if (seed != 0.0) torch::autograd::backward({logits}, {kl.gradient});
+    total = total.defined() ? total.add_(kl.sum) : kl.sum;
+  }
+  return total.mul_(share);
+}
+
+}  // namespace vpd

@@ -1,0 +1,129 @@
+#include "vpd/target/llama_simple_mlp.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "vpd/base/error.hpp"
+
+namespace vpd {
+namespace {
+
+const at::Tensor* find(const NamedTensors& tensors, std::string_view name) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; });
+  return found == tensors.end() ? nullptr : &found->second;
+}
+
+/// Turns named tensors into parameters on the run's device.
+class Weights {
+ public:
+  Weights(const NamedTensors& weights, const NamedTensors& gradients, const Numerics& numerics)
+      : weights_(weights), gradients_(gradients), numerics_(numerics) {}
+
+  bool has(const std::string& name) const { return find(weights_, name) != nullptr; }
+
+  at::Tensor master(const std::string& name) const {
+    const at::Tensor* weight = find(weights_, name);
+    VPD_CHECK(weight, UsageError, "LlamaSimpleMLP: expected a weight named {}", name);
+    return weight->to(numerics_.device, numerics_.wide);
+  }
+
+  Parameter vector(const std::string& name) const { return {master(name), gradient(name)}; }
+
+  Parameter matrix(const std::string& name) const { return {master(name).to(numerics_.compute), gradient(name)}; }
+
+  Matrix site(const std::string& name, std::size_t index) const {
+    Matrix matrix{.name = name, .index = index, .weight = this->matrix(name + ".weight"), .bias = {}, .master = master(name + ".weight")};
+    if (has(name + ".bias")) {
+      matrix.bias = vector(name + ".bias");
+      matrix.bias.value = matrix.bias.value.to(numerics_.compute);
+    }
+    return matrix;
+  }
+
+ private:
+  at::Tensor gradient(const std::string& name) const {
+    const at::Tensor* gradient = find(gradients_, name);
+    return gradient ? *gradient : at::Tensor();
+  }
+
+  const NamedTensors& weights_;
+  const NamedTensors& gradients_;
+  const Numerics& numerics_;
+};
+
+constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
+                                                       "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
+
+}  // namespace
+
+std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
+  const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
+  std::vector<WeightSpec> specs = {{"wte.weight", {c.vocab_size, d}}};
+  for (std::int64_t i = 0; i < c.n_layer; ++i) {
+    const std::string h = fmt::format("h.{}.", i);
+    const auto matrix = [&](const char* name, std::int64_t rows, std::int64_t columns, bool bias) {
+      specs.push_back({h + name + ".weight", {rows, columns}});
+      if (bias) specs.push_back({h + name + ".bias", {rows}});
+    };
+    specs.push_back({h + "rms_1.weight", {d}});
+    matrix("attn.q_proj", d, d, c.attn_bias);
+    matrix("attn.k_proj", kv, d, c.attn_bias);
+    matrix("attn.v_proj", kv, d, c.attn_bias);
+    matrix("attn.o_proj", d, d, c.attn_bias);
+    specs.push_back({h + "rms_2.weight", {d}});
+    matrix("mlp.c_fc", wide, d, c.mlp_bias);
+    matrix("mlp.down_proj", d, wide, c.mlp_bias);
+  }
+  specs.push_back({"ln_f.weight", {d}});
+  if (untied_head) specs.push_back({"lm_head.weight", {c.vocab_size, d}});
+  return specs;
+}
+
+LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights, const Numerics& numerics,
+                               const NamedTensors& gradients)
+    : Target(numerics), config_(config), longest_(std::max(config.block_size, config.n_ctx.value_or(config.block_size))) {
+  const Weights source(weights, gradients, numerics);
+  embedding_ = source.vector("wte.weight");
+  ln_f_ = source.vector("ln_f.weight");
+  for (std::int64_t i = 0; i < config.n_layer; ++i) {
+    const std::string h = fmt::format("h.{}.", i);
+    blocks_.push_back({source.vector(h + "rms_1.weight"), source.vector(h + "rms_2.weight"), matrices_.size()});
+    for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
+  }
+  Matrix head;
+  if (source.has("lm_head.weight")) {
+    head = source.site("lm_head", matrices_.size());
+  } else {
+    head = {.name = "lm_head", .index = matrices_.size(),
+            .weight = {embedding_.value.to(numerics.compute), embedding_.gradient}, .bias = {}, .master = embedding_.value};
+  }
+  head.in_block = false;
+  matrices_.push_back(std::move(head));
+  rotary_ = make_rotary_table(longest_, config.head_dim(), config.rotary_base, config.rotary_adjacent_pairs, numerics.wide,
+                              numerics.device);
+}
+
+at::Tensor LlamaSimpleMlp::forward(const at::Tensor& tokens, Executor& executor) const {
+  const std::int64_t B = tokens.size(0), T = tokens.size(1);
+  VPD_CHECK(T <= longest_, UsageError, "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_,
+            T);
+  const at::ScalarType type = numerics().compute;
+  const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
+  at::Tensor x = embedding(tokens.reshape({B * T}), embedding_);
+  for (const Block& block : blocks_) {
+    const auto apply = [&](std::size_t i, const at::Tensor& input) {
+      return executor.linear(matrices_[block.first_matrix + i], input);
+    };
+    at::Tensor h = rms_norm(x, block.rms_1, config_.rms_norm_eps, type);
+    const at::Tensor q = rotary(apply(0, h), table), k = rotary(apply(1, h), table), v = apply(2, h);
+    x = at::add(x, apply(3, attention(q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true)));
+    h = apply(4, rms_norm(x, block.rms_2, config_.rms_norm_eps, type));
+    x = at::add(x, apply(5, gelu(h, /*tanh_form=*/true)));
+  }
+  return executor.linear(matrices_.back(), rms_norm(x, ln_f_, config_.rms_norm_eps, type));
+}
+
+}  // namespace vpd

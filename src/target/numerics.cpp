@@ -1,0 +1,58 @@
+#include "vpd/target/numerics.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+
+#ifdef VPD_WITH_CUDA
+#include <ATen/cuda/CUDAContext.h>
+#endif
+
+#include "vpd/base/error.hpp"
+
+namespace vpd {
+namespace {
+
+int cuda_devices() {
+#ifdef VPD_WITH_CUDA
+  return at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+#else
+  return 0;
+#endif
+}
+
+at::Device resolve_device(const std::string& name) {
+  const int found = cuda_devices();
+  if (name == "cpu" || (name == "auto" && found == 0)) return at::kCPU;
+  const at::Device device(name == "auto" ? "cuda" : name);
+  const int index = device.has_index() ? device.index() : 0;
+#ifdef VPD_WITH_CUDA
+  VPD_CHECK(index < found, ConfigError,
+            "device: \"{}\" is not there: this machine has {} CUDA device{}; use cpu, or cuda:N with N below that number", name, found,
+            found == 1 ? "" : "s");
+#else
+  VPD_CHECK(index < found, ConfigError, "device: \"{}\" is not there: this build computes on CPUs alone; use cpu, or build with CUDA", name);
+#endif
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+}  // namespace
+
+Numerics resolve_numerics(const std::string& device_name, Precision precision) {
+  Numerics numerics;
+  numerics.device = resolve_device(device_name);
+  const bool cuda = numerics.device.is_cuda();
+  const bool bf16 = precision == Precision::bf16 || (precision == Precision::automatic && cuda);
+  numerics.compute = bf16 ? at::kBFloat16 : at::kFloat;
+  at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
+  return numerics;
+}
+
+std::string describe_device(const at::Device& device) {
+#ifdef VPD_WITH_CUDA
+  if (device.is_cuda()) return at::cuda::getDeviceProperties(device.index())->name;
+#endif
+  return device.str();
+}
+
+}  // namespace vpd

@@ -1,0 +1,148 @@
+#include "vpd/kernels/norm.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "errors.hpp"
+#include "support/check_gradient.hpp"
+#include "support/device_case.hpp"
+#include "support/expect_close.hpp"
+
+namespace vpd {
+namespace {
+
+using namespace vpd::testing;  // NOLINT
+
+const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 3},    {3, 8},   {5, 13},
+                                                                   {67, 64}, {131, 37}, {3, 768}, {2, 2053}};
+constexpr double eps = 1e-5;
+
+at::Tensor reference(const at::Tensor& x, const at::Tensor& weight) {
+  const at::Tensor y = x / (x.square().mean(1, true) + eps).sqrt();
+  return weight.defined() ? y * weight : y;
+}
+
+/// dtype() is that of x.
+class NormTest : public DeviceTest {
+ protected:
+  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
+
+  std::vector<at::ScalarType> output_types() const {
+    if (dtype() == at::kDouble) return {at::kDouble};
+    return {at::kFloat, at::kBFloat16};
+  }
+
+  template <class Check>
+  void for_each_case(const Check& check) {
+    for (const auto& [N, d] : shapes) {
+      for (const at::ScalarType output : output_types()) {
+        for (const bool weighted : {true, false}) {
+          for (const bool strided : {false, true}) {
+            SCOPED_TRACE(::testing::Message() << N << " x " << d << " to " << toString(output) << (weighted ? " weighted" : "")
+                                              << (strided ? " strided" : ""));
+            const at::Tensor x = real(uniform_values({N, d}, 1, -3.0, 3.0));
+            const at::Tensor weight = weighted ? broad(uniform_values({d}, 2, 0.5, 1.5)) : at::Tensor();
+            check(strided ? column_slice(x) : x, weight, output, strided);
+          }
+        }
+      }
+    }
+  }
+};
+
+TEST_P(NormTest, ForwardIsTheFormula) {
+  for_each_case([&](const at::Tensor& x, const at::Tensor& weight, at::ScalarType output, bool strided) {
+    const at::Tensor expected = reference(exact(x), weight.defined() ? exact(weight) : weight);
+    const auto d = static_cast<double>(x.size(1));
+    const Tolerance tolerance = rounding(wide(), 8 + std::sqrt(d), std::sqrt(d) * 1.5, output);
+    at::Tensor reciprocal;
+    const at::Tensor out = strided ? column_slice(at::zeros(x.sizes(), x.options().dtype(output))) : at::Tensor();
+    const at::Tensor y = rms_norm_forward(x, weight, eps, output, &reciprocal, out);
+    expect_close(y, expected.to(output), tolerance, "y");
+    expect_close(reciprocal, (1.0 / (exact(x).square().mean(1) + eps).sqrt()).to(wide()), {(8 + std::sqrt(d)) * epsilon(wide())},
+                 "reciprocal");
+    if (strided) {
+      EXPECT_EQ(y.data_ptr(), out.data_ptr());
+      EXPECT_TRUE(surroundings_are_untouched(out));
+    }
+    expect_identical(rms_norm_forward(x, weight, eps, output, nullptr), y.contiguous(), "without the reciprocal");
+  });
+}
+
+TEST_P(NormTest, BackwardIsTheGradient) {
+  for_each_case([&](const at::Tensor& x, const at::Tensor& weight, at::ScalarType output, bool strided) {
+    at::Tensor gradient = uniform_values(x.sizes(), 3).to(device(), output);
+    if (strided) gradient = column_slice(gradient);
+    const at::Tensor leaf = exact(x).clone().requires_grad_(true);
+    const at::Tensor weight_leaf = weight.defined() ? exact(weight).clone().requires_grad_(true) : at::Tensor();
+    (reference(leaf, weight_leaf) * exact(gradient)).sum().backward();
+
+    at::Tensor reciprocal;
+    rms_norm_forward(x, weight, eps, output, &reciprocal);
+    at::Tensor dw, before;
+    if (weight.defined()) {
+      before = broad(uniform_values({x.size(1)}, 4));
+      dw = before.clone();
+    }
+    const at::Tensor dx = rms_norm_backward(gradient, x, weight, reciprocal, dw);
+    const auto N = static_cast<double>(x.size(0)), d = static_cast<double>(x.size(1));
+    // 1 / rms of a row of width 1 or 3 can be large.
+    const double magnitude = 8.0 * std::max(1.0, exact(reciprocal).max().item<double>());
+    expect_close(dx, leaf.grad().to(dtype()), rounding(wide(), 16 + std::sqrt(d), magnitude, dtype()), "dx");
+    if (dw.defined()) {
+      expect_close(dw, (weight_leaf.grad() + exact(before)).to(wide()), rounding(wide(), 16 + N, 2.0 * std::sqrt(d)), "dw");
+    }
+  });
+}
+
+TEST_P(NormTest, SmallRowsAreHeldUpByEps) {
+  const at::Tensor x = real(at::full({2, 16}, 1e-8, at::kDouble));
+  at::Tensor reciprocal;
+  expect_close(rms_norm_forward(x, {}, 1e-6, dtype(), &reciprocal), real(at::full({2, 16}, 1e-8 / std::sqrt(1e-16 + 1e-6), at::kDouble)),
+               {4 * epsilon(dtype())}, "y");
+  expect_close(rms_norm_forward(at::zeros_like(x), {}, 1e-6, dtype(), nullptr), at::zeros_like(x), {}, "of zeros");
+}
+
+TEST_P(NormTest, NoRowsAreNoWork) {
+  const at::Tensor x = real(at::zeros({0, 4})), dw = broad(at::ones({4}));
+  at::Tensor reciprocal;
+  EXPECT_EQ(rms_norm_forward(x, {}, eps, dtype(), &reciprocal).size(0), 0);
+  EXPECT_EQ(rms_norm_backward(x, x, {}, reciprocal, dw).size(0), 0);
+  expect_identical(dw, broad(at::ones({4})), "dw");
+}
+
+TEST_P(NormTest, SaysWhatIsWrong) {
+  const at::Tensor x = real(uniform_values({3, 4}, 1)), weight = broad(at::ones({4}));
+  const at::ScalarType other = dtype() == at::kDouble ? at::kFloat : at::kDouble;
+  at::Tensor reciprocal;
+  rms_norm_forward(x, weight, eps, dtype(), &reciprocal);
+  expect_usage_error([&] { rms_norm_forward(x.to(at::kHalf), {}, eps, at::kFloat, nullptr); }, "RMSNorm: x: expected float32");
+  expect_usage_error([&] { rms_norm_forward(x.t(), {}, eps, dtype(), nullptr); }, "RMSNorm: x: expected");
+  expect_usage_error([&] { rms_norm_forward(x, weight.narrow(0, 0, 3), eps, dtype(), nullptr); }, "a weight of 4");
+  expect_usage_error([&] { rms_norm_forward(x, {}, eps, other, nullptr); }, "float64 on both sides or on neither");
+  expect_usage_error([&] { rms_norm_forward(x, {}, eps, dtype(), nullptr, x.narrow(0, 0, 2)); }, "RMSNorm: out: expected");
+  expect_usage_error([&] { rms_norm_backward(x.to(other), x, weight, reciprocal, {}); }, "float64 on both sides or on neither");
+  expect_usage_error([&] { rms_norm_backward(x.narrow(0, 0, 2), x, weight, reciprocal, {}); }, "RMSNorm: gradient: expected");
+  expect_usage_error([&] { rms_norm_backward(x, x, weight, reciprocal.narrow(0, 0, 2), {}); }, "reciprocals of 3 rows, found 2");
+  expect_usage_error([&] { rms_norm_backward(x, x, weight, reciprocal, weight.narrow(0, 0, 2)); }, "found 2 of");
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, NormTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+                         device_case_name);
+
+TEST(NormGradient, IsTheSlope) {
+  const at::Tensor x = uniform_values({3, 5}, 1), weight = uniform_values({5}, 2), dy = uniform_values({3, 5}, 3);
+  at::Tensor reciprocal;
+  rms_norm_forward(x, weight, eps, at::kDouble, &reciprocal);
+  const at::Tensor dw = at::zeros_like(weight);
+  const at::Tensor dx = rms_norm_backward(dy, x, weight, reciprocal, dw);
+  check_gradient(
+      [&](const std::vector<at::Tensor>& in) { return (rms_norm_forward(in[0], in[1], eps, at::kDouble, nullptr) * dy).sum(); },
+      {x, weight}, {dx, dw}, "x, weight");
+}
+
+}  // namespace
+}  // namespace vpd

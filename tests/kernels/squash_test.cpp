@@ -1,0 +1,149 @@
+#include "vpd/kernels/squash.hpp"
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "errors.hpp"
+#include "support/check_gradient.hpp"
+#include "support/device_case.hpp"
+#include "support/expect_close.hpp"
+
+namespace vpd {
+namespace {
+
+using namespace vpd::testing;  // NOLINT
+
+const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 7},    {3, 4},   {5, 13},
+                                                                   {65, 8}, {131, 67}, {2, 1030}};
+
+at::Tensor lower_reference(const at::Tensor& z) { return z.clamp(0.0, 1.0); }
+at::Tensor upper_reference(const at::Tensor& z) { return at::where(z > 1.0, 1.0 + 0.01 * (z - 1.0), z.clamp(0.0, 1.0)); }
+at::Tensor lower_backward_reference(const at::Tensor& d, const at::Tensor& z) {
+  const at::Tensor zero = at::zeros_like(d);
+  return at::where(z <= 0.0, at::where(d < 0.0, 0.01 * d, zero), at::where(z <= 1.0, d, zero));
+}
+
+class SquashTest : public DeviceTest {
+ protected:
+  /// Values on both sides of both kinks, and the kinks themselves.
+  at::Tensor pre_activations(at::IntArrayRef sizes, std::uint64_t seed) const {
+    at::Tensor z = uniform_values(sizes, seed, -1.0, 2.5);
+    at::Tensor flat = z.view({-1});
+    if (flat.numel() > 5) flat[1].fill_(0.0), flat[3].fill_(1.0), flat[4].fill_(-0.0);
+    return real(z);
+  }
+  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
+};
+
+TEST_P(SquashTest, ForwardIsTheFormula) {
+  for (const auto& [N, C] : shapes) {
+    SCOPED_TRACE(::testing::Message() << N << " x " << C);
+    const at::Tensor z = pre_activations({N, C}, 1);
+    expect_close(lower_leaky(z), lower_reference(exact(z)).to(dtype()), {}, "lower");
+    expect_close(upper_leaky(z), upper_reference(exact(z)).to(dtype()), rounding(dtype(), 2, 1.0), "upper");
+  }
+}
+
+TEST_P(SquashTest, BackwardIsTheRule) {
+  for (const auto& [N, C] : shapes) {
+    SCOPED_TRACE(::testing::Message() << N << " x " << C);
+    const at::Tensor z = pre_activations({N, C}, 1), d = real(uniform_values({N, C}, 2));
+    const at::Tensor lower = lower_backward_reference(exact(d), exact(z));
+    expect_close(lower_leaky_backward(d, z), lower.to(dtype()), rounding(dtype(), 2, 1.0), "lower");
+    const at::Tensor leaf = exact(z).clone().requires_grad_(true);
+    (upper_reference(leaf) * exact(d)).sum().backward();
+    expect_close(upper_leaky_backward(d, z), leaf.grad().to(dtype()), rounding(dtype(), 2, 1.0), "upper");
+  }
+}
+
+TEST_P(SquashTest, LowerBackwardPullsDeadValuesUpOnly) {
+  const at::Tensor z = real(at::tensor({-1.0, -1.0, 0.0, 0.0, 0.5, 1.0, 1.5}, at::kDouble));
+  const at::Tensor d = real(at::tensor({-2.0, 2.0, -2.0, 2.0, 2.0, 2.0, 2.0}, at::kDouble));
+  expect_close(lower_leaky_backward(d, z), at::tensor({-0.02, 0.0, -0.02, 0.0, 2.0, 2.0, 0.0}, at::kDouble).to(dtype()),
+               rounding(dtype(), 1, 1.0), "dz");
+}
+
+TEST_P(SquashTest, TakesViewsOfAnyShape) {
+  const at::Tensor z = pre_activations({5, 3, 4}, 1);
+  expect_identical(lower_leaky(z.transpose(0, 2)), lower_leaky(z).transpose(0, 2), "transposed");
+  expect_identical(upper_leaky(z.select(1, 2)), upper_leaky(z).select(1, 2), "selected");
+  EXPECT_EQ(lower_leaky(z.narrow(0, 0, 0)).numel(), 0);
+}
+
+TEST_P(SquashTest, PowerSumsAreTheFormula) {
+  for (const auto& [N, C] : shapes) {
+    for (const double p : {2.0, 1.0, 0.4}) {
+      for (const bool strided : {false, true}) {
+        SCOPED_TRACE(::testing::Message() << N << " x " << C << " p " << p << (strided ? " strided" : ""));
+        const at::Tensor plain = pre_activations({N, C}, 3);
+        const at::Tensor z = strided ? column_slice(plain) : plain;
+        const double eps = 1e-6;
+        const at::Tensor expected = (upper_reference(exact(z)) + eps).pow(p).sum(0);
+        // x^p is exp(p log x) with |p log x| below 28, which the exponential turns into as many roundings.
+        expect_close(power_sums(z, p, eps), expected, {32 * epsilon(dtype()), 0.0}, "sums");
+      }
+    }
+  }
+}
+
+TEST_P(SquashTest, ManyRowsDoNotLosePrecision) {
+  const std::int64_t N = 20011, C = 5;
+  const at::Tensor z = real(uniform_values({N, C}, 4, 0.2, 0.9));
+  const at::Tensor expected = (exact(z) + 1e-12).square().sum(0);
+  expect_close(power_sums(z, 2.0, 1e-12), expected, {32 * epsilon(dtype()), 0.0}, "sums");
+}
+
+TEST_P(SquashTest, OneBackwardPassDoesAll) {
+  const double eps[2] = {1e-3, 1e-2}, p[2] = {0.7, 2.0};
+  for (const auto& [N, C] : shapes) {
+    for (const int terms : {0, 1, 2}) {
+      SCOPED_TRACE(::testing::Message() << N << " x " << C << ", " << terms << " terms");
+      const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
+      const at::Tensor leaf = exact(z).clone().requires_grad_(true);
+      at::Tensor expected = lower_backward_reference(exact(lower), exact(z));
+      std::array<PowerGradient, 2> powers;
+      for (int k = 0; k < terms; ++k) {
+        powers[static_cast<std::size_t>(k)] = {uniform_values({C}, 7 + static_cast<std::uint64_t>(k)).to(device()), p[k], eps[k]};
+        const at::Tensor sums = (upper_reference(leaf) + eps[k]).pow(p[k]).sum(0);
+        (sums * exact(powers[static_cast<std::size_t>(k)].weight)).sum().backward();
+      }
+      if (terms > 0) expected = expected + leaf.grad();
+      // The steepest slope is p eps^(p - 1), with a logarithm of 7 in the exponent.
+      const double steepest = 0.7 * std::pow(1e-3, -0.3) + 3.0;
+      expect_close(squash_backward(z, lower, powers.data(), terms), expected.to(dtype()), rounding(dtype(), 16, steepest), "dz");
+    }
+  }
+}
+
+TEST_P(SquashTest, SaysWhatIsWrong) {
+  const at::Tensor z = real(uniform_values({3, 4}, 1)), d = real(uniform_values({3, 4}, 2));
+  expect_usage_error([&] { lower_leaky(z.to(at::kBFloat16)); }, "expected float32 or float64 pre-activations, found BFloat16");
+  expect_usage_error([&] { lower_leaky_backward(d.narrow(0, 0, 2), z); }, "of 12 elements, found 8");
+  expect_usage_error([&] { power_sums(z, 2.0, 0.0); }, "eps above 0");
+  expect_usage_error([&] { power_sums(z.t(), 2.0, 1e-6); }, "power sums: z: expected");
+  expect_usage_error([&] { squash_backward(z, d.t(), nullptr, 0); }, "contiguous z [N, C]");
+  expect_usage_error([&] { squash_backward(z, d, nullptr, 3); }, "at most 2 power terms, found 3");
+  const PowerGradient narrow{at::ones({3}, z.options().dtype(at::kDouble)), 1.0, 1e-6};
+  expect_usage_error([&] { squash_backward(z, d, &narrow, 1); }, "for each of 4 subcomponents, found 3");
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, SquashTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})), device_case_name);
+
+TEST(SquashGradient, IsTheSlopeOfThePowerSums) {
+  // Away from the kinks at 0 and 1.
+  const at::Tensor z = at::cat({uniform_values({3, 4}, 1, 0.1, 0.9), uniform_values({2, 4}, 2, 1.1, 2.0),
+                                uniform_values({2, 4}, 3, -1.0, -0.1)});
+  const at::Tensor weight = uniform_values({4}, 4);
+  const PowerGradient term{weight, 0.6, 1e-2};
+  const at::Tensor dz = squash_backward(z, at::zeros_like(z), &term, 1);
+  check_gradient([&](const std::vector<at::Tensor>& x) { return (power_sums(x[0], 0.6, 1e-2) * weight).sum(); }, {z}, {dz}, "z");
+  const at::Tensor d = uniform_values({7, 4}, 5);
+  check_gradient([&](const std::vector<at::Tensor>& x) { return (upper_leaky(x[0]) * d).sum(); }, {z},
+                 {upper_leaky_backward(d, z)}, "upper");
+}
+
+}  // namespace
+}  // namespace vpd
