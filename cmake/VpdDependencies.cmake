@@ -28,9 +28,8 @@ else()
 endif()
 
 # oneDNN multiplies float32 matrices on the CPU; without it LibTorch's own products do.
-find_path(VPD_ONEDNN_INCLUDE oneapi/dnnl/dnnl.h)
 find_library(VPD_ONEDNN_LIBRARY dnnl)
-if(VPD_ONEDNN_INCLUDE AND VPD_ONEDNN_LIBRARY)
+if(VPD_ONEDNN_LIBRARY)
   message(STATUS "oneDNN: ${VPD_ONEDNN_LIBRARY}")
 else()
   set(VPD_ONEDNN_LIBRARY "")

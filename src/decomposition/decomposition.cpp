@@ -8,10 +8,10 @@
 namespace vpd {
 
 Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
-                                 std::vector<std::string>& warnings) {
+                                 std::unique_ptr<Target> target) {
   Decomposition d;
   d.numerics = numerics;
-  d.target = load_target(config.target, numerics, warnings);
+  d.target = std::move(target);
   d.sites = match_sites(shapes_of(*d.target), config.sites, source);
   d.delta_component = config.delta_component;
   d.components = make_subcomponents(d.sites, numerics);
@@ -22,6 +22,11 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
   return d;
 }
 
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
+                                 std::vector<std::string>& warnings) {
+  return make_decomposition(config, numerics, source, load_target(config.target, numerics, warnings));
+}
+
 void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint) {
   decomposition.components.load(checkpoint / components_file);
   decomposition.ci_parameters.load(checkpoint / causal_importance_file);
@@ -30,7 +35,8 @@ void load_weights(Decomposition& decomposition, const std::filesystem::path& che
 void save_weights(const Decomposition& decomposition, const std::filesystem::path& checkpoint) {
   const auto save = [&](const ParameterSet& parameters, const char* name) {
     NamedTensors tensors;
-    for (const auto& [key, value] : parameters.named(parameters.flat())) tensors.emplace_back(key, value.to(at::kFloat));
+    for (const auto& [key, value] : parameters.named(parameters.flat()))
+      tensors.emplace_back(key, value.to(at::kFloat));
     save_safetensors(checkpoint / name, tensors);
   };
   save(decomposition.components, components_file);
@@ -48,9 +54,11 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& token
   return clean;
 }
 
-Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean, const std::vector<Parameter>& parameters) {
+Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
+                             const std::vector<Parameter>& parameters) {
   Importance importance;
-  importance.z = decomposition.ci->forward(clean.inputs, clean.B(), parameters).to(decomposition.numerics.wide);
+  importance.z =
+      decomposition.ci->forward(clean.inputs, clean.B(), parameters).to(decomposition.numerics.wide);
   importance.lower = lower_leaky(importance.z.detach());
   return importance;
 }

@@ -260,7 +260,7 @@ at::Tensor SafetensorsFile::load(std::string_view name) const {
   return tensor;
 }
 
-at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape) {
+void check_header(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape) {
   const std::string where = tensor_in(file.path().string(), name);
   const TensorInfo* info = file.find(name);
   VPD_CHECK(info != nullptr, DataError, "{}", missing(file, name));
@@ -268,6 +268,11 @@ at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::
             fmt::join(expected_shape.begin(), expected_shape.end(), ", "), fmt::join(info->shape, ", "));
   VPD_CHECK(at::isFloatingType(info->scalar_type), DataError,
             "{}: expected a floating-point dtype (F64, F32, F16 or BF16), found {}", where, info->dtype);
+}
+
+at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape) {
+  check_header(file, name, expected_shape);
+  const std::string where = tensor_in(file.path().string(), name);
   const at::Tensor tensor = file.load(name).to(at::kFloat);
 
   const auto* values = tensor.const_data_ptr<float>();

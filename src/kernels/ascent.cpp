@@ -1,8 +1,8 @@
 #include "vpd/kernels/ascent.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
+
+#include <ATen/ATen.h>
 
 #include "ascent_kernel.hpp"
 #include "dispatch.hpp"
@@ -12,9 +12,15 @@ namespace vpd {
 
 void fill_uniform(const at::Tensor& x, RandomKey key, std::int64_t first_row) {
   check_matrix(x, x.size(0), x.size(1), wide_type(x.scalar_type()), "uniform draw");
-  FillUniformParams p{.rows = x.size(0), .columns = x.size(1), .type = element_type(x, "uniform draw"),
-                      .x = x.mutable_data_ptr(), .stride = x.stride(0), .key = key, .first_row = first_row};
-  on_device(x, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
+  FillUniformParams p{.rows = x.size(0),
+                      .columns = x.size(1),
+                      .type = element_type(x, "uniform draw"),
+                      .x = x.mutable_data_ptr(),
+                      .stride = x.stride(0),
+                      .key = key,
+                      .first_row = first_row};
+  on_device(
+      x, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
 }
 
 void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m, const at::Tensor& v,
@@ -24,16 +30,24 @@ void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m
   };
   VPD_CHECK(x.scalar_type() == wide_type(x.scalar_type()) && like_x(x) && like_x(gradient), UsageError,
             "ascent: expected contiguous float32 or float64 sources and a gradient like them");
-  VPD_CHECK(!rule.adam || (like_x(m) && like_x(v)), UsageError, "ascent: Adam needs moments like the sources");
-  AscentParams p{.count = x.numel(), .type = element_type(x, "ascent"), .x = x.mutable_data_ptr(),
-                 .gradient = gradient.const_data_ptr(), .beta1 = rule.beta1, .beta2 = rule.beta2, .eps = rule.eps,
-                 .rate = rule.rate, .clamp = rule.clamp};
+  VPD_CHECK(!rule.adam || (like_x(m) && like_x(v)), UsageError,
+            "ascent: Adam needs moments like the sources");
+  AscentParams p{.count = x.numel(),
+                 .type = element_type(x, "ascent"),
+                 .x = x.mutable_data_ptr(),
+                 .gradient = gradient.const_data_ptr(),
+                 .beta1 = rule.beta1,
+                 .beta2 = rule.beta2,
+                 .eps = rule.eps,
+                 .rate = rule.rate,
+                 .clamp = rule.clamp};
   if (rule.adam) {
     p.m = m.mutable_data_ptr(), p.v = v.mutable_data_ptr();
     p.correction1 = 1 - std::pow(rule.beta1, static_cast<double>(rule.count));
     p.correction2 = 1 - std::pow(rule.beta2, static_cast<double>(rule.count));
   }
-  on_device(x, [&] { ascend_cpu(p); }, [&](void* stream) { ascend_cuda(p, stream); });
+  on_device(
+      x, [&] { ascend_cpu(p); }, [&](void* stream) { ascend_cuda(p, stream); });
 }
 
 }  // namespace vpd

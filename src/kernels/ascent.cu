@@ -3,7 +3,6 @@
 // x, m and v are overwritten, elementwise. The draws are those of the CPU bit for bit. Deterministic.
 
 #include "ascent_kernel.hpp"
-
 #include "device.cuh"
 
 namespace vpd {
@@ -86,7 +85,8 @@ __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p, Rule<T>
     store(x_all + i * width, x);
   }
   for (std::int64_t i = packs * width + self; i < p.count; i += all) {
-    x_all[i] = m_all ? rule.adam_step(x_all[i], d_all[i], m_all[i], v_all[i]) : rule.sign_step(x_all[i], d_all[i]);
+    x_all[i] =
+        m_all ? rule.adam_step(x_all[i], d_all[i], m_all[i], v_all[i]) : rule.sign_step(x_all[i], d_all[i]);
   }
 }
 
@@ -111,8 +111,8 @@ void ascend(const AscentParams& p, cudaStream_t stream) {
                      static_cast<T>(1 / p.correction2),
                      p.clamp};
   constexpr int width = pack_width<T>;
-  const bool packed = packs_fit<T>(p.x, 0, width) && packs_fit<T>(p.gradient, 0, width) && packs_fit<T>(p.m, 0, width) &&
-                      packs_fit<T>(p.v, 0, width);
+  const bool packed = packs_fit<T>(p.x, 0, width) && packs_fit<T>(p.gradient, 0, width) &&
+                      packs_fit<T>(p.m, 0, width) && packs_fit<T>(p.v, 0, width);
   const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
   const unsigned grid = grid_of((pieces + threads - 1) / threads);
   if (packed) {

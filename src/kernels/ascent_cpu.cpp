@@ -1,9 +1,11 @@
 // Uniform fills and ascent steps on the CPU, and the specification of ascent.cu.
 //
-//   m = β1 m + (1 - β1) d,  v = β2 v + (1 - β2) d²,  x += rate (m / c1) / (sqrt(v / c2) + ε),  or  x += rate sign(d)
+//   m = β1 m + (1 - β1) d,  v = β2 v + (1 - β2) d²,  x += rate (m / c1) / (sqrt(v / c2) + ε),  or  x += rate
+//   sign(d)
 // clamped to [0, 1] afterwards. Elementwise; x, m and v are overwritten.
 
 #include <cmath>
+#include <limits>
 
 #include "ascent_kernel.hpp"
 #include "parallel.hpp"
@@ -11,12 +13,18 @@
 namespace vpd {
 namespace {
 
+/// Bounds as values, so that a step without them is the same vector code.
 template <class T>
-T clamped(T x, bool clamp) {
-  if (!clamp) return x;
-  const T raised = x < 0 ? T(0) : x;
-  return raised > 1 ? T(1) : raised;
-}
+struct Bounds {
+  T low, high;
+  explicit Bounds(bool clamp)
+      : low(clamp ? T(0) : -std::numeric_limits<T>::infinity()),
+        high(clamp ? T(1) : std::numeric_limits<T>::infinity()) {}
+  T operator()(T x) const {
+    const T raised = x < low ? low : x;
+    return raised > high ? high : raised;
+  }
+};
 
 template <class T>
 void fill(const FillUniformParams& p) {
@@ -37,7 +45,9 @@ void fill(const FillUniformParams& p) {
 template <class T>
 void step(const AscentParams& p) {
   const auto b1 = static_cast<T>(p.beta1), b2 = static_cast<T>(p.beta2), eps = static_cast<T>(p.eps);
-  const auto rate = static_cast<T>(p.rate), c1 = static_cast<T>(1 / p.correction1), c2 = static_cast<T>(1 / p.correction2);
+  const auto rate = static_cast<T>(p.rate), c1 = static_cast<T>(1 / p.correction1),
+             c2 = static_cast<T>(1 / p.correction2);
+  const Bounds<T> bounds(p.clamp);
   parallel_rows(p.count, 2, [&](std::int64_t begin, std::int64_t end) {
     T* __restrict x = static_cast<T*>(p.x);
     const T* __restrict d = static_cast<const T*>(p.gradient);
@@ -46,14 +56,14 @@ void step(const AscentParams& p) {
     if (!m) {
       for (std::int64_t i = begin; i < end; ++i) {
         const T sign = d[i] > 0 ? T(1) : (d[i] < 0 ? T(-1) : T(0));
-        x[i] = clamped(x[i] + rate * sign, p.clamp);
+        x[i] = bounds(x[i] + rate * sign);
       }
       return;
     }
     for (std::int64_t i = begin; i < end; ++i) {
       m[i] = b1 * m[i] + (1 - b1) * d[i];
       v[i] = b2 * v[i] + (1 - b2) * d[i] * d[i];
-      x[i] = clamped(x[i] + rate * (m[i] * c1) / (std::sqrt(v[i] * c2) + eps), p.clamp);
+      x[i] = bounds(x[i] + rate * (m[i] * c1) / (std::sqrt(v[i] * c2) + eps));
     }
   });
 }

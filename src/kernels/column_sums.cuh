@@ -1,6 +1,7 @@
 #pragma once
 
-// Sums over the rows of a matrix in two stages: groups of rows in parallel, then the groups in order. Deterministic.
+// Sums over the rows of a matrix in two stages: groups of rows in parallel, then the groups in order.
+// Deterministic.
 
 #include "column_sums.hpp"
 #include "device.cuh"
@@ -9,8 +10,8 @@ namespace vpd {
 
 inline constexpr unsigned column_threads = 128;
 
-/// partial[group, c] = Σ over the group's rows of value(n, c): in T over 64 rows at a time, in float64 beyond. One thread a
-/// column, one y of the grid a group.
+/// partial[group, c] = Σ over the group's rows of value(n, c): in T over 64 rows at a time, in float64
+/// beyond. One thread a column, one y of the grid a group.
 template <class T, class Value>
 __global__ void __launch_bounds__(column_threads)
     column_partials_kernel(std::int64_t rows, std::int64_t columns, double* partial, Value value) {
@@ -41,7 +42,8 @@ __global__ void __launch_bounds__(column_threads)
   out[c] += static_cast<Out>(total);
 }
 
-/// out[c] += Σ_n value(n, c), value a __device__ function object with results of type T. Columns at most 2^31 · 128.
+/// out[c] += Σ_n value(n, c), value a __device__ function object with results of type T. Columns at most 2^31
+/// · 128.
 template <class T, class Out, class Value>
 void add_column_sums(std::int64_t rows, std::int64_t columns, double* workspace, Out* out, const Value& value,
                      cudaStream_t stream) {

@@ -1,13 +1,13 @@
 #pragma once
 
-// What the CUDA kernels share. Widths are numbers of elements; rows of 64-bit length; blocks are one-dimensional and a
-// multiple of 32 threads.
-
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
+// What the CUDA kernels share. Widths are numbers of elements; rows of 64-bit length; blocks are
+// one-dimensional and a multiple of 32 threads.
 
 #include <cstdint>
 #include <type_traits>
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
 
 #include "cuda_error.hpp"
 #include "gate_kernel.hpp"
@@ -81,7 +81,8 @@ __device__ __forceinline__ std::uint32_t storage_word(const From* x, int word) {
   }
 }
 
-/// Spelt out in words: plain assignment of a pack leaves it to the compiler's mood whether it becomes one instruction.
+/// Spelt out in words: plain assignment of a pack leaves it to the compiler's mood whether it becomes one
+/// instruction.
 template <int width, class From, class To>
 __device__ __forceinline__ void store(To* to, const From (&x)[width]) {
   constexpr int bytes = width * static_cast<int>(sizeof(To));
@@ -108,10 +109,11 @@ bool packs_fit(const void* x, std::int64_t stride, int width) {
          (x == nullptr || static_cast<std::uint64_t>(stride) * sizeof(T) % bytes == 0);
 }
 
-/// Calls body(first column, integral constant of the width) over a row, shared by the block's threads: packs of `width` from
-/// column `head` on where `packed`, and single columns for the rest.
+/// Calls body(first column, integral constant of the width) over a row, shared by the block's threads: packs
+/// of `width` from column `head` on where `packed`, and single columns for the rest.
 template <int width, class Body>
-__device__ __forceinline__ void for_each_column(std::int64_t columns, std::int64_t head, bool packed, const Body& body) {
+__device__ __forceinline__ void for_each_column(std::int64_t columns, std::int64_t head, bool packed,
+                                                const Body& body) {
   const std::int64_t packs = packed && columns > head ? (columns - head) / width : 0;
   if (packs == 0) head = columns;
   for (std::int64_t i = threadIdx.x; i < packs; i += blockDim.x) {
@@ -123,7 +125,8 @@ __device__ __forceinline__ void for_each_column(std::int64_t columns, std::int64
   }
 }
 
-// ---- Reductions: every thread gets the result, and the order of additions depends on the block's size alone ----
+// ---- Reductions: every thread gets the result, and the order of additions depends on the block's size alone
+// ----
 
 struct Sum {
   template <class T>

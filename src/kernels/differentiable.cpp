@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include "attention_kernel.hpp"
+#include "record.hpp"
+#include "sgemm.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
-#include "kernels/record.hpp"
 
 namespace vpd {
 
@@ -63,10 +65,43 @@ at::Tensor rotary(const at::Tensor& x, const RotaryTable& table) {
                 });
 }
 
+namespace {
+
+/// Up to here keeping a head's probabilities is cheaper than computing them again.
+constexpr std::int64_t longest_short_sequence = 256;
+
+bool takes_short_attention(const at::Tensor& q, std::int64_t T) {
+  return q.is_cpu() && q.scalar_type() == at::kFloat && T <= longest_short_sequence && onednn_sgemm() != nullptr;
+}
+
+at::Tensor short_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, AttentionParams p) {
+  const at::Tensor queries = q.detach().contiguous(), keys = k.detach().contiguous(), values = v.detach().contiguous();
+  const at::Tensor probabilities = at::empty({p.B, p.heads, p.T, p.T}, q.options());
+  at::Tensor out = at::empty_like(queries);
+  p.q = queries.const_data_ptr<float>(), p.k = keys.const_data_ptr<float>(), p.v = values.const_data_ptr<float>();
+  p.probabilities = probabilities.mutable_data_ptr<float>(), p.out = out.mutable_data_ptr<float>();
+  attention_forward_cpu(p);
+  return record(std::move(out), "attention", {q, k, v}, false,
+                [queries, keys, values, probabilities, p](const at::Tensor& gradient, const auto&, variable_list& grads) {
+                  AttentionParams back = p;
+                  back.gradient = gradient.const_data_ptr<float>();
+                  grads[0] = at::empty_like(queries), grads[1] = at::empty_like(keys), grads[2] = at::empty_like(values);
+                  back.q_gradient = grads[0].mutable_data_ptr<float>();
+                  back.k_gradient = grads[1].mutable_data_ptr<float>();
+                  back.v_gradient = grads[2].mutable_data_ptr<float>();
+                  attention_backward_cpu(back);
+                });
+}
+
+}  // namespace
+
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B, std::int64_t heads,
                      std::int64_t key_heads, bool causal) {
   VPD_CHECK(heads % key_heads == 0, UsageError, "attention: {} heads are no multiple of {} key heads", heads, key_heads);
   const std::int64_t N = q.size(0), T = N / B, d_head = q.size(1) / heads;
+  if (takes_short_attention(q, T)) {
+    return short_attention(q, k, v, {.B = B, .T = T, .d = d_head, .heads = heads, .key_heads = key_heads, .causal = causal});
+  }
   const auto split = [&](const at::Tensor& x, std::int64_t count) { return x.view({B, T, count, d_head}).transpose(1, 2); };
   at::Tensor keys = split(k, key_heads), values = split(v, key_heads);
   if (key_heads != heads) {

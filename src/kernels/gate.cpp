@@ -1,8 +1,8 @@
 #include "vpd/kernels/gate.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
+
+#include <ATen/ATen.h>
 
 #include "dispatch.hpp"
 #include "gate_kernel.hpp"
@@ -11,7 +11,8 @@
 namespace vpd {
 namespace {
 
-GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateSources& s, const at::Tensor& routing) {
+GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateSources& s,
+                  const at::Tensor& routing) {
   const std::int64_t N = h.size(0), C = h.size(1);
   GateParams p;
   p.rows = N, p.columns = C;
@@ -22,8 +23,9 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
   p.h = h.const_data_ptr(), p.h_stride = h.stride(0);
   p.importance = importance.const_data_ptr(), p.importance_stride = importance.stride(0);
   if (routing.defined()) {
-    VPD_CHECK(routing.scalar_type() == at::kByte && routing.is_contiguous() && routing.numel() == N, UsageError,
-              "gate: expected routing as contiguous uint8 of {} positions, found {} elements", N, routing.numel());
+    VPD_CHECK(routing.scalar_type() == at::kByte && routing.is_contiguous() && routing.numel() == N,
+              UsageError, "gate: expected routing as contiguous uint8 of {} positions, found {} elements", N,
+              routing.numel());
     p.routing = routing.const_data_ptr<std::uint8_t>();
   }
   p.kind = s.kind;
@@ -32,9 +34,11 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
   if (s.kind == SourceKind::tensor) {
     VPD_CHECK(s.time_length > 0 && N % s.time_length == 0, UsageError,
               "gate: expected whole sequences of {}, found {} positions", s.time_length, N);
-    VPD_CHECK(s.batch_rows > 0 && s.first_batch >= 0 && (s.time_rows == 1 || s.time_rows == s.time_length), UsageError,
-              "gate: expected sources for at least one batch row and for 1 or {} positions of it, found {} and {}",
-              s.time_length, s.batch_rows, s.time_rows);
+    VPD_CHECK(
+        s.batch_rows > 0 && s.first_batch >= 0 && (s.time_rows == 1 || s.time_rows == s.time_length),
+        UsageError,
+        "gate: expected sources for at least one batch row and for 1 or {} positions of it, found {} and {}",
+        s.time_length, s.batch_rows, s.time_rows);
     check_matrix(s.sources, s.batch_rows * s.time_rows, C + 1, wide, "gate: sources");
     p.sources = s.sources.const_data_ptr(), p.sources_stride = s.sources.stride(0);
     p.time_length = s.time_length, p.batch_rows = s.batch_rows, p.time_rows = s.time_rows;
@@ -45,9 +49,12 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
 }
 
 /// Whether δ is 0 at every position that is masked, whatever is drawn.
-bool no_delta(const GateSources& s) { return !s.delta || (s.kind == SourceKind::constant && s.delta_value == 0.0); }
+bool no_delta(const GateSources& s) {
+  return !s.delta || (s.kind == SourceKind::constant && s.delta_value == 0.0);
+}
 
-/// Adds gradients of positions, per_position [B T, C + 1], to those of the source rows that they share, always in one order.
+/// Adds gradients of positions, per_position [B T, C + 1], to those of the source rows that they share,
+/// always in one order.
 void add_per_source(const GateParams& p, const at::Tensor& per_position, const at::Tensor& gradient) {
   const std::int64_t B = p.rows / p.time_length;
   at::Tensor summed = per_position.view({B, p.time_length, p.columns + 1});
@@ -77,13 +84,15 @@ GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const
     p.scale = out.scale.mutable_data_ptr();
   }
   p.gated = out.gated.mutable_data_ptr();
-  on_device(h, [&] { gate_forward_cpu(p); }, [&](void* stream) { gate_forward_cuda(p, stream); });
+  on_device(
+      h, [&] { gate_forward_cpu(p); }, [&](void* stream) { gate_forward_cuda(p, stream); });
   return out;
 }
 
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
-                            const GateSources& sources, const at::Tensor& routing, const at::Tensor& scale_gradient,
-                            const at::Tensor& importance_gradient, bool want_gated) {
+                            const GateSources& sources, const at::Tensor& routing,
+                            const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,
+                            bool want_gated) {
   GateParams p = common(h, importance, sources, routing);
   const at::ScalarType wide = wide_type(h.scalar_type());
   VPD_CHECK(gradient.is_contiguous(), UsageError, "gate: expected a contiguous gradient");
@@ -103,15 +112,18 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
   const bool wants_sources = sources.kind == SourceKind::tensor && sources.gradient.defined();
   if (wants_sources) {
     if (sources.delta) {
-      VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() && scale_gradient.numel() == p.rows &&
-                    scale_gradient.scalar_type() == wide,
-                UsageError, "gate: the gradient of sources needs the contiguous {} gradient of the scale at {} positions",
+      VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() &&
+                    scale_gradient.numel() == p.rows && scale_gradient.scalar_type() == wide,
+                UsageError,
+                "gate: the gradient of sources needs the contiguous {} gradient of the scale at {} positions",
                 at::toString(wide), p.rows);
       p.scale_gradient = scale_gradient.const_data_ptr();
     }
-    check_matrix(sources.gradient, sources.batch_rows * sources.time_rows, p.columns + 1, wide, "gate: source gradient");
+    check_matrix(sources.gradient, sources.batch_rows * sources.time_rows, p.columns + 1, wide,
+                 "gate: source gradient");
     VPD_CHECK(!sources.overwrite_gradient || !p.source_rows_shared, UsageError,
-              "gate: expected to add to the gradient of sources that positions share, found the wish to overwrite it");
+              "gate: expected to add to the gradient of sources that positions share, found the wish to "
+              "overwrite it");
     p.source_gradient = sources.gradient.mutable_data_ptr();
     p.source_gradient_stride = sources.gradient.stride(0);
     p.source_gradient_overwrite = sources.overwrite_gradient;

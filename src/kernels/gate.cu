@@ -1,8 +1,8 @@
 // Gate of a site on CUDA; formulas in gate_cpu.cpp.
 //
-// One block a row. gated, scale and h_gradient are overwritten, importance_gradient is added to; source_gradient is
-// overwritten or added to as told, and no two rows of it may be the same. No atomics: results are deterministic, and random
-// sources are those of the CPU bit for bit.
+// One block a row. gated, scale and h_gradient are overwritten, importance_gradient is added to;
+// source_gradient is overwritten or added to as told, and no two rows of it may be the same. No atomics:
+// results are deterministic, and random sources are those of the CPU bit for bit.
 
 #include "device.cuh"
 
@@ -56,14 +56,16 @@ __device__ Row<T> find_row(const GateParams& p, std::int64_t n, Row<T>* shared) 
   return *shared;
 }
 
-/// Four columns of one thread: neighbours (one random counter, one vector access), or, where rows start off 16-byte
-/// boundaries, columns a block apart, so that a warp's accesses are whole sectors all the same.
+/// Four columns of one thread: neighbours (one random counter, one vector access), or, where rows start off
+/// 16-byte boundaries, columns a block apart, so that a warp's accesses are whole sectors all the same.
 template <bool adjacent>
 struct Quad {
   std::int64_t first;
   int count;
 
-  __device__ static std::int64_t begin() { return adjacent ? 4 * static_cast<std::int64_t>(threadIdx.x) : threadIdx.x; }
+  __device__ static std::int64_t begin() {
+    return adjacent ? 4 * static_cast<std::int64_t>(threadIdx.x) : threadIdx.x;
+  }
   __device__ static std::int64_t step() { return adjacent ? 1 : blockDim.x; }
 
   __device__ Quad(std::int64_t start, std::int64_t columns) : first(start) {
@@ -95,8 +97,8 @@ struct Quad {
 };
 
 template <bool adjacent, class T>
-__device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row, bool packed,
-                                             const Quad<adjacent>& quad, T (&r)[4]) {
+__device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row,
+                                             bool packed, const Quad<adjacent>& quad, T (&r)[4]) {
   if (p.kind == SourceKind::tensor) {
     quad.read(static_cast<const T*>(p.sources) + row.source * p.sources_stride, packed, r);
   } else if (p.kind == SourceKind::constant) {
@@ -176,7 +178,8 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
     const Real* dgated_row = static_cast<const Real*>(p.gradient) + n * p.columns;
     const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
     T* dg_row = nullptr;
-    if (p.importance_gradient) dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;
+    if (p.importance_gradient)
+      dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;
     T sum = 0;
     for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
       const Quad<adjacent> quad(first, p.columns);
@@ -215,11 +218,12 @@ template <class Real>
 void launch(const GateParams& p, bool backward, cudaStream_t stream) {
   if (p.rows == 0) return;
   using T = Wide<Real>;
-  const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) && packs_fit<T>(p.importance, p.importance_stride, 4) &&
-                      packs_fit<T>(p.sources, p.sources_stride, 4) && packs_fit<Real>(p.gated, p.columns, 4) &&
-                      packs_fit<Real>(p.gradient, p.columns, 4) && packs_fit<Real>(p.h_gradient, p.columns, 4) &&
-                      packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
-                      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4);
+  const bool packed =
+      packs_fit<Real>(p.h, p.h_stride, 4) && packs_fit<T>(p.importance, p.importance_stride, 4) &&
+      packs_fit<T>(p.sources, p.sources_stride, 4) && packs_fit<Real>(p.gated, p.columns, 4) &&
+      packs_fit<Real>(p.gradient, p.columns, 4) && packs_fit<Real>(p.h_gradient, p.columns, 4) &&
+      packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
+      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4);
   const bool random = p.kind == SourceKind::uniform || p.kind == SourceKind::binomial;
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
   if (backward && (random || packed)) {
@@ -240,9 +244,12 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
 void dispatch(const GateParams& p, bool backward, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
   switch (p.type) {
-    case ElementType::float32: return launch<float>(p, backward, on);
-    case ElementType::float64: return launch<double>(p, backward, on);
-    case ElementType::bfloat16: return launch<__nv_bfloat16>(p, backward, on);
+    case ElementType::float32:
+      return launch<float>(p, backward, on);
+    case ElementType::float64:
+      return launch<double>(p, backward, on);
+    case ElementType::bfloat16:
+      return launch<__nv_bfloat16>(p, backward, on);
   }
 }
 

@@ -5,13 +5,13 @@
 //   dL/dh = dL/dgated (m - δ)      dL/dg += dL/dgated h (1 - r)
 //   dL/dr = dL/dgated h (1 - g)    dL/dδ  = dL/dscale - Σ_c dL/dgated h
 //
-// Rows are independent, except that positions may share a source row, whose gradient they add to: with such sources rows run
-// in order on one thread. Random r are drawn again in the backward pass.
-
-#include <c10/util/BFloat16.h>
+// Rows are independent, except that positions may share a source row, whose gradient they add to: with such
+// sources rows run in order on one thread. Random r are drawn again in the backward pass.
 
 #include <algorithm>
 #include <vector>
+
+#include <c10/util/BFloat16.h>
 
 #include "gate_kernel.hpp"
 #include "parallel.hpp"
@@ -38,7 +38,8 @@ void draw_uniform(const GateParams& p, std::int64_t row, Wide* r) {
       for (int i = 0; i < counters_at_once; ++i)
         for (int w = 0; w < 4; ++w) r[base + 4 * i + w] = static_cast<Wide>(to_uniform(x[w][i]));
     } else {
-      for (std::int64_t c = base; c < p.columns; ++c) r[c] = static_cast<Wide>(to_uniform(x[(c - base) % 4][(c - base) / 4]));
+      for (std::int64_t c = base; c < p.columns; ++c)
+        r[c] = static_cast<Wide>(to_uniform(x[(c - base) % 4][(c - base) / 4]));
     }
   }
 }
@@ -46,7 +47,8 @@ void draw_uniform(const GateParams& p, std::int64_t row, Wide* r) {
 template <class Wide>
 Wide draw_delta(const GateParams& p, std::int64_t row) {
   const std::uint64_t global = static_cast<std::uint64_t>(row + p.first_row);
-  std::uint32_t x0 = delta_block, x1 = static_cast<std::uint32_t>(global), x2 = static_cast<std::uint32_t>(global >> 32);
+  std::uint32_t x0 = delta_block, x1 = static_cast<std::uint32_t>(global),
+                x2 = static_cast<std::uint32_t>(global >> 32);
   std::uint32_t x3 = p.site;
   philox(p.key, x0, x1, x2, x3);
   return static_cast<Wide>(to_uniform(x0));
@@ -117,8 +119,9 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
     Real* __restrict dh = static_cast<Real*>(p.h_gradient) + n * p.columns;
     Real* gated = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
-    Wide* dr = p.source_gradient ? static_cast<Wide*>(p.source_gradient) + source_row(p, n) * p.source_gradient_stride
-                                 : nullptr;
+    Wide* dr = p.source_gradient
+                   ? static_cast<Wide*>(p.source_gradient) + source_row(p, n) * p.source_gradient_stride
+                   : nullptr;
     if (p.routing && !p.routing[n]) {
       std::fill_n(dh, p.columns, Real(0));
       if (gated) std::fill_n(gated, p.columns, Real(0));
@@ -170,9 +173,12 @@ void run(const GateParams& p, bool backward) {
 
 void dispatch(const GateParams& p, bool backward) {
   switch (p.type) {
-    case ElementType::float32: return run<float, float>(p, backward);
-    case ElementType::float64: return run<double, double>(p, backward);
-    case ElementType::bfloat16: return run<c10::BFloat16, float>(p, backward);
+    case ElementType::float32:
+      return run<float, float>(p, backward);
+    case ElementType::float64:
+      return run<double, double>(p, backward);
+    case ElementType::bfloat16:
+      return run<c10::BFloat16, float>(p, backward);
   }
 }
 

@@ -9,8 +9,8 @@
 
 namespace vpd {
 
-/// Counter of four neighbouring columns: word i of philox(key, {column / 4, row low, row high, site}) is column 4 (column / 4) + i.
-/// δ has a block of its own.
+/// Counter of four neighbouring columns: word i of philox(key, {column / 4, row low, row high, site}) is
+/// column 4 (column / 4) + i. δ has a block of its own.
 inline constexpr std::uint32_t delta_block = 0xffffffffu;
 
 enum class ElementType : std::int32_t { float32, float64, bfloat16 };
@@ -50,7 +50,7 @@ struct GateParams {
   void* gated = nullptr;  // real [N, C], contiguous; null in the backward pass where it is not wanted
   void* scale = nullptr;  // wide [N] or null
 
-  const void* gradient = nullptr;  // real [N, C], contiguous: dL/d(gated)
+  const void* gradient = nullptr;        // real [N, C], contiguous: dL/d(gated)
   const void* scale_gradient = nullptr;  // wide [N] or null
   void* h_gradient = nullptr;            // real [N, C], contiguous
   void* importance_gradient = nullptr;   // wide [N, C] or null, added to
@@ -67,8 +67,8 @@ VPD_HOST_DEVICE std::int64_t source_row(const GateParams& p, std::int64_t n) {
 void gate_forward_cpu(const GateParams& params);
 void gate_backward_cpu(const GateParams& params);
 
-// Where positions share a source row, the CPU adds their gradients in order; CUDA wants source_gradient_per_position, and
-// the caller adds up. `stream` is a cudaStream_t.
+// Where positions share a source row, the CPU adds their gradients in order; CUDA wants
+// source_gradient_per_position, and the caller adds up. `stream` is a cudaStream_t.
 void gate_forward_cuda(const GateParams& params, void* stream);
 void gate_backward_cuda(const GateParams& params, void* stream);
 

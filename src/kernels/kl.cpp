@@ -8,14 +8,15 @@
 
 namespace vpd {
 
-KlResult kl_from_logits(const at::Tensor& target, const at::Tensor& prediction, bool want_gradient, double scale,
-                        bool in_place) {
+KlResult kl_from_logits(const at::Tensor& target, const at::Tensor& prediction, bool want_gradient,
+                        double scale, bool in_place) {
   KlParams p;
   p.type = element_type(prediction, "KL: prediction");
   p.target_type = element_type(target, "KL: target");
   VPD_CHECK((p.type == ElementType::float64) == (p.target_type == ElementType::float64), UsageError,
             "KL: expected float64 logits on both sides or on neither");
-  check_matrix(prediction, prediction.size(0), prediction.size(1), prediction.scalar_type(), "KL: prediction");
+  check_matrix(prediction, prediction.size(0), prediction.size(1), prediction.scalar_type(),
+               "KL: prediction");
   check_matrix(target, prediction.size(0), prediction.size(1), target.scalar_type(), "KL: target");
   VPD_CHECK(prediction.size(1) > 0, UsageError, "KL: expected at least one logit a row, found none");
   p.rows = prediction.size(0), p.columns = prediction.size(1);
@@ -29,7 +30,8 @@ KlResult kl_from_logits(const at::Tensor& target, const at::Tensor& prediction, 
   p.scale = scale;
   const at::Tensor losses = at::empty({p.rows}, prediction.options().dtype(at::kDouble));
   p.row_losses = losses.mutable_data_ptr<double>();
-  on_device(prediction, [&] { kl_cpu(p); }, [&](void* stream) { kl_cuda(p, stream); });
+  on_device(
+      prediction, [&] { kl_cpu(p); }, [&](void* stream) { kl_cuda(p, stream); });
   result.sum = losses.sum();
   return result;
 }

@@ -1,9 +1,9 @@
 // KL(softmax(a) ‖ softmax(b)) per row of logits and its gradient on CUDA; formulas in kl_cpu.cpp.
 //
-// One block a row. Maxima and sums are taken in one pass: what was summed is rescaled when a larger logit appears. A second
-// pass, which finds the row in cache, writes the gradient. row_losses and gradient are overwritten; the gradient may be
-// the prediction's own memory, since a thread writes only what it has just read. Arithmetic in float32 (float64 for
-// float64), sums over threads in float64. Deterministic.
+// One block a row. Maxima and sums are taken in one pass: what was summed is rescaled when a larger logit
+// appears. A second pass, which finds the row in cache, writes the gradient. row_losses and gradient are
+// overwritten; the gradient may be the prediction's own memory, since a thread writes only what it has just
+// read. Arithmetic in float32 (float64 for float64), sums over threads in float64. Deterministic.
 
 #include <cfloat>
 
@@ -15,8 +15,8 @@ namespace {
 
 constexpr unsigned most_threads = 512;
 
-/// Sums of a part of a row, relative to the largest logits met: Σ exp(a'), Σ exp(b') and Σ exp(a') (a' - b') with
-/// a' = a - max_a, b' = b - max_b.
+/// Sums of a part of a row, relative to the largest logits met: Σ exp(a'), Σ exp(b') and Σ exp(a') (a' - b')
+/// with a' = a - max_a, b' = b - max_b.
 template <class T>
 struct RowSums {
   T max_a, max_b, sum_a, sum_b, weighted;
@@ -57,7 +57,8 @@ __device__ std::int64_t columns_before_packs(const A* a, const B* b, int width) 
   const auto address = [](const void* x) { return reinterpret_cast<std::uintptr_t>(x); };
   const std::uintptr_t narrow = sizeof(A) < sizeof(B) ? address(a) : address(b);
   const std::uintptr_t head = (16 - narrow % 16) % 16 / sizeof(Narrow);
-  const bool fits = address(a + head) % access_bytes<A>(width) == 0 && address(b + head) % access_bytes<B>(width) == 0;
+  const bool fits =
+      address(a + head) % access_bytes<A>(width) == 0 && address(b + head) % access_bytes<B>(width) == 0;
   return fits ? static_cast<std::int64_t>(head) : -1;
 }
 
@@ -121,11 +122,13 @@ void kl_cuda(const KlParams& p, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
   const bool narrow_target = p.target_type == ElementType::bfloat16;
   switch (p.type) {
-    case ElementType::float64: return launch<double, double>(p, on);
+    case ElementType::float64:
+      return launch<double, double>(p, on);
     case ElementType::float32:
       return narrow_target ? launch<__nv_bfloat16, float>(p, on) : launch<float, float>(p, on);
     case ElementType::bfloat16:
-      return narrow_target ? launch<__nv_bfloat16, __nv_bfloat16>(p, on) : launch<float, __nv_bfloat16>(p, on);
+      return narrow_target ? launch<__nv_bfloat16, __nv_bfloat16>(p, on)
+                           : launch<float, __nv_bfloat16>(p, on);
   }
 }
 

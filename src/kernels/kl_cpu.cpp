@@ -1,13 +1,13 @@
 // KL(softmax(a) ‖ softmax(b)) per row of logits and its gradient on the CPU, and the specification of kl.cu.
 //
 //   with p = softmax(a), q = softmax(b):  loss = Σ p (a - b) - lse(a) + lse(b),  dloss/db = q - p
-// Logits are shifted by their row's maximum first, which leaves exponentials in (0, 1] and differences small. Rows are
-// independent; the sums of a row are exact to a few float32 ulp, the loss is float64.
-
-#include <c10/util/BFloat16.h>
+// Logits are shifted by their row's maximum first, which leaves exponentials in (0, 1] and differences small.
+// Rows are independent; the sums of a row are exact to a few float32 ulp, the loss is float64.
 
 #include <cstddef>
 #include <vector>
+
+#include <c10/util/BFloat16.h>
 
 #include "kl_kernel.hpp"
 #include "parallel.hpp"
@@ -46,12 +46,13 @@ void rows(const KlParams& p, std::int64_t begin, std::int64_t end) {
       sum_b += eb[c];
       weighted += ea[c] * (a[c] - b[c]);
     }
-    p.row_losses[n] = static_cast<double>(weighted) / static_cast<double>(sum_a) - std::log(static_cast<double>(sum_a)) +
-                      std::log(static_cast<double>(sum_b));
+    p.row_losses[n] = static_cast<double>(weighted) / static_cast<double>(sum_a) -
+                      std::log(static_cast<double>(sum_a)) + std::log(static_cast<double>(sum_b));
     if (!p.gradient) continue;
     const T scale_p = static_cast<T>(p.scale) / sum_a, scale_q = static_cast<T>(p.scale) / sum_b;
     Prediction* gradient = static_cast<Prediction*>(p.gradient) + n * p.gradient_stride;
-    for (std::int64_t c = 0; c < p.columns; ++c) gradient[c] = static_cast<Prediction>(eb[c] * scale_q - ea[c] * scale_p);
+    for (std::int64_t c = 0; c < p.columns; ++c)
+      gradient[c] = static_cast<Prediction>(eb[c] * scale_q - ea[c] * scale_p);
   }
 }
 

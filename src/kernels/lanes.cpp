@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <omp.h>
 
+#include <algorithm>
+
 namespace vpd {
 namespace {
 
@@ -13,6 +15,13 @@ void use_threads(int count) {
 }
 
 }  // namespace
+
+int suitable_lanes(const c10::Device& device, std::int64_t rows, int threads, std::int64_t elements_each) {
+  if (!device.is_cpu()) return 1;
+  constexpr std::int64_t most_elements = std::int64_t{1} << 28;
+  const std::int64_t affordable = most_elements / std::max<std::int64_t>(1, elements_each);
+  return static_cast<int>(std::max<std::int64_t>(1, std::min({static_cast<std::int64_t>(threads), rows, affordable})));
+}
 
 Lanes::Lanes(int count, int threads_each) : count_(count), threads_each_(threads_each), errors_(static_cast<std::size_t>(count)) {
   for (int lane = 1; lane < count; ++lane) threads_.emplace_back([this, lane] { serve(lane); });

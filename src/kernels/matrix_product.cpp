@@ -1,24 +1,41 @@
 #include "vpd/kernels/matrix_product.hpp"
 
+#include <cstdint>
+#include <string>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <string>
-
-#ifdef VPD_WITH_ONEDNN
-#include <oneapi/dnnl/dnnl.h>
+#ifdef VPD_ONEDNN_FILE
+#include <dlfcn.h>
 #endif
 
+#include "sgemm.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {
+
+/// Not linked but loaded, and bound to its own symbols first: LibTorch holds another oneDNN and exports the
+/// bodies of its std::call_once, so that of the two the one loaded later would set up the tables of the other
+/// and then refuse all work.
+Sgemm onednn_sgemm() {
+#if defined(__SANITIZE_ADDRESS__) || !defined(VPD_ONEDNN_FILE)
+  return nullptr;  // the sanitizer does not allow such binding
+#else
+  static const auto function = [] {
+    void* library = dlopen(VPD_ONEDNN_FILE, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+    return library ? reinterpret_cast<Sgemm>(dlsym(library, "dnnl_sgemm")) : nullptr;
+  }();
+  return function;
+#endif
+}
+
 namespace {
 
-#ifdef VPD_WITH_ONEDNN
 /// How BLAS sees a matrix: rows contiguous ('N'), or its transpose's rows contiguous ('T').
 struct Layout {
   char transposed;
-  dnnl_dim_t leading;
+  std::int64_t leading;
 };
 
 bool layout_of(const at::Tensor& x, Layout& layout) {
@@ -37,19 +54,19 @@ bool layout_of(const at::Tensor& x, Layout& layout) {
 
 bool onednn_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
   Layout la{}, lb{}, lo{};
-  if (!out.is_cpu() || out.scalar_type() != at::kFloat || a.scalar_type() != at::kFloat || b.scalar_type() != at::kFloat ||
-      out.numel() == 0 || a.size(1) == 0 || !layout_of(a, la) || !layout_of(b, lb) || !layout_of(out, lo) ||
-      lo.transposed != 'N') {
+  if (!out.is_cpu() || out.scalar_type() != at::kFloat || a.scalar_type() != at::kFloat ||
+      b.scalar_type() != at::kFloat || out.numel() == 0 || a.size(1) == 0 || !layout_of(a, la) ||
+      !layout_of(b, lb) || !layout_of(out, lo) || lo.transposed != 'N' || !onednn_sgemm()) {
     return false;
   }
-  const dnnl_status_t status =
-      dnnl_sgemm(la.transposed, lb.transposed, a.size(0), b.size(1), a.size(1), 1.0f, a.const_data_ptr<float>(), la.leading,
-                 b.const_data_ptr<float>(), lb.leading, accumulate ? 1.0f : 0.0f, out.mutable_data_ptr<float>(), lo.leading);
-  VPD_CHECK(status == dnnl_success, UsageError, "oneDNN refused a product of [{}, {}] and [{}, {}] with status {}", a.size(0),
-            a.size(1), b.size(0), b.size(1), static_cast<int>(status));
+  const int status =
+      onednn_sgemm()(la.transposed, lb.transposed, a.size(0), b.size(1), a.size(1), 1.0f,
+                     a.const_data_ptr<float>(), la.leading, b.const_data_ptr<float>(), lb.leading,
+                     accumulate ? 1.0f : 0.0f, out.mutable_data_ptr<float>(), lo.leading);
+  VPD_CHECK(status == 0, UsageError, "oneDNN refused a product of [{}, {}] and [{}, {}] with status {}",
+            a.size(0), a.size(1), b.size(0), b.size(1), status);
   return true;
 }
-#endif
 
 std::string shape(const at::Tensor& x) {
   return fmt::format("[{}]", fmt::join(x.sizes().begin(), x.sizes().end(), ", "));
@@ -58,21 +75,22 @@ std::string shape(const at::Tensor& x) {
 }  // namespace
 
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
-  VPD_CHECK(a.dim() == 2 && b.dim() == 2, UsageError, "matrix product: expected two matrices, found {} and {}", shape(a),
-            shape(b));
+  VPD_CHECK(a.dim() == 2 && b.dim() == 2, UsageError,
+            "matrix product: expected two matrices, found {} and {}", shape(a), shape(b));
   at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
   matrix_product_into(out, a, b, /*accumulate=*/false);
   return out;
 }
 
 void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
-  VPD_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && out.dim() == 2 && out.size(0) == a.size(0) && out.size(1) == b.size(1),
-            UsageError, "matrix product: expected [M, K] [K, N] into [M, N], found {} {} into {}", shape(a), shape(b), shape(out));
-  VPD_CHECK(a.scalar_type() == b.scalar_type(), UsageError, "matrix product: expected factors of one dtype, found {} and {}",
-            at::toString(a.scalar_type()), at::toString(b.scalar_type()));
-#ifdef VPD_WITH_ONEDNN
+  VPD_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && out.dim() == 2 &&
+                out.size(0) == a.size(0) && out.size(1) == b.size(1),
+            UsageError, "matrix product: expected [M, K] [K, N] into [M, N], found {} {} into {}", shape(a),
+            shape(b), shape(out));
+  VPD_CHECK(a.scalar_type() == b.scalar_type(), UsageError,
+            "matrix product: expected factors of one dtype, found {} and {}", at::toString(a.scalar_type()),
+            at::toString(b.scalar_type()));
   if (onednn_product(out, a, b, accumulate)) return;
-#endif
   at::NoGradGuard no_grad;
   at::Tensor target = out;
   if (a.scalar_type() != out.scalar_type()) {

@@ -17,7 +17,8 @@ NormParams common(const at::Tensor& x, const at::Tensor& weight) {
   check_matrix(x, p.rows, p.columns, x.scalar_type(), "RMSNorm: x");
   p.x = x.const_data_ptr(), p.x_stride = x.stride(0);
   if (weight.defined()) {
-    VPD_CHECK(weight.is_contiguous() && weight.numel() == p.columns && weight.scalar_type() == wide_type(x.scalar_type()),
+    VPD_CHECK(weight.is_contiguous() && weight.numel() == p.columns &&
+                  weight.scalar_type() == wide_type(x.scalar_type()),
               UsageError, "RMSNorm: expected a weight of {} {} elements, found {} of {}", p.columns,
               at::toString(wide_type(x.scalar_type())), weight.numel(), at::toString(weight.scalar_type()));
     p.weight = weight.const_data_ptr();
@@ -40,7 +41,8 @@ at::Tensor rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, doubl
     *reciprocal = at::empty({p.rows}, x.options().dtype(wide_type(x.scalar_type())));
     p.reciprocal = reciprocal->mutable_data_ptr();
   }
-  on_device(x, [&] { rms_norm_forward_cpu(p); }, [&](void* stream) { rms_norm_forward_cuda(p, stream); });
+  on_device(
+      x, [&] { rms_norm_forward_cpu(p); }, [&](void* stream) { rms_norm_forward_cuda(p, stream); });
   return y;
 }
 
@@ -53,16 +55,17 @@ at::Tensor rms_norm_backward(const at::Tensor& gradient, const at::Tensor& x, co
   VPD_CHECK((gradient.scalar_type() == at::kDouble) == (x.scalar_type() == at::kDouble), UsageError,
             "RMSNorm: expected float64 on both sides or on neither");
   p.gradient = gradient.const_data_ptr(), p.gradient_stride = gradient.stride(0);
-  VPD_CHECK(reciprocal.is_contiguous() && reciprocal.numel() == p.rows && reciprocal.scalar_type() == wide, UsageError,
-            "RMSNorm: expected the forward pass's {} reciprocals of {} rows, found {} of {}", at::toString(wide), p.rows,
-            reciprocal.numel(), at::toString(reciprocal.scalar_type()));
+  VPD_CHECK(reciprocal.is_contiguous() && reciprocal.numel() == p.rows && reciprocal.scalar_type() == wide,
+            UsageError, "RMSNorm: expected the forward pass's {} reciprocals of {} rows, found {} of {}",
+            at::toString(wide), p.rows, reciprocal.numel(), at::toString(reciprocal.scalar_type()));
   p.reciprocal = reciprocal.mutable_data_ptr();
   at::Tensor dx = at::empty({p.rows, p.columns}, x.options());
   p.x_gradient = dx.mutable_data_ptr();
   if (weight_gradient.defined()) {
-    VPD_CHECK(weight_gradient.is_contiguous() && weight_gradient.numel() == p.columns && weight_gradient.scalar_type() == wide,
-              UsageError, "RMSNorm: expected a gradient of {} {} weights, found {} of {}", p.columns, at::toString(wide),
-              weight_gradient.numel(), at::toString(weight_gradient.scalar_type()));
+    VPD_CHECK(weight_gradient.is_contiguous() && weight_gradient.numel() == p.columns &&
+                  weight_gradient.scalar_type() == wide,
+              UsageError, "RMSNorm: expected a gradient of {} {} weights, found {} of {}", p.columns,
+              at::toString(wide), weight_gradient.numel(), at::toString(weight_gradient.scalar_type()));
     p.weight_gradient = weight_gradient.mutable_data_ptr();
   }
   on_device(
@@ -70,7 +73,8 @@ at::Tensor rms_norm_backward(const at::Tensor& gradient, const at::Tensor& x, co
       [&](void* stream) {
         at::Tensor workspace;
         if (p.weight_gradient) {
-          workspace = at::empty({column_sum_groups(p.rows, p.columns), p.columns}, x.options().dtype(at::kDouble));
+          workspace =
+              at::empty({column_sum_groups(p.rows, p.columns), p.columns}, x.options().dtype(at::kDouble));
           p.workspace = workspace.mutable_data_ptr<double>();
         }
         rms_norm_backward_cuda(p, stream);

@@ -1,12 +1,11 @@
 // RMSNorm on CUDA; formulas in norm_cpu.cpp.
 //
-// One block a row. out, reciprocal and x_gradient are overwritten, weight_gradient is added to, by column sums in two
-// stages. Arithmetic in float32 (float64 for float64). Deterministic.
-
-#include "norm_kernel.hpp"
+// One block a row. out, reciprocal and x_gradient are overwritten, weight_gradient is added to, by column
+// sums in two stages. Arithmetic in float32 (float64 for float64). Deterministic.
 
 #include "column_sums.cuh"
 #include "device.cuh"
+#include "norm_kernel.hpp"
 
 namespace vpd {
 namespace {
@@ -111,7 +110,8 @@ void launch(const NormParams& p, bool backward, cudaStream_t stream) {
   using T = Wide<X>;
   constexpr int width = pack_width<X, Y>;
   const bool packed = packs_fit<X>(p.x, p.x_stride, width) && packs_fit<T>(p.weight, 0, width) &&
-                      packs_fit<Y>(p.out, p.out_stride, width) && packs_fit<Y>(p.gradient, p.gradient_stride, width) &&
+                      packs_fit<Y>(p.out, p.out_stride, width) &&
+                      packs_fit<Y>(p.gradient, p.gradient_stride, width) &&
                       packs_fit<X>(p.x_gradient, p.columns, width);
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + width - 1) / width, most_threads);
   if (!backward) {
@@ -122,7 +122,8 @@ void launch(const NormParams& p, bool backward, cudaStream_t stream) {
   rms_norm_backward_kernel<X, Y><<<grid, threads, 0, stream>>>(p, packed);
   VPD_CUDA_LAUNCH_CHECK();
   if (p.weight_gradient) {
-    add_column_sums<T>(p.rows, p.columns, p.workspace, static_cast<T*>(p.weight_gradient), WeightGradient<X, Y>{p}, stream);
+    add_column_sums<T>(p.rows, p.columns, p.workspace, static_cast<T*>(p.weight_gradient),
+                       WeightGradient<X, Y>{p}, stream);
   }
 }
 
@@ -130,9 +131,11 @@ void dispatch(const NormParams& p, bool backward, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
   const bool narrow_output = p.output_type == ElementType::bfloat16;
   switch (p.type) {
-    case ElementType::float64: return launch<double, double>(p, backward, on);
+    case ElementType::float64:
+      return launch<double, double>(p, backward, on);
     case ElementType::float32:
-      return narrow_output ? launch<float, __nv_bfloat16>(p, backward, on) : launch<float, float>(p, backward, on);
+      return narrow_output ? launch<float, __nv_bfloat16>(p, backward, on)
+                           : launch<float, float>(p, backward, on);
     case ElementType::bfloat16:
       return narrow_output ? launch<__nv_bfloat16, __nv_bfloat16>(p, backward, on)
                            : launch<__nv_bfloat16, float>(p, backward, on);

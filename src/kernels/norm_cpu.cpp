@@ -4,9 +4,9 @@
 //   dx = s (w dy - x s² mean(w dy x)),  dw += Σ_n dy x s
 // The weight's gradient runs over rows in order on one thread (it is wanted in pretraining alone).
 
-#include <c10/util/BFloat16.h>
-
 #include <cmath>
+
+#include <c10/util/BFloat16.h>
 
 #include "norm_kernel.hpp"
 #include "parallel.hpp"

@@ -18,12 +18,12 @@ struct NormParams {
   double eps = 0.0;
   void* out = nullptr;  // [N, d], the forward's result
   std::int64_t out_stride = 0;
-  void* reciprocal = nullptr;           // wide [N] or null in the forward pass
-  const void* gradient = nullptr;       // dL/dout
+  void* reciprocal = nullptr;      // wide [N] or null in the forward pass
+  const void* gradient = nullptr;  // dL/dout
   std::int64_t gradient_stride = 0;
-  void* x_gradient = nullptr;           // [N, d], contiguous
-  void* weight_gradient = nullptr;      // wide [d] or null, added to
-  double* workspace = nullptr;          // [column_sum_groups, d]: CUDA, beside weight_gradient
+  void* x_gradient = nullptr;       // [N, d], contiguous
+  void* weight_gradient = nullptr;  // wide [d] or null, added to
+  double* workspace = nullptr;      // [column_sum_groups, d]: CUDA, beside weight_gradient
 };
 
 void rms_norm_forward_cpu(const NormParams& params);

@@ -1,8 +1,8 @@
 #include "vpd/kernels/rotary.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
+
+#include <ATen/ATen.h>
 
 #include "dispatch.hpp"
 #include "on_device.hpp"
@@ -10,10 +10,11 @@
 
 namespace vpd {
 
-RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, bool adjacent, at::ScalarType dtype,
-                              at::Device device) {
+RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, bool adjacent,
+                              at::ScalarType dtype, at::Device device) {
   VPD_CHECK(d_head > 0 && d_head % 2 == 0 && T > 0, UsageError,
-            "rotary embedding: expected at least one position and an even head width, found {} and {}", T, d_head);
+            "rotary embedding: expected at least one position and an even head width, found {} and {}", T,
+            d_head);
   const auto options = at::TensorOptions().dtype(wide_type(dtype)).device(device);
   const std::int64_t half = d_head / 2;
   const at::Tensor frequency = at::pow(base, at::arange(half, options) / static_cast<double>(half));
@@ -31,15 +32,17 @@ at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse) {
     VPD_CHECK(part->is_contiguous(), UsageError, "rotary embedding: expected a contiguous table");
   }
   check_matrix(x, p.rows, x.size(1), x.scalar_type(), "rotary embedding: x");
-  VPD_CHECK(x.size(1) % (2 * p.half) == 0 && x.size(1) <= INT32_MAX && p.rows % p.time_length == 0, UsageError,
-            "rotary embedding: expected rows of whole heads of {} and whole sequences of {}, found [{}, {}]", 2 * p.half,
-            p.time_length, p.rows, x.size(1));
+  VPD_CHECK(x.size(1) % (2 * p.half) == 0 && x.size(1) <= INT32_MAX && p.rows % p.time_length == 0,
+            UsageError,
+            "rotary embedding: expected rows of whole heads of {} and whole sequences of {}, found [{}, {}]",
+            2 * p.half, p.time_length, p.rows, x.size(1));
   p.heads = x.size(1) / (2 * p.half);
   at::Tensor out = at::empty({p.rows, x.size(1)}, x.options());
   p.x = x.const_data_ptr(), p.x_stride = x.stride(0), p.out = out.mutable_data_ptr();
   p.cosine = table.cosine.const_data_ptr(), p.sine = table.sine.const_data_ptr();
   p.adjacent = table.adjacent, p.inverse = inverse;
-  on_device(x, [&] { rotary_cpu(p); }, [&](void* stream) { rotary_cuda(p, stream); });
+  on_device(
+      x, [&] { rotary_cpu(p); }, [&](void* stream) { rotary_cuda(p, stream); });
   return out;
 }
 

@@ -2,9 +2,8 @@
 //
 // One block a row; a thread turns `width` pairs of one head. `out` is overwritten. Deterministic.
 
-#include "rotary_kernel.hpp"
-
 #include "device.cuh"
+#include "rotary_kernel.hpp"
 
 namespace vpd {
 namespace {
@@ -47,7 +46,8 @@ __global__ void __launch_bounds__(most_threads) rotary_kernel(RotaryParams p) {
         a[i] = turned;
       }
       if constexpr (adjacent && width == 1) {
-        out_row[start + 2 * first] = convert<Real>(a[0]), out_row[start + 2 * first + 1] = convert<Real>(b[0]);
+        out_row[start + 2 * first] = convert<Real>(a[0]),
+                            out_row[start + 2 * first + 1] = convert<Real>(b[0]);
       } else if constexpr (adjacent) {
         T pairs[2 * width];
 #pragma unroll
@@ -67,9 +67,10 @@ void launch(const RotaryParams& p, cudaStream_t stream) {
   using T = Wide<Real>;
   constexpr int width = 4;
   const bool packed = p.half % width == 0 && packs_fit<Real>(p.x, p.x_stride, 2 * width) &&
-                      packs_fit<Real>(p.out, 2 * p.half * p.heads, 2 * width) && packs_fit<T>(p.cosine, p.half, width) &&
-                      packs_fit<T>(p.sine, p.half, width);
-  const unsigned grid = grid_of(p.rows), threads = threads_of(p.heads * p.half / (packed ? width : 1), most_threads);
+                      packs_fit<Real>(p.out, 2 * p.half * p.heads, 2 * width) &&
+                      packs_fit<T>(p.cosine, p.half, width) && packs_fit<T>(p.sine, p.half, width);
+  const unsigned grid = grid_of(p.rows),
+                 threads = threads_of(p.heads * p.half / (packed ? width : 1), most_threads);
   if (packed) {
     rotary_kernel<Real, adjacent, width><<<grid, threads, 0, stream>>>(p);
     VPD_CUDA_LAUNCH_CHECK();
@@ -92,9 +93,12 @@ void dispatch(const RotaryParams& p, void* stream) {
 
 void rotary_cuda(const RotaryParams& p, void* stream) {
   switch (p.type) {
-    case ElementType::float32: return dispatch<float>(p, stream);
-    case ElementType::float64: return dispatch<double>(p, stream);
-    case ElementType::bfloat16: return dispatch<__nv_bfloat16>(p, stream);
+    case ElementType::float32:
+      return dispatch<float>(p, stream);
+    case ElementType::float64:
+      return dispatch<double>(p, stream);
+    case ElementType::bfloat16:
+      return dispatch<__nv_bfloat16>(p, stream);
   }
 }
 

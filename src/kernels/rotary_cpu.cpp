@@ -1,5 +1,5 @@
-// Rotary embedding on the CPU, and the specification of rotary.cu: (a, b) -> (a cos - b sin, b cos + a sin) for each pair;
-// the inverse turns by the opposite angle.
+// Rotary embedding on the CPU, and the specification of rotary.cu: (a, b) -> (a cos - b sin, b cos + a sin)
+// for each pair; the inverse turns by the opposite angle.
 
 #include <c10/util/BFloat16.h>
 
@@ -41,9 +41,12 @@ void rows(const RotaryParams& p, std::int64_t begin, std::int64_t end) {
 void rotary_cpu(const RotaryParams& p) {
   parallel_rows(p.rows, 4 * p.half * p.heads, [&](std::int64_t begin, std::int64_t end) {
     switch (p.type) {
-      case ElementType::float32: return rows<float, float>(p, begin, end);
-      case ElementType::float64: return rows<double, double>(p, begin, end);
-      case ElementType::bfloat16: return rows<c10::BFloat16, float>(p, begin, end);
+      case ElementType::float32:
+        return rows<float, float>(p, begin, end);
+      case ElementType::float64:
+        return rows<double, double>(p, begin, end);
+      case ElementType::bfloat16:
+        return rows<c10::BFloat16, float>(p, begin, end);
     }
   });
 }

@@ -1,11 +1,10 @@
 // Routing draws on CUDA: what routing_cpu.cpp draws, bit for bit.
 //
-// One thread a position. The words of a position, which the ranks compare, stand in shared memory, one column a thread.
-// `out` is overwritten.
-
-#include "routing_kernel.hpp"
+// One thread a position. The words of a position, which the ranks compare, stand in shared memory, one column
+// a thread. `out` is overwritten.
 
 #include "device.cuh"
+#include "routing_kernel.hpp"
 
 namespace vpd {
 namespace {

@@ -1,5 +1,5 @@
-// Routing draws on the CPU, and the specification of routing.cu: a site is in the subset where fewer than k sites have a
-// smaller word.
+// Routing draws on the CPU, and the specification of routing.cu: a site is in the subset where fewer than k
+// sites have a smaller word.
 
 #include <vector>
 
@@ -13,7 +13,8 @@ void routing_cpu(const RoutingParams& p) {
     std::vector<std::uint32_t> words(static_cast<std::size_t>(p.sites));
     for (std::int64_t n = begin; n < end; ++n) {
       const auto row = static_cast<std::uint64_t>(n + p.first_row);
-      for (std::int64_t l = 0; l < p.sites; ++l) words[static_cast<std::size_t>(l)] = site_word(p.key, row, l);
+      for (std::int64_t l = 0; l < p.sites; ++l)
+        words[static_cast<std::size_t>(l)] = site_word(p.key, row, l);
       const std::int64_t k = p.subset ? subset_size(p.key, row, p.sites) : 0;
       for (std::int64_t l = 0; l < p.sites; ++l) {
         const std::uint32_t own = words[static_cast<std::size_t>(l)];

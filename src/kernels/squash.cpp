@@ -26,17 +26,23 @@ at::Tensor squash(const at::Tensor& z, const at::Tensor* gradient, bool upper) {
     p.gradient = incoming.const_data_ptr();
   }
   at::Tensor out = at::empty(z.sizes(), z.options());
-  p.count = z.numel(), p.z = input.const_data_ptr(), p.out = out.mutable_data_ptr(), p.upper = upper, p.slope = leaky_slope;
-  on_device(z, [&] { squash_cpu(p); }, [&](void* stream) { squash_cuda(p, stream); });
+  p.count = z.numel(), p.z = input.const_data_ptr(), p.out = out.mutable_data_ptr(), p.upper = upper,
+  p.slope = leaky_slope;
+  on_device(
+      z, [&] { squash_cpu(p); }, [&](void* stream) { squash_cuda(p, stream); });
   return out;
 }
 
 }  // namespace
 
 at::Tensor lower_leaky(const at::Tensor& z) { return squash(z, nullptr, false); }
-at::Tensor lower_leaky_backward(const at::Tensor& gradient, const at::Tensor& z) { return squash(z, &gradient, false); }
+at::Tensor lower_leaky_backward(const at::Tensor& gradient, const at::Tensor& z) {
+  return squash(z, &gradient, false);
+}
 at::Tensor upper_leaky(const at::Tensor& z) { return squash(z, nullptr, true); }
-at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z) { return squash(z, &gradient, true); }
+at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z) {
+  return squash(z, &gradient, true);
+}
 
 at::Tensor power_sums(const at::Tensor& z, double p, double eps) {
   PowerSumsParams params;
@@ -44,7 +50,8 @@ at::Tensor power_sums(const at::Tensor& z, double p, double eps) {
   check_matrix(z, z.size(0), z.size(1), z.scalar_type(), "power sums: z");
   VPD_CHECK(eps > 0.0, UsageError, "power sums: expected eps above 0, found {}", eps);
   at::Tensor sums = at::zeros({z.size(1)}, z.options().dtype(at::kDouble));
-  params.rows = z.size(0), params.columns = z.size(1), params.z = z.const_data_ptr(), params.z_stride = z.stride(0);
+  params.rows = z.size(0), params.columns = z.size(1), params.z = z.const_data_ptr(),
+  params.z_stride = z.stride(0);
   params.slope = leaky_slope, params.p = p, params.eps = eps, params.sums = sums.mutable_data_ptr<double>();
   on_device(
       z, [&] { power_sums_cpu(params); },
@@ -57,24 +64,28 @@ at::Tensor power_sums(const at::Tensor& z, double p, double eps) {
   return sums;
 }
 
-at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient, const PowerGradient* terms, int count) {
+at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient, const PowerGradient* terms,
+                           int count) {
   SquashBackwardParams p;
   p.type = wide_element(z);
-  VPD_CHECK(count >= 0 && count <= max_power_terms, UsageError, "squash backward: expected at most {} power terms, found {}",
-            max_power_terms, count);
-  VPD_CHECK(z.dim() == 2 && z.is_contiguous() && lower_gradient.is_contiguous() && lower_gradient.sizes() == z.sizes() &&
-                lower_gradient.scalar_type() == z.scalar_type(),
+  VPD_CHECK(count >= 0 && count <= max_power_terms, UsageError,
+            "squash backward: expected at most {} power terms, found {}", max_power_terms, count);
+  VPD_CHECK(z.dim() == 2 && z.is_contiguous() && lower_gradient.is_contiguous() &&
+                lower_gradient.sizes() == z.sizes() && lower_gradient.scalar_type() == z.scalar_type(),
             UsageError, "squash backward: expected contiguous z [N, C] and a gradient like it");
   at::Tensor out = at::empty_like(z);
-  p.rows = z.size(0), p.columns = z.size(1), p.z = z.const_data_ptr(), p.lower_gradient = lower_gradient.const_data_ptr();
+  p.rows = z.size(0), p.columns = z.size(1), p.z = z.const_data_ptr(),
+  p.lower_gradient = lower_gradient.const_data_ptr();
   p.out = out.mutable_data_ptr(), p.slope = leaky_slope, p.terms = count;
   for (int k = 0; k < count; ++k) {
     const at::Tensor& weight = terms[k].weight;
-    VPD_CHECK(weight.scalar_type() == at::kDouble && weight.is_contiguous() && weight.numel() == p.columns, UsageError,
-              "squash backward: expected a float64 weight for each of {} subcomponents, found {}", p.columns, weight.numel());
+    VPD_CHECK(weight.scalar_type() == at::kDouble && weight.is_contiguous() && weight.numel() == p.columns,
+              UsageError, "squash backward: expected a float64 weight for each of {} subcomponents, found {}",
+              p.columns, weight.numel());
     p.weight[k] = weight.const_data_ptr<double>(), p.p[k] = terms[k].p, p.eps[k] = terms[k].eps;
   }
-  on_device(z, [&] { squash_backward_cpu(p); }, [&](void* stream) { squash_backward_cuda(p, stream); });
+  on_device(
+      z, [&] { squash_backward_cpu(p); }, [&](void* stream) { squash_backward_cuda(p, stream); });
   return out;
 }
 

@@ -1,12 +1,11 @@
 // Leaky squashings and power sums on CUDA; formulas in squash_cpu.cpp.
 //
-// The squashings and their backward passes are elementwise and overwrite `out`; power_sums adds to `sums`, by column sums
-// in two stages. Deterministic.
-
-#include "squash_kernel.hpp"
+// The squashings and their backward passes are elementwise and overwrite `out`; power_sums adds to `sums`, by
+// column sums in two stages. Deterministic.
 
 #include "column_sums.cuh"
 #include "device.cuh"
+#include "squash_kernel.hpp"
 
 namespace vpd {
 namespace {
@@ -107,7 +106,8 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
 #pragma unroll
         for (int k = 0; k < max_power_terms; ++k) {
           if (k >= p.terms) break;
-          total += weight[k][i] * device_power(value + static_cast<T>(p.eps[k]), static_cast<T>(p.p[k] - 1)) * through;
+          total += weight[k][i] * device_power(value + static_cast<T>(p.eps[k]), static_cast<T>(p.p[k] - 1)) *
+                   through;
         }
       }
       z[i] = total;
@@ -129,7 +129,8 @@ void backward(const SquashBackwardParams& p, cudaStream_t stream) {
   if (p.rows == 0 || p.columns == 0) return;
   constexpr int width = pack_width<T>;
   const bool packed = p.columns % width == 0 && packs_fit<T>(p.z, p.columns, width) &&
-                      packs_fit<T>(p.lower_gradient, p.columns, width) && packs_fit<T>(p.out, p.columns, width);
+                      packs_fit<T>(p.lower_gradient, p.columns, width) &&
+                      packs_fit<T>(p.out, p.columns, width);
   packed ? launch_backward<T, width>(p, stream) : launch_backward<T, 1>(p, stream);
 }
 
@@ -137,7 +138,8 @@ template <class T>
 void squash(const SquashParams& p, cudaStream_t stream) {
   if (p.count == 0) return;
   constexpr int width = pack_width<T>;
-  const bool packed = packs_fit<T>(p.z, 0, width) && packs_fit<T>(p.gradient, 0, width) && packs_fit<T>(p.out, 0, width);
+  const bool packed =
+      packs_fit<T>(p.z, 0, width) && packs_fit<T>(p.gradient, 0, width) && packs_fit<T>(p.out, 0, width);
   const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
   squash_kernel<T><<<grid_of((pieces + threads - 1) / threads), threads, 0, stream>>>(p, packed);
   VPD_CUDA_LAUNCH_CHECK();
@@ -145,8 +147,8 @@ void squash(const SquashParams& p, cudaStream_t stream) {
 
 template <class T>
 void power_sums(const PowerSumsParams& p, cudaStream_t stream) {
-  const PowerOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope), static_cast<T>(p.p),
-                                  static_cast<T>(p.eps)};
+  const PowerOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope),
+                                  static_cast<T>(p.p), static_cast<T>(p.eps)};
   add_column_sums<T>(p.rows, p.columns, p.workspace, p.sums, element, stream);
 }
 

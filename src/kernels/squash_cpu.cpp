@@ -1,7 +1,8 @@
 // Leaky squashings and power sums on the CPU, and the specification of squash.cu.
 //
-// x^p is exp(p log x): x = g + eps is at least eps > 0. Column sums run over blocks of rows in float32, and over blocks in
-// float64, so that neither the number of positions nor the order of threads shows in the result.
+// x^p is exp(p log x): x = g + eps is at least eps > 0. Column sums run over blocks of rows in float32, and
+// over blocks in float64, so that neither the number of positions nor the order of threads shows in the
+// result.
 
 #include <algorithm>
 #include <mutex>
@@ -67,9 +68,11 @@ void power_sums(const PowerSumsParams& p) {
       for (std::int64_t n = first; n < std::min(p.rows, first + block); ++n) {
         const T* __restrict z = static_cast<const T*>(p.z) + n * p.z_stride + begin;
         T* __restrict sum = partial.data();
-        for (std::int64_t c = 0; c < end - begin; ++c) sum[c] += vexp(power * vlog(upper_value(z[c], slope) + eps));
+        for (std::int64_t c = 0; c < end - begin; ++c)
+          sum[c] += vexp(power * vlog(upper_value(z[c], slope) + eps));
       }
-      for (std::int64_t c = begin; c < end; ++c) p.sums[c] += static_cast<double>(partial[static_cast<std::size_t>(c - begin)]);
+      for (std::int64_t c = begin; c < end; ++c)
+        p.sums[c] += static_cast<double>(partial[static_cast<std::size_t>(c - begin)]);
     }
   });
 }
@@ -80,7 +83,8 @@ void backward(const SquashBackwardParams& p) {
   const auto columns = static_cast<std::size_t>(p.columns);
   std::vector<T> weights(columns * max_power_terms);
   for (int k = 0; k < p.terms; ++k)
-    for (std::size_t c = 0; c < columns; ++c) weights[columns * static_cast<std::size_t>(k) + c] = static_cast<T>(p.weight[k][c] * p.p[k]);
+    for (std::size_t c = 0; c < columns; ++c)
+      weights[columns * static_cast<std::size_t>(k) + c] = static_cast<T>(p.weight[k][c] * p.p[k]);
   parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       const T* __restrict z = static_cast<const T*>(p.z) + n * p.columns;

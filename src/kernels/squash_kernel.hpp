@@ -28,7 +28,7 @@ struct PowerSumsParams {
   double slope = 0.01;
   double p = 1.0;
   double eps = 0.0;
-  double* sums = nullptr;  // [C], zeroed by the caller, added to
+  double* sums = nullptr;       // [C], zeroed by the caller, added to
   double* workspace = nullptr;  // [column_sum_groups, C]: CUDA
 };
 

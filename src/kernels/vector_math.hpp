@@ -1,7 +1,8 @@
 #pragma once
 
-// Functions that GCC vectorises: glibc's libmvec has SIMD forms of them (at most 4 ulp off), which the compiler calls where
-// the declaration carries the attribute and errno is not kept (-fno-math-errno). NaN and infinity behave as usual.
+// Functions that GCC vectorises: glibc's libmvec has SIMD forms of them (at most 4 ulp off), which the
+// compiler calls where the declaration carries the attribute and errno is not kept (-fno-math-errno). NaN and
+// infinity behave as usual.
 
 #include <cmath>
 

@@ -40,11 +40,14 @@ fs::path find_weights(const fs::path& directory) {
 
 std::pair<ModelConfig, bool> describe_llama_simple_mlp(const fs::path& directory, std::vector<std::string>& warnings) {
   const ModelConfig config = read_model_config(find_model_config(directory), warnings);
-  return {config, SafetensorsFile(find_weights(directory)).find("lm_head.weight") != nullptr};
+  const SafetensorsFile file(find_weights(directory));
+  const bool untied_head = file.find("lm_head.weight") != nullptr;
+  for (const WeightSpec& spec : llama_simple_mlp_weights(config, untied_head)) check_header(file, spec.name, spec.shape);
+  return {config, untied_head};
 }
 
-Checkpoint read_llama_simple_mlp(const fs::path& directory, std::vector<std::string>& warnings) {
-  Checkpoint checkpoint;
+LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory, std::vector<std::string>& warnings) {
+  LlamaSimpleMlpCheckpoint checkpoint;
   checkpoint.config = read_model_config(find_model_config(directory), warnings);
   checkpoint.weights_file = find_weights(directory);
   const SafetensorsFile file(checkpoint.weights_file);
@@ -64,7 +67,7 @@ Checkpoint read_llama_simple_mlp(const fs::path& directory, std::vector<std::str
 
 std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics, std::vector<std::string>& warnings) {
   const auto& llama = std::get<LlamaSimpleMlpTarget>(config);
-  const Checkpoint checkpoint = read_llama_simple_mlp(llama.path, warnings);
+  const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(llama.path, warnings);
   return std::make_unique<LlamaSimpleMlp>(checkpoint.config, checkpoint.weights, numerics);
 }
 

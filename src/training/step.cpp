@@ -20,11 +20,8 @@ at::Tensor scalar(double value, const Numerics& numerics) { return at::full({}, 
 }  // namespace
 
 int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int threads) {
-  if (!decomposition.numerics.device.is_cpu()) return 1;
-  constexpr std::int64_t most_gradient_elements = std::int64_t{1} << 28;  // 1 GiB of float32 in all lanes together
   const std::int64_t parameters = decomposition.components.flat().numel() + decomposition.ci_parameters.flat().numel();
-  const std::int64_t affordable = std::max<std::int64_t>(1, most_gradient_elements / std::max<std::int64_t>(1, parameters));
-  return static_cast<int>(std::max<std::int64_t>(1, std::min({static_cast<std::int64_t>(threads), rows, affordable})));
+  return suitable_lanes(decomposition.numerics.device, rows, threads, parameters);
 }
 
 TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T, Lanes& lanes)

@@ -1,8 +1,8 @@
 #include "vpd/kernels/ascent.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/device_case.hpp"
@@ -21,7 +21,8 @@ class AscentTest : public DeviceTest {
 };
 
 TEST_P(AscentTest, FillsAreThoseOfTheCounters) {
-  for (const auto& [R, C] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {3, 4}, {5, 7}, {2, 64}, {7, 131}, {2, 1029}}) {
+  for (const auto& [R, C] :
+       {std::pair<std::int64_t, std::int64_t>{1, 1}, {3, 4}, {5, 7}, {2, 64}, {7, 131}, {2, 1029}}) {
     for (const std::int64_t first_row : {std::int64_t{0}, (std::int64_t{1} << 32) - 1}) {
       at::Tensor expected = at::empty({R, C}, at::kDouble);
       auto values = expected.accessor<double, 2>();
@@ -68,11 +69,12 @@ TEST_P(AscentTest, AdamClimbs) {
       rule.beta1 = 0.5, rule.beta2 = 0.99, rule.eps = 1e-8, rule.rate = 0.25, rule.clamp = clamp;
       const at::Tensor x = real(uniform_values({count}, 1, 0.0, 1.0));
       const at::Tensor m = real(at::zeros({count})), v = real(at::zeros({count}));
-      at::Tensor ex = exact(x), em = at::zeros_like(ex), ev = at::zeros_like(ex);
+      at::Tensor ex = exact(x).clone(), em = at::zeros_like(ex), ev = at::zeros_like(ex);
       for (rule.count = 1; rule.count <= 4; ++rule.count) {
         // Not near 0: the first steps are those of a sign there, which rounding decides.
-        const at::Tensor d = real(uniform_values({count}, 10 + static_cast<std::uint64_t>(rule.count), 0.1, 1.0) *
-                                  uniform_values({count}, 20).sign());
+        const at::Tensor d =
+            real(uniform_values({count}, 10 + static_cast<std::uint64_t>(rule.count), 0.1, 1.0) *
+                 uniform_values({count}, 20).sign());
         ascend(x, d, m, v, rule);
         em = 0.5 * em + 0.5 * exact(d), ev = 0.99 * ev + 0.01 * exact(d).square();
         const double t = static_cast<double>(rule.count);
@@ -94,11 +96,13 @@ TEST_P(AscentTest, SignStepsClimb) {
   const at::Tensor d = real(at::tensor({3.0, -1e-20, 0.0, 1.0, -2.0}, at::kDouble));
   at::Tensor x = start.clone();
   ascend(x, d, {}, {}, rule);
-  expect_close(x, at::tensor({0.6, 0.4, 0.5, 1.0, 0.0}, at::kDouble).to(dtype()), rounding(dtype(), 2, 1.0), "clamped");
+  expect_close(x, at::tensor({0.6, 0.4, 0.5, 1.0, 0.0}, at::kDouble).to(dtype()), rounding(dtype(), 2, 1.0),
+               "clamped");
   rule.clamp = false;
   x = start.clone();
   ascend(x, d, {}, {}, rule);
-  expect_close(x, at::tensor({0.6, 0.4, 0.5, 1.05, -0.05}, at::kDouble).to(dtype()), rounding(dtype(), 2, 1.0), "free");
+  expect_close(x, at::tensor({0.6, 0.4, 0.5, 1.05, -0.05}, at::kDouble).to(dtype()),
+               rounding(dtype(), 2, 1.0), "free");
 }
 
 TEST_P(AscentTest, TakesMatricesAndPartsOfThem) {
@@ -109,7 +113,9 @@ TEST_P(AscentTest, TakesMatricesAndPartsOfThem) {
   // Rows 1 to 6 start off the boundaries that vectors of elements need.
   const at::Tensor parts = start.clone(), pm = at::zeros_like(start), pv = at::zeros_like(start);
   for (const auto& [begin, rows] : {std::pair{0, 1}, std::pair{1, 6}}) {
-    const auto part = [&, first = begin, count = rows](const at::Tensor& y) { return y.narrow(0, first, count); };
+    const auto part = [&, first = begin, count = rows](const at::Tensor& y) {
+      return y.narrow(0, first, count);
+    };
     ascend(part(parts), part(d), part(pm), part(pv), rule);
   }
   expect_close(parts, whole, rounding(dtype(), 2, 1.0), "x");
@@ -123,13 +129,16 @@ TEST_P(AscentTest, SaysWhatIsWrong) {
   expect_usage_error([&] { ascend(x, d, d.clone(), d.narrow(0, 0, 2), rule); }, "Adam needs moments");
   rule.adam = false;
   expect_usage_error([&] { ascend(x, d.t(), {}, {}, rule); }, "contiguous float32 or float64 sources");
-  expect_usage_error([&] { ascend(x.narrow(1, 0, 3), d.narrow(1, 0, 3), {}, {}, rule); }, "contiguous float32 or float64");
-  expect_usage_error([&] { ascend(x.to(at::kBFloat16), d.to(at::kBFloat16), {}, {}, rule); }, "float32 or float64 sources");
+  expect_usage_error([&] { ascend(x.narrow(1, 0, 3), d.narrow(1, 0, 3), {}, {}, rule); },
+                     "contiguous float32 or float64");
+  expect_usage_error([&] { ascend(x.to(at::kBFloat16), d.to(at::kBFloat16), {}, {}, rule); },
+                     "float32 or float64 sources");
   expect_usage_error([&] { fill_uniform(x.t(), key); }, "uniform draw: expected");
   expect_usage_error([&] { fill_uniform(x.to(at::kBFloat16), key); }, "uniform draw: expected");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, AscentTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})), device_case_name);
+INSTANTIATE_TEST_SUITE_P(Everywhere, AscentTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),
+                         device_case_name);
 
 }  // namespace
 }  // namespace vpd

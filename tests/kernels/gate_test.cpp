@@ -1,10 +1,10 @@
 #include "vpd/kernels/gate.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <optional>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/check_gradient.hpp"
@@ -20,9 +20,11 @@ using namespace vpd::testing;  // NOLINT
 struct Size {
   std::int64_t B, T, C;
 };
-const std::vector<Size> sizes = {{1, 1, 1}, {1, 3, 2}, {2, 3, 5}, {3, 2, 4}, {2, 5, 64}, {4, 1, 131}, {1, 2, 1031}};
+const std::vector<Size> sizes = {{1, 1, 1},  {1, 3, 2},   {2, 3, 5},   {3, 2, 4},
+                                 {2, 5, 64}, {4, 1, 131}, {1, 2, 1031}};
 
-/// Sources to try. Tensors: how many batch rows and positions they have (0: as many as the pass), where the pass begins.
+/// Sources to try. Tensors: how many batch rows and positions they have (0: as many as the pass), where the
+/// pass begins.
 struct Kind {
   const char* name;
   SourceKind kind;
@@ -83,14 +85,16 @@ class GateTest : public DeviceTest {
     if (routed) routing_ = uniform_values({N_}, 5).gt(-0.3).to(device(), at::kByte);
 
     sources_ = GateSources{};
-    sources_.kind = kind.kind, sources_.value = kind.value, sources_.delta_value = kind.delta_value, sources_.delta = delta;
+    sources_.kind = kind.kind, sources_.value = kind.value, sources_.delta_value = kind.delta_value,
+    sources_.delta = delta;
     sources_.key = key, sources_.site = site, sources_.first_row = 11;
     rows_.clear();
     if (kind.kind == SourceKind::tensor) {
       sources_.time_length = T, sources_.first_batch = kind.first_batch;
       sources_.batch_rows = (kind.batch_rows ? kind.batch_rows : B) + (kind.extra_batch ? 2 : 0);
       sources_.time_rows = kind.time_rows ? kind.time_rows : T;
-      sources_.sources = layout(broad(uniform_values({sources_.batch_rows * sources_.time_rows, C + 1}, 6, 0.0, 1.0)));
+      sources_.sources =
+          layout(broad(uniform_values({sources_.batch_rows * sources_.time_rows, C + 1}, 6, 0.0, 1.0)));
       for (std::int64_t b = 0; b < B; ++b) {
         for (std::int64_t t = 0; t < T; ++t) {
           const std::int64_t source = (b + kind.first_batch) % sources_.batch_rows;
@@ -104,7 +108,9 @@ class GateTest : public DeviceTest {
   at::Tensor position_sources(const at::Tensor& matrix) const {
     if (sources_.kind == SourceKind::tensor) return matrix.index_select(0, at::tensor(rows_, at::kLong));
     if (sources_.kind != SourceKind::constant) return drawn(sources_.kind, N_, C_, sources_.first_row);
-    return at::cat({at::full({N_, C_}, sources_.value, at::kDouble), at::full({N_, 1}, sources_.delta_value, at::kDouble)}, 1);
+    return at::cat({at::full({N_, C_}, sources_.value, at::kDouble),
+                    at::full({N_, 1}, sources_.delta_value, at::kDouble)},
+                   1);
   }
 
   struct Reference {
@@ -114,19 +120,23 @@ class GateTest : public DeviceTest {
   Reference reference(const at::Tensor& h, const at::Tensor& g, const at::Tensor& matrix) const {
     const at::Tensor rd = position_sources(matrix);
     const at::Tensor r = rd.narrow(1, 0, C_), delta = rd.narrow(1, C_, 1) * (delta_ ? 1.0 : 0.0);
-    const at::Tensor on = routing_.defined() ? routing_.cpu().to(at::kDouble).unsqueeze(1) : at::ones({N_, 1}, at::kDouble);
+    const at::Tensor on =
+        routing_.defined() ? routing_.cpu().to(at::kDouble).unsqueeze(1) : at::ones({N_, 1}, at::kDouble);
     return {h * (g + (1.0 - g) * r - delta) * on, (delta * on + (1.0 - on)).squeeze(1)};
   }
 
-  static at::Tensor leaf(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble).clone().requires_grad_(true); }
+  static at::Tensor leaf(const at::Tensor& x) {
+    return x.to(at::kCPU, at::kDouble).clone().requires_grad_(true);
+  }
 
   Tolerance stored() const { return rounding(wide(), 8, 8.0, dtype()); }
   Tolerance computed(double roundings = 8) const { return rounding(wide(), roundings, 8.0); }
 
   void check_forward() {
     const GateOutput out = gate_forward(h_, g_, sources_, routing_);
-    const Reference expected = reference(h_.to(at::kCPU, at::kDouble), g_.to(at::kCPU, at::kDouble),
-                                         sources_.sources.defined() ? sources_.sources.to(at::kCPU, at::kDouble) : at::Tensor());
+    const Reference expected =
+        reference(h_.to(at::kCPU, at::kDouble), g_.to(at::kCPU, at::kDouble),
+                  sources_.sources.defined() ? sources_.sources.to(at::kCPU, at::kDouble) : at::Tensor());
     expect_close(out.gated, expected.gated.to(dtype()), stored(), "gated");
     if (out.scale.defined()) {
       expect_close(out.scale, expected.scale.to(wide()), {}, "scale");
@@ -150,10 +160,12 @@ class GateTest : public DeviceTest {
     dg_before = broad(uniform_values({N_, C_}, 9));
     const at::Tensor dg = column_slice(dg_before);
 
-    const GateGradients out = gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, /*want_gated=*/true);
+    const GateGradients out =
+        gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, /*want_gated=*/true);
 
     const Reference expected = reference(h, g, matrix);
-    ((expected.gated * dgated_.to(at::kCPU, at::kDouble)).sum() + (expected.scale * dscale_.to(at::kCPU, at::kDouble)).sum())
+    ((expected.gated * dgated_.to(at::kCPU, at::kDouble)).sum() +
+     (expected.scale * dscale_.to(at::kCPU, at::kDouble)).sum())
         .backward();
     expect_close(out.h, h.grad().to(dtype()), stored(), "dL/dh");
     expect_close(out.gated, expected.gated.detach().to(dtype()), stored(), "gated");
@@ -163,7 +175,8 @@ class GateTest : public DeviceTest {
     at::Tensor dr = matrix.grad() * factor;
     if (overwrite) {
       // Rows that no position reads keep what they held.
-      const at::Tensor met = at::zeros({matrix.size(0), 1}, at::kBool).index_fill_(0, at::tensor(rows_, at::kLong), true);
+      const at::Tensor met =
+          at::zeros({matrix.size(0), 1}, at::kBool).index_fill_(0, at::tensor(rows_, at::kLong), true);
       dr = at::where(met, dr, before);
     } else {
       dr = dr + before;
@@ -186,9 +199,9 @@ class GateTest : public DeviceTest {
         for (const bool routed : {false, true}) {
           for (const bool delta : {true, false}) {
             for (const bool strided : {false, true}) {
-              SCOPED_TRACE(::testing::Message() << kind.name << " B " << size.B << " T " << size.T << " C " << size.C
-                                                << (routed ? " routed" : "") << (delta ? " delta" : "")
-                                                << (strided ? " strided" : ""));
+              SCOPED_TRACE(::testing::Message() << kind.name << " B " << size.B << " T " << size.T << " C "
+                                                << size.C << (routed ? " routed" : "")
+                                                << (delta ? " delta" : "") << (strided ? " strided" : ""));
               prepare(size, kind, routed, delta, strided);
               check();
               if (HasFailure()) return;
@@ -243,7 +256,9 @@ TEST_P(GateTest, NoRowsAreNoWork) {
   prepare({1, 1, 5}, {"uniform", SourceKind::uniform}, false, true, false);
   const GateOutput out = gate_forward(h_.narrow(0, 0, 0), g_.narrow(0, 0, 0), sources_, {});
   EXPECT_EQ(out.gated.sizes(), at::IntArrayRef({0, 5}));
-  EXPECT_EQ(gate_backward(out.gated, h_.narrow(0, 0, 0), g_.narrow(0, 0, 0), sources_, {}, {}, {}, true).h.size(0), 0);
+  EXPECT_EQ(
+      gate_backward(out.gated, h_.narrow(0, 0, 0), g_.narrow(0, 0, 0), sources_, {}, {}, {}, true).h.size(0),
+      0);
 }
 
 // With h = 1 and g = 0 the output is r itself: the same bits on every device, in every dtype that holds them.
@@ -306,9 +321,11 @@ TEST_P(GateTest, UniformDrawsHaveUniformMoments) {
   // Five standard deviations of the mean and of the second moment of U(0,1).
   EXPECT_NEAR(u.mean().item<double>(), 0.5, 5 * std::sqrt(1.0 / 12.0 / count));
   EXPECT_NEAR(u.square().mean().item<double>(), 1.0 / 3.0, 5 * std::sqrt(4.0 / 45.0 / count));
-  EXPECT_NEAR((u.narrow(1, 1, C - 1) * u.narrow(1, 0, C - 1)).mean().item<double>(), 0.25, 5 * std::sqrt(7.0 / 144.0 / count));
+  EXPECT_NEAR((u.narrow(1, 1, C - 1) * u.narrow(1, 0, C - 1)).mean().item<double>(), 0.25,
+              5 * std::sqrt(7.0 / 144.0 / count));
   sources.kind = SourceKind::binomial;
-  EXPECT_NEAR(gate_forward(h, g, sources, {}).gated.to(at::kDouble).mean().item<double>(), 0.5, 5 * std::sqrt(0.25 / count));
+  EXPECT_NEAR(gate_forward(h, g, sources, {}).gated.to(at::kDouble).mean().item<double>(), 0.5,
+              5 * std::sqrt(0.25 / count));
 }
 
 TEST_P(GateTest, RepeatsItselfExactly) {
@@ -349,25 +366,29 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(dscale_, at::Tensor(), backward, "needs the contiguous");
   with(dscale_, dscale_.narrow(0, 0, 5), backward, "at 6 positions");
   with(sources_.gradient, sources_.gradient.narrow(0, 0, 5), backward, "gate: source gradient: expected");
-  expect_usage_error([&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, g_.narrow(1, 0, 3), false); },
-                     "gate: importance gradient: expected");
+  expect_usage_error(
+      [&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, g_.narrow(1, 0, 3), false); },
+      "gate: importance gradient: expected");
   prepare({2, 3, 4}, {"shared across batch", SourceKind::tensor, 0, 0, 1, 0}, false, true, false);
   sources_.gradient = at::zeros_like(sources_.sources);
   sources_.overwrite_gradient = true;
   expect_usage_error(backward, "sources that positions share");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, GateTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+INSTANTIATE_TEST_SUITE_P(Everywhere, GateTest,
+                         ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
                          device_case_name);
 
 // Not by autograd of the formula but by differences of the kernel itself.
 TEST(GateGradient, IsTheSlopeOfTheForwardPass) {
-  const at::Tensor h = uniform_values({6, 5}, 1), g = uniform_values({6, 5}, 2, 0.0, 1.0), r = uniform_values({3, 6}, 3, 0.0, 1.0);
+  const at::Tensor h = uniform_values({6, 5}, 1), g = uniform_values({6, 5}, 2, 0.0, 1.0),
+                   r = uniform_values({3, 6}, 3, 0.0, 1.0);
   const at::Tensor dgated = uniform_values({6, 5}, 4), dscale = uniform_values({6}, 5);
   const at::Tensor routing = at::tensor({1, 1, 0, 1, 1, 1}, at::kByte);
   const auto sources_of = [](const at::Tensor& matrix) {
     GateSources sources;
-    sources.kind = SourceKind::tensor, sources.sources = matrix, sources.time_length = 3, sources.time_rows = 3;
+    sources.kind = SourceKind::tensor, sources.sources = matrix, sources.time_length = 3,
+    sources.time_rows = 3;
     return sources;
   };
   GateSources sources = sources_of(r);

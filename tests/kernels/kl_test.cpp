@@ -1,10 +1,10 @@
 #include "vpd/kernels/kl.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/check_gradient.hpp"
@@ -16,8 +16,8 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 2},   {3, 7},    {5, 8},    {7, 31},
-                                                                   {4, 64}, {2, 513}, {3, 1000}, {2, 5003}, {1, 50277}};
+const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {
+    {1, 1}, {1, 2}, {3, 7}, {5, 8}, {7, 31}, {4, 64}, {2, 513}, {3, 1000}, {2, 5003}, {1, 50277}};
 
 /// dtype() is that of the prediction.
 class KlTest : public DeviceTest {
@@ -44,7 +44,8 @@ class KlTest : public DeviceTest {
     // Sums of V positive terms, differences of logits up to 2 `largest`.
     const double roundings = 16.0 + std::sqrt(V);
     expect_close(result.sum, sum.detach(), rounding(wide(), roundings * N, 1.0 + largest), "sum");
-    expect_close(result.gradient, leaf.grad().to(dtype()), rounding(wide(), roundings, scale * largest, dtype()), "gradient");
+    expect_close(result.gradient, leaf.grad().to(dtype()),
+                 rounding(wide(), roundings, scale * largest, dtype()), "gradient");
   }
 };
 
@@ -70,14 +71,16 @@ TEST_P(KlTest, IsTheFormula) {
 
 // The target alone, the prediction alone off the 16-byte boundaries.
 TEST_P(KlTest, SidesMayBeAlignedDifferently) {
-  const at::Tensor target = real(uniform_values({4, 203}, 1, -4.0, 4.0)), prediction = real(uniform_values({4, 203}, 2, -4.0, 4.0));
+  const at::Tensor target = real(uniform_values({4, 203}, 1, -4.0, 4.0)),
+                   prediction = real(uniform_values({4, 203}, 2, -4.0, 4.0));
   check(column_slice(target), prediction, false, 4.0);
   check(target, column_slice(prediction), false, 4.0);
   check(target, column_slice(prediction), true, 4.0);
 }
 
 TEST_P(KlTest, LargeLogitsDoNotOverflow) {
-  at::Tensor target = uniform_values({3, 300}, 1, -4.0, 4.0), prediction = uniform_values({3, 300}, 2, -4.0, 4.0);
+  at::Tensor target = uniform_values({3, 300}, 1, -4.0, 4.0),
+             prediction = uniform_values({3, 300}, 2, -4.0, 4.0);
   target[0][299] = 90.0, prediction[0][150] = 90.0;  // what online sums meet late
   target[1][0] = 90.0, prediction[1][0] = 90.0;
   target[2].add_(1000.0), prediction[2].sub_(1000.0);  // a shift of a row changes nothing
@@ -108,7 +111,9 @@ TEST_P(KlTest, GivesOnlyWhatIsWanted) {
   expect_identical(prediction, before, "prediction");
   const KlResult in_place = kl_from_logits(target, prediction, true, 1.0, true);
   EXPECT_EQ(in_place.gradient.data_ptr(), prediction.data_ptr());
-  EXPECT_EQ(kl_from_logits(target.narrow(0, 0, 0), prediction.narrow(0, 0, 0), true, 1.0, false).sum.item<double>(), 0.0);
+  EXPECT_EQ(
+      kl_from_logits(target.narrow(0, 0, 0), prediction.narrow(0, 0, 0), true, 1.0, false).sum.item<double>(),
+      0.0);
 }
 
 TEST_P(KlTest, NotANumberComesThrough) {
@@ -117,28 +122,38 @@ TEST_P(KlTest, NotANumberComesThrough) {
     at::Tensor broken = prediction.clone();
     broken[1][place].fill_(std::numeric_limits<double>::quiet_NaN());
     EXPECT_TRUE(std::isnan(kl_from_logits(target, broken, false, 1.0, false).sum.item<double>())) << place;
-    EXPECT_TRUE(std::isnan(kl_from_logits(broken, prediction, false, 1.0, false).sum.item<double>())) << place;
+    EXPECT_TRUE(std::isnan(kl_from_logits(broken, prediction, false, 1.0, false).sum.item<double>()))
+        << place;
   }
 }
 
 TEST_P(KlTest, SaysWhatIsWrong) {
   const at::Tensor x = real(uniform_values({3, 4}, 1));
   const at::Tensor other = x.to(dtype() == at::kDouble ? at::kFloat : at::kDouble);
-  expect_usage_error([&] { kl_from_logits(other, x, false, 1.0, false); }, "float64 logits on both sides or on neither");
-  expect_usage_error([&] { kl_from_logits(x.narrow(1, 0, 3), x, false, 1.0, false); }, "KL: target: expected");
+  expect_usage_error([&] { kl_from_logits(other, x, false, 1.0, false); },
+                     "float64 logits on both sides or on neither");
+  expect_usage_error([&] { kl_from_logits(x.narrow(1, 0, 3), x, false, 1.0, false); },
+                     "KL: target: expected");
   expect_usage_error([&] { kl_from_logits(x, x.t(), false, 1.0, false); }, "KL: prediction: expected");
-  expect_usage_error([&] { kl_from_logits(x.to(at::kHalf), x, false, 1.0, false); }, "KL: target: expected float32");
-  expect_usage_error([&] { kl_from_logits(x.narrow(1, 0, 0), x.narrow(1, 0, 0), false, 1.0, false); }, "at least one logit");
+  expect_usage_error([&] { kl_from_logits(x.to(at::kHalf), x, false, 1.0, false); },
+                     "KL: target: expected float32");
+  expect_usage_error([&] { kl_from_logits(x.narrow(1, 0, 0), x.narrow(1, 0, 0), false, 1.0, false); },
+                     "at least one logit");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, KlTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+INSTANTIATE_TEST_SUITE_P(Everywhere, KlTest,
+                         ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
                          device_case_name);
 
 TEST(KlGradient, IsTheSlope) {
-  const at::Tensor target = uniform_values({3, 6}, 1, -2.0, 2.0), prediction = uniform_values({3, 6}, 2, -2.0, 2.0);
+  const at::Tensor target = uniform_values({3, 6}, 1, -2.0, 2.0),
+                   prediction = uniform_values({3, 6}, 2, -2.0, 2.0);
   const KlResult result = kl_from_logits(target, prediction, true, 0.5, false);
-  check_gradient([&](const std::vector<at::Tensor>& x) { return kl_from_logits(target, x[0], false, 1.0, false).sum * 0.5; },
-                 {prediction}, {result.gradient}, "prediction");
+  check_gradient(
+      [&](const std::vector<at::Tensor>& x) {
+        return kl_from_logits(target, x[0], false, 1.0, false).sum * 0.5;
+      },
+      {prediction}, {result.gradient}, "prediction");
 }
 
 }  // namespace

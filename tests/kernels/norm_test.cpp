@@ -1,10 +1,10 @@
 #include "vpd/kernels/norm.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/check_gradient.hpp"
@@ -16,7 +16,7 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 3},    {3, 8},   {5, 13},
+const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},   {1, 3},    {3, 8},   {5, 13},
                                                                    {67, 64}, {131, 37}, {3, 768}, {2, 2053}};
 constexpr double eps = 1e-5;
 
@@ -41,8 +41,9 @@ class NormTest : public DeviceTest {
       for (const at::ScalarType output : output_types()) {
         for (const bool weighted : {true, false}) {
           for (const bool strided : {false, true}) {
-            SCOPED_TRACE(::testing::Message() << N << " x " << d << " to " << toString(output) << (weighted ? " weighted" : "")
-                                              << (strided ? " strided" : ""));
+            SCOPED_TRACE(::testing::Message()
+                         << N << " x " << d << " to " << toString(output) << (weighted ? " weighted" : "")
+                         << (strided ? " strided" : ""));
             const at::Tensor x = real(uniform_values({N, d}, 1, -3.0, 3.0));
             const at::Tensor weight = weighted ? broad(uniform_values({d}, 2, 0.5, 1.5)) : at::Tensor();
             check(strided ? column_slice(x) : x, weight, output, strided);
@@ -59,16 +60,18 @@ TEST_P(NormTest, ForwardIsTheFormula) {
     const auto d = static_cast<double>(x.size(1));
     const Tolerance tolerance = rounding(wide(), 8 + std::sqrt(d), std::sqrt(d) * 1.5, output);
     at::Tensor reciprocal;
-    const at::Tensor out = strided ? column_slice(at::zeros(x.sizes(), x.options().dtype(output))) : at::Tensor();
+    const at::Tensor out =
+        strided ? column_slice(at::zeros(x.sizes(), x.options().dtype(output))) : at::Tensor();
     const at::Tensor y = rms_norm_forward(x, weight, eps, output, &reciprocal, out);
     expect_close(y, expected.to(output), tolerance, "y");
-    expect_close(reciprocal, (1.0 / (exact(x).square().mean(1) + eps).sqrt()).to(wide()), {(8 + std::sqrt(d)) * epsilon(wide())},
-                 "reciprocal");
+    expect_close(reciprocal, (1.0 / (exact(x).square().mean(1) + eps).sqrt()).to(wide()),
+                 {(8 + std::sqrt(d)) * epsilon(wide())}, "reciprocal");
     if (strided) {
       EXPECT_EQ(y.data_ptr(), out.data_ptr());
       EXPECT_TRUE(surroundings_are_untouched(out));
     }
-    expect_identical(rms_norm_forward(x, weight, eps, output, nullptr), y.contiguous(), "without the reciprocal");
+    expect_identical(rms_norm_forward(x, weight, eps, output, nullptr), y.contiguous(),
+                     "without the reciprocal");
   });
 }
 
@@ -77,7 +80,8 @@ TEST_P(NormTest, BackwardIsTheGradient) {
     at::Tensor gradient = uniform_values(x.sizes(), 3).to(device(), output);
     if (strided) gradient = column_slice(gradient);
     const at::Tensor leaf = exact(x).clone().requires_grad_(true);
-    const at::Tensor weight_leaf = weight.defined() ? exact(weight).clone().requires_grad_(true) : at::Tensor();
+    const at::Tensor weight_leaf =
+        weight.defined() ? exact(weight).clone().requires_grad_(true) : at::Tensor();
     (reference(leaf, weight_leaf) * exact(gradient)).sum().backward();
 
     at::Tensor reciprocal;
@@ -93,7 +97,8 @@ TEST_P(NormTest, BackwardIsTheGradient) {
     const double magnitude = 8.0 * std::max(1.0, exact(reciprocal).max().item<double>());
     expect_close(dx, leaf.grad().to(dtype()), rounding(wide(), 16 + std::sqrt(d), magnitude, dtype()), "dx");
     if (dw.defined()) {
-      expect_close(dw, (weight_leaf.grad() + exact(before)).to(wide()), rounding(wide(), 16 + N, 2.0 * std::sqrt(d)), "dw");
+      expect_close(dw, (weight_leaf.grad() + exact(before)).to(wide()),
+                   rounding(wide(), 16 + N, 2.0 * std::sqrt(d)), "dw");
     }
   });
 }
@@ -101,9 +106,11 @@ TEST_P(NormTest, BackwardIsTheGradient) {
 TEST_P(NormTest, SmallRowsAreHeldUpByEps) {
   const at::Tensor x = real(at::full({2, 16}, 1e-8, at::kDouble));
   at::Tensor reciprocal;
-  expect_close(rms_norm_forward(x, {}, 1e-6, dtype(), &reciprocal), real(at::full({2, 16}, 1e-8 / std::sqrt(1e-16 + 1e-6), at::kDouble)),
-               {4 * epsilon(dtype())}, "y");
-  expect_close(rms_norm_forward(at::zeros_like(x), {}, 1e-6, dtype(), nullptr), at::zeros_like(x), {}, "of zeros");
+  expect_close(rms_norm_forward(x, {}, 1e-6, dtype(), &reciprocal),
+               real(at::full({2, 16}, 1e-8 / std::sqrt(1e-16 + 1e-6), at::kDouble)), {4 * epsilon(dtype())},
+               "y");
+  expect_close(rms_norm_forward(at::zeros_like(x), {}, 1e-6, dtype(), nullptr), at::zeros_like(x), {},
+               "of zeros");
 }
 
 TEST_P(NormTest, NoRowsAreNoWork) {
@@ -119,28 +126,40 @@ TEST_P(NormTest, SaysWhatIsWrong) {
   const at::ScalarType other = dtype() == at::kDouble ? at::kFloat : at::kDouble;
   at::Tensor reciprocal;
   rms_norm_forward(x, weight, eps, dtype(), &reciprocal);
-  expect_usage_error([&] { rms_norm_forward(x.to(at::kHalf), {}, eps, at::kFloat, nullptr); }, "RMSNorm: x: expected float32");
+  expect_usage_error([&] { rms_norm_forward(x.to(at::kHalf), {}, eps, at::kFloat, nullptr); },
+                     "RMSNorm: x: expected float32");
   expect_usage_error([&] { rms_norm_forward(x.t(), {}, eps, dtype(), nullptr); }, "RMSNorm: x: expected");
-  expect_usage_error([&] { rms_norm_forward(x, weight.narrow(0, 0, 3), eps, dtype(), nullptr); }, "a weight of 4");
-  expect_usage_error([&] { rms_norm_forward(x, {}, eps, other, nullptr); }, "float64 on both sides or on neither");
-  expect_usage_error([&] { rms_norm_forward(x, {}, eps, dtype(), nullptr, x.narrow(0, 0, 2)); }, "RMSNorm: out: expected");
-  expect_usage_error([&] { rms_norm_backward(x.to(other), x, weight, reciprocal, {}); }, "float64 on both sides or on neither");
-  expect_usage_error([&] { rms_norm_backward(x.narrow(0, 0, 2), x, weight, reciprocal, {}); }, "RMSNorm: gradient: expected");
-  expect_usage_error([&] { rms_norm_backward(x, x, weight, reciprocal.narrow(0, 0, 2), {}); }, "reciprocals of 3 rows, found 2");
-  expect_usage_error([&] { rms_norm_backward(x, x, weight, reciprocal, weight.narrow(0, 0, 2)); }, "found 2 of");
+  expect_usage_error([&] { rms_norm_forward(x, weight.narrow(0, 0, 3), eps, dtype(), nullptr); },
+                     "a weight of 4");
+  expect_usage_error([&] { rms_norm_forward(x, {}, eps, other, nullptr); },
+                     "float64 on both sides or on neither");
+  expect_usage_error([&] { rms_norm_forward(x, {}, eps, dtype(), nullptr, x.narrow(0, 0, 2)); },
+                     "RMSNorm: out: expected");
+  expect_usage_error([&] { rms_norm_backward(x.to(other), x, weight, reciprocal, {}); },
+                     "float64 on both sides or on neither");
+  expect_usage_error([&] { rms_norm_backward(x.narrow(0, 0, 2), x, weight, reciprocal, {}); },
+                     "RMSNorm: gradient: expected");
+  expect_usage_error([&] { rms_norm_backward(x, x, weight, reciprocal.narrow(0, 0, 2), {}); },
+                     "reciprocals of 3 rows, found 2");
+  expect_usage_error([&] { rms_norm_backward(x, x, weight, reciprocal, weight.narrow(0, 0, 2)); },
+                     "found 2 of");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, NormTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+INSTANTIATE_TEST_SUITE_P(Everywhere, NormTest,
+                         ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
                          device_case_name);
 
 TEST(NormGradient, IsTheSlope) {
-  const at::Tensor x = uniform_values({3, 5}, 1), weight = uniform_values({5}, 2), dy = uniform_values({3, 5}, 3);
+  const at::Tensor x = uniform_values({3, 5}, 1), weight = uniform_values({5}, 2),
+                   dy = uniform_values({3, 5}, 3);
   at::Tensor reciprocal;
   rms_norm_forward(x, weight, eps, at::kDouble, &reciprocal);
   const at::Tensor dw = at::zeros_like(weight);
   const at::Tensor dx = rms_norm_backward(dy, x, weight, reciprocal, dw);
   check_gradient(
-      [&](const std::vector<at::Tensor>& in) { return (rms_norm_forward(in[0], in[1], eps, at::kDouble, nullptr) * dy).sum(); },
+      [&](const std::vector<at::Tensor>& in) {
+        return (rms_norm_forward(in[0], in[1], eps, at::kDouble, nullptr) * dy).sum();
+      },
       {x, weight}, {dx, dw}, "x, weight");
 }
 

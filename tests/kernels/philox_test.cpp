@@ -1,11 +1,11 @@
 #include "vpd/kernels/philox.hpp"
 
-#include <gtest/gtest.h>
-
 #include <array>
 #include <cstdint>
 #include <set>
 #include <utility>
+
+#include <gtest/gtest.h>
 
 namespace vpd {
 namespace {
@@ -46,7 +46,8 @@ TEST(MixBits, GivesSplitMix64) {
 TEST(MakeKey, TellsStreamsApart) {
   std::set<std::pair<std::uint32_t, std::uint32_t>> keys;
   std::size_t streams = 0;
-  for (const auto purpose : {RandomPurpose::mask_sources, RandomPurpose::routing, RandomPurpose::initial_sources}) {
+  for (const auto purpose :
+       {RandomPurpose::mask_sources, RandomPurpose::routing, RandomPurpose::initial_sources}) {
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
       for (std::uint64_t a = 0; a < 4; ++a) {
         for (std::uint64_t b = 0; b < 4; ++b) {

@@ -1,10 +1,10 @@
 #include "vpd/kernels/rotary.hpp"
 
-#include <ATen/ATen.h>
-
 #include <array>
 #include <cmath>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/check_gradient.hpp"
@@ -21,23 +21,32 @@ class RotaryTest : public DeviceTest {
   static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
 
   /// Pairs as complex numbers, multiplied by exp(i angle): x [N, K d_head] float64.
-  static at::Tensor reference(const at::Tensor& x, std::int64_t T, std::int64_t d_head, double base, bool adjacent, double sign) {
+  static at::Tensor reference(const at::Tensor& x, std::int64_t T, std::int64_t d_head, double base,
+                              bool adjacent, double sign) {
     const std::int64_t N = x.size(0), K = x.size(1) / d_head, half = d_head / 2;
-    const at::Tensor pairs = adjacent ? x.reshape({N, K, half, 2}) : x.reshape({N, K, 2, half}).transpose(2, 3);
+    const at::Tensor pairs =
+        adjacent ? x.reshape({N, K, half, 2}) : x.reshape({N, K, 2, half}).transpose(2, 3);
     at::Tensor angle = at::empty({N, 1, half}, at::kDouble);
     for (std::int64_t n = 0; n < N; ++n) {
       for (std::int64_t j = 0; j < half; ++j) {
-        angle[n][0][j] = sign * static_cast<double>(n % T) * std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(d_head));
+        angle[n][0][j] = sign * static_cast<double>(n % T) *
+                         std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(d_head));
       }
     }
-    const at::Tensor turned = at::view_as_real(at::view_as_complex(pairs.clone(at::MemoryFormat::Contiguous)) * at::polar(at::ones_like(angle), angle));
+    const at::Tensor turned =
+        at::view_as_real(at::view_as_complex(pairs.clone(at::MemoryFormat::Contiguous)) *
+                         at::polar(at::ones_like(angle), angle));
     return (adjacent ? turned : turned.transpose(2, 3)).reshape(x.sizes());
   }
 };
 
 TEST_P(RotaryTest, TurnsPairs) {
-  for (const auto& [B, T, K, d_head] : {std::array<std::int64_t, 4>{1, 1, 1, 2}, {2, 3, 1, 6}, {1, 7, 3, 8}, {3, 5, 2, 16},
-                                        {2, 2, 5, 10}, {2, 9, 6, 128}}) {
+  for (const auto& [B, T, K, d_head] : {std::array<std::int64_t, 4>{1, 1, 1, 2},
+                                        {2, 3, 1, 6},
+                                        {1, 7, 3, 8},
+                                        {3, 5, 2, 16},
+                                        {2, 2, 5, 10},
+                                        {2, 9, 6, 128}}) {
     for (const bool adjacent : {false, true}) {
       for (const bool inverse : {false, true}) {
         for (const bool strided : {false, true}) {
@@ -53,7 +62,8 @@ TEST_P(RotaryTest, TurnsPairs) {
           const at::Tensor y = rotate(x, table, inverse);
           expect_close(y, expected.to(dtype()), rounding(wide(), roundings, 1.0, dtype()), "y");
           if (dtype() != at::kBFloat16) {
-            expect_close(rotate(y, table, !inverse), x.contiguous(), rounding(wide(), 8.0, 1.0), "there and back");
+            expect_close(rotate(y, table, !inverse), x.contiguous(), rounding(wide(), 8.0, 1.0),
+                         "there and back");
           }
         }
       }
@@ -65,13 +75,15 @@ TEST_P(RotaryTest, TablesHoldAnglesInTheTypeBesideTheActivations) {
   const RotaryTable table = make_rotary_table(5, 4, 10000.0, false, dtype(), device());
   EXPECT_EQ(table.cosine.scalar_type(), wide());
   EXPECT_EQ(table.cosine.sizes(), at::IntArrayRef({5, 2}));
-  expect_close(table.sine.select(1, 1), at::arange(5, at::kDouble).mul(0.01).sin().to(wide()), rounding(wide(), 4, 0.05), "sine");
+  expect_close(table.sine.select(1, 1), at::arange(5, at::kDouble).mul(0.01).sin().to(wide()),
+               rounding(wide(), 4, 0.05), "sine");
 }
 
 TEST_P(RotaryTest, SaysWhatIsWrong) {
   expect_usage_error([&] { make_rotary_table(4, 3, 1e4, false, dtype(), device()); }, "even head width");
   expect_usage_error([&] { make_rotary_table(4, 0, 1e4, false, dtype(), device()); }, "even head width");
-  expect_usage_error([&] { make_rotary_table(0, 4, 1e4, false, dtype(), device()); }, "at least one position");
+  expect_usage_error([&] { make_rotary_table(0, 4, 1e4, false, dtype(), device()); },
+                     "at least one position");
   const RotaryTable table = make_rotary_table(4, 6, 1e4, false, dtype(), device());
   const at::Tensor x = real(uniform_values({8, 12}, 1));
   expect_usage_error([&] { rotate(x.narrow(0, 0, 7), table, false); }, "whole sequences of 4");
@@ -85,15 +97,17 @@ TEST_P(RotaryTest, SaysWhatIsWrong) {
   expect_usage_error([&] { rotate(x, wrong, false); }, "rotary embedding: table: expected");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, RotaryTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+INSTANTIATE_TEST_SUITE_P(Everywhere, RotaryTest,
+                         ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
                          device_case_name);
 
 TEST(RotaryGradient, IsTheInverseRotation) {
   for (const bool adjacent : {false, true}) {
     const RotaryTable table = make_rotary_table(3, 4, 10.0, adjacent, at::kDouble, at::kCPU);
     const at::Tensor x = uniform_values({6, 8}, 1), dy = uniform_values({6, 8}, 2);
-    check_gradient([&](const std::vector<at::Tensor>& in) { return (rotate(in[0], table, false) * dy).sum(); }, {x},
-                   {rotate(dy, table, true)}, adjacent ? "adjacent" : "halves");
+    check_gradient(
+        [&](const std::vector<at::Tensor>& in) { return (rotate(in[0], table, false) * dy).sum(); }, {x},
+        {rotate(dy, table, true)}, adjacent ? "adjacent" : "halves");
   }
 }
 

@@ -1,11 +1,11 @@
 #include "vpd/kernels/routing.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/device_case.hpp"
@@ -24,7 +24,9 @@ std::uint32_t word(std::uint32_t block, std::uint64_t row, std::int64_t which) {
   return x[which];
 }
 
-std::uint32_t word_of_site(std::uint64_t row, std::int64_t l) { return word(static_cast<std::uint32_t>(l / 4), row, l % 4); }
+std::uint32_t word_of_site(std::uint64_t row, std::int64_t l) {
+  return word(static_cast<std::uint32_t>(l / 4), row, l % 4);
+}
 
 /// The k sites with the smallest words, k from a block of its own.
 at::Tensor subset_reference(std::int64_t L, std::int64_t N, std::int64_t first_row) {
@@ -34,9 +36,11 @@ at::Tensor subset_reference(std::int64_t L, std::int64_t N, std::int64_t first_r
     const auto row = static_cast<std::uint64_t>(n + first_row);
     std::vector<std::int64_t> order(static_cast<std::size_t>(L));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int64_t a, std::int64_t b) { return word_of_site(row, a) < word_of_site(row, b); });
-    const auto k = static_cast<std::int64_t>(std::floor(static_cast<double>(word(4096, row, 0)) * 0x1p-32 * static_cast<double>(L)));
+    std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+      return word_of_site(row, a) < word_of_site(row, b);
+    });
+    const auto k = static_cast<std::int64_t>(
+        std::floor(static_cast<double>(word(4096, row, 0)) * 0x1p-32 * static_cast<double>(L)));
     for (std::int64_t i = 0; i <= k; ++i) on[order[static_cast<std::size_t>(i)]][n] = 1;
   }
   return out;
@@ -51,7 +55,8 @@ TEST_P(RoutingTest, SubsetsAreThoseOfTheCounters) {
   for (const std::int64_t L : {1, 2, 3, 4, 5, 24, 101, 700}) {
     for (const std::int64_t first_row : {std::int64_t{0}, (std::int64_t{1} << 32) - 3}) {
       SCOPED_TRACE(::testing::Message() << L << " sites from row " << first_row);
-      expect_identical(draw_subset_routing(key, L, 133, first_row, device()), subset_reference(L, 133, first_row), "routing");
+      expect_identical(draw_subset_routing(key, L, 133, first_row, device()),
+                       subset_reference(L, 133, first_row), "routing");
     }
   }
 }
@@ -66,14 +71,18 @@ TEST_P(RoutingTest, SubsetSizesAreUniform) {
   const at::Tensor size = routing.sum(0);
   const double share = static_cast<double>(N) / static_cast<double>(L);
   const double five_sigma = 5 * std::sqrt(share * (1.0 - 1.0 / static_cast<double>(L)));
-  for (std::int64_t k = 1; k <= L; ++k) EXPECT_NEAR(size.eq(k).sum().item<double>(), share, five_sigma) << "k " << k;
+  for (std::int64_t k = 1; k <= L; ++k)
+    EXPECT_NEAR(size.eq(k).sum().item<double>(), share, five_sigma) << "k " << k;
   EXPECT_EQ(size.eq(0).sum().item<double>(), 0.0);
-  // Every site is as often in: (L + 1) / 2L of the time; and every pair: E[k (k - 1)] / (L (L - 1)) = (L + 1) / 3L.
+  // Every site is as often in: (L + 1) / 2L of the time; and every pair: E[k (k - 1)] / (L (L - 1)) = (L + 1)
+  // / 3L.
   const double n = static_cast<double>(N), single = 7.0 / 12.0, pair = 7.0 / 18.0;
   for (std::int64_t a = 0; a < L; ++a) {
-    EXPECT_NEAR(routing[a].sum().item<double>(), single * n, 5 * std::sqrt(n * single * (1 - single))) << "site " << a;
+    EXPECT_NEAR(routing[a].sum().item<double>(), single * n, 5 * std::sqrt(n * single * (1 - single)))
+        << "site " << a;
     for (std::int64_t b = 0; b < a; ++b) {
-      EXPECT_NEAR((routing[a] * routing[b]).sum().item<double>(), pair * n, 5 * std::sqrt(n * pair * (1 - pair)));
+      EXPECT_NEAR((routing[a] * routing[b]).sum().item<double>(), pair * n,
+                  5 * std::sqrt(n * pair * (1 - pair)));
     }
   }
 }
@@ -83,7 +92,8 @@ TEST_P(RoutingTest, StaticRoutingHasItsProbability) {
   for (const double probability : {0.0, 0.25, 0.9, 1.0}) {
     const at::Tensor routing = exact(draw_static_routing(key, probability, L, N, 0, device()));
     const double n = static_cast<double>(N), five_sigma = 5 * std::sqrt(n * probability * (1 - probability));
-    for (std::int64_t l = 0; l < L; ++l) EXPECT_NEAR(routing[l].sum().item<double>(), n * probability, five_sigma);
+    for (std::int64_t l = 0; l < L; ++l)
+      EXPECT_NEAR(routing[l].sum().item<double>(), n * probability, five_sigma);
   }
 }
 
@@ -100,20 +110,26 @@ TEST_P(RoutingTest, StaticRoutingIsThatOfTheCounters) {
 TEST_P(RoutingTest, PartsOfTheBatchDrawWhatTheWholeDraws) {
   for (const std::int64_t split : {1, 128, 200}) {
     const auto parts = [&](const auto& draw) {
-      expect_identical(at::cat({draw(split, 10), draw(301 - split, 10 + split)}, 1), draw(301, 10), "routing");
+      expect_identical(at::cat({draw(split, 10), draw(301 - split, 10 + split)}, 1), draw(301, 10),
+                       "routing");
     };
-    parts([&](std::int64_t N, std::int64_t first) { return draw_subset_routing(key, 9, N, first, device()); });
-    parts([&](std::int64_t N, std::int64_t first) { return draw_static_routing(key, 0.5, 9, N, first, device()); });
+    parts(
+        [&](std::int64_t N, std::int64_t first) { return draw_subset_routing(key, 9, N, first, device()); });
+    parts([&](std::int64_t N, std::int64_t first) {
+      return draw_static_routing(key, 0.5, 9, N, first, device());
+    });
   }
   EXPECT_EQ(draw_subset_routing(key, 3, 0, 0, device()).sizes(), at::IntArrayRef({3, 0}));
 }
 
 TEST_P(RoutingTest, SaysWhatIsWrong) {
   expect_usage_error([&] { draw_subset_routing(key, 0, 4, 0, device()); }, "1 to 4096 sites, found 0");
-  expect_usage_error([&] { draw_static_routing(key, 0.5, 4097, 4, 0, device()); }, "1 to 4096 sites, found 4097");
+  expect_usage_error([&] { draw_static_routing(key, 0.5, 4097, 4, 0, device()); },
+                     "1 to 4096 sites, found 4097");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, RoutingTest, ::testing::ValuesIn(device_cases({at::kFloat})), device_case_name);
+INSTANTIATE_TEST_SUITE_P(Everywhere, RoutingTest, ::testing::ValuesIn(device_cases({at::kFloat})),
+                         device_case_name);
 
 }  // namespace
 }  // namespace vpd

@@ -1,10 +1,10 @@
 #include "vpd/kernels/squash.hpp"
 
-#include <ATen/ATen.h>
-
 #include <array>
 #include <cmath>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/check_gradient.hpp"
@@ -20,7 +20,9 @@ const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 
                                                                    {65, 8}, {131, 67}, {2, 1030}};
 
 at::Tensor lower_reference(const at::Tensor& z) { return z.clamp(0.0, 1.0); }
-at::Tensor upper_reference(const at::Tensor& z) { return at::where(z > 1.0, 1.0 + 0.01 * (z - 1.0), z.clamp(0.0, 1.0)); }
+at::Tensor upper_reference(const at::Tensor& z) {
+  return at::where(z > 1.0, 1.0 + 0.01 * (z - 1.0), z.clamp(0.0, 1.0));
+}
 at::Tensor lower_backward_reference(const at::Tensor& d, const at::Tensor& z) {
   const at::Tensor zero = at::zeros_like(d);
   return at::where(z <= 0.0, at::where(d < 0.0, 0.01 * d, zero), at::where(z <= 1.0, d, zero));
@@ -62,7 +64,8 @@ TEST_P(SquashTest, BackwardIsTheRule) {
 TEST_P(SquashTest, LowerBackwardPullsDeadValuesUpOnly) {
   const at::Tensor z = real(at::tensor({-1.0, -1.0, 0.0, 0.0, 0.5, 1.0, 1.5}, at::kDouble));
   const at::Tensor d = real(at::tensor({-2.0, 2.0, -2.0, 2.0, 2.0, 2.0, 2.0}, at::kDouble));
-  expect_close(lower_leaky_backward(d, z), at::tensor({-0.02, 0.0, -0.02, 0.0, 2.0, 2.0, 0.0}, at::kDouble).to(dtype()),
+  expect_close(lower_leaky_backward(d, z),
+               at::tensor({-0.02, 0.0, -0.02, 0.0, 2.0, 2.0, 0.0}, at::kDouble).to(dtype()),
                rounding(dtype(), 1, 1.0), "dz");
 }
 
@@ -106,21 +109,24 @@ TEST_P(SquashTest, OneBackwardPassDoesAll) {
       at::Tensor expected = lower_backward_reference(exact(lower), exact(z));
       std::array<PowerGradient, 2> powers;
       for (int k = 0; k < terms; ++k) {
-        powers[static_cast<std::size_t>(k)] = {uniform_values({C}, 7 + static_cast<std::uint64_t>(k)).to(device()), p[k], eps[k]};
+        powers[static_cast<std::size_t>(k)] = {
+            uniform_values({C}, 7 + static_cast<std::uint64_t>(k)).to(device()), p[k], eps[k]};
         const at::Tensor sums = (upper_reference(leaf) + eps[k]).pow(p[k]).sum(0);
         (sums * exact(powers[static_cast<std::size_t>(k)].weight)).sum().backward();
       }
       if (terms > 0) expected = expected + leaf.grad();
       // The steepest slope is p eps^(p - 1), with a logarithm of 7 in the exponent.
       const double steepest = 0.7 * std::pow(1e-3, -0.3) + 3.0;
-      expect_close(squash_backward(z, lower, powers.data(), terms), expected.to(dtype()), rounding(dtype(), 16, steepest), "dz");
+      expect_close(squash_backward(z, lower, powers.data(), terms), expected.to(dtype()),
+                   rounding(dtype(), 16, steepest), "dz");
     }
   }
 }
 
 TEST_P(SquashTest, SaysWhatIsWrong) {
   const at::Tensor z = real(uniform_values({3, 4}, 1)), d = real(uniform_values({3, 4}, 2));
-  expect_usage_error([&] { lower_leaky(z.to(at::kBFloat16)); }, "expected float32 or float64 pre-activations, found BFloat16");
+  expect_usage_error([&] { lower_leaky(z.to(at::kBFloat16)); },
+                     "expected float32 or float64 pre-activations, found BFloat16");
   expect_usage_error([&] { lower_leaky_backward(d.narrow(0, 0, 2), z); }, "of 12 elements, found 8");
   expect_usage_error([&] { power_sums(z, 2.0, 0.0); }, "eps above 0");
   expect_usage_error([&] { power_sums(z.t(), 2.0, 1e-6); }, "power sums: z: expected");
@@ -130,7 +136,8 @@ TEST_P(SquashTest, SaysWhatIsWrong) {
   expect_usage_error([&] { squash_backward(z, d, &narrow, 1); }, "for each of 4 subcomponents, found 3");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, SquashTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})), device_case_name);
+INSTANTIATE_TEST_SUITE_P(Everywhere, SquashTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),
+                         device_case_name);
 
 TEST(SquashGradient, IsTheSlopeOfThePowerSums) {
   // Away from the kinks at 0 and 1.
@@ -139,7 +146,9 @@ TEST(SquashGradient, IsTheSlopeOfThePowerSums) {
   const at::Tensor weight = uniform_values({4}, 4);
   const PowerGradient term{weight, 0.6, 1e-2};
   const at::Tensor dz = squash_backward(z, at::zeros_like(z), &term, 1);
-  check_gradient([&](const std::vector<at::Tensor>& x) { return (power_sums(x[0], 0.6, 1e-2) * weight).sum(); }, {z}, {dz}, "z");
+  check_gradient(
+      [&](const std::vector<at::Tensor>& x) { return (power_sums(x[0], 0.6, 1e-2) * weight).sum(); }, {z},
+      {dz}, "z");
   const at::Tensor d = uniform_values({7, 4}, 5);
   check_gradient([&](const std::vector<at::Tensor>& x) { return (upper_leaky(x[0]) * d).sum(); }, {z},
                  {upper_leaky_backward(d, z)}, "upper");

@@ -1,9 +1,9 @@
 #include "support/check_gradient.hpp"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-
-#include <algorithm>
 
 namespace vpd::testing {
 
@@ -32,16 +32,18 @@ void check_gradient(const ScalarFunction& function, const std::vector<at::Tensor
       slope[i] = (above - below) / (2.0 * step);
     }
     const double largest = difference.numel() > 0 ? difference.abs().max().item<double>() : 0.0;
-    expect_close(gradients[k], difference.view(inputs[k].sizes()), {0.0, gradient_tolerance * std::max(1.0, largest)},
-                 what + ", input " + std::to_string(k));
+    expect_close(gradients[k], difference.view(inputs[k].sizes()),
+                 {0.0, gradient_tolerance * std::max(1.0, largest)}, what + ", input " + std::to_string(k));
   }
 }
 
-void check_gradient(const ScalarFunction& function, const std::vector<at::Tensor>& inputs, const std::string& what, double step) {
+void check_gradient(const ScalarFunction& function, const std::vector<at::Tensor>& inputs,
+                    const std::string& what, double step) {
   std::vector<at::Tensor> leaves, gradients;
   for (const at::Tensor& input : inputs) leaves.push_back(input.detach().clone().requires_grad_(true));
   function(leaves).backward();
-  for (const at::Tensor& leaf : leaves) gradients.push_back(leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf));
+  for (const at::Tensor& leaf : leaves)
+    gradients.push_back(leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf));
   check_gradient(function, inputs, gradients, what, step);
 }
 

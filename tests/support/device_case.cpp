@@ -1,9 +1,9 @@
 #include "support/device_case.hpp"
 
-#include <ATen/ATen.h>
-
 #include <limits>
 #include <random>
+
+#include <ATen/ATen.h>
 
 namespace vpd::testing {
 namespace {
@@ -21,7 +21,9 @@ std::vector<DeviceCase> device_cases(std::initializer_list<at::ScalarType> dtype
 }
 
 std::string device_case_name(const ::testing::TestParamInfo<DeviceCase>& info) {
-  const char* dtype = info.param.dtype == at::kDouble ? "float64" : info.param.dtype == at::kFloat ? "float32" : "bfloat16";
+  const char* dtype = info.param.dtype == at::kDouble  ? "float64"
+                      : info.param.dtype == at::kFloat ? "float32"
+                                                       : "bfloat16";
   return std::string(info.param.device == at::kCUDA ? "cuda_" : "cpu_") + dtype;
 }
 
@@ -38,12 +40,14 @@ at::Tensor uniform_values(at::IntArrayRef sizes, std::uint64_t seed, double low,
   std::mt19937_64 engine(seed);
   auto* values = x.mutable_data_ptr<double>();
   // Not std::uniform_real_distribution, which libraries implement differently.
-  for (std::int64_t i = 0; i < x.numel(); ++i) values[i] = low + (high - low) * static_cast<double>(engine() >> 11) * 0x1p-53;
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    values[i] = low + (high - low) * static_cast<double>(engine() >> 11) * 0x1p-53;
   return x;
 }
 
 at::Tensor column_slice(const at::Tensor& x) {
-  at::Tensor whole = at::full({x.size(0), left + x.size(1) + right}, std::numeric_limits<double>::quiet_NaN(), x.options());
+  at::Tensor whole =
+      at::full({x.size(0), left + x.size(1) + right}, std::numeric_limits<double>::quiet_NaN(), x.options());
   at::Tensor slice = whole.narrow(1, left, x.size(1));
   slice.copy_(x);
   return slice;
@@ -51,8 +55,10 @@ at::Tensor column_slice(const at::Tensor& x) {
 
 ::testing::AssertionResult surroundings_are_untouched(const at::Tensor& slice) {
   const std::int64_t width = left + slice.size(1) + right;
-  const at::Tensor whole = slice.as_strided({slice.size(0), width}, {width, 1}, slice.storage_offset() - left);
-  const at::Tensor around = at::cat({whole.narrow(1, 0, left), whole.narrow(1, left + slice.size(1), right)}, 1);
+  const at::Tensor whole =
+      slice.as_strided({slice.size(0), width}, {width, 1}, slice.storage_offset() - left);
+  const at::Tensor around =
+      at::cat({whole.narrow(1, 0, left), whole.narrow(1, left + slice.size(1), right)}, 1);
   if (around.isnan().all().item<bool>()) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "columns beside the slice were written";
 }

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <gtest/gtest.h>
-
 #include <initializer_list>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
 
 namespace vpd::testing {
 

@@ -1,10 +1,10 @@
 #include "support/expect_close.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <limits>
 #include <sstream>
+
+#include <ATen/ATen.h>
 
 namespace vpd::testing {
 namespace {
@@ -36,10 +36,14 @@ std::string difference_of_kind(const at::Tensor& actual, const at::Tensor& expec
 
 double epsilon(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kDouble: return std::numeric_limits<double>::epsilon();
-    case at::kFloat: return std::numeric_limits<float>::epsilon();
-    case at::kBFloat16: return 0x1p-7;
-    default: throw std::invalid_argument("epsilon: expected a floating-point dtype");
+    case at::kDouble:
+      return std::numeric_limits<double>::epsilon();
+    case at::kFloat:
+      return std::numeric_limits<float>::epsilon();
+    case at::kBFloat16:
+      return 0x1p-7;
+    default:
+      throw std::invalid_argument("epsilon: expected a floating-point dtype");
   }
 }
 
@@ -69,21 +73,22 @@ Tolerance rounding(at::ScalarType wide, double roundings, double magnitude, at::
   if (failures == 0) return ::testing::AssertionSuccess();
   std::ostringstream text;
   text.precision(9);
-  text << what << ": worst at " << place(worst, a.sizes()) << ": expected " << wanted[worst] << ", found " << found[worst]
-       << ", off by " << std::abs(found[worst] - wanted[worst]) << " where "
-       << tolerance.absolute + tolerance.relative * std::abs(wanted[worst]) << " is allowed; " << failures << " of "
-       << a.numel() << " elements fail";
+  text << what << ": worst at " << place(worst, a.sizes()) << ": expected " << wanted[worst] << ", found "
+       << found[worst] << ", off by " << std::abs(found[worst] - wanted[worst]) << " where "
+       << tolerance.absolute + tolerance.relative * std::abs(wanted[worst]) << " is allowed; " << failures
+       << " of " << a.numel() << " elements fail";
   return ::testing::AssertionFailure() << text.str();
 }
 
-::testing::AssertionResult is_identical(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
+::testing::AssertionResult is_identical(const at::Tensor& actual, const at::Tensor& expected,
+                                        const std::string& what) {
   const std::string kind = difference_of_kind(actual, expected);
   if (!kind.empty()) return ::testing::AssertionFailure() << what << ": " << kind;
   if (at::equal(actual.cpu(), expected.cpu())) return ::testing::AssertionSuccess();
   const at::Tensor a = actual.cpu().contiguous().view({-1}), e = expected.cpu().contiguous().view({-1});
   const std::int64_t first = at::ne(a, e).nonzero()[0].item<std::int64_t>();
-  return ::testing::AssertionFailure() << what << ": first difference at " << place(first, actual.sizes()) << ": expected "
-                                       << e[first].item() << ", found " << a[first].item();
+  return ::testing::AssertionFailure() << what << ": first difference at " << place(first, actual.sizes())
+                                       << ": expected " << e[first].item() << ", found " << a[first].item();
 }
 
 }  // namespace vpd::testing

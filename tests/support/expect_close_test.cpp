@@ -1,8 +1,8 @@
 #include "support/expect_close.hpp"
 
-#include <ATen/ATen.h>
-
 #include <limits>
+
+#include <ATen/ATen.h>
 
 namespace vpd::testing {
 namespace {

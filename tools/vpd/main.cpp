@@ -1,1 +1,92 @@
-int main() { return 0; }
+#include <cstdio>
+#include <filesystem>
+#include <new>
+
+#include <CLI/CLI.hpp>
+#include <c10/util/Exception.h>
+#include <malloc.h>
+
+#include "commands.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/version.hpp"
+
+namespace {
+
+int complain(const std::string& sentence, int exit_code) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "vpd: error: %s\n", sentence.c_str());
+  return exit_code;
+}
+
+constexpr const char* memory_cure =
+    "set training.micro_batch_size to a divisor of batch_size, or lower evaluation.batch_size; vpd check "
+    "predicts what a configuration takes";
+
+// A step allocates the same large buffers again and again: keeping their pages costs less than asking the
+// system for new ones.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes on 64 bits
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 16 << 20);
+#endif
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Adversarial parameter decomposition of neural networks", "vpd");
+  app.set_version_flag("--version", fmt::format("vpd {} ({})", vpd::version(), vpd::git_revision()));
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 2 usage or configuration, 3 data or files, 4 numerical failure, 130 "
+      "interrupted.\n\n"
+      "Examples:\n"
+      "  vpd check configs/demo/config.yaml\n"
+      "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
+      "  vpd evaluate runs/demo");
+  vpd::add_decompose(app);
+  vpd::add_evaluate(app);
+  vpd::add_check(app);
+  vpd::add_inspect(app);
+  vpd::add_schema(app);
+  vpd::add_pretrain(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    const CLI::App* asked = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
+    return complain(
+        fmt::format("{}: see {} --help", error.what(), asked == &app ? "vpd" : "vpd " + asked->get_name()),
+        2);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  keep_freed_memory();
+  try {
+    return run(argc, argv);
+  } catch (const vpd::Interrupted& interrupted) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "vpd: %s\n", interrupted.what());
+    return interrupted.exit_code();
+  } catch (const vpd::Error& error) {
+    return complain(error.what(), error.exit_code());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return complain(error.what(), 3);
+  } catch (const c10::OutOfMemoryError&) {
+    return complain(fmt::format("the GPU's memory does not suffice: {}", memory_cure), 3);
+  } catch (const std::bad_alloc&) {
+    return complain(fmt::format("the memory does not suffice: {}", memory_cure), 3);
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    if (text.find("DefaultCPUAllocator") != std::string::npos) {
+      return complain(fmt::format("the memory does not suffice: {}", memory_cure), 3);
+    }
+    return complain(fmt::format("LibTorch failed, which is a defect of vpd: {}", text), 1);
+  } catch (const std::exception& error) {
+    return complain(fmt::format("unexpected, which is a defect of vpd: {}", error.what()), 1);
+  }
+}

@@ -27,9 +27,14 @@ struct Decomposition {
   const Matrix& matrix(std::size_t site) const { return target->matrices()[sites[site].matrix]; }
 };
 
-/// Loads the target and makes the parameters, initialised from `config.seed`. `source` names the configuration in errors.
+/// Loads the target and makes the parameters, initialised from `config.seed`. `source` names the
+/// configuration in errors.
 Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
                                  std::vector<std::string>& warnings);
+
+/// The same for a target that is already there, whatever `config.target` says.
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
+                                 std::unique_ptr<Target> target);
 
 /// Names of a checkpoint's two weight files (see docs/formats).
 inline constexpr const char* components_file = "decomposition.safetensors";
@@ -56,13 +61,15 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& token
 
 /// Causal importances of all sites side by side, columns in the sites' order.
 struct Importance {
-  at::Tensor z;      ///< wide [N, Σ C]: pre-activations, on the graph of the CI function's parameters if those train
+  at::Tensor
+      z;  ///< wide [N, Σ C]: pre-activations, on the graph of the CI function's parameters if those train
   at::Tensor lower;  ///< wide [N, Σ C]: lower-leaky, detached
 
   at::Tensor lower_of(const Site& site) const { return lower.narrow(1, site.offset, site.C); }
 };
 
 /// parameters: ParameterSet::bind() of the decomposition's ci_parameters.
-Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean, const std::vector<Parameter>& parameters);
+Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
+                             const std::vector<Parameter>& parameters);
 
 }  // namespace vpd

@@ -1,14 +1,16 @@
 #pragma once
 
-// The gate of a site: masks from causal importances and sources, and the masked scaling (method, sections 2 and 4).
+// The gate of a site: masks from causal importances and sources, and the masked scaling (method, sections 2
+// and 4).
 //
 // Shapes: B rows of the batch, T positions, N = B T (n = b T + t), C subcomponents of the site.
-// "real" is the type of activations (float32, float64 or bfloat16), "wide" that of importances and sources (float32, or
-// float64 beside float64 activations). Matrices may be column slices of wider ones; each row is contiguous.
-
-#include <ATen/core/Tensor.h>
+// "real" is the type of activations (float32, float64 or bfloat16), "wide" that of importances and sources
+// (float32, or float64 beside float64 activations). Matrices may be column slices of wider ones; each row is
+// contiguous.
 
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/kernels/philox.hpp"
 #include "vpd/kernels/source_kind.hpp"
@@ -23,15 +25,17 @@ struct GateSources {
   bool delta = true;         ///< false: no Δ-component, δ = 0 whatever the kind
   RandomKey key;             ///< uniform, binomial
   std::uint32_t site = 0;    ///< uniform, binomial: index of the site, part of the counter
-  std::int64_t first_row = 0;  ///< uniform, binomial: number of row 0 in the global batch, part of the counter
-  at::Tensor sources;        ///< tensor: wide [R, C + 1]; row of position (b, t) is ((b + first_batch) % batch_rows) * time_rows + t % time_rows
-  at::Tensor gradient;       ///< tensor: where the backward pass adds dL/dr, same shape; undefined: not wanted
-  double gradient_scale = 1.0;        ///< dL/dr is multiplied by this before it is added
-  bool overwrite_gradient = false;    ///< store instead of add: only where every entry is met exactly once
-  std::int64_t time_length = 1;       ///< tensor: T
-  std::int64_t first_batch = 0;       ///< tensor: index in the source's batch of this pass's first batch row
-  std::int64_t batch_rows = 1;        ///< tensor: B, the number of sources, or 1
-  std::int64_t time_rows = 1;         ///< tensor: T or 1
+  std::int64_t first_row =
+      0;                ///< uniform, binomial: number of row 0 in the global batch, part of the counter
+  at::Tensor sources;   ///< tensor: wide [R, C + 1]; row of position (b, t) is ((b + first_batch) %
+                        ///< batch_rows) * time_rows + t % time_rows
+  at::Tensor gradient;  ///< tensor: where the backward pass adds dL/dr, same shape; undefined: not wanted
+  double gradient_scale = 1.0;      ///< dL/dr is multiplied by this before it is added
+  bool overwrite_gradient = false;  ///< store instead of add: only where every entry is met exactly once
+  std::int64_t time_length = 1;     ///< tensor: T
+  std::int64_t first_batch = 0;     ///< tensor: index in the source's batch of this pass's first batch row
+  std::int64_t batch_rows = 1;      ///< tensor: B, the number of sources, or 1
+  std::int64_t time_rows = 1;       ///< tensor: T or 1
 };
 
 struct GateOutput {
@@ -39,21 +43,23 @@ struct GateOutput {
   at::Tensor scale;  ///< wide [N]: δ, 1 where routing is off. Undefined where it is 0 everywhere
 };
 
-/// h real [N, C]: inner activations x V. importance wide [N, C]: g (lower-leaky). routing uint8 [N] (1: masked here) or
-/// undefined (masked everywhere).
+/// h real [N, C]: inner activations x V. importance wide [N, C]: g (lower-leaky). routing uint8 [N] (1:
+/// masked here) or undefined (masked everywhere).
 GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const GateSources& sources,
                         const at::Tensor& routing);
 
 struct GateGradients {
-  at::Tensor h;      ///< real [N, C]: dL/dh
-  at::Tensor gated;  ///< real [N, C]: the forward's output again, for the gradient of U. Undefined if not wanted
+  at::Tensor h;  ///< real [N, C]: dL/dh
+  at::Tensor
+      gated;  ///< real [N, C]: the forward's output again, for the gradient of U. Undefined if not wanted
 };
 
-/// Backward of gate_forward. gradient real [N, C]: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or undefined where no
-/// gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg is added to it, unless undefined. dL/dr goes where
-/// `sources` says.
+/// Backward of gate_forward. gradient real [N, C]: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or
+/// undefined where no gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg is added to it, unless
+/// undefined. dL/dr goes where `sources` says.
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
-                            const GateSources& sources, const at::Tensor& routing, const at::Tensor& scale_gradient,
-                            const at::Tensor& importance_gradient, bool want_gated);
+                            const GateSources& sources, const at::Tensor& routing,
+                            const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,
+                            bool want_gated);
 
 }  // namespace vpd

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -39,6 +41,10 @@ class Lanes {
   std::vector<std::exception_ptr> errors_;
   std::vector<std::thread> threads_;
 };
+
+/// How many lanes suit work on `rows` of a batch: one on CUDA; on a CPU at most `threads`, one per row, and no more than keep the lanes'
+/// buffers of `elements_each` float32 within 1 GiB together.
+int suitable_lanes(const c10::Device& device, std::int64_t rows, int threads, std::int64_t elements_each = 1);
 
 /// Part `lane` of [0, total) divided as evenly as whole numbers allow.
 struct Range {

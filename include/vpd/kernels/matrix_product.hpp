@@ -4,11 +4,13 @@
 
 namespace vpd {
 
-/// a b for a [M, K] and b [K, N] of one dtype; either may be a transposed view or a slice of wider rows. Returns [M, N].
-/// float32 products on the CPU go through oneDNN where the build has it (see README, dependencies), all others through LibTorch.
+/// a b for a [M, K] and b [K, N] of one dtype; either may be a transposed view or a slice of wider rows.
+/// Returns [M, N]. float32 products on the CPU go through oneDNN where the build has it (see README,
+/// dependencies), all others through LibTorch.
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);
 
-/// out += a b (accumulate) or out = a b. `out` [M, N] has contiguous rows and may be wider in type than a and b (float32 beside bfloat16).
+/// out += a b (accumulate) or out = a b. `out` [M, N] has contiguous rows and may be wider in type than a and
+/// b (float32 beside bfloat16).
 void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate);
 
 }  // namespace vpd

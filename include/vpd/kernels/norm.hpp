@@ -4,10 +4,11 @@
 
 namespace vpd {
 
-/// RMSNorm of each row: weight ⊙ x / sqrt(mean(x²) + eps). x [N, d] (float32, float64, bfloat16; contiguous rows), weight
-/// [d] or undefined (1). Statistics in float32 (float64 for float64). The result has dtype `output` and is written into
-/// `out` when given (contiguous rows, may be a slice of wider ones).
-/// `reciprocal` [N] (float32 or float64) receives 1 / sqrt(...), which the backward pass needs; null: not wanted.
+/// RMSNorm of each row: weight ⊙ x / sqrt(mean(x²) + eps). x [N, d] (float32, float64, bfloat16; contiguous
+/// rows), weight [d] or undefined (1). Statistics in float32 (float64 for float64). The result has dtype
+/// `output` and is written into `out` when given (contiguous rows, may be a slice of wider ones).
+/// `reciprocal` [N] (float32 or float64) receives 1 / sqrt(...), which the backward pass needs; null: not
+/// wanted.
 at::Tensor rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType output,
                             at::Tensor* reciprocal, const at::Tensor& out = {});
 

@@ -10,9 +10,9 @@
 
 namespace vpd {
 
-/// Names one stream of random numbers. Every draw of the library is a pure function of (key, counter), so no generator
-/// state has to be saved, a mask can be drawn again in the backward pass, and neither micro-batches, threads nor the
-/// device change what is drawn.
+/// Names one stream of random numbers. Every draw of the library is a pure function of (key, counter), so no
+/// generator state has to be saved, a mask can be drawn again in the backward pass, and neither
+/// micro-batches, threads nor the device change what is drawn.
 struct RandomKey {
   std::uint32_t low = 0;
   std::uint32_t high = 0;
@@ -49,8 +49,10 @@ inline RandomKey make_key(std::uint64_t seed, RandomPurpose purpose, std::uint64
   return {static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(h >> 32)};
 }
 
-/// Four 32-bit words of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), in place.
-VPD_HOST_DEVICE void philox(RandomKey key, std::uint32_t& x0, std::uint32_t& x1, std::uint32_t& x2, std::uint32_t& x3) {
+/// Four 32-bit words of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011),
+/// in place.
+VPD_HOST_DEVICE void philox(RandomKey key, std::uint32_t& x0, std::uint32_t& x1, std::uint32_t& x2,
+                            std::uint32_t& x3) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = static_cast<std::uint64_t>(x0) * 0xD2511F53u;
     const std::uint64_t p1 = static_cast<std::uint64_t>(x2) * 0xCD9E8D57u;
@@ -65,7 +67,8 @@ VPD_HOST_DEVICE void philox(RandomKey key, std::uint32_t& x0, std::uint32_t& x1,
   }
 }
 
-/// A word as a number in [0, 1), a multiple of 2^-24: exact in float32, so that every dtype and device draws the same.
+/// A word as a number in [0, 1), a multiple of 2^-24: exact in float32, so that every dtype and device draws
+/// the same.
 VPD_HOST_DEVICE float to_uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 }  // namespace vpd

@@ -1,24 +1,25 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 namespace vpd {
 
-/// Rotary position embedding: pair j of a head is turned by t · base^(-2j / d_head) at position t. Pairs are (j, j + d_head/2),
-/// or (2j, 2j + 1) when `adjacent`. Angles are computed in float32 (float64 for float64), as published checkpoints were trained.
+/// Rotary position embedding: pair j of a head is turned by t · base^(-2j / d_head) at position t. Pairs are
+/// (j, j + d_head/2), or (2j, 2j + 1) when `adjacent`. Angles are computed in float32 (float64 for float64),
+/// as published checkpoints were trained.
 struct RotaryTable {
   at::Tensor cosine;  ///< [T, d_head / 2], float32 or float64
   at::Tensor sine;
   bool adjacent = false;
 };
 
-RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, bool adjacent, at::ScalarType dtype,
-                              at::Device device);
+RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, bool adjacent,
+                              at::ScalarType dtype, at::Device device);
 
-/// x [B T, K d_head] rotated (or rotated back: `inverse`, which is also the backward pass); row n is at position n % T.
-/// Contiguous rows; same dtype out.
+/// x [B T, K d_head] rotated (or rotated back: `inverse`, which is also the backward pass); row n is at
+/// position n % T. Contiguous rows; same dtype out.
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse);
 
 }  // namespace vpd

@@ -1,7 +1,8 @@
 #pragma once
 
-// The two leaky squashings of a causal-importance pre-activation (method, section 3) and the minimality sums over
-// their values (section 5). Shapes: N positions, C subcomponents (of all sites). z is float32 or float64.
+// The two leaky squashings of a causal-importance pre-activation (method, section 3) and the minimality sums
+// over their values (section 5). Shapes: N positions, C subcomponents (of all sites). z is float32 or
+// float64.
 
 #include <ATen/core/Tensor.h>
 
@@ -13,8 +14,8 @@ inline constexpr double leaky_slope = 0.01;
 /// clamp(z, 0, 1), any shape. Masks are made from this one.
 at::Tensor lower_leaky(const at::Tensor& z);
 
-/// dL/dz of lower_leaky: the gradient on 0 < z <= 1; for z <= 0 slope times the gradient where that is negative (so that a
-/// dead value can be pulled up, never pushed further down), else 0; 0 for z > 1.
+/// dL/dz of lower_leaky: the gradient on 0 < z <= 1; for z <= 0 slope times the gradient where that is
+/// negative (so that a dead value can be pulled up, never pushed further down), else 0; 0 for z > 1.
 at::Tensor lower_leaky_backward(const at::Tensor& gradient, const at::Tensor& z);
 
 /// 1 + slope (z - 1) above 1, else clamp(z, 0, 1). The minimality terms use this one.
@@ -25,15 +26,17 @@ at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z)
 at::Tensor power_sums(const at::Tensor& z, double p, double eps);
 
 /// What the derivative of the minimality terms needs of their sums: with g the upper-leaky importances,
-/// dL/dg = weight_c · p (g + eps)^(p - 1), weight_c = ∂L/∂s_c. Each term that has its own p or eps is one of these.
+/// dL/dg = weight_c · p (g + eps)^(p - 1), weight_c = ∂L/∂s_c. Each term that has its own p or eps is one of
+/// these.
 struct PowerGradient {
   at::Tensor weight;  ///< float64 [C]
   double p = 1.0;
   double eps = 0.0;
 };
 
-/// dL/dz of everything that reaches z: `lower_gradient` (dL/d lower_leaky(z), same shape as z) through lower_leaky, and the
-/// power terms (at most two) through upper_leaky. One pass over z.
-at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient, const PowerGradient* terms, int count);
+/// dL/dz of everything that reaches z: `lower_gradient` (dL/d lower_leaky(z), same shape as z) through
+/// lower_leaky, and the power terms (at most two) through upper_leaky. One pass over z.
+at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient, const PowerGradient* terms,
+                           int count);
 
 }  // namespace vpd

@@ -54,14 +54,15 @@ class LlamaSimpleMlp final : public Target {
 
 /// The weights in a directory with model_config.{yaml,json} beside one .safetensors file, as float32 on the CPU, and their
 /// configuration. Throws DataError; see load_target().
-struct Checkpoint {
+struct LlamaSimpleMlpCheckpoint {
   ModelConfig config;
   NamedTensors weights;
   std::filesystem::path weights_file;
 };
-Checkpoint read_llama_simple_mlp(const std::filesystem::path& directory, std::vector<std::string>& warnings);
+LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const std::filesystem::path& directory, std::vector<std::string>& warnings);
 
-/// Shapes alone, without reading weights: the configuration and whether the head is untied.
+/// Shapes alone, without reading weights: the configuration and whether the head is untied. DataError where the weight file's
+/// header does not list every weight with its shape.
 std::pair<ModelConfig, bool> describe_llama_simple_mlp(const std::filesystem::path& directory, std::vector<std::string>& warnings);
 
 /// Weights as the published model's training starts from: N(0, 0.02²), o_proj and down_proj scaled by 1 / sqrt(2 n_layer), norms 1,

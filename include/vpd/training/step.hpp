@@ -70,7 +70,7 @@ class TrainingStep {
   AdamWState components_state_, ci_state_, warm_up_state_;
 };
 
-/// How many lanes suit a run on this machine: at most `threads`, one per row, and no more gradient buffers than are worth their memory.
+/// How many lanes suit a training run, whose lanes have gradient buffers each.
 int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int threads);
 
 }  // namespace vpd

@@ -1,6 +1,4 @@
-#include "vpd/kernels/matmul.hpp"
-
-#include <ATen/ATen.h>
+#include "vpd/kernels/matrix_product.hpp"
 
 #include <array>
 #include <cmath>
@@ -8,6 +6,8 @@
 #include <limits>
 #include <string>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "errors.hpp"
 #include "support/device_case.hpp"
@@ -28,10 +28,13 @@ const std::vector<Layout> layouts = {
     {"transposed", [](const at::Tensor& x) { return x.t().contiguous().t(); }},
     {"slice", [](const at::Tensor& x) { return column_slice(x); }},
     {"transposed slice", [](const at::Tensor& x) { return column_slice(x.t()).t(); }},
-    {"every other column", [](const at::Tensor& x) { return at::stack({x, x + 1}, 2).select(2, 0); }},
+    {"every other column",
+     [](const at::Tensor& x) {
+       return at::stack({x, x + 1}, 2).select(2, 0);
+     }},
 };
 
-class MatmulTest : public DeviceTest {
+class MatrixProductTest : public DeviceTest {
  protected:
   static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
 
@@ -43,24 +46,32 @@ class MatmulTest : public DeviceTest {
   }
 };
 
-TEST_P(MatmulTest, MultipliesAllLayouts) {
-  for (const auto& [M, K, N] : {std::array<std::int64_t, 3>{1, 1, 1}, {1, 5, 1}, {1, 7, 3}, {3, 1, 5}, {5, 7, 1}, {2, 3, 4},
-                                {17, 31, 13}, {64, 48, 80}}) {
+TEST_P(MatrixProductTest, MultipliesAllLayouts) {
+  for (const auto& [M, K, N] : {std::array<std::int64_t, 3>{1, 1, 1},
+                                {1, 5, 1},
+                                {1, 7, 3},
+                                {3, 1, 5},
+                                {5, 7, 1},
+                                {2, 3, 4},
+                                {17, 31, 13},
+                                {64, 48, 80}}) {
     for (const Layout& left : layouts) {
       for (const Layout& right : layouts) {
-        SCOPED_TRACE(::testing::Message() << M << " x " << K << " x " << N << ", " << left.name << " times " << right.name);
-        const at::Tensor a = left.make(real(uniform_values({M, K}, 1))), b = right.make(real(uniform_values({K, N}, 2)));
+        SCOPED_TRACE(::testing::Message()
+                     << M << " x " << K << " x " << N << ", " << left.name << " times " << right.name);
+        const at::Tensor a = left.make(real(uniform_values({M, K}, 1))),
+                         b = right.make(real(uniform_values({K, N}, 2)));
         const at::Tensor expected = at::mm(exact(a), exact(b));
-        expect_close(vpd::matmul(a, b), expected.to(dtype()), tolerance(K), "product");
+        expect_close(matrix_product(a, b), expected.to(dtype()), tolerance(K), "product");
 
         const at::Tensor before = real(uniform_values({M, N}, 3)), sum = column_slice(before);
-        matmul_into(sum, a, b, /*accumulate=*/true);
+        matrix_product_into(sum, a, b, /*accumulate=*/true);
         expect_close(sum, (expected + exact(before)).to(dtype()), tolerance(K), "sum");
         EXPECT_TRUE(surroundings_are_untouched(sum));
 
         // What was in the output must not matter, be it NaN.
         const at::Tensor out = column_slice(at::full_like(before, std::numeric_limits<double>::quiet_NaN()));
-        matmul_into(out, a, b, /*accumulate=*/false);
+        matrix_product_into(out, a, b, /*accumulate=*/false);
         expect_close(out, expected.to(dtype()), tolerance(K), "overwritten");
         EXPECT_TRUE(surroundings_are_untouched(out));
       }
@@ -68,36 +79,39 @@ TEST_P(MatmulTest, MultipliesAllLayouts) {
   }
 }
 
-TEST_P(MatmulTest, AddsNarrowProductsToWiderSums) {
+TEST_P(MatrixProductTest, AddsNarrowProductsToWiderSums) {
   if (dtype() != at::kBFloat16) GTEST_SKIP() << "only bfloat16 has a wider type beside it";
   const at::Tensor a = real(uniform_values({5, 33}, 1)), b = real(uniform_values({33, 7}, 2));
   const at::Tensor before = broad(uniform_values({5, 7}, 3));
   const at::Tensor expected = at::mm(exact(a), exact(b));
   const at::Tensor out = before.clone();
-  matmul_into(out, a, b, /*accumulate=*/true);
+  matrix_product_into(out, a, b, /*accumulate=*/true);
   expect_close(out, (expected + exact(before)).to(at::kFloat), tolerance(33), "sum");
-  matmul_into(out, a, b, /*accumulate=*/false);
+  matrix_product_into(out, a, b, /*accumulate=*/false);
   expect_close(out, expected.to(at::kFloat), tolerance(33), "product");
 }
 
-TEST_P(MatmulTest, EmptyMatricesHaveEmptyOrZeroProducts) {
-  EXPECT_EQ(vpd::matmul(real(at::zeros({0, 3})), real(at::zeros({3, 2}))).sizes(), at::IntArrayRef({0, 2}));
-  expect_identical(vpd::matmul(real(at::zeros({2, 0})), real(at::zeros({0, 3}))), real(at::zeros({2, 3})), "product");
+TEST_P(MatrixProductTest, EmptyMatricesHaveEmptyOrZeroProducts) {
+  EXPECT_EQ(matrix_product(real(at::zeros({0, 3})), real(at::zeros({3, 2}))).sizes(),
+            at::IntArrayRef({0, 2}));
+  expect_identical(matrix_product(real(at::zeros({2, 0})), real(at::zeros({0, 3}))), real(at::zeros({2, 3})),
+                   "product");
   const at::Tensor out = real(at::ones({2, 3}));
-  matmul_into(out, real(at::zeros({2, 0})), real(at::zeros({0, 3})), /*accumulate=*/true);
+  matrix_product_into(out, real(at::zeros({2, 0})), real(at::zeros({0, 3})), /*accumulate=*/true);
   expect_identical(out, real(at::ones({2, 3})), "sum");
 }
 
-TEST_P(MatmulTest, SaysWhatIsWrong) {
+TEST_P(MatrixProductTest, SaysWhatIsWrong) {
   const at::Tensor a = real(at::zeros({2, 3})), b = real(at::zeros({3, 4}));
-  expect_usage_error([&] { vpd::matmul(a, a); }, "found [2, 3] [2, 3] into [2, 3]");
-  expect_usage_error([&] { vpd::matmul(a, b.select(1, 0)); }, "two matrices, found [2, 3] and [3]");
-  expect_usage_error([&] { matmul_into(real(at::zeros({2, 3})), a, b, false); }, "into [2, 3]");
-  expect_usage_error([&] { matmul_into(real(at::zeros({8})), a, b, false); }, "into [8]");
-  expect_usage_error([&] { vpd::matmul(a, b.to(at::kHalf)); }, "factors of one dtype");
+  expect_usage_error([&] { matrix_product(a, a); }, "found [2, 3] [2, 3] into [2, 3]");
+  expect_usage_error([&] { matrix_product(a, b.select(1, 0)); }, "two matrices, found [2, 3] and [3]");
+  expect_usage_error([&] { matrix_product_into(real(at::zeros({2, 3})), a, b, false); }, "into [2, 3]");
+  expect_usage_error([&] { matrix_product_into(real(at::zeros({8})), a, b, false); }, "into [8]");
+  expect_usage_error([&] { matrix_product(a, b.to(at::kHalf)); }, "factors of one dtype");
 }
 
-INSTANTIATE_TEST_SUITE_P(Everywhere, MatmulTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+INSTANTIATE_TEST_SUITE_P(Everywhere, MatrixProductTest,
+                         ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
                          device_case_name);
 
 }  // namespace

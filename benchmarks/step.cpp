@@ -1,0 +1,263 @@
+// Times the training step of a configuration: forwards, backwards, optimizer and adversaries, without
+// evaluation, logging and checkpoints. Prints one JSON object.
+
+#include "vpd/training/step.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/version.hpp"
+#include "vpd/config/pretrain.hpp"
+#include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/tokens.hpp"
+#include "vpd/kernels/matrix_product.hpp"
+#include "vpd/run/machine.hpp"
+#include "vpd/run/workload.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/training/peak_memory.hpp"
+
+namespace {
+
+using namespace vpd;
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::filesystem::path config;
+  std::vector<std::string> overrides;
+  std::string device, json, target;
+  bool random_target = false;
+  int steps = 20, warmup = 3, threads = 0;
+  std::optional<std::int64_t> batch, sequence;
+};
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// Shapes of a random target: a pretraining configuration's, a checkpoint's model_config, or those of the
+/// directory that the run names.
+ModelConfig random_model(const Options& options, const RunConfig& config) {
+  std::vector<std::string> warnings;
+  if (options.target.empty()) {
+    const std::filesystem::path& directory = std::get<LlamaSimpleMlpTarget>(config.target).path;
+    for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
+      if (std::filesystem::exists(directory / name)) return read_model_config(directory / name, warnings);
+    }
+    // configs/ss_2l.yaml has its target's shapes beside it.
+    const std::filesystem::path beside =
+        options.config.parent_path() / (options.config.stem().string() + "_target.yaml");
+    VPD_CHECK(std::filesystem::exists(beside), UsageError,
+              "{}: no model_config there, and no {}: give the shapes with --target", directory.string(),
+              beside.string());
+    return load_pretrain_config(beside, {}, config::Files::may_be_missing).model;
+  }
+  const config::Value file = config::read_file(options.target);
+  if (file.find("model"))
+    return load_pretrain_config(options.target, {}, config::Files::may_be_missing).model;
+  return read_model_config(options.target, warnings);
+}
+
+/// The fastest of several large products, in operations a second: whole products on all threads, and one
+/// product on each lane's thread.
+double matrix_product_peak(const Numerics& numerics, Lanes& lanes, int threads) {
+  const std::vector<std::int64_t> sizes = numerics.device.is_cpu()
+                                              ? std::vector<std::int64_t>{512, 1024, 2048}
+                                              : std::vector<std::int64_t>{4096, 8192};
+  const auto options = numerics.options().dtype(numerics.compute);
+  double best = 0.0;
+  for (const std::int64_t n : sizes) {
+    const auto factor = [&] { return at::rand({n, n}, numerics.options()).to(options.dtype()); };
+    const at::Tensor a = factor(), b = factor();
+    std::vector<at::Tensor> out;
+    for (int i = 0; i < lanes.count(); ++i) out.push_back(at::empty({n, n}, options));
+    const double operations = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
+    const auto measure = [&](double count, const auto& product) {
+      for (int repeat = 0; repeat < 8; ++repeat) {
+        synchronize(numerics.device);
+        const Clock::time_point start = Clock::now();
+        product();
+        synchronize(numerics.device);
+        if (repeat > 1) best = std::max(best, count * operations / (1e-3 * milliseconds_since(start)));
+      }
+    };
+    at::set_num_threads(threads);
+    measure(1.0, [&] { matrix_product_into(out[0], a, b, /*accumulate=*/false); });
+    if (lanes.count() == 1) continue;
+    measure(lanes.count(), [&] {
+      lanes.run([&](int lane) {
+        matrix_product_into(out[static_cast<std::size_t>(lane)], a, b, /*accumulate=*/false);
+      });
+    });
+  }
+  return best;
+}
+
+Json workload_json(const Workload& w) {
+  Json target = Json::parse(model_config_json(w.model));
+  Json sites = Json::array();
+  for (const Site& site : w.sites) sites.push_back({site.name, site.C});
+  const auto& ci = std::get<GlobalSharedTransformerConfig>(w.causal_importance);
+  return {
+      {"target", target},
+      {"sites", sites},
+      {"causal_importance",
+       {{"d_model", ci.d_model}, {"n_blocks", ci.n_blocks}, {"n_heads", ci.n_heads}, {"d_mlp", ci.d_mlp}}}};
+}
+
+Json measure(const Options& options) {
+  std::vector<std::string> overrides = options.overrides, warnings;
+  if (options.batch) overrides.push_back(fmt::format("training.batch_size={}", *options.batch));
+  if (options.sequence) overrides.push_back(fmt::format("data.train.sequence_length={}", *options.sequence));
+  if (!options.device.empty()) overrides.push_back("device=" + options.device);
+  RunConfig config =
+      load_run_config(options.config, overrides,
+                      options.random_target ? config::Files::may_be_missing : config::Files::must_exist);
+  // Schedules that depend on the run's length keep their shape, and no value is taken past their end.
+  config.training.steps = std::max<std::int64_t>(config.training.steps, options.warmup + options.steps);
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  const int threads = at::get_num_threads();
+  const Numerics numerics = resolve_numerics(config.device, config.precision);
+  const auto& data = std::get<TokensData>(config.data.train);
+
+  std::unique_ptr<Target> target;
+  ModelConfig model;
+  bool untied_head = false;
+  if (options.random_target) {
+    model = random_model(options, config);
+    target = std::make_unique<LlamaSimpleMlp>(model, initial_llama_simple_mlp(model, config.seed), numerics);
+  } else {
+    std::tie(model, untied_head) =
+        describe_llama_simple_mlp(std::get<LlamaSimpleMlpTarget>(config.target).path, warnings);
+    target = load_target(config.target, numerics, warnings);
+  }
+  const Workload workload =
+      make_workload(config, model, untied_head, numerics, threads, options.config.string());
+  Decomposition decomposition =
+      make_decomposition(config, numerics, options.config.string(), std::move(target));
+  if (config.initialize_from && !options.random_target) load_weights(decomposition, *config.initialize_from);
+  Lanes lanes(workload.lanes, std::max(1, threads / workload.lanes));
+  TrainingStep step(decomposition, config, data.sequence_length, lanes);
+
+  const std::int64_t B = config.training.batch_size, T = data.sequence_length;
+  std::optional<TokenDataset> rows;
+  if (!options.random_target) {
+    rows.emplace(data.path, T, data.shuffle, config.seed);
+    rows->require_vocabulary(model.vocab_size);
+  }
+  std::vector<double> times;
+  StepResult result;
+  for (int s = 0; s < options.warmup + options.steps; ++s) {
+    const at::Tensor tokens = rows ? rows->batch(s * B, B) : at::randint(model.vocab_size, {B, T}, at::kLong);
+    synchronize(numerics.device);
+    const Clock::time_point start = Clock::now();
+    result = step.run(tokens, s);
+    synchronize(numerics.device);
+    if (s >= options.warmup) times.push_back(milliseconds_since(start));
+  }
+  const std::int64_t peak = peak_memory_bytes(numerics.device);
+  std::sort(times.begin(), times.end());
+  const std::size_t middle = times.size() / 2;
+  const double median = times.size() % 2 == 1 ? times[middle] : 0.5 * (times[middle - 1] + times[middle]);
+
+  const std::vector<OperationCount> parts = count_operations(workload);
+  const double operations = total(parts), achieved = operations / (1e-3 * median);
+  const double reachable = matrix_product_peak(numerics, lanes, threads);
+  Json losses, by_part;
+  for (std::size_t k = 0; k < result.losses.size(); ++k)
+    losses[result.labels[k]] = result.losses[k].item<double>();
+  for (const OperationCount& part : parts) by_part[part.part] = part.operations;
+  Json out = {{"program", "vpd step"},
+              {"config", options.config.string()},
+              {"overrides", overrides},
+              {"random_target", options.random_target},
+              {"commit", std::string(git_revision())},
+              {"device", describe_device(numerics.device)},
+              {"compute_type", at::toString(numerics.compute)},
+              {"threads", threads},
+              {"lanes", lanes.count()},
+              {"batch", B},
+              {"seq", T},
+              {"sites_count", workload.sites.size()},
+              {"subcomponents", workload.sites.total_C()},
+              {"parameters_components", workload.components.count()},
+              {"parameters_ci", workload.ci_parameters.count()},
+              {"ms_per_step",
+               {{"median", median}, {"min", times.front()}, {"max", times.back()}, {"steps", times.size()}}},
+              {"tokens_per_s", 1e3 * static_cast<double>(B * T) / median},
+              {"peak_bytes", peak},
+              {"operations_per_step", operations},
+              {"operations_by_part", by_part},
+              {"achieved_flop_per_s", achieved},
+              {"matrix_product_peak_flop_per_s", reachable},
+              {"ratio_to_peak", achieved / reachable},
+              {"losses", losses}};
+  out.update(workload_json(workload));
+  return out;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  keep_freed_memory();
+  Options options;
+  CLI::App app("Times the training step of a configuration and prints JSON", "step");
+  app.add_option("--config", options.config, "Configuration of a decomposition, YAML or JSON")
+      ->required()
+      ->check(CLI::ExistingFile);
+  app.add_option("--set", options.overrides, "Override key=value of the configuration (repeatable)")
+      ->allow_extra_args(false);
+  app.add_option("--batch", options.batch, "Rows a step: training.batch_size")->check(CLI::PositiveNumber);
+  app.add_option("--seq", options.sequence, "Tokens a row: data.train.sequence_length")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--steps", options.steps, "Timed steps, at least 20")
+      ->check(CLI::Range(20, 1000000))
+      ->capture_default_str();
+  app.add_option("--warmup", options.warmup, "Steps before those")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; without it as many as LibTorch would use")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N");
+  CLI::Option* random = app.add_flag("--random-target", options.random_target,
+                                     "Random weights and tokens: no model and no data need to be there");
+  app.add_option("--target", options.target,
+                 "Shapes of the random target: a model_config.json or .yaml, or a configuration of vpd "
+                 "pretrain; without it those of the run's "
+                 "target directory, or of <config>_target.yaml beside the configuration")
+      ->check(CLI::ExistingFile)
+      ->needs(random);
+  app.add_option("--json", options.json, "Also write the result to this file");
+  app.footer(
+      "Example:\n  OMP_WAIT_POLICY=passive step --config configs/ss_2l.yaml --random-target --batch 2 --seq "
+      "128 --threads 2");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    const std::string text = measure(options).dump(1) + "\n";
+    std::fputs(text.c_str(), stdout);
+    if (!options.json.empty()) write_atomically(options.json, text);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "step: error: %s\n", error.what());
+    return error.exit_code();
+  }
+  return 0;
+}

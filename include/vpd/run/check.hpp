@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vpd/config/run.hpp"
+#include "vpd/io/token_shard.hpp"
+#include "vpd/run/workload.hpp"
+
+namespace vpd {
+
+struct CheckOptions {
+  std::filesystem::path config;
+  std::vector<std::string> overrides;  ///< key=value
+  std::optional<std::string> device;   ///< in place of the configuration's
+  int threads = 0;                     ///< that the run would compute with on a CPU; 0: LibTorch's default
+};
+
+/// What one of a run's two token sources holds.
+struct CheckedData {
+  std::string role;  ///< "train" or "eval"
+  std::filesystem::path path;
+  std::size_t files = 0;
+  std::int64_t tokens = 0;
+  std::int64_t rows = 0;  ///< of sequence_length tokens
+};
+
+/// What a run would be, found out without building it.
+struct CheckReport {
+  RunConfig config;
+  Workload workload;
+  std::string device;  ///< in words
+  int threads = 1;
+  std::vector<CheckedData> data;
+  std::vector<OperationCount> operations;  ///< of one training step
+  std::vector<MemoryPart> memory;  ///< at the largest moment of training; the program itself first on a CPU
+  std::int64_t available = 0;      ///< bytes that the device has for it
+  std::vector<std::string> warnings;
+
+  std::int64_t target_parameters() const { return workload.target_parameters(); }
+  bool fits() const { return total(memory) <= available; }
+};
+
+/// Reads everything that `vpd decompose` would read, weights' values apart: the configuration, the target's
+/// configuration and the header of its weights, the headers of `initialize_from`, and every token against the
+/// vocabulary. Throws ConfigError or DataError as the run would.
+CheckReport check_run(const CheckOptions& options);
+
+/// The report for people, and as a JSON object.
+std::string check_text(const CheckReport& report);
+std::string check_json(const CheckReport& report);
+
+}  // namespace vpd

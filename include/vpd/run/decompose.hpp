@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vpd/run/observer.hpp"
+
+namespace vpd {
+
+struct DecomposeOptions {
+  std::filesystem::path config;  ///< may be empty with `resume`
+  std::optional<std::filesystem::path>
+      out;  ///< the run's directory; nothing: runs/<name of config>-<date>-<time>
+  std::optional<std::filesystem::path> resume;  ///< the directory of a run to go on with
+  std::vector<std::string> overrides;           ///< "training.steps=100"
+  std::optional<std::string> device;            ///< the same as an override of `device`
+  int threads = 0;                              ///< of the CPU; 0: as many as LibTorch would use
+  std::string command_line;                     ///< for provenance.json
+};
+
+/// Trains a decomposition and leaves a run directory (see docs/formats), whose path it returns.
+///
+/// Whatever can be wrong with configuration, target and data is found before the directory is made. A resumed
+/// run goes on from its latest complete checkpoint, or starts over where there is none; its configuration may
+/// differ in `output` and in how often it is evaluated, and in nothing else. Throws ConfigError, UsageError,
+/// DataError, NumericalError, and Interrupted after `observer.stop` was obeyed.
+std::filesystem::path decompose(const DecomposeOptions& options, const Observer& observer);
+
+}  // namespace vpd

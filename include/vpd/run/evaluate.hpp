@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vpd/evaluation/evaluate.hpp"
+
+namespace vpd {
+
+struct EvaluateOptions {
+  std::filesystem::path run;                ///< a run directory; config.yaml and one checkpoint's two weight files are enough
+  std::optional<std::int64_t> checkpoint;   ///< step; without it the latest
+  std::vector<std::string> metrics;         ///< types (or names of pgd metrics) to measure; empty: all that the configuration has
+  std::vector<std::string> overrides;       ///< key=value, over the run's configuration
+  std::optional<std::string> device;
+  int threads = 0;                          ///< 0: LibTorch's default
+};
+
+struct EvaluateResult {
+  std::int64_t step = 0;
+  std::string checkpoint;
+  MetricValues metrics;
+  std::vector<std::string> warnings;
+};
+
+/// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run directory. Throws ConfigError or DataError.
+EvaluateResult evaluate_run(const EvaluateOptions& options);
+
+/// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "metrics": {name: number}}.
+std::string evaluation_json(const EvaluateResult& result);
+
+/// The result for people: the table of masking modes with CE and KL, then every other metric.
+std::string evaluation_table(const MetricValues& metrics);
+
+}  // namespace vpd

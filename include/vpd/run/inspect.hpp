@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace vpd {
+
+/// What lies at a path, for people and as a JSON object with the key "kind".
+struct Inspection {
+  std::string kind;  ///< "run", "checkpoint", "target", "tokens", "safetensors" or "tokenizer"
+  std::string text;
+  std::string json;
+};
+
+/// Looks into a run directory, a checkpoint directory, a target directory, a token file (or a directory or
+/// shell pattern of them), a .safetensors file or a tokenizer.json. Reads every token and every tensor of a
+/// .safetensors file, one at a time. A tokenizer.json beside token files shows their first tokens as text.
+/// Throws DataError where the path is none of these or is broken.
+Inspection inspect(const std::filesystem::path& path);
+
+}  // namespace vpd

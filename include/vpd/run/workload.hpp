@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "vpd/config/model.hpp"
+#include "vpd/config/run.hpp"
+#include "vpd/decomposition/parameter_set.hpp"
+#include "vpd/decomposition/sites.hpp"
+#include "vpd/target/numerics.hpp"
+
+namespace vpd {
+
+/// Everything that the cost of a training step depends on, known from shapes alone: no weight is read or
+/// made.
+struct Workload {
+  ModelConfig model;
+  bool untied_head = false;
+  std::vector<MatrixShape> matrices;  ///< as Target::matrices() lists them, the head last
+  Sites sites;
+  ParameterSet components;     ///< without memory: shapes, names and counts
+  ParameterSet ci_parameters;  ///< likewise
+  CausalImportanceConfig causal_importance;
+  ObjectiveConfig objective;
+  TrainingConfig training;
+  bool delta_component = true;
+  Numerics numerics;
+  std::int64_t T = 0;  ///< tokens a row
+  int lanes = 1;
+
+  std::int64_t B() const { return training.batch_size; }
+  std::int64_t micro() const { return training.micro_batch_size.value_or(training.batch_size); }
+  std::int64_t target_parameters() const;
+};
+
+/// `threads`: how many the run would use. `source` names the configuration in errors (ConfigError where a
+/// pattern matches nothing, or where rows are longer than the target takes).
+Workload make_workload(const RunConfig& config, const ModelConfig& model, bool untied_head,
+                       const Numerics& numerics, int threads, const std::string& source);
+
+/// Floating-point operations of one training step in matrix products and attention, two for each
+/// multiplication with its addition. Everything else in a step moves memory and is not counted. Products that
+/// a step leaves out (gradients that nobody wants) are left out here too.
+struct OperationCount {
+  std::string part;
+  double operations = 0.0;
+};
+std::vector<OperationCount> count_operations(const Workload& workload);
+double total(const std::vector<OperationCount>& parts);
+
+/// What a training step holds at its largest moment, apart from the program itself. Evaluations are not part
+/// of it.
+struct MemoryPart {
+  std::string_view part;  ///< text that lives as long as the program
+  std::int64_t bytes = 0;
+};
+std::vector<MemoryPart> predict_memory(const Workload& workload);
+std::int64_t total(const std::vector<MemoryPart>& parts);
+
+}  // namespace vpd

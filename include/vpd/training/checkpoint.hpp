@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/run_directory.hpp"
+#include "vpd/training/step.hpp"
+
+namespace vpd {
+
+/// Names of a checkpoint's other two files, beside those of save_weights().
+inline constexpr const char* training_state_file = "training_state.safetensors";
+inline constexpr const char* checkpoint_state_file = "state.json";
+
+/// Where a run stands, and what its last bits depend on.
+struct Progress {
+  std::int64_t step = 0;           ///< steps made
+  std::int64_t data_position = 0;  ///< rows used, counted from the start of training
+  int lanes = 1;
+  int threads_per_lane = 1;
+};
+
+/// Writes decomposition.safetensors, causal_importance.safetensors, training_state.safetensors and
+/// state.json, which holds `progress` and the hashes of the three, as one directory that is complete or
+/// absent. Waits for the device. Throws DataError.
+void save_checkpoint(const RunDirectory& run, const Decomposition& decomposition, const TrainingStep& step,
+                     const Progress& progress, std::int64_t keep);
+
+/// Compares the files with their hashes and takes everything from them. Throws DataError naming the file.
+Progress load_checkpoint(const std::filesystem::path& checkpoint, Decomposition& decomposition,
+                         TrainingStep& step);
+
+}  // namespace vpd

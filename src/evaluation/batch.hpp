@@ -1,0 +1,78 @@
+#pragma once
+
+// One evaluation batch, divided among lanes, and what every metric does with it.
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "vpd/evaluation/evaluate.hpp"
+#include "vpd/objective/reconstruction.hpp"
+
+namespace vpd {
+
+/// A lane's rows of an evaluation batch.
+struct LaneBatch {
+  std::int64_t first_batch = 0;  ///< number of its first row in the batch
+  CleanPass clean;
+  Importance importance;
+};
+
+struct EvaluationBatch {
+  const Decomposition& decomposition;
+  const RunConfig& config;
+  Lanes& pool;
+  std::int64_t number = 0;  ///< of the batch
+  std::int64_t B = 0;
+  std::int64_t T = 0;
+  std::vector<Parameter> components;  ///< frozen
+  std::vector<LaneBatch> lanes;
+
+  std::int64_t positions() const { return B * T; }
+
+  /// What a masked pass over a lane's rows reads; `importance` in place of the lane's own where defined.
+  PassContext context(const LaneBatch& lane, const at::Tensor& importance = {}) const {
+    return {.decomposition = &decomposition, .clean = &lane.clean, .importance = importance.defined() ? importance : lane.importance.lower,
+            .components = &components, .first_row = (number * B + lane.first_batch) * T};
+  }
+  RandomKey key(RandomPurpose purpose, std::uint64_t a, std::uint64_t b = 0) const {
+    return make_key(config.seed, purpose, std::uint64_t{1} << 63 | a, b);
+  }
+  /// Σ over lanes of work(lane), computed side by side without gradients.
+  at::Tensor sum_tensors(const std::function<at::Tensor(const LaneBatch&)>& work) const {
+    std::vector<at::Tensor> parts(lanes.size());
+    pool.run([&](int i) {
+      const auto lane = static_cast<std::size_t>(i);
+      if (lane >= lanes.size()) return;  // fewer rows than lanes
+      const at::NoGradGuard no_grad;
+      parts[lane] = work(lanes[lane]);
+    });
+    at::Tensor total = parts.front();
+    for (std::size_t i = 1; i < parts.size(); ++i) total = total + parts[i];
+    return total;
+  }
+  double sum(const std::function<at::Tensor(const LaneBatch&)>& work) const { return sum_tensors(work).item<double>(); }
+};
+
+/// A metric gathers over batches and then names its values.
+class Metric {
+ public:
+  virtual ~Metric() = default;
+  virtual void add(const EvaluationBatch& batch) = 0;
+  virtual void report(MetricValues& values) const = 0;
+};
+
+std::unique_ptr<Metric> make_ce_kl(const CeKlMetric& config);
+std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites);
+std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites);
+std::unique_ptr<Metric> make_hidden_acts();
+std::unique_ptr<Metric> make_losses(std::int64_t step);
+std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
+
+/// Mean divergence on the batch after a fresh adversary's ascent (method, section 6). `stream` tells adversaries of one batch apart.
+double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary, const RoutingConfig& routing, std::uint64_t stream);
+
+}  // namespace vpd

@@ -1,0 +1,96 @@
+// Cross-entropy of the next token and KL from the target under every way of masking (VPD, section "Evaluation").
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "batch.hpp"
+#include "vpd/kernels/kl.hpp"
+
+namespace vpd {
+namespace {
+
+/// Σ over predictions of -log softmax(logits)[next token]: position t predicts token t + 1 of its row, T - 1 predictions a row.
+at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& tokens) {
+  constexpr std::int64_t most_elements = std::int64_t{1} << 26;  // of a float32 copy at a time
+  const std::int64_t B = tokens.size(0), T = tokens.size(1), V = logits.size(1);
+  const at::Tensor rows = logits.view({B, T, V});
+  const std::int64_t at_once = std::max<std::int64_t>(1, most_elements / (T * V));
+  at::Tensor sum = at::zeros({}, logits.options().dtype(at::kDouble));
+  for (std::int64_t first = 0; first < B; first += at_once) {
+    const std::int64_t count = std::min(at_once, B - first);
+    const at::Tensor predictions = rows.narrow(0, first, count).narrow(1, 0, T - 1).to(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const at::Tensor next = tokens.narrow(0, first, count).narrow(1, 1, T - 1);
+    sum.sub_(at::log_softmax(predictions, -1).gather(2, next.unsqueeze(2)).sum(at::kDouble));
+  }
+  return sum;
+}
+
+class CeKl final : public Metric {
+ public:
+  explicit CeKl(const CeKlMetric& config) : thresholds_(config.rounding_thresholds) {}
+
+  void add(const EvaluationBatch& batch) override {
+    positions_ += static_cast<double>(batch.positions());
+    predictions_ += static_cast<double>(batch.B * (batch.T - 1));
+    target_ += batch.sum([](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.logits, lane.clean.tokens); });
+    const auto zeros = [](const LaneBatch& lane) { return at::zeros_like(lane.importance.lower); };
+    const auto own = [](const LaneBatch& lane) { return lane.importance.lower; };
+    measure("unmasked", batch, own, [](const PassContext&) { return constant_sources(1.0, 0.0); });
+    measure("ci_masked", batch, own, [](const PassContext&) { return constant_sources(0.0, 0.0); });
+    measure("stochastic", batch, own, [&](const PassContext& context) {
+      return random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 1));
+    });
+    measure("random", batch, zeros, [&](const PassContext& context) -> SourceOf {
+      return [uniform = random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 2))](std::size_t site) {
+        GateSources sources = uniform(site);
+        sources.delta = false;
+        return sources;
+      };
+    });
+    for (const double threshold : thresholds_) {
+      measure(fmt::format("rounded_{:g}", threshold), batch,
+              [threshold](const LaneBatch& lane) { return lane.importance.lower.gt(threshold).to(lane.importance.lower.scalar_type()); },
+              [](const PassContext&) { return constant_sources(0.0, 0.0); });
+    }
+    measure("zero", batch, zeros, [](const PassContext&) { return constant_sources(0.0, 0.0); });
+  }
+
+  void report(MetricValues& values) const override {
+    values.emplace_back("ce_kl/ce_target", target_ / predictions_);
+    for (const std::string& name : order_) {
+      values.emplace_back("ce_kl/kl_" + name, kl_.at(name) / positions_);
+      values.emplace_back("ce_kl/ce_" + name, ce_.at(name) / predictions_);
+    }
+  }
+
+ private:
+  template <class ImportanceOf, class Sources>
+  void measure(const std::string& name, const EvaluationBatch& batch, const ImportanceOf& importance, const Sources& sources) {
+    if (!kl_.contains(name)) order_.push_back(name);
+    std::vector<at::Tensor> kl(batch.lanes.size());
+    ce_[name] += batch.sum([&](const LaneBatch& lane) {
+      const PassContext context = batch.context(lane, importance(lane));
+      const std::vector<SitePass> passes = site_passes(context, sources(context), {}, 0);
+      MaskedExecutor executor(batch.decomposition.sites, passes);
+      const at::Tensor logits = batch.decomposition.target->forward(lane.clean.tokens, executor);
+      kl[static_cast<std::size_t>(&lane - batch.lanes.data())] = kl_from_logits(lane.clean.logits, logits, false, 1.0, false).sum;
+      return cross_entropy_sum(logits, lane.clean.tokens);
+    });
+    for (const at::Tensor& part : kl) kl_[name] += part.item<double>();
+  }
+
+  std::vector<double> thresholds_;
+  double positions_ = 0.0, predictions_ = 0.0, target_ = 0.0;
+  std::vector<std::string> order_;
+  std::map<std::string, double> kl_, ce_;
+};
+
+}  // namespace
+
+std::unique_ptr<Metric> make_ce_kl(const CeKlMetric& config) { return std::make_unique<CeKl>(config); }
+
+}  // namespace vpd

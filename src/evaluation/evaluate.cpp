@@ -1,0 +1,64 @@
+#include "vpd/evaluation/evaluate.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <memory>
+#include <type_traits>
+
+#include "batch.hpp"
+
+namespace vpd {
+namespace {
+
+std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Sites& sites, std::int64_t step) {
+  return std::visit(
+      [&](const auto& metric) -> std::unique_ptr<Metric> {
+        using Kind = std::decay_t<decltype(metric)>;
+        if constexpr (std::is_same_v<Kind, CeKlMetric>) return make_ce_kl(metric);
+        if constexpr (std::is_same_v<Kind, CiL0Metric>) return make_ci_l0(metric, sites);
+        if constexpr (std::is_same_v<Kind, AliveMetric>) return make_alive(metric, sites);
+        if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts();
+        if constexpr (std::is_same_v<Kind, LossesMetric>) return make_losses(step);
+        if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric, number);
+      },
+      config);
+}
+
+}  // namespace
+
+MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, TokenDataset& eval, std::int64_t step, bool slow,
+                      Lanes& lanes) {
+  const EvaluationConfig& settings = config.evaluation;
+  std::vector<std::unique_ptr<Metric>> metrics;
+  bool outputs = false;
+  for (std::size_t k = 0; k < settings.metrics.size(); ++k) {
+    if (!slow && std::visit([](const auto& metric) { return metric.slow; }, settings.metrics[k])) continue;
+    metrics.push_back(make_metric(settings.metrics[k], k, decomposition.sites, step));
+    outputs = outputs || std::holds_alternative<HiddenActsMetric>(settings.metrics[k]);
+  }
+  const std::vector<Parameter> ci_parameters = decomposition.ci_parameters.bind({});
+  for (std::int64_t k = 0; k < settings.batches; ++k) {
+    const std::int64_t first = k * settings.batch_size, rows = std::min(settings.batch_size, eval.sequences() - first);
+    if (rows <= 0) break;
+    const at::Tensor tokens = eval.batch(first, rows);
+    EvaluationBatch batch{decomposition, config, lanes, k, rows, tokens.size(1), decomposition.components.bind({}), {}};
+    const int used = static_cast<int>(std::min<std::int64_t>(lanes.count(), rows));
+    batch.lanes.resize(static_cast<std::size_t>(used));
+    lanes.run([&](int i) {
+      if (i >= used) return;
+      const at::NoGradGuard no_grad;
+      const Range part = lane_range(rows, i, used);
+      LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
+      lane.first_batch = part.begin;
+      lane.clean = clean_pass(decomposition, tokens.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
+      lane.importance = causal_importance(decomposition, lane.clean, ci_parameters);
+    });
+    for (const auto& metric : metrics) metric->add(batch);
+  }
+  MetricValues values;
+  for (const auto& metric : metrics) metric->report(values);
+  return values;
+}
+
+}  // namespace vpd

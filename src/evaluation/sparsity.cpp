@@ -1,0 +1,85 @@
+// How many subcomponents are causally important (L0), and how many ever are (alive).
+
+#include <ATen/ATen.h>
+
+#include "batch.hpp"
+
+namespace vpd {
+namespace {
+
+/// Σ over a batch's positions of f(importances), per column: float64 [Σ C] on the CPU.
+template <class Function>
+at::Tensor column_sums(const EvaluationBatch& batch, const Function& f) {
+  return batch.sum_tensors([&](const LaneBatch& lane) { return f(lane.importance.lower).sum(0, false, at::kDouble); }).cpu();
+}
+
+class CiL0 final : public Metric {
+ public:
+  CiL0(const CiL0Metric& config, const Sites& sites)
+      : config_(config), sites_(sites), active_(at::zeros({sites.total_C()}, at::kDouble)) {}
+
+  void add(const EvaluationBatch& batch) override {
+    positions_ += static_cast<double>(batch.positions());
+    active_.add_(column_sums(batch, [&](const at::Tensor& g) { return g.gt(config_.threshold); }));
+  }
+
+  void report(MetricValues& values) const override {
+    std::vector<double> l0;
+    double total = 0.0;
+    for (const Site& site : sites_) {
+      l0.push_back(active_.narrow(0, site.offset, site.C).sum().item<double>() / positions_);
+      total += l0.back();
+    }
+    values.emplace_back("l0/total", total);
+    for (std::size_t i = 0; i < sites_.size(); ++i) values.emplace_back("l0/" + sites_[i].name, l0[i]);
+    for (const auto& [group, patterns] : config_.groups) {
+      double sum = 0.0;
+      for (std::size_t i = 0; i < sites_.size(); ++i) {
+        for (const std::string& pattern : patterns) {
+          if (!matches_pattern(pattern, sites_[i].name)) continue;
+          sum += l0[i];
+          break;
+        }
+      }
+      values.emplace_back("l0/" + group, sum);
+    }
+  }
+
+ private:
+  CiL0Metric config_;
+  const Sites& sites_;
+  at::Tensor active_;
+  double positions_ = 0.0;
+};
+
+class Alive final : public Metric {
+ public:
+  Alive(const AliveMetric& config, const Sites& sites)
+      : threshold_(config.threshold), sites_(sites), importance_(at::zeros({sites.total_C()}, at::kDouble)) {}
+
+  void add(const EvaluationBatch& batch) override {
+    positions_ += static_cast<double>(batch.positions());
+    importance_.add_(column_sums(batch, [](const at::Tensor& g) { return g; }));
+  }
+
+  void report(MetricValues& values) const override {
+    const at::Tensor alive = importance_.div(positions_).gt(threshold_);
+    values.emplace_back("alive/total", alive.sum().item<double>());
+    for (const Site& site : sites_) {
+      values.emplace_back("alive/" + site.name, alive.narrow(0, site.offset, site.C).sum().item<double>());
+    }
+  }
+
+ private:
+  double threshold_;
+  const Sites& sites_;
+  at::Tensor importance_;
+  double positions_ = 0.0;
+};
+
+}  // namespace
+
+std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites) { return std::make_unique<CiL0>(config, sites); }
+std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites) { return std::make_unique<Alive>(config, sites); }
+
+}  // namespace vpd

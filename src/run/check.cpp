@@ -1,0 +1,70 @@
+#include "vpd/run/check.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/safetensors.hpp"
+#include "vpd/io/tokens.hpp"
+#include "vpd/run/machine.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_parameters(const fs::path& path, const ParameterSet& parameters) {
+  const SafetensorsFile file(path);
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    check_header(file, parameters.spec(i).name, parameters.spec(i).shape);
+}
+
+CheckedData check_data(const char* role, const DataSource& source, std::uint64_t seed,
+                       std::int64_t vocabulary) {
+  const auto& tokens = std::get<TokensData>(source);
+  TokenDataset data(tokens.path, tokens.sequence_length, tokens.shuffle, seed);
+  data.require_vocabulary(vocabulary);
+  data.scan();
+  return {role, tokens.path, data.shards().size(), data.tokens(), data.sequences()};
+}
+
+}  // namespace
+
+CheckReport check_run(const CheckOptions& options) {
+  CheckReport report;
+  report.config = load_run_config(options.config, options.overrides);
+  if (options.device) report.config.device = *options.device;
+  check(report.config);
+  report.warnings = warnings(report.config);
+  const Numerics numerics = resolve_numerics(report.config.device, report.config.precision);
+  report.device = describe_device(numerics.device);
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  report.threads = at::get_num_threads();
+
+  const auto [model, untied_head] =
+      describe_llama_simple_mlp(std::get<LlamaSimpleMlpTarget>(report.config.target).path, report.warnings);
+  report.workload =
+      make_workload(report.config, model, untied_head, numerics, report.threads, options.config.string());
+  if (report.config.initialize_from) {
+    check_parameters(*report.config.initialize_from / components_file, report.workload.components);
+    check_parameters(*report.config.initialize_from / causal_importance_file, report.workload.ci_parameters);
+  }
+
+  report.operations = count_operations(report.workload);
+  report.memory = predict_memory(report.workload);
+  report.available = available_bytes(numerics.device);
+  if (numerics.device.is_cpu()) {
+    // What this process holds already is part of the prediction, and no longer part of what is available.
+    report.available += resident_bytes();
+    report.memory.insert(
+        report.memory.begin(),
+        {"the program itself", program_bytes(numerics.device, report.threads, report.workload.lanes)});
+  }
+  report.data.push_back(check_data("train", report.config.data.train, report.config.seed, model.vocab_size));
+  report.data.push_back(check_data("eval", report.config.data.eval, report.config.seed, model.vocab_size));
+  return report;
+}
+
+}  // namespace vpd

@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <string>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "vpd/base/text.hpp"
+#include "vpd/base/version.hpp"
+#include "vpd/config/value.hpp"
+#include "vpd/run/check.hpp"
+
+namespace vpd {
+namespace {
+
+using config::Value;
+
+double giga(double operations) { return operations / 1e9; }
+
+Value number(std::int64_t value) { return Value(value); }
+
+Value text(const std::string& value) { return Value(value); }
+
+template <class Parts, class Entry>
+Value list_of(const Parts& parts, const Entry& entry) {
+  Value::List list;
+  for (const auto& part : parts) list.push_back(entry(part));
+  return Value(std::move(list));
+}
+
+}  // namespace
+
+std::string check_text(const CheckReport& report) {
+  const Workload& w = report.workload;
+  std::string out = to_yaml(report.config);
+  const auto line = [&](const std::string& content = "") { out += content + "\n"; };
+  line();
+  line(fmt::format("{:<40} {:>14}", "parameters", "number"));
+  line(fmt::format("{:<40} {:>14}", "target", report.target_parameters()));
+  line(fmt::format("{:<40} {:>14}", "  of these in decomposed matrices", w.sites.entries()));
+  line(fmt::format("{:<40} {:>14}", "U and V", w.components.count()));
+  line(fmt::format("{:<40} {:>14}", "causal-importance function", w.ci_parameters.count()));
+
+  std::size_t widest = 4;
+  for (const Site& site : w.sites) widest = std::max(widest, site.name.size());
+  line();
+  line(fmt::format("{:<{}} {:>8} {:>8} {:>8} {:>8}", "site", widest, "d_in", "d_out", "C", "rank"));
+  for (const Site& site : w.sites) {
+    line(fmt::format("{:<{}} {:>8} {:>8} {:>8} {:>8}", site.name, widest, site.d_in, site.d_out, site.C,
+                     std::min(site.d_in, site.d_out)));
+  }
+  line(fmt::format("{:<{}} {:>8} {:>8} {:>8}", fmt::format("{} sites", w.sites.size()), widest, "", "",
+                   w.sites.total_C()));
+
+  line();
+  for (const CheckedData& data : report.data) {
+    line(fmt::format("data.{}: {} tokens in {} file{}, {} rows; all ids are below the vocabulary of {}",
+                     data.role, data.tokens, data.files, data.files == 1 ? "" : "s", data.rows,
+                     w.model.vocab_size));
+  }
+
+  const double operations = total(report.operations);
+  line();
+  line(fmt::format("{:<60} {:>12} {:>7}", fmt::format("operations of a step of {} x {} tokens", w.B(), w.T),
+                   "GFLOP", "share"));
+  for (const OperationCount& part : report.operations) {
+    line(fmt::format("{:<60} {:>12.4g} {:>6.1f}%", part.part, giga(part.operations),
+                     100.0 * part.operations / operations));
+  }
+  line(fmt::format("{:<60} {:>12.4g}",
+                   fmt::format("all, {:.4g} a token", giga(operations) / static_cast<double>(w.B() * w.T)),
+                   giga(operations)));
+
+  line();
+  line(fmt::format("{:<60} {:>12}", "memory at the largest moment of training", "MiB"));
+  for (const MemoryPart& part : report.memory) {
+    line(fmt::format("{:<60} {:>12.1f}", part.part, static_cast<double>(part.bytes) / 0x1p20));
+  }
+  line(fmt::format("{:<60} {:>12.1f}", "all", static_cast<double>(total(report.memory)) / 0x1p20));
+  line();
+  line(fmt::format("{} {} on {}: {} of {} (evaluations not counted)",
+                   w.lanes > 1 ? fmt::format("{} lanes", w.lanes) : "this",
+                   report.fits() ? "fits" : "DOES NOT FIT", report.device,
+                   human_bytes(static_cast<double>(total(report.memory))),
+                   human_bytes(static_cast<double>(report.available))));
+  for (const std::string& warning : report.warnings) line("warning: " + warning);
+  return out;
+}
+
+std::string check_json(const CheckReport& report) {
+  const Workload& w = report.workload;
+  Value::Map parameters = {{"target", number(report.target_parameters())},
+                           {"decomposed", number(w.sites.entries())},
+                           {"components", number(w.components.count())},
+                           {"causal_importance", number(w.ci_parameters.count())}};
+  Value root(Value::Map{
+      {"version", text(std::string(version()))},
+      {"config", config::parse_json(to_json(report.config), "the configuration")},
+      {"device", text(report.device)},
+      {"threads", number(report.threads)},
+      {"lanes", number(w.lanes)},
+      {"parameters", Value(std::move(parameters))},
+      {"sites", list_of(w.sites,
+                        [](const Site& site) {
+                          return Value(Value::Map{{"name", text(site.name)},
+                                                  {"d_in", number(site.d_in)},
+                                                  {"d_out", number(site.d_out)},
+                                                  {"C", number(site.C)}});
+                        })},
+      {"data", list_of(report.data,
+                       [](const CheckedData& data) {
+                         return Value(Value::Map{{"role", text(data.role)},
+                                                 {"path", text(data.path.string())},
+                                                 {"files", number(static_cast<std::int64_t>(data.files))},
+                                                 {"tokens", number(data.tokens)},
+                                                 {"rows", number(data.rows)}});
+                       })},
+      {"operations",
+       list_of(report.operations,
+               [](const OperationCount& part) {
+                 return Value(Value::Map{{"part", text(part.part)}, {"flop", Value(part.operations)}});
+               })},
+      {"operations_total", Value(total(report.operations))},
+      {"memory",
+       list_of(
+           report.memory,
+           [](const MemoryPart& part) {
+             return Value(Value::Map{{"part", text(std::string(part.part))}, {"bytes", number(part.bytes)}});
+           })},
+      {"memory_total", number(total(report.memory))},
+      {"memory_available", number(report.available)},
+      {"fits", Value(report.fits())},
+      {"warnings", list_of(report.warnings, text)},
+  });
+  return config::to_json(root);
+}
+
+}  // namespace vpd

@@ -1,0 +1,250 @@
+#include "vpd/run/decompose.hpp"
+
+#include <chrono>
+#include <ctime>
+#include <set>
+
+#include "progress_line.hpp"
+#include "provenance.hpp"
+#include "run_log.hpp"
+#include "training_job.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/evaluation/evaluate.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/run_directory.hpp"
+#include "vpd/training/checkpoint.hpp"
+#include "vpd/training/loop.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+std::string since(Clock::time_point start) {
+  return human_duration(std::chrono::duration<double>(Clock::now() - start).count());
+}
+
+std::string resume_command(const RunDirectory& run) {
+  return fmt::format("vpd decompose --resume {}", run.path().string());
+}
+
+fs::path default_out(const fs::path& config) {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::localtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &parts);
+  return fs::path("runs") / fmt::format("{}-{}", config.stem().string(), text);
+}
+
+std::vector<std::string> all_overrides(const DecomposeOptions& options) {
+  std::vector<std::string> overrides = options.overrides;
+  if (options.device) overrides.push_back("device=" + *options.device);
+  return overrides;
+}
+
+void say_essentials(const TrainingJob& job, RunLog& log) {
+  for (const std::string& warning : job.warnings)
+    log.say(warning.starts_with("WARNING") ? warning : "warning: " + warning);
+  for (const std::string& line : describe(job)) log.say(line);
+}
+
+/// A new directory with everything but checkpoints, or none at all.
+RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options, RunLog& log) {
+  const RunDirectory run = RunDirectory::create(options.out.value_or(default_out(options.config)));
+  try {
+    log.open(run.log_path());
+    write_provenance(run.provenance_path(), {.config = &job.config,
+                                             .numerics = job.numerics,
+                                             .lanes = job.lanes.count(),
+                                             .threads_per_lane = job.threads_per_lane,
+                                             .command_line = options.command_line,
+                                             .config_file = fs::absolute(options.config),
+                                             .inputs = input_files(job.config)});
+    // Last, since a directory with it counts as a run that can be resumed.
+    write_atomically(run.config_path(), to_yaml(job.config));
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove_all(run.path(), ignored);
+    throw;
+  }
+  return run;
+}
+
+/// What is worth a line among an evaluation's metrics: not the figures of single sites.
+std::string evaluation_line(const MetricValues& metrics, const Sites& sites) {
+  std::set<std::string> names;
+  for (const Site& site : sites) names.insert(site.name);
+  std::vector<std::string> words;
+  for (const auto& [name, value] : metrics) {
+    const auto slash = name.find('/');
+    if (slash == std::string::npos || !names.contains(name.substr(slash + 1)))
+      words.push_back(fmt::format("{} {:.4g}", name, value));
+  }
+  return join_words(words, "  ");
+}
+
+/// The loop itself, with its log, metrics, evaluations and checkpoints.
+void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t> resumed_at, RunLog& log) {
+  const RunConfig& config = job.config;
+  const Observer& observer = log.observer();
+  const std::int64_t steps = config.training.steps, warm_up_steps = config.training.faithfulness_warmup.steps;
+  MetricsLog metrics(run.metrics_path(), resumed_at.value_or(0) - 1);
+  ProgressLine progress(resumed_at.value_or(0), steps);
+  const Clock::time_point start = Clock::now();
+  std::int64_t made = resumed_at.value_or(0);
+
+  LoopHooks hooks;
+  hooks.stop = observer.stop;
+  hooks.warm_up = [&](std::int64_t done, std::optional<double> loss) {
+    if (loss)
+      log.say(fmt::format("faithfulness warm-up {}/{}  faithfulness {:.4g}", done, warm_up_steps, *loss));
+    if (observer.status && progress.refresh())
+      observer.status(fmt::format("faithfulness warm-up {}/{}", done, warm_up_steps));
+    if (done == warm_up_steps) progress = ProgressLine(0, steps);
+  };
+  hooks.log = [&](std::int64_t s, const MetricsLog::Values& values) {
+    metrics.append(s, values);
+    progress.measure(values);
+    log.say(progress.text(s, s + 1));
+  };
+  hooks.stepped = [&](std::int64_t done) {
+    made = done;
+    if (observer.status && progress.refresh()) observer.status(progress.text(done, done));
+  };
+  hooks.evaluate = [&](std::int64_t s, bool slow) {
+    const Clock::time_point began = Clock::now();
+    if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
+    const MetricValues values = evaluate(job.decomposition, config, job.eval, s, slow, job.lanes);
+    MetricsLog::Values named;
+    for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
+    metrics.append(s, named);
+    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
+                        evaluation_line(values, job.decomposition.sites)));
+  };
+  hooks.checkpoint = [&](std::int64_t s) {
+    if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));
+    save_checkpoint(run, job.decomposition, job.step,
+                    {.step = s,
+                     .data_position = s * config.training.batch_size,
+                     .lanes = job.lanes.count(),
+                     .threads_per_lane = job.threads_per_lane},
+                    config.output.keep);
+    log.say(fmt::format("checkpoint after {} steps", s));
+  };
+
+  switch (run_loop(job.step, config, job.train, job.numerics.device, resumed_at, hooks)) {
+    case LoopEnd::stopped_in_warm_up:
+      throw Interrupted(fmt::format(
+          "interrupted in the faithfulness warm-up, before there was anything to save: {} starts over",
+          resume_command(run)));
+    case LoopEnd::stopped:
+      throw Interrupted(fmt::format("interrupted after {} of {} steps, which are saved: go on with {}", made,
+                                    steps, resume_command(run)));
+    case LoopEnd::finished:
+      break;
+  }
+  log.say(fmt::format("finished {} steps in {}: {}", steps, since(start), run.path().string()));
+}
+
+/// Runs `work` and leaves the sentence that it may throw in log.txt too.
+template <class Work>
+void logged(RunLog& log, const Work& work) {
+  try {
+    work();
+  } catch (const Interrupted& error) {
+    log.note(error.what());
+    throw;
+  } catch (const std::exception& error) {
+    log.note(fmt::format("error: {}", error.what()));
+    throw;
+  }
+}
+
+fs::path start(const DecomposeOptions& options, const Observer& observer) {
+  RunLog log(observer);
+  TrainingJob job(load_run_config(options.config, all_overrides(options)), options.config.string(),
+                  options.threads);
+  if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);
+  const RunDirectory run = create_run(job, options, log);
+  logged(log, [&] {
+    log.say(fmt::format("{:<18} {}", "run", run.path().string()));
+    say_essentials(job, log);
+    train(job, run, std::nullopt, log);
+  });
+  return run.path();
+}
+
+/// The configuration to go on with: the run's own, with what it may change while it runs.
+RunConfig resumed_config(const DecomposeOptions& options, const RunDirectory& run, RunLog& log) {
+  const RunConfig stored = load_run_config(run.config_path(), {}, config::Files::may_be_missing);
+  const fs::path source = options.config.empty() ? run.config_path() : options.config;
+  const RunConfig now = load_run_config(source, all_overrides(options), config::Files::may_be_missing);
+  const std::vector<std::string> refused = forbidden_differences(run.provenance_path(), stored, now);
+  VPD_CHECK(refused.empty(), ConfigError,
+            "{}: expected the configuration that the run began with (only output and the pace of evaluation "
+            "may change), found that {}: "
+            "resume without these changes, or start a new run with initialize_from",
+            run.path().string(), join_words(refused, ", "));
+  if (now != stored) {
+    write_atomically(run.config_path(), to_yaml(now));
+    log.say("configuration changed: " + join_words(differences(stored, now)));
+  }
+  return now;
+}
+
+void warn_of_another_machine(const TrainingJob& job, const RunDirectory& run, const Progress& progress,
+                             RunLog& log) {
+  const std::string device = describe_device(job.numerics.device);
+  const std::string recorded = recorded_device(run.provenance_path()).value_or(device);
+  if (device == recorded && progress.lanes == job.lanes.count() &&
+      progress.threads_per_lane == job.threads_per_lane)
+    return;
+  log.say(fmt::format(
+      "warning: the checkpoint was made on {} with {} × {} threads, the run goes on on {} with {} × {}: sums "
+      "are taken in "
+      "another order, so the last bits will differ from an uninterrupted run's",
+      recorded, progress.lanes, progress.threads_per_lane, device, job.lanes.count(), job.threads_per_lane));
+}
+
+fs::path resume(const DecomposeOptions& options, const Observer& observer) {
+  VPD_CHECK(!options.out, UsageError, "--out makes a new run and --resume goes on with {}: give one of them",
+            options.resume->string());
+  RunLog log(observer);
+  VPD_CHECK(fs::exists(RunDirectory::open(*options.resume).config_path()), DataError,
+            "{}: expected the directory of a run, found no config.yaml in it; start the run again with --out",
+            options.resume->string());
+  log.open(RunDirectory::open(*options.resume).log_path());
+  const RunDirectory run = RunDirectory::open_for_resume(*options.resume);
+  logged(log, [&] {
+    TrainingJob job(resumed_config(options, run, log), run.config_path().string(), options.threads);
+    check_inputs(run.provenance_path(), input_files(job.config));
+    const std::optional<Checkpoint> latest = run.latest();
+    if (latest) {
+      const Progress progress = load_checkpoint(latest->path, job.decomposition, job.step);
+      log.say(fmt::format("resumed after {} of {} steps: {}", progress.step, job.config.training.steps,
+                          run.path().string()));
+      warn_of_another_machine(job, run, progress, log);
+      say_essentials(job, log);
+      train(job, run, progress.step, log);
+    } else {
+      log.say(fmt::format("no complete checkpoint yet, starting over: {}", run.path().string()));
+      if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);
+      say_essentials(job, log);
+      train(job, run, std::nullopt, log);
+    }
+  });
+  return run.path();
+}
+
+}  // namespace
+
+fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
+  VPD_CHECK(options.resume || !options.config.empty(), UsageError,
+            "expected a configuration file or --resume RUN, found neither");
+  return options.resume ? resume(options, observer) : start(options, observer);
+}
+
+}  // namespace vpd

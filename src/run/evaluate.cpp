@@ -1,0 +1,135 @@
+#include "vpd/run/evaluate.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/run_directory.hpp"
+
+namespace vpd {
+namespace {
+
+std::string name_of(const MetricConfig& metric) {
+  if (const auto* pgd = std::get_if<PgdMetric>(&metric)) return pgd->name;
+  return std::visit([](const auto& kind) { return std::string(kind.kind); }, metric);
+}
+
+/// Keeps the metrics that were asked for, by type or by a pgd metric's name.
+void select_metrics(std::vector<MetricConfig>& metrics, const std::vector<std::string>& wanted,
+                    const std::string& source) {
+  if (wanted.empty()) return;
+  std::vector<std::string> known;
+  for (const MetricConfig& metric : metrics) {
+    known.push_back(name_of(metric));
+    if (std::holds_alternative<PgdMetric>(metric)) known.push_back("pgd");
+  }
+  for (const std::string& name : wanted) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto close = nearest(name, known);
+    throw ConfigError(fmt::format("--metrics: expected metrics of {} ({}), found \"{}\"{}", source,
+                                  join_words(known), name,
+                                  close ? fmt::format("; did you mean \"{}\"?", *close) : ""));
+  }
+  std::erase_if(metrics, [&](const MetricConfig& metric) {
+    const auto asked = [&](const std::string& name) {
+      return std::find(wanted.begin(), wanted.end(), name) != wanted.end();
+    };
+    return !asked(name_of(metric)) && !(std::holds_alternative<PgdMetric>(metric) && asked("pgd"));
+  });
+}
+
+std::filesystem::path choose_checkpoint(const RunDirectory& run, std::optional<std::int64_t> step,
+                                        std::int64_t& found_step) {
+  const std::vector<Checkpoint> all = run.checkpoints();
+  VPD_CHECK(!all.empty(), DataError,
+            "{}: expected a complete checkpoint under checkpoints/, found none: run `vpd decompose --resume "
+            "{}` first",
+            run.path().string(), run.path().string());
+  if (!step) {
+    const Checkpoint latest = run.latest().value();
+    found_step = latest.step;
+    return latest.path;
+  }
+  std::vector<std::string> steps;
+  for (const Checkpoint& checkpoint : all) {
+    if (checkpoint.step == *step) {
+      found_step = *step;
+      return checkpoint.path;
+    }
+    steps.push_back(std::to_string(checkpoint.step));
+  }
+  throw DataError(fmt::format("{}: expected a checkpoint of step {}, found those of {}", run.path().string(),
+                              *step, join_words(steps)));
+}
+
+}  // namespace
+
+EvaluateResult evaluate_run(const EvaluateOptions& options) {
+  EvaluateResult result;
+  const RunDirectory run = RunDirectory::open(options.run);
+  std::vector<std::string> overrides = options.overrides;
+  if (options.device) overrides.push_back("device=" + *options.device);
+  RunConfig config = load_run_config(run.config_path(), overrides, config::Files::may_be_missing);
+  const std::string source = run.config_path().string();
+  select_metrics(config.evaluation.metrics, options.metrics, source);
+  VPD_CHECK(!config.evaluation.metrics.empty(), ConfigError,
+            "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
+            "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
+            source);
+  const std::filesystem::path checkpoint = choose_checkpoint(run, options.checkpoint, result.step);
+  verify_checkpoint(checkpoint);
+  const Numerics numerics = resolve_numerics(config.device, config.precision);
+  Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);
+  load_weights(decomposition, checkpoint);
+  const auto& tokens = std::get<TokensData>(config.data.eval);
+  TokenDataset eval(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
+  eval.require_vocabulary(decomposition.target->vocabulary_size());
+  const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
+  const int lanes =
+      suitable_lanes(numerics.device, std::min(config.evaluation.batch_size, eval.sequences()), threads);
+  Lanes pool(lanes, threads / lanes);
+  result.metrics = evaluate(decomposition, config, eval, result.step, /*slow=*/true, pool);
+  result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
+  write_atomically(run.evaluation_path(), evaluation_json(result));
+  return result;
+}
+
+std::string evaluation_json(const EvaluateResult& result) {
+  nlohmann::ordered_json metrics = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : result.metrics) metrics[name] = value;
+  const nlohmann::ordered_json document = {
+      {"step", result.step}, {"checkpoint", result.checkpoint}, {"metrics", metrics}};
+  return document.dump(1) + "\n";
+}
+
+std::string evaluation_table(const MetricValues& metrics) {
+  std::map<std::string, double> values(metrics.begin(), metrics.end());
+  std::string text;
+  const auto target = values.find("ce_kl/ce_target");
+  if (target != values.end()) {
+    text += fmt::format("{:<24}{:>12}{:>14}{:>12}\n", "masking", "CE", "CE - target", "KL");
+    text += fmt::format("{:<24}{:>12.4f}{:>14}{:>12}\n", "target", target->second, "", "");
+    for (const auto& [name, kl] : metrics) {
+      const std::string prefix = "ce_kl/kl_";
+      if (!name.starts_with(prefix)) continue;
+      const std::string masking = name.substr(prefix.size());
+      const double ce = values.at("ce_kl/ce_" + masking);
+      const std::string label =
+          masking.starts_with("rounded_") ? "rounded (CI > " + masking.substr(8) + ")" : masking;
+      text += fmt::format("{:<24}{:>12.4f}{:>+14.4f}{:>12.5f}\n", label, ce, ce - target->second, kl);
+    }
+    text += "\n";
+  }
+  for (const auto& [name, value] : metrics) {
+    if (!name.starts_with("ce_kl/")) text += fmt::format("{:<36}{:>14.6g}\n", name, value);
+  }
+  return text;
+}
+
+}  // namespace vpd

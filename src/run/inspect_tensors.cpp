@@ -1,0 +1,186 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <ATen/ATen.h>
+#include <spdlog/fmt/fmt.h>
+
+#include "inspect_kinds.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/model.hpp"
+#include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/run_directory.hpp"
+#include "vpd/io/safetensors.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using config::Value;
+
+struct Summary {
+  double smallest = 0.0, largest = 0.0, mean = 0.0, norm = 0.0;
+  std::int64_t not_finite = 0;
+};
+
+Summary summarise(const at::Tensor& tensor) {
+  Summary s;
+  if (tensor.numel() == 0) return s;
+  const at::Tensor x = tensor.to(at::kDouble).flatten();
+  const at::Tensor finite = at::isfinite(x);
+  s.not_finite = x.numel() - at::count_nonzero(finite).item<std::int64_t>();
+  const at::Tensor values = s.not_finite > 0 ? x.masked_select(finite) : x;
+  if (values.numel() == 0) return s;
+  s.smallest = values.min().item<double>(), s.largest = values.max().item<double>();
+  s.mean = values.mean().item<double>(), s.norm = values.norm().item<double>();
+  return s;
+}
+
+/// The table of a file's tensors, and its rows as data.
+void add_tensors(Findings& findings, const SafetensorsFile& file) {
+  std::size_t widest = 6;
+  for (const TensorInfo& info : file.tensors()) widest = std::max(widest, info.name.size());
+  findings.text += fmt::format("{:<{}} {:>5} {:>18} {:>11} {:>11} {:>11} {:>11}\n", "tensor", widest, "dtype",
+                               "shape", "smallest", "largest", "mean", "norm");
+  Value::List rows;
+  std::int64_t elements = 0, bytes = 0;
+  for (const TensorInfo& info : file.tensors()) {
+    const at::Tensor tensor = file.load(info.name);
+    const Summary s = summarise(tensor);
+    elements += tensor.numel(), bytes += info.end - info.begin;
+    const std::string shape = fmt::format("[{}]", fmt::join(info.shape, ", "));
+    findings.text += fmt::format("{:<{}} {:>5} {:>18} {:>11.4g} {:>11.4g} {:>11.4g} {:>11.4g}{}\n", info.name,
+                                 widest, info.dtype, shape, s.smallest, s.largest, s.mean, s.norm,
+                                 s.not_finite > 0 ? fmt::format("  {} NOT FINITE", s.not_finite) : "");
+    Value::List sizes;
+    for (const std::int64_t size : info.shape) sizes.push_back(Value(size));
+    rows.push_back(Value(Value::Map{{"name", Value(info.name)},
+                                    {"dtype", Value(info.dtype)},
+                                    {"shape", Value(std::move(sizes))},
+                                    {"smallest", Value(s.smallest)},
+                                    {"largest", Value(s.largest)},
+                                    {"mean", Value(s.mean)},
+                                    {"norm", Value(s.norm)},
+                                    {"not_finite", Value(s.not_finite)}}));
+  }
+  findings.text += fmt::format("{} tensors, {} elements, {}\n", rows.size(), elements,
+                               human_bytes(static_cast<double>(bytes)));
+  findings.data.map()->push_back({"tensors", Value(std::move(rows))});
+  findings.data.map()->push_back({"elements", Value(elements)});
+}
+
+void add_metadata(Findings& findings, const SafetensorsFile& file) {
+  Value::Map map;
+  for (const auto& [key, value] : file.metadata()) {
+    findings.text += fmt::format("metadata {}: {}\n", key, value);
+    map.push_back({key, Value(value)});
+  }
+  findings.data.map()->push_back({"metadata", Value(std::move(map))});
+}
+
+/// Rows of "<site>.V" and "<site>.U": widths, C, and how far the lengths of the rank-one terms reach.
+void add_sites(Findings& findings, const SafetensorsFile& file) {
+  constexpr std::string_view ending = ".V";
+  std::vector<std::string> names;
+  std::size_t widest = 4;
+  for (const TensorInfo& info : file.tensors()) {
+    if (!info.name.ends_with(ending)) continue;
+    names.push_back(info.name.substr(0, info.name.size() - ending.size()));
+    widest = std::max(widest, names.back().size());
+  }
+  std::sort(names.begin(), names.end());
+  findings.text +=
+      fmt::format("{:<{}} {:>7} {:>7} {:>7} {:>11} {:>11} {:>11}   |U_c| |V_c| of a subcomponent\n", "site",
+                  widest, "d_in", "d_out", "C", "smallest", "median", "largest");
+  Value::List rows;
+  std::int64_t all = 0;
+  for (const std::string& name : names) {
+    const at::Tensor V = file.load(name + ".V").to(at::kDouble), U = file.load(name + ".U").to(at::kDouble);
+    const at::Tensor lengths = V.norm(2, {0}, false).mul_(U.norm(2, {1}, false));
+    const std::int64_t d_in = V.size(0), C = V.size(1), d_out = U.size(1);
+    const double smallest = lengths.min().item<double>(), median = lengths.median().item<double>(),
+                 largest = lengths.max().item<double>();
+    findings.text += fmt::format("{:<{}} {:>7} {:>7} {:>7} {:>11.4g} {:>11.4g} {:>11.4g}\n", name, widest,
+                                 d_in, d_out, C, smallest, median, largest);
+    all += C;
+    rows.push_back(Value(Value::Map{{"name", Value(name)},
+                                    {"d_in", Value(d_in)},
+                                    {"d_out", Value(d_out)},
+                                    {"C", Value(C)},
+                                    {"smallest", Value(smallest)},
+                                    {"median", Value(median)},
+                                    {"largest", Value(largest)}}));
+  }
+  findings.text += fmt::format("{} sites, {} subcomponents\n", names.size(), all);
+  findings.data.map()->push_back({"sites", Value(std::move(rows))});
+}
+
+std::int64_t elements_of(const SafetensorsFile& file) {
+  std::int64_t count = 0;
+  for (const TensorInfo& info : file.tensors()) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : info.shape) elements *= size;
+    count += elements;
+  }
+  return count;
+}
+
+}  // namespace
+
+Findings inspect_safetensors(const fs::path& path) {
+  Findings findings{.kind = "safetensors", .title = "a safetensors file"};
+  const SafetensorsFile file(path);
+  add_tensors(findings, file);
+  add_metadata(findings, file);
+  return findings;
+}
+
+Findings inspect_target(const fs::path& directory) {
+  Findings findings{.kind = "target", .title = "a target, LlamaSimpleMLP"};
+  std::vector<std::string> warnings;
+  const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(directory, warnings);
+  const std::string json = model_config_json(checkpoint.config);
+  findings.text = json + "\n";
+  findings.data.map()->push_back({"model_config", config::parse_json(json, "the model's configuration")});
+  const SafetensorsFile file(checkpoint.weights_file);
+  findings.text += fmt::format("the head is {}\n\n",
+                               file.find("lm_head.weight") ? "a matrix of its own" : "tied to the embedding");
+  add_tensors(findings, file);
+  Value::List sentences;
+  for (const std::string& warning : warnings) {
+    findings.text += "warning: " + warning + "\n";
+    sentences.push_back(Value(warning));
+  }
+  findings.data.map()->push_back({"warnings", Value(std::move(sentences))});
+  return findings;
+}
+
+Findings inspect_checkpoint(const fs::path& directory) {
+  Findings findings{.kind = "checkpoint", .title = "a checkpoint of a decomposition"};
+  verify_checkpoint(directory);
+  if (fs::exists(directory / "state.json")) {
+    Value state = config::read_file(directory / "state.json");
+    findings.text += config::to_yaml(state) + "the files are those that state.json names\n\n";
+    findings.data.map()->push_back({"state", std::move(state)});
+  }
+  add_sites(findings, SafetensorsFile(directory / components_file));
+  const std::int64_t parameters = elements_of(SafetensorsFile(directory / causal_importance_file));
+  findings.text += fmt::format("causal-importance function: {} parameters\n", parameters);
+  findings.data.map()->push_back({"causal_importance_parameters", Value(parameters)});
+  const fs::path training = directory / "training_state.safetensors";
+  if (fs::exists(training)) {
+    const SafetensorsFile file(training);
+    std::map<std::string, std::int64_t> groups;  // by the part of the name before the first '/'
+    for (const TensorInfo& info : file.tensors()) ++groups[info.name.substr(0, info.name.find('/'))];
+    Value::Map map;
+    for (const auto& [group, tensors] : groups) {
+      findings.text += fmt::format("training state: {} tensors of {}\n", tensors, group);
+      map.push_back({group, Value(tensors)});
+    }
+    findings.data.map()->push_back({"training_state", Value(std::move(map))});
+  }
+  return findings;
+}
+
+}  // namespace vpd

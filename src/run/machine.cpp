@@ -1,0 +1,104 @@
+#include "vpd/run/machine.hpp"
+
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include <ATen/ATen.h>
+#include <malloc.h>
+
+#ifdef VPD_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <cuda_runtime_api.h>
+#endif
+
+#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/training/step.hpp"
+
+namespace vpd {
+namespace {
+
+/// The number after `key` in a file of lines "key:   123 kB", in bytes.
+std::int64_t kilobytes(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string word; file >> word;) {
+    std::int64_t value = 0;
+    if (word == key + ":" && file >> value) return 1024 * value;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+/// Two steps of a model as small as they come, with every kind of operation in them.
+void step_of_a_tiny_model(int threads, int lanes) {
+  const ModelConfig model{.vocab_size = 64,
+                          .n_layer = 1,
+                          .n_head = 2,
+                          .n_embd = 32,
+                          .n_intermediate = 64,
+                          .n_key_value_heads = 1,
+                          .block_size = 16};
+  RunConfig config;
+  config.sites = {{"h.*", 32}};
+  config.causal_importance =
+      GlobalSharedTransformerConfig{.d_model = 32, .n_blocks = 1, .n_heads = 2, .d_mlp = 64};
+  const Coefficient one = Coefficient::from_number(1.0);
+  config.objective = {FaithfulnessTerm{.coefficient = one}, ImportanceMinimalityTerm{.coefficient = one},
+                      StochasticReconTerm{.coefficient = one, .routing = UniformKSubsetRoutingConfig{}},
+                      AdversarialReconTerm{.coefficient = one, .adversary = PersistentAdversaryConfig{}}};
+  config.training.steps = 2;
+  config.training.batch_size = 2 * lanes;
+  const Numerics numerics;
+  Decomposition decomposition = make_decomposition(
+      config, numerics, "",
+      std::make_unique<LlamaSimpleMlp>(model, initial_llama_simple_mlp(model, 0), numerics));
+  Lanes pool(lanes, std::max(1, threads / lanes));
+  TrainingStep step(decomposition, config, model.block_size, pool);
+  const at::Tensor tokens = at::zeros({config.training.batch_size, model.block_size}, at::kLong);
+  for (std::int64_t s = 0; s < config.training.steps; ++s) step.run(tokens, s);
+}
+
+}  // namespace
+
+std::int64_t resident_bytes() { return kilobytes("/proc/self/status", "VmRSS"); }
+
+std::int64_t available_bytes(const at::Device& device) {
+#ifdef VPD_WITH_CUDA
+  if (device.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(device);
+    std::size_t free = 0, total = 0;
+    C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    return static_cast<std::int64_t>(free);
+  }
+#endif
+  return device.is_cpu() ? kilobytes("/proc/meminfo", "MemAvailable") : 0;
+}
+
+std::int64_t program_bytes(const at::Device& device, int threads, int lanes) {
+  if (!device.is_cpu()) return 0;
+  step_of_a_tiny_model(threads, lanes);
+  return resident_bytes();
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes on 64 bits
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 16 << 20);
+#endif
+}
+
+void synchronize(const at::Device& device) {
+#ifdef VPD_WITH_CUDA
+  if (device.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(device);
+    c10::cuda::device_synchronize();
+  }
+#else
+  static_cast<void>(device);
+#endif
+}
+
+}  // namespace vpd

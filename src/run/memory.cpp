@@ -1,0 +1,217 @@
+// What a training step holds, buffer by buffer, at each of the moments that can be its largest. Written
+// against src/training/step.cpp and against what each operation keeps for its backward pass
+// (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
+
+#include <algorithm>
+#include <type_traits>
+
+#include <ATen/ATen.h>
+
+#include "term_passes.hpp"
+#include "vpd/run/workload.hpp"
+
+namespace vpd {
+namespace {
+
+using Parts = std::vector<MemoryPart>;
+
+class Memory {
+ public:
+  explicit Memory(const Workload& w)
+      : w_(w),
+        N_(w.micro() * w.T),
+        compute_(static_cast<std::int64_t>(c10::elementSize(w.numerics.compute))),
+        wide_(static_cast<std::int64_t>(c10::elementSize(w.numerics.wide))),
+        d_(w.model.n_embd),
+        d_ff_(w.model.n_intermediate) {}
+
+  Parts largest_moment() const {
+    Parts always = kept_all_along();
+    std::vector<Parts> moments = {importance_backward(), faithfulness(), next_clean_pass(),
+                                  next_importance()};
+    for (const TermConfig& term : w_.objective) {
+      const std::optional<TermPasses> passes = passes_of(term, w_.delta_component);
+      if (!passes) continue;
+      moments.push_back(masked_pass(passes->loss));
+      if (passes->ascents > 0) moments.push_back(masked_pass(passes->ascent));
+    }
+    const Parts largest = *std::max_element(
+        moments.begin(), moments.end(), [](const Parts& a, const Parts& b) { return total(a) < total(b); });
+    always.insert(always.end(), largest.begin(), largest.end());
+    return always;
+  }
+
+ private:
+  bool two_types() const { return w_.numerics.compute != w_.numerics.wide; }
+  std::int64_t trained() const { return w_.components.flat().numel() + w_.ci_parameters.flat().numel(); }
+  std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
+  std::int64_t logits() const { return N_ * w_.model.vocab_size * compute_; }
+
+  bool decomposed(std::int64_t block, std::size_t which) const {
+    return w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which] >= 0;
+  }
+  std::int64_t C_of(std::int64_t block, std::size_t which) const {
+    const int site = w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which];
+    return site < 0 ? 0 : w_.sites[static_cast<std::size_t>(site)].C;
+  }
+
+  Parts kept_all_along() const {
+    Parts parts;
+    std::int64_t target = w_.target_parameters() * wide_;
+    if (two_types()) {
+      for (const MatrixShape& matrix : w_.matrices) target += matrix.d_in * matrix.d_out * compute_;
+    }
+    parts.push_back({"target", target});
+    parts.push_back({"parameters", trained() * (wide_ + (two_types() ? compute_ : 0))});
+    parts.push_back(
+        {w_.lanes > 1 ? "gradients, one buffer for each lane" : "gradients", w_.lanes * trained() * wide_});
+    parts.push_back({"optimizer moments", 2 * trained() * wide_});
+    if (w_.training.faithfulness_warmup.steps > 0) {
+      parts.push_back(
+          {"optimizer moments of the faithfulness warm-up", 2 * w_.components.flat().numel() * wide_});
+    }
+    if (const std::int64_t bytes = adversaries(); bytes > 0)
+      parts.push_back({"adversaries: sources, moments and gradients", bytes});
+    return parts;
+  }
+
+  std::int64_t adversaries() const {
+    const std::int64_t channels = w_.sites.total_C() + static_cast<std::int64_t>(w_.sites.size());
+    std::int64_t bytes = 0;
+    for (const TermConfig& term : w_.objective) {
+      const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
+      if (!adversarial) continue;
+      std::int64_t rows = 0, copies = 0;
+      if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversarial->adversary)) {
+        const bool local = persistent->scope == PersistentScope::per_position;
+        rows = local ? w_.B() * w_.T
+                     : persistent->sources.value_or(1) * (persistent->shared_across_positions ? 1 : w_.T);
+        copies = 1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0) +
+                 (local ? 1 : w_.lanes);
+        // The sigmoid of unbounded values, made by each lane in every pass.
+        if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
+      } else {
+        const auto& fresh = std::get<FreshAdversaryConfig>(adversarial->adversary);
+        rows = fresh.scope == FreshScope::per_datapoint ? w_.B() : 1;
+        copies = 2 + w_.lanes;
+      }
+      bytes += rows * channels * copies * wide_;
+    }
+    return bytes;
+  }
+
+  /// Logits and what the sites read, each tensor once however many sites read it.
+  std::int64_t clean_pass() const {
+    std::int64_t width = 0;
+    for (std::int64_t i = 0; i < w_.model.n_layer; ++i) {
+      if (decomposed(i, 0) || decomposed(i, 1) || decomposed(i, 2)) width += d_;
+      if (decomposed(i, 3)) width += d_;
+      if (decomposed(i, 4)) width += d_;
+      if (decomposed(i, 5)) width += d_ff_;
+    }
+    if (w_.sites.of_matrix().back() >= 0) width += d_;
+    return N_ * width * compute_ + logits();
+  }
+
+  /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it.
+  std::int64_t importance_graph() const {
+    return std::visit(
+        [&](const auto& config) {
+          static_assert(std::is_same_v<std::decay_t<decltype(config)>, GlobalSharedTransformerConfig>);
+          std::int64_t inputs = 0;
+          for (const Site& site : w_.sites) inputs += site.d_in;
+          // A block keeps its input, both norms, q, k, v, the mixed values and the residual between; and both
+          // sides of its GELU.
+          const std::int64_t block = 8 * config.d_model + 2 * config.d_mlp;
+          return N_ * (inputs + config.n_blocks * block + config.d_model) * compute_;
+        },
+        w_.causal_importance);
+  }
+  std::int64_t importance_temporaries() const {
+    const auto& config = std::get<GlobalSharedTransformerConfig>(w_.causal_importance);
+    return N_ * (2 * config.d_mlp + 2 * config.d_model) * compute_ + importances() +
+           (two_types() ? N_ * w_.sites.total_C() * compute_ : 0);
+  }
+
+  Parts kept_of_the_batch() const {
+    return {{"clean pass: logits and inputs of sites", clean_pass()},
+            {"causal-importance function: activations", importance_graph()},
+            {"causal importances and their gradient", 3 * importances()}};
+  }
+
+  Parts importance_backward() const {
+    Parts parts = kept_of_the_batch();
+    parts.push_back({"backward pass of the causal-importance function", importance_temporaries()});
+    return parts;
+  }
+
+  Parts faithfulness() const {
+    std::int64_t largest = 0;
+    for (const Site& site : w_.sites) largest = std::max(largest, site.d_in * site.d_out);
+    Parts parts = kept_of_the_batch();
+    parts.push_back({"faithfulness: differences from the weights", 2 * w_.lanes * largest * wide_});
+    return parts;
+  }
+
+  /// A lane keeps what it has of a batch until the next one takes its place.
+  Parts next_clean_pass() const {
+    return {{"clean passes of two batches: logits and inputs of sites", 2 * clean_pass()},
+            {"causal importances and their gradient", 3 * importances()}};
+  }
+  Parts next_importance() const {
+    return {{"clean pass: logits and inputs of sites", clean_pass()},
+            {"causal-importance function: activations", importance_graph()},
+            {"causal importances of two batches and a gradient", 5 * importances()}};
+  }
+
+  Parts masked_pass(const PassKind& kind) const {
+    Parts parts = kept_of_the_batch();
+    if (kind.backward) parts.push_back({"masked pass: activations", activations(kind)});
+    parts.push_back({"masked pass: logits", logits()});
+    parts.push_back({"masked pass: temporaries of the largest site", temporaries()});
+    return parts;
+  }
+
+  std::int64_t activations(const PassKind& kind) const {
+    std::int64_t width = 0;
+    bool tracked = false;  // whether gradients flow from here on
+    for (std::int64_t i = 0; i < w_.model.n_layer; ++i) {
+      // With layerwise routing one site at a time is masked, but its inputs count for little: the first
+      // block's case is the largest.
+      const auto C = [&](std::size_t which) { return kind.layerwise && i > 0 ? 0 : C_of(i, which); };
+      if (tracked) width += d_;  // the residual stream, for the first norm
+      if (C(0) + C(1) + C(2) > 0) width += d_, tracked = true;
+      width += C(0) + C(1) + C(2);
+      if (tracked) width += 4 * d_;  // q, k and v as attention saw them, and what it gave, which o reads too
+      if (C(3) > 0) width += C(3) + (tracked ? 0 : d_), tracked = true;
+      if (tracked) width += d_;  // the residual stream, for the second norm
+      if (C(4) > 0) width += d_ + C(4), tracked = true;
+      if (tracked) width += d_ff_;  // before GELU
+      if (C(5) > 0) width += d_ff_ + C(5), tracked = true;
+    }
+    return N_ * (width + d_) * compute_ + N_ * static_cast<std::int64_t>(w_.sites.size()) * (wide_ + 1);
+  }
+
+  std::int64_t temporaries() const {
+    std::int64_t width = 0;
+    for (const Site& site : w_.sites) width = std::max(width, 3 * site.C + site.d_in + site.d_out);
+    return N_ * width * compute_;
+  }
+
+  const Workload& w_;
+  std::int64_t N_;  // positions held at once
+  std::int64_t compute_, wide_;
+  std::int64_t d_, d_ff_;
+};
+
+}  // namespace
+
+std::vector<MemoryPart> predict_memory(const Workload& workload) { return Memory(workload).largest_moment(); }
+
+std::int64_t total(const std::vector<MemoryPart>& parts) {
+  std::int64_t sum = 0;
+  for (const MemoryPart& part : parts) sum += part.bytes;
+  return sum;
+}
+
+}  // namespace vpd

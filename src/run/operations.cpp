@@ -1,0 +1,132 @@
+// Operations of a training step, part by part. Written against src/training/step.cpp and the backward passes
+// of src/decomposition/masked_executor.cpp and src/kernels/differentiable.cpp: each product there is a line
+// here.
+
+#include <type_traits>
+
+#include "term_passes.hpp"
+#include "vpd/run/workload.hpp"
+
+namespace vpd {
+namespace {
+
+double product(std::int64_t rows, std::int64_t inner, std::int64_t columns) {
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(inner) * static_cast<double>(columns);
+}
+
+/// Scores and mixing: two products for each of N queries with the keys they see.
+double attention(std::int64_t N, double keys, std::int64_t width) {
+  return 4.0 * static_cast<double>(N) * keys * static_cast<double>(width);
+}
+
+double causal_keys(std::int64_t T) { return 0.5 * static_cast<double>(T + 1); }
+
+double clean_forward(const Workload& w, std::int64_t N) {
+  double operations = static_cast<double>(w.model.n_layer) * attention(N, causal_keys(w.T), w.model.n_embd);
+  for (const MatrixShape& matrix : w.matrices) operations += product(N, matrix.d_in, matrix.d_out);
+  return operations;
+}
+
+/// One masked pass of `kind` over N positions in which `masked_only` alone (-1: every site) is masked.
+double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int masked_only) {
+  double operations = 0.0;
+  bool tracked = false;  // whether gradients reach the input of this stage
+  bool next = false;
+  for (std::size_t i = 0; i < w.matrices.size(); ++i) {
+    const MatrixShape& matrix = w.matrices[i];
+    if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
+    const int site = w.sites.of_matrix()[i];
+    const double whole = product(N, matrix.d_in, matrix.d_out);
+    if (site < 0 || (masked_only >= 0 && site != masked_only)) {
+      operations += whole;                                // x Wᵀ
+      if (kind.backward && tracked) operations += whole;  // dy W
+    } else {
+      const std::int64_t C = w.sites[static_cast<std::size_t>(site)].C;
+      const double through_V = product(N, matrix.d_in, C), through_U = product(N, C, matrix.d_out);
+      operations += through_V + through_U + (kind.weight ? whole : 0.0);
+      if (kind.backward) {
+        next = true;
+        operations += through_U;                               // dy Uᵀ
+        if (kind.trains) operations += through_U + through_V;  // dU, dV
+        if (tracked) operations += through_V;                  // dh Vᵀ
+        if (kind.weight && (tracked || kind.sources)) operations += whole;
+      }
+    }
+    if (i % matrices_per_block == keys_and_values_end - 1 && matrix.in_block) {
+      const double mixing = attention(N, causal_keys(w.T), w.model.n_embd);
+      operations += mixing + (kind.backward && next ? 2.0 * mixing : 0.0);
+    }
+  }
+  return operations;
+}
+
+double passes(const Workload& w, std::int64_t N, const PassKind& kind) {
+  if (!kind.layerwise) return masked_pass(w, N, kind, -1);
+  double operations = 0.0;
+  for (std::size_t i = 0; i < w.sites.size(); ++i) operations += masked_pass(w, N, kind, static_cast<int>(i));
+  return operations;
+}
+
+/// Forward products of the causal-importance function; `first` receives the share of the layer whose input
+/// needs no gradient.
+double importance_forward(const Workload& w, std::int64_t N, double& first, double& mixing) {
+  return std::visit(
+      [&](const auto& config) {
+        static_assert(std::is_same_v<std::decay_t<decltype(config)>, GlobalSharedTransformerConfig>);
+        std::int64_t width = 0;
+        for (const Site& site : w.sites) width += site.d_in;
+        first = product(N, width, config.d_model);
+        mixing =
+            static_cast<double>(config.n_blocks) * attention(N, static_cast<double>(w.T), config.d_model);
+        const double block =
+            4 * product(N, config.d_model, config.d_model) + 2 * product(N, config.d_model, config.d_mlp);
+        return first + static_cast<double>(config.n_blocks) * block + mixing +
+               product(N, config.d_model, w.sites.total_C());
+      },
+      w.causal_importance);
+}
+
+}  // namespace
+
+std::vector<OperationCount> count_operations(const Workload& w) {
+  const std::int64_t N = w.B() * w.T;
+  double first = 0.0, mixing = 0.0;
+  const double clean = clean_forward(w, N), importance = importance_forward(w, N, first, mixing);
+  std::vector<OperationCount> parts = {{"clean forward", clean},
+                                       {"causal importance, forward", importance},
+                                       {"causal importance, backward", 2.0 * importance - first}};
+  std::int64_t repeated = 0;  // clean forwards and causal importances made again for micro-batches
+  const bool micro_batches = w.micro() < w.B();
+  if (micro_batches && has_minimality(w.objective)) repeated = 1;
+  for (const TermConfig& term : w.objective) {
+    if (const auto* faithfulness = std::get_if<FaithfulnessTerm>(&term)) {
+      double products = 0.0;
+      for (const Site& site : w.sites) products += product(site.d_in, site.C, site.d_out);
+      parts.push_back({label(term), products * (faithfulness->coefficient.start != 0.0 ? 3.0 : 1.0)});
+      continue;
+    }
+    const std::optional<TermPasses> term_passes = passes_of(term, w.delta_component);
+    if (!term_passes) continue;
+    if (term_passes->ascents > 0) {
+      parts.push_back({label(term) + ", ascents",
+                       static_cast<double>(term_passes->ascents) * passes(w, N, term_passes->ascent)});
+      if (micro_batches && term_passes->shared) repeated += term_passes->ascents;
+    }
+    parts.push_back(
+        {label(term), static_cast<double>(term_passes->samples) * passes(w, N, term_passes->loss)});
+  }
+  if (repeated > 0) {
+    OperationCount& part = parts.emplace_back();
+    part.part = "clean forward and causal importance again, micro-batches";
+    part.operations = static_cast<double>(repeated) * (clean + importance);
+  }
+  return parts;
+}
+
+double total(const std::vector<OperationCount>& parts) {
+  double sum = 0.0;
+  for (const OperationCount& part : parts) sum += part.operations;
+  return sum;
+}
+
+}  // namespace vpd

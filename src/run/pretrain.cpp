@@ -1,0 +1,219 @@
+#include "vpd/run/pretrain.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <variant>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/base/version.hpp"
+#include "vpd/config/pretrain.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/metrics_log.hpp"
+#include "vpd/io/tokens.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/training/pretrain.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The directory in which a target grows, beside its final place. It is removed unless it was published.
+class Workplace {
+ public:
+  explicit Workplace(const fs::path& out) {
+    destination_ = fs::absolute(out).lexically_normal();
+    if (destination_.filename().empty()) destination_ = destination_.parent_path();
+    std::error_code error;
+    VPD_CHECK(
+        !fs::exists(destination_, error) || fs::is_empty(destination_, error), DataError,
+        "{}: expected a new or an empty directory, found something there: choose another --out or remove it",
+        out.string());
+    path_ = destination_.parent_path() / fmt::format(".tmp-{}", destination_.filename().string());
+    fs::remove_all(path_, error);
+    if (!error) fs::create_directories(path_, error);
+    VPD_CHECK(!error, DataError, "{}: cannot make this directory: {}; check the path and its permissions",
+              path_.string(), error.message());
+  }
+  ~Workplace() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Workplace(const Workplace&) = delete;
+  Workplace& operator=(const Workplace&) = delete;
+
+  const fs::path& path() const { return path_; }
+  void publish() { publish_directory(path_, destination_); }
+
+ private:
+  fs::path destination_;
+  fs::path path_;
+};
+
+std::unique_ptr<TokenDataset> open_rows(const DataSource& source, const PretrainConfig& config) {
+  const auto& tokens = std::get<TokensData>(source);
+  auto rows =
+      std::make_unique<TokenDataset>(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
+  rows->require_vocabulary(config.model.vocab_size);
+  return rows;
+}
+
+nlohmann::json number(const std::optional<double>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+
+// One run from random weights to the files.
+class Job {
+ public:
+  Job(const PretrainConfig& config, const PretrainOptions& options, const Observer& observer)
+      : config_(config), observer_(observer) {
+    numerics_ = resolve_numerics(config.device, config.precision);
+    if (options.threads > 0) at::set_num_threads(options.threads);
+    if (config.data) {
+      train_ = open_rows(config.data->train, config);
+      if (config.data->eval) eval_ = open_rows(*config.data->eval, config);
+    }
+    // Nothing that a wrong configuration could stop comes after this.
+    workplace_ = std::make_unique<Workplace>(options.out);
+  }
+
+  PretrainSummary run() {
+    const int threads = at::get_num_threads();
+    const bool cpu = numerics_.device.is_cpu();
+    const int lane_count =
+        cpu ? static_cast<int>(std::min<std::int64_t>(threads, config_.training.batch_size)) : 1;
+    NamedTensors weights = initial_llama_simple_mlp(config_.model, config_.seed);
+    std::int64_t parameters = 0;
+    for (const auto& [name, weight] : weights) parameters += weight.numel();
+    say(fmt::format("target of {} parameters on {}{}", human_count(static_cast<double>(parameters)),
+                    describe_device(numerics_.device), cpu ? fmt::format(", {} threads", threads) : ""));
+    if (config_.training.steps > 0 || eval_) {
+      MetricsLog metrics(workplace_->path() / "metrics.jsonl", -1);
+      Lanes lanes(lane_count, std::max(1, threads / lane_count));
+      Pretraining training(config_, weights, numerics_, lanes);
+      train(training, metrics);
+      if (eval_ && evaluated_at_ != summary_.steps) evaluate(training, metrics);
+      weights = training.weights();
+    }
+    write(weights);
+    return summary_;
+  }
+
+ private:
+  void say(const std::string& line) const {
+    if (observer_.say) observer_.say(line);
+  }
+
+  void train(Pretraining& training, MetricsLog& metrics) {
+    const std::int64_t steps = config_.training.steps, batch = config_.training.batch_size;
+    started_ = Clock::now();
+    Clock::time_point last_log = started_;
+    std::int64_t last_step = 0;
+    at::Tensor sum;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      if (observer_.stop && observer_.stop()) return;
+      const at::Tensor tokens = train_->batch(step * batch, batch);
+      const PretrainStepResult result = training.run(tokens, step);
+      sum = sum.defined() ? sum + result.cross_entropy : result.cross_entropy;
+      summary_.steps = step + 1;
+      if (summary_.steps % config_.log_every == 0 || summary_.steps == steps) {
+        training.check({sum, result.gradient_norm}, step);
+        const double count = static_cast<double>(summary_.steps - last_step);
+        summary_.train_cross_entropy = sum.item<double>() / count;
+        const double seconds = seconds_since(last_log) / count;
+        log(metrics, result, seconds, static_cast<double>(tokens.numel()) / seconds);
+        sum = at::Tensor();
+        last_step = summary_.steps;
+        last_log = Clock::now();
+      }
+      if (eval_ && config_.evaluation.every && summary_.steps % *config_.evaluation.every == 0) {
+        const Clock::time_point before = Clock::now();
+        evaluate(training, metrics);
+        last_log += Clock::now() - before;
+      }
+    }
+  }
+
+  void log(MetricsLog& metrics, const PretrainStepResult& result, double seconds_a_step,
+           double tokens_a_second) {
+    const std::int64_t steps = config_.training.steps;
+    const double rate = value_at(config_.training.learning_rate, summary_.steps - 1, steps);
+    const double norm = result.gradient_norm.item<double>();
+    const double done = static_cast<double>(summary_.steps), left = static_cast<double>(steps) - done;
+    say(fmt::format(
+        "step {}/{}  cross-entropy {:.4f}  gradient {:.3f}  rate {:.2e}  {:.1f} ms/step  {} tokens/s  ETA {}",
+        summary_.steps, steps, *summary_.train_cross_entropy, norm, rate, 1e3 * seconds_a_step,
+        human_count(tokens_a_second), human_duration(seconds_since(started_) / done * left)));
+    metrics.append(summary_.steps, {{"train/cross_entropy", *summary_.train_cross_entropy},
+                                    {"train/grad_norm", norm},
+                                    {"train/learning_rate", rate},
+                                    {"perf/step_ms", 1e3 * seconds_a_step},
+                                    {"perf/tokens_per_s", tokens_a_second}});
+  }
+
+  void evaluate(Pretraining& training, MetricsLog& metrics) {
+    const PretrainEvaluationConfig& evaluation = config_.evaluation;
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < evaluation.batches; ++i) {
+      sum += training.cross_entropy(eval_->batch(i * evaluation.batch_size, evaluation.batch_size));
+    }
+    summary_.eval_cross_entropy = sum / static_cast<double>(evaluation.batches);
+    evaluated_at_ = summary_.steps;
+    say(fmt::format("step {}/{}  evaluation cross-entropy {:.4f}", summary_.steps, config_.training.steps,
+                    *summary_.eval_cross_entropy));
+    metrics.append(summary_.steps, {{"eval/cross_entropy", *summary_.eval_cross_entropy}});
+  }
+
+  void write(const NamedTensors& weights) {
+    write_llama_simple_mlp(workplace_->path(), config_.model, weights);
+    const nlohmann::ordered_json record = {{"version", version()},
+                                           {"git_revision", git_revision()},
+                                           {"device", describe_device(numerics_.device)},
+                                           {"seed", config_.seed},
+                                           {"steps", summary_.steps},
+                                           {"interrupted", summary_.steps < config_.training.steps},
+                                           {"train_cross_entropy", number(summary_.train_cross_entropy)},
+                                           {"eval_cross_entropy", number(summary_.eval_cross_entropy)},
+                                           {"config", nlohmann::ordered_json::parse(to_json(config_))}};
+    write_atomically(workplace_->path() / "pretrain.json", record.dump(2) + "\n");
+    workplace_->publish();
+  }
+
+  const PretrainConfig& config_;
+  const Observer& observer_;
+  Numerics numerics_;
+  std::unique_ptr<TokenDataset> train_, eval_;
+  std::unique_ptr<Workplace> workplace_;
+  PretrainSummary summary_;
+  std::int64_t evaluated_at_ = -1;
+  Clock::time_point started_;
+};
+
+}  // namespace
+
+PretrainSummary pretrain(const PretrainOptions& options, const Observer& observer) {
+  std::vector<std::string> overrides = options.overrides;
+  if (options.device) overrides.push_back("device=" + *options.device);
+  const PretrainConfig config = load_pretrain_config(options.config, overrides);
+  const PretrainSummary summary = Job(config, options, observer).run();
+  VPD_CHECK(summary.steps == config.training.steps, Interrupted,
+            "stopped after {} of {} steps; the target as it was then is in {}", summary.steps,
+            config.training.steps, options.out.string());
+  return summary;
+}
+
+}  // namespace vpd

@@ -1,0 +1,39 @@
+#pragma once
+
+// What a term of the objective computes with, as far as its cost depends on it. The counterpart of
+// term_pass() in src/training/step.cpp.
+
+#include <cstdint>
+#include <optional>
+
+#include "vpd/config/objective.hpp"
+
+namespace vpd {
+
+/// Matrices of a block: q, k, v (which read one input), o, c_fc, down_proj.
+inline constexpr std::size_t matrices_per_block = 6;
+inline constexpr std::size_t keys_and_values_end = 3;
+
+/// One masked pass through the target.
+struct PassKind {
+  bool backward = true;
+  bool trains = true;      ///< gradients of U, V and importances are wanted
+  bool sources = false;    ///< gradients of sources are wanted
+  bool weight = true;      ///< x Wᵀ is part of the output: a Δ-mask or routing
+  bool layerwise = false;  ///< one pass per site
+};
+
+struct TermPasses {
+  PassKind loss;
+  PassKind ascent;
+  std::int64_t samples = 1;
+  std::int64_t ascents = 0;  ///< passes before the loss is taken
+  bool shared = false;       ///< sources that rows share
+};
+
+/// Nothing for terms without a masked pass.
+std::optional<TermPasses> passes_of(const TermConfig& term, bool delta_component);
+
+bool has_minimality(const ObjectiveConfig& objective);
+
+}  // namespace vpd

@@ -1,0 +1,86 @@
+#include "training_job.hpp"
+
+#include <algorithm>
+
+#include <ATen/Parallel.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+
+namespace vpd {
+namespace {
+
+TokenDataset open_data(const DataSource& source, const char* key, const Target& target,
+                       const RunConfig& config, const std::string& file) {
+  const auto& tokens = std::get<TokensData>(source);
+  VPD_CHECK(tokens.sequence_length <= target.longest_sequence(), ConfigError,
+            "{}: {}.sequence_length: expected at most {}, the longest sequence of the target, found {}", file,
+            key, target.longest_sequence(), tokens.sequence_length);
+  TokenDataset data(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
+  data.require_vocabulary(target.vocabulary_size());
+  data.scan();
+  return data;
+}
+
+int threads_to_use(int wanted) {
+  if (wanted > 0) at::set_num_threads(wanted);
+  return at::get_num_threads();
+}
+
+int lanes_to_use(const Decomposition& decomposition, const TrainingConfig& training, int threads) {
+  return suitable_lanes(decomposition, training.micro_batch_size.value_or(training.batch_size), threads);
+}
+
+}  // namespace
+
+TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wanted_threads)
+    : config(std::move(run_config)),
+      warnings(vpd::warnings(config)),
+      numerics(resolve_numerics(config.device, config.precision)),
+      decomposition(make_decomposition(config, numerics, source, warnings)),
+      train(open_data(config.data.train, "data.train", *decomposition.target, config, source)),
+      eval(open_data(config.data.eval, "data.eval", *decomposition.target, config, source)),
+      threads(threads_to_use(wanted_threads)),
+      threads_per_lane(std::max(1, threads / lanes_to_use(decomposition, config.training, threads))),
+      lanes(lanes_to_use(decomposition, config.training, threads), threads_per_lane),
+      step(decomposition, config, train.sequence_length(), lanes) {}
+
+std::vector<std::string> describe(const TrainingJob& job) {
+  const RunConfig& config = job.config;
+  const Decomposition& d = job.decomposition;
+  const auto count = [](std::int64_t n) { return human_count(static_cast<double>(n)); };
+  std::vector<std::string> lines;
+  const auto line = [&](const char* name, const std::string& text) {
+    lines.push_back(fmt::format("{:<18} {}", name, text));
+  };
+
+  std::string device = describe_device(job.numerics.device);
+  if (job.numerics.device.is_cpu()) {
+    device += fmt::format(", {} lane{} of {} thread{}", job.lanes.count(), job.lanes.count() == 1 ? "" : "s",
+                          job.threads_per_lane, job.threads_per_lane == 1 ? "" : "s");
+  }
+  line("device", fmt::format("{}; matrix products in {}", device, c10::toString(job.numerics.compute)));
+  line("target", std::visit([](const auto& target) { return target.path.string(); }, config.target));
+  line("sites", fmt::format("{}, with {} subcomponents for {} weights", d.sites.size(), d.sites.total_C(),
+                            count(d.sites.entries())));
+  line("parameters", fmt::format("{} in U and V, {} in causal importance", count(d.components.count()),
+                                 count(d.ci_parameters.count())));
+  if (config.initialize_from) line("initialize_from", config.initialize_from->string());
+  const TrainingConfig& training = config.training;
+  const std::int64_t T = job.train.sequence_length();
+  line("data", fmt::format("{} rows of {} tokens to train on, {} to evaluate on", job.train.sequences(), T,
+                           job.eval.sequences()));
+  std::vector<std::string> terms;
+  for (const TermConfig& term : config.objective)
+    terms.push_back(fmt::format("{:g} {}", coefficient_of(term).start, label(term)));
+  line("objective", join_words(terms, " + "));
+  std::string steps = fmt::format("{} of {} × {} tokens", training.steps, training.batch_size, T);
+  if (training.micro_batch_size) steps += fmt::format(", {} rows at once", *training.micro_batch_size);
+  if (training.faithfulness_warmup.steps > 0) {
+    steps += fmt::format(", after {} of faithfulness warm-up", training.faithfulness_warmup.steps);
+  }
+  line("steps", steps);
+  return lines;
+}
+
+}  // namespace vpd

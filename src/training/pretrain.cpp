@@ -1,0 +1,176 @@
+#include "vpd/training/pretrain.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+
+namespace vpd {
+namespace {
+
+std::vector<ParameterSpec> specs_where(const NamedTensors& weights, bool matrices) {
+  std::vector<ParameterSpec> specs;
+  for (const auto& [name, weight] : weights) {
+    if ((weight.dim() == 2) == matrices) specs.push_back({name, weight.sizes().vec()});
+  }
+  return specs;
+}
+
+AdamWConfig adamw_config(const PretrainOptimizerConfig& optimizer, bool decays) {
+  const auto& adamw = std::get<PretrainAdamWConfig>(optimizer);
+  return {.beta1 = adamw.beta1,
+          .beta2 = adamw.beta2,
+          .eps = adamw.eps,
+          .weight_decay = decays ? adamw.weight_decay : 0.0};
+}
+
+// Rows whose logits fit in a quarter of a GiB of float32: a batch may be larger than what its activations
+// leave memory for, and gradients add up in their buffers whichever way it is cut.
+std::int64_t rows_at_once(std::int64_t T, std::int64_t vocabulary) {
+  constexpr std::int64_t most_logits = std::int64_t{1} << 26;
+  return std::max<std::int64_t>(1, most_logits / std::max<std::int64_t>(1, T * vocabulary));
+}
+
+// Sum over predictions, float64. The last token of a row is predicted, and predicts nothing.
+at::Tensor summed_cross_entropy(const LlamaSimpleMlp& model, const at::Tensor& tokens) {
+  const std::int64_t predictions = tokens.size(1) - 1;
+  PlainExecutor executor;
+  const at::Tensor logits = model.forward(tokens.narrow(1, 0, predictions), executor);
+  const at::Tensor next = tokens.narrow(1, 1, predictions).reshape({-1});
+  return at::cross_entropy_loss(logits.to(model.numerics().wide), next, {}, at::Reduction::None)
+      .sum(at::kDouble);
+}
+
+}  // namespace
+
+struct Pretraining::Lane {
+  at::Tensor matrices_gradient, vectors_gradient;  // as flat as the parameters
+  std::unique_ptr<LlamaSimpleMlp> model;
+  at::Tensor loss;
+};
+
+Pretraining::Pretraining(const PretrainConfig& config, const NamedTensors& weights, const Numerics& numerics,
+                         Lanes& lanes)
+    : config_(config),
+      numerics_(numerics),
+      pool_(lanes),
+      matrices_(specs_where(weights, true), numerics),
+      vectors_(specs_where(weights, false), numerics),
+      matrices_state_(AdamWState::for_parameters(matrices_)),
+      vectors_state_(AdamWState::for_parameters(vectors_)) {
+  for (const auto& [name, weight] : weights) is_matrix_.push_back(weight.dim() == 2);
+  const NamedTensors masters = this->weights();
+  for (std::size_t i = 0; i < weights.size(); ++i) at::Tensor(masters[i].second).copy_(weights[i].second);
+  for (int i = 0; i < pool_.count(); ++i) {
+    lanes_.push_back({matrices_.make_gradient(), vectors_.make_gradient(), nullptr, {}});
+  }
+  make_models();
+}
+
+Pretraining::~Pretraining() = default;
+
+// A model's weights are the masters themselves where matrix products are of the masters' type, and follow
+// every update. In another type they are copies, so that the models have to be made again.
+void Pretraining::make_models() {
+  const NamedTensors values = weights();
+  for (Lane& lane : lanes_) {
+    const NamedTensors gradients =
+        in_order(matrices_.named(lane.matrices_gradient), vectors_.named(lane.vectors_gradient));
+    lane.model = std::make_unique<LlamaSimpleMlp>(config_.model, values, numerics_, gradients);
+  }
+}
+
+NamedTensors Pretraining::in_order(const NamedTensors& matrices, const NamedTensors& vectors) const {
+  NamedTensors tensors;
+  std::size_t matrix = 0, vector = 0;
+  for (const bool is_matrix : is_matrix_) {
+    tensors.push_back(is_matrix ? matrices[matrix++] : vectors[vector++]);
+  }
+  return tensors;
+}
+
+NamedTensors Pretraining::weights() const {
+  return in_order(matrices_.named(matrices_.flat()), vectors_.named(vectors_.flat()));
+}
+
+NamedTensors Pretraining::gradients() const {
+  const Lane& lane = lanes_.front();
+  return in_order(matrices_.named(lane.matrices_gradient), vectors_.named(lane.vectors_gradient));
+}
+
+at::Tensor Pretraining::mean_cross_entropy(const at::Tensor& tokens, bool trains) {
+  const std::int64_t B = tokens.size(0), T = tokens.size(1);
+  const double predictions = static_cast<double>(B * (T - 1));
+  const std::int64_t most_rows = rows_at_once(T, config_.model.vocab_size);
+  pool_.run([&](int number) {
+    const at::AutoGradMode record(trains);
+    Lane& lane = lanes_[static_cast<std::size_t>(number)];
+    lane.loss = at::zeros({}, numerics_.options().dtype(at::kDouble));
+    if (trains) {
+      lane.matrices_gradient.zero_();
+      lane.vectors_gradient.zero_();
+    }
+    const Range rows = lane_range(B, number, pool_.count());
+    for (std::int64_t first = rows.begin; first < rows.end; first += most_rows) {
+      const std::int64_t count = std::min(most_rows, rows.end - first);
+      const at::Tensor sum =
+          summed_cross_entropy(*lane.model, tokens.narrow(0, first, count).to(numerics_.device));
+      if (trains) torch::autograd::backward({sum}, {at::full_like(sum, 1.0 / predictions)});
+      lane.loss.add_(sum.detach());
+    }
+  });
+  at::Tensor loss = lanes_.front().loss;
+  for (std::size_t i = 1; i < lanes_.size(); ++i) loss = loss + lanes_[i].loss;
+  return loss / predictions;
+}
+
+PretrainStepResult Pretraining::backward(const at::Tensor& tokens) {
+  const at::Tensor loss = mean_cross_entropy(tokens, true);
+  std::vector<at::Tensor> matrices, vectors;
+  for (const Lane& lane : lanes_) {
+    matrices.push_back(lane.matrices_gradient);
+    vectors.push_back(lane.vectors_gradient);
+  }
+  return {loss, at::hypot(reduce_gradients(matrices, std::nullopt, pool_).norm,
+                          reduce_gradients(vectors, std::nullopt, pool_).norm)};
+}
+
+double Pretraining::cross_entropy(const at::Tensor& tokens) {
+  return mean_cross_entropy(tokens, false).item<double>();
+}
+
+PretrainStepResult Pretraining::run(const at::Tensor& tokens, std::int64_t step) {
+  const PretrainStepResult result = backward(tokens);
+  if (numerics_.device.is_cpu()) check(result, step);
+  const double limit = config_.training.gradient_clip.value_or(std::numeric_limits<double>::infinity());
+  const at::Tensor divisor = ((result.gradient_norm + 1e-6) / limit).clamp_min(1.0).to(at::kFloat);
+  const at::Tensor skip =
+      at::isfinite(result.cross_entropy + result.gradient_norm).logical_not().to(at::kFloat);
+  const double rate = value_at(config_.training.learning_rate, step, config_.training.steps);
+  update(matrices_, lanes_.front().matrices_gradient, matrices_state_,
+         adamw_config(config_.training.optimizer, true), rate, divisor, skip, pool_);
+  update(vectors_, lanes_.front().vectors_gradient, vectors_state_,
+         adamw_config(config_.training.optimizer, false), rate, divisor, skip, pool_);
+  if (numerics_.compute != numerics_.wide) make_models();
+  return result;
+}
+
+void Pretraining::check(const PretrainStepResult& result, std::int64_t step) const {
+  const auto finite = [](const at::Tensor& x) { return std::isfinite(x.item<double>()); };
+  if (finite(result.cross_entropy) && finite(result.gradient_norm)) return;
+  throw NumericalError(
+      fmt::format("step {}: the {} is NaN or infinite: lower training.learning_rate or "
+                  "lengthen its warm-up",
+                  step, finite(result.cross_entropy) ? "gradient of the cross-entropy" : "cross-entropy"));
+}
+
+}  // namespace vpd

@@ -1,0 +1,54 @@
+#include <gtest/gtest.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/decomposition/sites.hpp"
+
+namespace vpd {
+namespace {
+
+const std::vector<MatrixShape> matrices = {{"h.0.attn.q_proj", 8, 8}, {"h.0.attn.k_proj", 8, 4}, {"h.0.mlp.c_fc", 8, 16},
+                                           {"h.1.attn.q_proj", 8, 8}, {"lm_head", 8, 32, false}};
+
+std::string message_of(const std::vector<SitePattern>& patterns) {
+  try {
+    match_sites(matrices, patterns, "run.yaml");
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Sites, TheFirstPatternThatMatchesWinsAndSitesAreAlphabetical) {
+  const Sites sites = match_sites(matrices, {{"h.1.*", 3}, {"h.*.attn.[qk]_proj", 5}}, "run.yaml");
+  ASSERT_EQ(sites.size(), 3u);
+  EXPECT_EQ(sites[0].name, "h.0.attn.k_proj");
+  EXPECT_EQ(sites[1].name, "h.0.attn.q_proj");
+  EXPECT_EQ(sites[2].name, "h.1.attn.q_proj");
+  EXPECT_EQ(sites[2].C, 3);
+  EXPECT_EQ(sites[2].offset, 10);
+  EXPECT_EQ(sites.total_C(), 13);
+  EXPECT_EQ(sites.entries(), 32 + 64 + 64);
+  EXPECT_EQ(sites.of_matrix(), (std::vector<int>{1, 0, -1, 2, -1}));
+}
+
+TEST(Sites, TheHeadIsASiteOnlyWhereItIsNamedInFull) {
+  EXPECT_EQ(match_sites(matrices, {{"*", 2}}, "run.yaml").size(), 4u);
+  EXPECT_EQ(match_sites(matrices, {{"lm_head", 2}, {"*", 2}}, "run.yaml").size(), 5u);
+}
+
+TEST(Sites, APatternThatMatchesNothingIsAnError) {
+  const std::string message = message_of({{"h.0.attn.q_prj", 2}});
+  EXPECT_NE(message.find("run.yaml: sites[0].pattern"), std::string::npos) << message;
+  EXPECT_NE(message.find("did you mean \"h.0.attn.q_proj\""), std::string::npos) << message;
+}
+
+TEST(Sites, APatternThatMatchesOnlyWhatEarlierOnesTookIsAnError) {
+  const std::string message = message_of({{"h.*", 2}, {"h.0.mlp.c_fc", 4}});
+  EXPECT_NE(message.find("sites[1].pattern"), std::string::npos) << message;
+  EXPECT_NE(message.find("earlier patterns"), std::string::npos) << message;
+}
+
+TEST(Sites, EmbeddingsAreRefusedByName) { EXPECT_NE(message_of({{"wte", 2}}).find("embeddings"), std::string::npos); }
+
+}  // namespace
+}  // namespace vpd

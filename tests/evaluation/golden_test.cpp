@@ -1,0 +1,80 @@
+// Evaluation metrics against the reference numbers of tests/data.
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "support/golden.hpp"
+#include "vpd/evaluation/evaluate.hpp"
+
+namespace vpd::testing {
+namespace {
+
+std::map<std::string, double> measure(const GoldenCase& golden, int lane_count, bool slow = true) {
+  Lanes lanes(lane_count);
+  const auto& data = std::get<TokensData>(golden.config.data.eval);
+  TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
+  const MetricValues values = evaluate(golden.decomposition, golden.config, tokens, 0, slow, lanes);
+  return {values.begin(), values.end()};
+}
+
+class GoldenEvaluation : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenEvaluation, EveryMetric) {
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    for (const int lanes : {1, 2, 4}) {  // four lanes are more than the batch has rows
+      const GoldenCase golden(GetParam(), type);
+      const std::map<std::string, double> values = measure(golden, lanes);
+      for (const auto& [name, expected] : golden.expected.at("evaluation").items()) {
+        ASSERT_TRUE(values.contains(name)) << name;
+        const double tolerance = type == at::kDouble ? 1e-6 : (name == "pgd/zeros" ? 1e-3 : 1e-5);
+        EXPECT_LE(std::abs(values.at(name) - expected.get<double>()), tolerance * std::abs(expected.get<double>()))
+            << name << " in " << at::toString(type) << ", " << lanes << " lanes";
+      }
+    }
+  }
+}
+
+TEST_P(GoldenEvaluation, HiddenActsWithImportancesAsMasks) {
+  const GoldenCase golden(GetParam(), at::kDouble, {"evaluation.metrics=[{type: hidden_acts}]"});
+  EXPECT_LE(relative_error(measure(golden, 2).at("hidden_acts/ci_masked"), golden.number("losses", "hidden_acts_recon")), 1e-6);
+}
+
+TEST_P(GoldenEvaluation, DeterministicLosses) {
+  const GoldenCase golden(GetParam(), at::kDouble, {"evaluation.metrics=[{type: losses}]"});
+  const std::map<std::string, double> values = measure(golden, 2);
+  EXPECT_LE(relative_error(values.at("loss/faithfulness"), golden.number("losses", "faithfulness")), 1e-6);
+  EXPECT_LE(relative_error(values.at("loss/ci_masked_recon"), golden.number("losses", "ci_masked_recon")), 1e-6);
+  // at step 0 p has its first value, as in the first step of training
+  const nlohmann::json& first = golden.expected.at("training").at(0);
+  EXPECT_LE(relative_error(values.at("loss/importance_minimality"), first.at("importance").get<double>()), 1e-6);
+  EXPECT_LE(relative_error(values.at("loss/frequency_minimality"), first.at("frequency").get<double>()), 1e-6);
+  EXPECT_GT(values.at("loss/adversarial_recon"), values.at("loss/ci_masked_recon") * 0.5);
+}
+
+TEST_P(GoldenEvaluation, SlowMetricsAreLeftOutUnlessAskedFor) {
+  const GoldenCase golden(GetParam(), at::kFloat, {"evaluation.metrics=[{type: ci_l0}, {type: pgd, name: p, steps: 1, slow: true}]"});
+  EXPECT_FALSE(measure(golden, 1, /*slow=*/false).contains("pgd/p"));
+  EXPECT_TRUE(measure(golden, 1, /*slow=*/true).contains("pgd/p"));
+}
+
+TEST_P(GoldenEvaluation, GroupsAndAliveCountSubcomponents) {
+  const GoldenCase golden(GetParam(), at::kDouble,
+                          {"evaluation.metrics=[{type: ci_l0, groups: {mlp: [\"h.*.mlp.*\"]}}, {type: alive}]"});
+  const std::map<std::string, double> values = measure(golden, 2);
+  double mlp = 0.0, alive = 0.0;
+  for (const Site& site : golden.decomposition.sites) {
+    if (site.name.find(".mlp.") != std::string::npos) mlp += golden.number("evaluation", "l0/" + site.name);
+    const at::Tensor mean = golden.value("lower/" + site.name).flatten(0, 1).mean(0);
+    EXPECT_EQ(values.at("alive/" + site.name), mean.gt(1e-6).sum().item<double>()) << site.name;
+    alive += values.at("alive/" + site.name);
+  }
+  EXPECT_NEAR(values.at("l0/mlp"), mlp, 1e-9);
+  EXPECT_EQ(values.at("alive/total"), alive);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenEvaluation, ::testing::Values("plain", "grouped"));
+
+}  // namespace
+}  // namespace vpd::testing

@@ -1,0 +1,186 @@
+"""Bad input ends in one sentence that names the culprit, and in the right exit code, before a directory is made."""
+
+import os
+import struct
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from support import CONFIG, ProgramTest, read_safetensors, write_safetensors, write_shard
+
+
+class Configuration(ProgramTest):
+    def test_keys(self):
+        self.refuse_run(2, ["config.json", "trainng", "training"], self.configure(trainng={}))
+        self.refuse_run(2, ["training.batchsize", "batch_size"], self.configure(training__batchsize=3))
+        config = self.configure()
+        config.write_text(config.read_text().replace('"batch_size": 3, "learning_rate"', '"learning_rate"'))
+        self.refuse_run(2, ["training", "batch_size"], config)
+
+    def test_values(self):
+        self.refuse_run(2, ["training.steps", "many"], self.configure(training__steps="many"))
+        self.refuse_run(2, ["training.steps", "-1"], self.configure(training__steps=-1))
+        self.refuse_run(2, ["sites[0].C", "0"], self.configure(sites=[{"pattern": "h.*", "C": 0}]))
+        self.refuse_run(2, ["objective[0]", "faithfullness"], self.configure(objective=[{"type": "faithfullness", "coefficient": 1}]))
+        self.refuse_run(2, ["training.steps", "-4"], self.configure(), "--set", "training.steps=-4")
+
+    def test_sites(self):
+        self.refuse_run(2, ["h.*.mlp.up_proj"], self.configure(sites=[{"pattern": "h.*.mlp.up_proj", "C": 4}]))
+        taken = [{"pattern": "h.*", "C": 4}, {"pattern": "h.0.mlp.c_fc", "C": 8}]
+        self.refuse_run(2, ["h.0.mlp.c_fc"], self.configure(sites=taken))
+
+    def test_files(self):
+        self.refuse_run(2, ["absent.yaml"], self.root / "absent.yaml")
+        self.refuse_run(2, ["target", "elsewhere"], self.configure(target__path="elsewhere"))
+        broken = self.root / "broken.yaml"
+        broken.write_text("seed: [1\n")
+        self.refuse_run(2, ["broken.yaml"], broken)
+
+    def test_sequences_longer_than_the_target_allows(self):
+        write_shard(self.root / "long.bin", [1] * 20000)
+        data = {"type": "tokens", "path": "long.bin", "sequence_length": 9999, "shuffle": False}
+        self.refuse_run(2, ["data.train.sequence_length", "9999"], self.configure(data__train=data))
+
+    def test_devices(self):
+        self.refuse_run(2, ["cuda:99"], self.configure(), "--device", "cuda:99")
+        self.refuse_run(2, ["device", "tpu"], self.configure(), "--device", "tpu")
+
+    def test_usage(self):
+        for arguments in ([], ["decompse"], ["decompose"], ["decompose", "a", "b"], ["decompose", "--no-such-option"],
+                          ["decompose", "--threads", "0"]):
+            out, err = self.run_program(*arguments, exit_code=2)
+            self.assertTrue(err.startswith("vpd: error: ") and err.count("\n") == 1, err)
+
+    def test_help(self):
+        for command in ("decompose", "evaluate", "check", "inspect", "schema", "pretrain"):
+            out, _ = self.run_program(command, "--help")
+            self.assertIn(f"  vpd {command}", out)
+        self.assertIn("vpd ", self.run_program("--version")[0])
+
+
+class Target(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.path = self.root / "target" / "model.safetensors"
+        self.tensors = read_safetensors(self.path)
+        self.name = "h.1.mlp.c_fc.weight"
+
+    def refuse_target(self, *words):
+        self.refuse_run(3, ["model.safetensors", *words], self.configure())
+
+    def test_truncated(self):
+        self.path.write_bytes(self.path.read_bytes()[:-7])
+        self.refuse_target()
+        self.path.write_bytes(b"")
+        self.refuse_target()
+
+    def test_wrong_shape(self):
+        dtype, (rows, columns), data = self.tensors[self.name]
+        self.tensors[self.name] = [dtype, [columns, rows], data]
+        write_safetensors(self.path, self.tensors)
+        self.refuse_target(self.name, str(rows), str(columns))
+
+    def test_missing_tensor(self):
+        del self.tensors[self.name]
+        write_safetensors(self.path, self.tensors)
+        self.refuse_target(self.name)
+
+    def test_not_a_number(self):
+        dtype, shape, data = self.tensors[self.name]
+        self.tensors[self.name] = [dtype, shape, data[:20] + struct.pack("<f", float("nan")) + data[24:]]
+        write_safetensors(self.path, self.tensors)
+        self.refuse_target(self.name)
+
+    def test_unknown_tensor_is_a_warning(self):
+        self.tensors["rotary_buffer"] = ["F32", [1], struct.pack("<f", 1.0)]
+        write_safetensors(self.path, self.tensors)
+        out, _ = self.run_program("decompose", self.configure(training__steps=1), "--out", self.out)
+        self.assertIn("rotary_buffer", out)
+        self.assertIn("rotary_buffer", (self.out / "log.txt").read_text())
+
+
+class Tokens(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.path = self.root / "tokens.bin"
+        write_shard(self.path, [1, 2, 3] * 200)
+
+    def with_tokens(self, which="train"):
+        data = {"type": "tokens", "path": "tokens.bin", "sequence_length": 17, "shuffle": False}
+        return self.configure(training__steps=1, **{f"data__{which}": data})
+
+    def refuse_tokens(self, *words):
+        for which in ("train", "eval"):
+            self.refuse_run(3, ["tokens.bin", *words], self.with_tokens(which))
+
+    def test_good_ones(self):
+        self.run_program("decompose", self.with_tokens(), "--out", self.out)
+
+    def test_truncated(self):
+        self.path.write_bytes(self.path.read_bytes()[:-5])
+        self.refuse_tokens()
+
+    def test_empty(self):
+        self.path.write_bytes(b"")
+        self.refuse_tokens()
+        write_shard(self.path, [])
+        self.refuse_tokens()
+
+    def test_wrong_magic(self):
+        write_shard(self.path, [1] * 100, magic=7)
+        self.refuse_tokens("magic", "7")
+
+    def test_too_few_for_a_row(self):
+        write_shard(self.path, [1] * 16)
+        self.refuse_tokens("17")
+
+    def test_beyond_the_vocabulary(self):
+        # Far from the rows that the first step would read.
+        write_shard(self.path, [1] * 590 + [60000] + [1] * 9)
+        self.refuse_tokens("60000", "590")
+
+
+class Output(ProgramTest):
+    def test_exists(self):
+        self.out.mkdir()
+        (self.out / "notes.txt").write_text("mine")
+        self.refuse(3, [str(self.out), "not empty"], "decompose", self.configure(), "--out", self.out)
+        self.assertEqual((self.out / "notes.txt").read_text(), "mine")
+        file = self.root / "file"
+        file.write_text("")
+        self.refuse(3, [str(file)], "decompose", self.configure(), "--out", file)
+
+    def test_not_writable(self):
+        if os.geteuid() == 0:
+            out = Path("/proc/vpd/out")  # where even root makes no directory
+        else:
+            (self.root / "closed").mkdir(mode=0o555)
+            out = self.root / "closed" / "out"
+        self.refuse(3, [str(out)], "decompose", self.configure(), "--out", out)
+
+    def test_full_disk(self):
+        disk = self.root / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
+        if mounted.returncode != 0:
+            self.skipTest("NOT TESTED: mounting a small disk needs root")
+        self.addCleanup(subprocess.run, ["umount", "-l", disk], check=True)
+        run = disk / "run"
+        self.refuse(3, [str(run), "space"], "decompose", self.configure(), "--out", run)
+        self.assertEqual(list((run / "checkpoints").iterdir()), [])
+
+        subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
+        self.run_program("decompose", "--resume", run)
+        self.run_program("decompose", self.configure(), "--out", self.out)
+        self.assert_same_run(run, self.out, CONFIG["training"]["steps"])
+
+    def test_a_monitor_is_not_trained_on_silently(self):
+        objective = CONFIG["objective"] + [{"type": "ci_masked_recon", "coefficient": 0.5}]
+        out, _ = self.run_program("decompose", self.configure(objective=objective, training__steps=1), "--out", self.out)
+        self.assertIn("WARNING", out)
+
+
+if __name__ == "__main__":
+    unittest.main()

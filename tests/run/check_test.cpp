@@ -1,0 +1,201 @@
+#include "vpd/run/check.hpp"
+
+#include <map>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "io/support.hpp"
+#include "io/token_files.hpp"
+#include "vpd/run/machine.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryDirectory;
+
+const fs::path plain = fs::path(VPD_TEST_DATA) / "plain" / "config.yaml";
+
+CheckReport check_plain(std::vector<std::string> overrides = {}) {
+  return check_run({.config = plain, .overrides = std::move(overrides), .threads = 1});
+}
+
+template <class Parts, class Number>
+auto as_map(const Parts& parts, Number number) {
+  std::map<std::string, double> map;
+  for (const auto& part : parts) map[std::string(part.part)] += static_cast<double>(part.*number);
+  return map;
+}
+
+// The target has 2 blocks of width 24 with 3 heads, d_ff 96 and a vocabulary of 61; C is 16 in attention, 40
+// for c_fc and 37 for down_proj; a batch is 3 rows of 17.
+
+TEST(Check, CountsParameters) {
+  const CheckReport report = check_plain();
+  EXPECT_EQ(report.target_parameters(), 61 * 24 + 2 * (24 + 24 + 4 * 24 * 24 + 2 * 24 * 96) + 24);
+  EXPECT_EQ(report.workload.sites.entries(), 2 * (4 * 24 * 24 + 2 * 24 * 96));
+  EXPECT_EQ(report.workload.components.count(), 2 * (4 * 16 * 48 + 40 * 120 + 37 * 120));
+  EXPECT_EQ(report.workload.sites.total_C(), 2 * (4 * 16 + 40 + 37));
+  // proj_in reads 432 values, proj_out gives 282.
+  EXPECT_EQ(report.workload.ci_parameters.count(),
+            432 * 32 + 32 + 2 * (4 * 32 * 32 + 2 * 32 * 48 + 48 + 32) + 282 * 32 + 282);
+}
+
+TEST(Check, CountsOperations) {
+  const auto operations = as_map(check_plain().operations, &OperationCount::operations);
+  constexpr double N = 51,
+                   attention = 2 * 4 * N * 9 * 24;  // 9: the mean number of positions that one of 17 sees
+  const double head = 2 * N * 24 * 61, weights = 2 * N * 13824;
+  const double to_outputs = 2 * N * 12528, from_inputs = 2 * N * 12096;  // C d_out and C d_in over all sites
+  const double unwanted = 2 * N * 3 * 16 * 24;  // nobody wants the gradient of the first q, k and v's input
+  const std::map<std::string, double> expected = {
+      {"clean forward", weights + head + attention},
+      {"causal importance, forward", 4014720},
+      {"causal importance, backward", 2 * 4014720 - 2 * N * 432 * 32},
+      {"faithfulness", 3 * 857088},
+      {"ci_masked_recon", 3 * to_outputs + 3 * from_inputs - unwanted + 2 * head + 3 * attention},
+      {"adversarial_recon, ascents",
+       2 * (2 * to_outputs + 2 * from_inputs - unwanted + 2 * weights + 2 * head + 3 * attention)},
+      {"adversarial_recon",
+       3 * to_outputs + 3 * from_inputs - unwanted + 2 * weights + 2 * head + 3 * attention}};
+  for (const auto& [part, count] : expected) {
+    ASSERT_TRUE(operations.contains(part)) << part;
+    EXPECT_DOUBLE_EQ(operations.at(part), count) << part;
+  }
+  EXPECT_EQ(operations.size(), expected.size());
+}
+
+TEST(Check, CountsWhatMicroBatchesRepeat) {
+  const auto operations =
+      as_map(check_plain({"training.micro_batch_size=1"}).operations, &OperationCount::operations);
+  EXPECT_DOUBLE_EQ(operations.at("clean forward and causal importance again, micro-batches"),
+                   1647504 + 4014720);
+}
+
+TEST(Check, CountsLayerwisePasses) {
+  // Site i masked alone in pass i: 12 passes of the whole target, and each site's own products once.
+  const auto operations =
+      as_map(check_plain({"objective=[{type: stochastic_recon, coefficient: 0, routing: {type: layerwise}}]"})
+                 .operations,
+             &OperationCount::operations);
+  EXPECT_DOUBLE_EQ(operations.at("stochastic_recon"), 12 * 1647504.0 + 2 * 51 * 24624.0);
+}
+
+TEST(Check, PredictsWhatIsKeptAllAlong) {
+  const auto memory = as_map(check_plain().memory, &MemoryPart::bytes);
+  EXPECT_EQ(memory.at("target"), 4 * 15408);
+  const double trained = memory.at("parameters") / 4;
+  EXPECT_GE(trained, 24624 + 37658);
+  EXPECT_LT(trained, 24624 + 37658 + 16 * (24 + 20));  // each parameter starts at a multiple of 16
+  EXPECT_EQ(memory.at("gradients"), 4 * trained);
+  EXPECT_EQ(memory.at("optimizer moments"), 8 * trained);
+  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients"), 4 * 4 * 51 * (282 + 12));
+  EXPECT_EQ(memory.at("causal importances and their gradient"), 3 * 4 * 51 * 282);
+  EXPECT_EQ(memory.at("masked pass: logits"), 4 * 51 * 61);
+  EXPECT_FALSE(memory.contains("optimizer moments of the faithfulness warm-up"));
+}
+
+TEST(Check, MemoryFollowsTheConfiguration) {
+  const auto of = [](std::vector<std::string> overrides) {
+    return as_map(check_plain(std::move(overrides)).memory, &MemoryPart::bytes);
+  };
+  EXPECT_GT(of({"training.faithfulness_warmup.steps=1"}).at("optimizer moments of the faithfulness warm-up"),
+            8 * 24623);
+  const auto whole = of({}), micro = of({"training.micro_batch_size=1"});
+  EXPECT_EQ(whole.at("masked pass: activations"), 3 * micro.at("masked pass: activations"));
+  const char* shared = "objective.4.adversary.scope=shared_across_batch";
+  EXPECT_EQ(of({shared}).at("adversaries: sources, moments and gradients"), 4 * 4 * 17 * (282 + 12));
+}
+
+TEST(Check, GradientsOfLanes) {
+  const CheckReport report =
+      check_run({.config = plain, .overrides = {"training.batch_size=4"}, .threads = 2});
+  const auto memory = as_map(report.memory, &MemoryPart::bytes);
+  EXPECT_EQ(report.workload.lanes, 2);
+  EXPECT_EQ(memory.at("gradients, one buffer for each lane"), 2 * memory.at("parameters"));
+}
+
+TEST(Check, ComparesWithTheMachine) {
+  const CheckReport report = check_plain();
+  EXPECT_TRUE(report.fits());
+  EXPECT_GT(report.available, std::int64_t{1} << 27);
+  // The program itself is most of what this little model takes.
+  EXPECT_GT(report.memory.front().bytes, std::int64_t{1} << 26);
+  EXPECT_LE(report.memory.front().bytes, 2 * resident_bytes());
+  const CheckReport large =
+      check_plain({"causal_importance.d_model=65536", "causal_importance.d_mlp=1048576"});
+  EXPECT_FALSE(large.fits());
+  EXPECT_NE(check_text(large).find("DOES NOT FIT"), std::string::npos);
+}
+
+TEST(Check, ReadsTheData) {
+  const CheckReport report = check_plain();
+  ASSERT_EQ(report.data.size(), 2u);
+  EXPECT_EQ(report.data[0].role, "train");
+  EXPECT_EQ(report.data[0].tokens, report.data[0].rows * 17);
+  EXPECT_EQ(report.data[1].files, 1u);
+}
+
+TEST(Check, Prints) {
+  const CheckReport report = check_plain();
+  const std::string text = check_text(report);
+  for (const char* part : {"sequence_length: 17", "h.1.mlp.down_proj", "adversarial_recon, ascents",
+                           "the program itself", "fits", "GFLOP"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part;
+  }
+  const auto json = nlohmann::json::parse(check_json(report));
+  for (const char* key :
+       {"version", "config", "device", "threads", "lanes", "parameters", "sites", "data", "operations",
+        "operations_total", "memory", "memory_total", "memory_available", "fits", "warnings"}) {
+    EXPECT_TRUE(json.contains(key)) << key;
+  }
+  EXPECT_EQ(json.size(), 15u);
+  EXPECT_EQ(json["sites"].size(), 12u);
+  EXPECT_EQ(json["sites"][0],
+            (nlohmann::json{{"name", "h.0.attn.k_proj"}, {"d_in", 24}, {"d_out", 24}, {"C", 16}}));
+  EXPECT_EQ(json["parameters"]["components"], 24624);
+  EXPECT_EQ(json["operations_total"].get<double>(), total(report.operations));
+  EXPECT_EQ(json["config"]["training"]["batch_size"], 3);
+}
+
+TEST(Check, BadConfigurations) {
+  EXPECT_ERROR_AS(ConfigError, "batch_sise", check_plain({"training.batch_sise=4"}));
+  EXPECT_ERROR_AS(ConfigError, "sites[1].pattern", check_plain({"sites.1.pattern=h.*.mlp.down"}));
+  EXPECT_ERROR_AS(ConfigError, "at most the 32 tokens", check_plain({"data.train.sequence_length=33"}));
+  EXPECT_ERROR_AS(ConfigError, "cuda:77", check_plain({"device=cuda:77"}));
+  EXPECT_ERROR_AS(ConfigError, "gpu", check_run({.config = plain, .device = "gpu"}));
+}
+
+TEST(Check, BadTarget) {
+  const TemporaryDirectory scratch;
+  std::vector<std::string> warnings;
+  LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(plain.parent_path() / "target", warnings);
+  const std::string override_text = "target.path=" + (scratch / "target").string();
+  const NamedTensors weights = checkpoint.weights;
+  write_llama_simple_mlp(scratch / "target", checkpoint.config, weights);
+  EXPECT_NO_THROW(check_plain({override_text}));
+  write_llama_simple_mlp(scratch / "target", checkpoint.config, {weights.begin(), weights.end() - 1});
+  EXPECT_DATA_ERROR(weights.back().first, check_plain({override_text}));
+  ++checkpoint.config.vocab_size;
+  write_llama_simple_mlp(scratch / "target", checkpoint.config, weights);
+  EXPECT_DATA_ERROR("expected the shape [62, 24], found [61, 24]", check_plain({override_text}));
+}
+
+TEST(Check, BadTokens) {
+  const TemporaryDirectory scratch;
+  std::vector<std::uint16_t> tokens(17 * 4, 60);
+  tokens[40] = 61;
+  write_token_shard(scratch / "bad.bin", tokens);
+  EXPECT_DATA_ERROR("position 40", check_plain({"data.eval.path=" + (scratch / "bad.bin").string()}));
+}
+
+TEST(Check, BadStart) {
+  const TemporaryDirectory scratch;
+  EXPECT_DATA_ERROR("decomposition.safetensors", check_plain({"initialize_from=" + scratch.path().string()}));
+  EXPECT_DATA_ERROR("expected the shape [24, 17], found [24, 16]", check_plain({"sites.2.C=17"}));
+}
+
+}  // namespace
+}  // namespace vpd

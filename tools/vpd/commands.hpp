@@ -1,0 +1,19 @@
+#pragma once
+
+// Each subcommand is one file: it declares its arguments, calls one function of the library, and prints.
+// Errors leave as exceptions, which main() turns into a sentence and an exit code.
+
+namespace CLI {
+class App;
+}
+
+namespace vpd {
+
+void add_decompose(CLI::App& app);
+void add_evaluate(CLI::App& app);
+void add_check(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_schema(CLI::App& app);
+void add_pretrain(CLI::App& app);
+
+}  // namespace vpd

@@ -1,0 +1,45 @@
+#include "vpd/run/decompose.hpp"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "interrupt.hpp"
+#include "terminal.hpp"
+
+namespace vpd {
+
+void add_decompose(CLI::App& app) {
+  auto options = std::make_shared<DecomposeOptions>();
+  CLI::App* command =
+      app.add_subcommand("decompose", "Decompose a model's weights, or go on with a run that was stopped");
+  command->add_option("config", options->config, "Configuration, YAML or JSON; not needed with --resume");
+  command->add_option("--out", options->out,
+                      "Directory of the new run; without it runs/<name of config>-<date>-<time>");
+  command->add_option("--resume", options->resume,
+                      "Run directory to go on with, from its last complete checkpoint");
+  command->add_option("--set", options->overrides, "Override key=value of the configuration (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
+  command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
+      ->check(CLI::PositiveNumber);
+  command->footer(
+      "Ctrl-C (or SIGTERM) saves and stops; a second one stops at once.\n\n"
+      "Examples:\n"
+      "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
+      "  vpd decompose configs/demo/config.yaml --set training.steps=100 --set objective.0.coefficient=1e6\n"
+      "  vpd decompose --resume runs/demo");
+  command->callback([options] {
+    options->command_line = command_line();
+    Terminal terminal;
+    Observer observer{
+        .say = [&](const std::string& line) { terminal.say(line); }, .status = {}, .stop = interrupted};
+    if (terminal.is_terminal()) observer.status = [&](const std::string& line) { terminal.status(line); };
+    watch_interrupts();
+    decompose(*options, observer);
+  });
+}
+
+}  // namespace vpd
