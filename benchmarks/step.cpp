@@ -22,6 +22,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
+#include "vpd/config/value.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/tokens.hpp"

@@ -6,7 +6,8 @@
 
 namespace vpd {
 
-FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B, RandomKey key, const Numerics& numerics) {
+FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,
+                         RandomKey key, const Numerics& numerics) {
   FreshSources sources;
   sources.layout = make_layout(sites, config.scope == FreshScope::per_datapoint ? B : 1, 1);
   sources.values = at::zeros({sources.layout.rows(), sources.layout.columns}, numerics.options());
@@ -21,9 +22,13 @@ void step_fresh(const FreshSources& sources, double step_size) {
   at::Tensor(sources.gradient).zero_();
 }
 
-SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T, bool want_gradient) {
-  return {.layout = sources.layout, .values = sources.values, .gradient = want_gradient ? sources.gradient : at::Tensor(),
-          .first_batch = first_batch, .T = T};
+SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T,
+                    bool want_gradient) {
+  return {.layout = sources.layout,
+          .values = sources.values,
+          .gradient = want_gradient ? sources.gradient : at::Tensor(),
+          .first_batch = first_batch,
+          .T = T};
 }
 
 }  // namespace vpd

@@ -9,19 +9,24 @@
 namespace vpd {
 namespace {
 
-SourceLayout layout_for(const PersistentAdversaryConfig& config, const Sites& sites, std::int64_t B, std::int64_t T) {
+SourceLayout layout_for(const PersistentAdversaryConfig& config, const Sites& sites, std::int64_t B,
+                        std::int64_t T) {
   switch (config.scope) {
-    case PersistentScope::per_position: return make_layout(sites, B, T);
-    case PersistentScope::shared_across_batch: return make_layout(sites, 1, config.shared_across_positions ? 1 : T);
-    case PersistentScope::n_sources: return make_layout(sites, config.sources.value(), T);
+    case PersistentScope::per_position:
+      return make_layout(sites, B, T);
+    case PersistentScope::shared_across_batch:
+      return make_layout(sites, 1, config.shared_across_positions ? 1 : T);
+    case PersistentScope::n_sources:
+      return make_layout(sites, config.sources.value(), T);
   }
   throw UsageError("unknown scope of persistent sources");
 }
 
 }  // namespace
 
-PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config, const Sites& sites, std::int64_t B, std::int64_t T,
-                                         const Numerics& numerics, std::uint64_t seed, std::uint64_t term)
+PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config, const Sites& sites,
+                                         std::int64_t B, std::int64_t T, const Numerics& numerics,
+                                         std::uint64_t seed, std::uint64_t term)
     : config_(config), layout_(layout_for(config, sites, B, T)) {
   values_ = at::empty({layout_.rows(), layout_.columns}, numerics.options());
   const RandomKey key = make_key(seed, RandomPurpose::initial_sources, term);
@@ -42,10 +47,15 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
 
 at::Tensor PersistentAdversary::make_gradient() const { return at::zeros_like(values_); }
 
-SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::int64_t T, const at::Tensor& gradient,
-                                   double gradient_scale, bool overwrite) const {
-  SourceUse use{.layout = layout_, .values = values_, .gradient = gradient, .gradient_scale = gradient_scale,
-                .overwrite = overwrite, .first_batch = first, .T = T};
+SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::int64_t T,
+                                   const at::Tensor& gradient, double gradient_scale, bool overwrite) const {
+  SourceUse use{.layout = layout_,
+                .values = values_,
+                .gradient = gradient,
+                .gradient_scale = gradient_scale,
+                .overwrite = overwrite,
+                .first_batch = first,
+                .T = T};
   if (config_.parametrization == SourceParametrization::sigmoid) {
     if (local()) {  // a lane computes its own rows alone; the others' are never read
       use.values = at::empty_like(values_);
@@ -57,7 +67,8 @@ SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::
   return use;
 }
 
-void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, double rate, std::int64_t count) {
+void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end,
+                                 double rate, std::int64_t count) {
   const auto rows = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, end - begin) : x; };
   const at::Tensor values = rows(values_);
   at::Tensor direction = rows(gradient);
@@ -84,7 +95,8 @@ NamedTensors PersistentAdversary::state(const Sites& sites) const {
   for (const auto& [kind, buffer] : buffers()) {
     const at::Tensor shaped = buffer.view({layout_.batch_rows, layout_.time_rows, layout_.columns});
     for (std::size_t i = 0; i < sites.size(); ++i) {
-      tensors.emplace_back(kind + "/" + sites[i].name, shaped.narrow(2, sites[i].offset + static_cast<std::int64_t>(i), sites[i].C + 1));
+      tensors.emplace_back(kind + "/" + sites[i].name,
+                           shaped.narrow(2, sites[i].offset + static_cast<std::int64_t>(i), sites[i].C + 1));
     }
   }
   return tensors;

@@ -1,13 +1,13 @@
-// The causal-importance function `global_shared_transformer` (VPD, appendix "Causal Importance Function Architecture"): every
-// site's input, normalised, side by side; a linear map to d_model; pre-norm blocks of bidirectional attention with rotary
-// embedding and an MLP; a linear map to all sites' subcomponents.
-
-#include <ATen/ATen.h>
+// The causal-importance function `global_shared_transformer` (VPD, appendix "Causal Importance Function
+// Architecture"): every site's input, normalised, side by side; a linear map to d_model; pre-norm blocks of
+// bidirectional attention with rotary embedding and an MLP; a linear map to all sites' subcomponents.
 
 #include <cmath>
 #include <map>
 #include <mutex>
 #include <string>
+
+#include <ATen/ATen.h>
 
 #include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
@@ -20,7 +20,17 @@ namespace {
 constexpr double norm_eps = 1.1920928955078125e-07;  // float32's epsilon, whatever the type
 
 /// Places of a block's parameters behind its first one.
-enum BlockParameter : std::size_t { q_proj, k_proj, v_proj, o_proj, fc_weight, fc_bias, proj_weight, proj_bias, per_block };
+enum BlockParameter : std::size_t {
+  q_proj,
+  k_proj,
+  v_proj,
+  o_proj,
+  fc_weight,
+  fc_bias,
+  proj_weight,
+  proj_bias,
+  per_block
+};
 
 class CiTransformer final : public CausalImportance {
  public:
@@ -32,7 +42,8 @@ class CiTransformer final : public CausalImportance {
     std::vector<ParameterSpec> specs = {{"proj_in.weight", {d, input_width()}}, {"proj_in.bias", {d}}};
     for (std::int64_t i = 0; i < config_.n_blocks; ++i) {
       const std::string block = "blocks." + std::to_string(i) + ".";
-      for (const char* name : {"q", "k", "v", "o"}) specs.push_back({block + "attn." + name + "_proj.weight", {d, d}});
+      for (const char* name : {"q", "k", "v", "o"})
+        specs.push_back({block + "attn." + name + "_proj.weight", {d, d}});
       specs.push_back({block + "mlp.fc.weight", {config_.d_mlp, d}});
       specs.push_back({block + "mlp.fc.bias", {config_.d_mlp}});
       specs.push_back({block + "mlp.proj.weight", {d, config_.d_mlp}});
@@ -51,7 +62,8 @@ class CiTransformer final : public CausalImportance {
       at::Tensor value = parameters.value(i);
       if (name.ends_with(".bias")) {
         // the framework draws a bias from its layer's fan-in, which is that of the weight before it
-        published ? static_cast<void>(value.zero_()) : fill_symmetric(value, parameters.spec(i - 1).shape[1], key);
+        published ? static_cast<void>(value.zero_())
+                  : fill_symmetric(value, parameters.spec(i - 1).shape[1], key);
       } else if (!published || name.find(".attn.") != std::string::npos) {
         fill_symmetric(value, value.size(1), key);
       } else {
@@ -62,7 +74,8 @@ class CiTransformer final : public CausalImportance {
     parameters.refresh();
   }
 
-  at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B, const std::vector<Parameter>& p) const override {
+  at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B,
+                     const std::vector<Parameter>& p) const override {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);
     const RotaryTable& table = rotary_table(N / B);
@@ -73,7 +86,8 @@ class CiTransformer final : public CausalImportance {
       };
       at::Tensor h = rms_norm(x, {}, norm_eps, type);
       const at::Tensor q = rotary(linear(h, at(q_proj)), table), k = rotary(linear(h, at(k_proj)), table);
-      const at::Tensor mixed = attention(q, k, linear(h, at(v_proj)), B, config_.n_heads, config_.n_heads, /*causal=*/false);
+      const at::Tensor mixed =
+          attention(q, k, linear(h, at(v_proj)), B, config_.n_heads, config_.n_heads, /*causal=*/false);
       x = at::add(x, linear(mixed, at(o_proj)));
       h = linear(rms_norm(x, {}, norm_eps, type), at(fc_weight), at(fc_bias));
       x = at::add(x, linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias)));
@@ -102,7 +116,8 @@ class CiTransformer final : public CausalImportance {
     const at::Tensor wide = at::empty({N, input_width()}, inputs.front().options().dtype(numerics_.compute));
     std::int64_t column = 0;
     for (const at::Tensor& input : inputs) {
-      rms_norm_forward(input, {}, norm_eps, numerics_.compute, nullptr, wide.narrow(1, column, input.size(1)));
+      rms_norm_forward(input, {}, norm_eps, numerics_.compute, nullptr,
+                       wide.narrow(1, column, input.size(1)));
       column += input.size(1);
     }
     return wide;
@@ -113,7 +128,10 @@ class CiTransformer final : public CausalImportance {
     auto found = tables_.find(T);
     if (found == tables_.end()) {
       const std::int64_t d_head = config_.d_model / config_.n_heads;
-      found = tables_.emplace(T, make_rotary_table(T, d_head, config_.rope_base, false, numerics_.wide, numerics_.device)).first;
+      found = tables_
+                  .emplace(T, make_rotary_table(T, d_head, config_.rope_base, false, numerics_.wide,
+                                                numerics_.device))
+                  .first;
     }
     return found->second;
   }
@@ -127,8 +145,8 @@ class CiTransformer final : public CausalImportance {
 
 }  // namespace
 
-std::unique_ptr<CausalImportance> make_causal_importance(const CausalImportanceConfig& config, const Sites& sites,
-                                                         const Numerics& numerics) {
+std::unique_ptr<CausalImportance> make_causal_importance(const CausalImportanceConfig& config,
+                                                         const Sites& sites, const Numerics& numerics) {
   return std::make_unique<CiTransformer>(std::get<GlobalSharedTransformerConfig>(config), sites, numerics);
 }
 

@@ -2,8 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include "vpd/kernels/matrix_product.hpp"
 #include "kernels/record.hpp"
+#include "vpd/kernels/matrix_product.hpp"
 
 namespace vpd {
 namespace {
@@ -26,11 +26,13 @@ struct MaskedBackward {
     at::Tensor through_weight, scale_gradient;
     if (scale.defined() && (x_wanted || sources_wanted)) {
       through_weight = matrix_product(dy, W);
-      if (sources_wanted && pass.sources.delta) scale_gradient = at::mul(through_weight, x).sum(1, false, pass.importance.scalar_type());
+      if (sources_wanted && pass.sources.delta)
+        scale_gradient = at::mul(through_weight, x).sum(1, false, pass.importance.scalar_type());
     }
     const bool trains = pass.U.gradient.defined();
-    const GateGradients gate = gate_backward(matrix_product(dy, pass.U.value.t()), h, pass.importance, pass.sources, pass.routing,
-                                             scale_gradient, pass.importance_gradient, trains);
+    const GateGradients gate =
+        gate_backward(matrix_product(dy, pass.U.value.t()), h, pass.importance, pass.sources, pass.routing,
+                      scale_gradient, pass.importance_gradient, trains);
     if (trains) {
       matrix_product_into(pass.U.gradient, gate.gated.t(), dy, /*accumulate=*/true);
       matrix_product_into(pass.V.gradient, x.t(), gate.h, /*accumulate=*/true);
@@ -48,7 +50,8 @@ struct MaskedBackward {
 }  // namespace
 
 at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass) {
-  const bool needed = pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.gradient.defined();
+  const bool needed =
+      pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.gradient.defined();
   at::Tensor y;
   MaskedBackward backward{x.detach(), {}, {}, matrix.weight.value, pass};
   {

@@ -1,8 +1,8 @@
 #include "vpd/decomposition/parameter_set.hpp"
 
-#include <ATen/ATen.h>
-
 #include <set>
+
+#include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
 
@@ -17,7 +17,8 @@ std::int64_t elements(const ParameterSpec& spec) {
 
 }  // namespace
 
-ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, const Numerics& numerics) : specs_(std::move(specs)) {
+ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, const Numerics& numerics)
+    : specs_(std::move(specs)) {
   constexpr std::int64_t alignment = 16;
   std::int64_t total = 0;
   for (const ParameterSpec& spec : specs_) {
@@ -25,7 +26,9 @@ ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, const Numerics& num
     total += (elements(spec) + alignment - 1) / alignment * alignment;
   }
   flat_ = at::zeros({total}, numerics.options());
-  compute_ = numerics.compute == numerics.wide ? flat_ : at::zeros({total}, numerics.options().dtype(numerics.compute));
+  compute_ = numerics.compute == numerics.wide
+                 ? flat_
+                 : at::zeros({total}, numerics.options().dtype(numerics.compute));
 }
 
 std::int64_t ParameterSet::count() const {
@@ -67,8 +70,10 @@ void ParameterSet::load(const std::filesystem::path& path) {
   }
   for (const TensorInfo& tensor : file.tensors()) {
     VPD_CHECK(known.contains(tensor.name), DataError,
-              "{}: found the tensor {}, which this configuration's sites and causal-importance function do not have: check that the file "
-              "belongs to the configuration", path.string(), tensor.name);
+              "{}: found the tensor {}, which this configuration's sites and causal-importance function do "
+              "not have: check that the file "
+              "belongs to the configuration",
+              path.string(), tensor.name);
   }
   refresh();
 }

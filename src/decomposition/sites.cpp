@@ -1,15 +1,16 @@
 #include "vpd/decomposition/sites.hpp"
 
-#include <fnmatch.h>
-
 #include <algorithm>
+
+#include <fnmatch.h>
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 
 namespace vpd {
 
-Sites::Sites(std::vector<Site> sites, std::size_t matrices) : sites_(std::move(sites)), of_matrix_(matrices, -1) {
+Sites::Sites(std::vector<Site> sites, std::size_t matrices)
+    : sites_(std::move(sites)), of_matrix_(matrices, -1) {
   std::sort(sites_.begin(), sites_.end(), [](const Site& a, const Site& b) { return a.name < b.name; });
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     of_matrix_[sites_[i].matrix] = static_cast<int>(i);
@@ -30,11 +31,13 @@ bool matches_pattern(const std::string& pattern, const std::string& name) {
 
 std::vector<MatrixShape> shapes_of(const Target& target) {
   std::vector<MatrixShape> shapes;
-  for (const Matrix& matrix : target.matrices()) shapes.push_back({matrix.name, matrix.d_in(), matrix.d_out(), matrix.in_block});
+  for (const Matrix& matrix : target.matrices())
+    shapes.push_back({matrix.name, matrix.d_in(), matrix.d_out(), matrix.in_block});
   return shapes;
 }
 
-Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns, const std::string& source) {
+Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns,
+                  const std::string& source) {
   std::vector<Site> sites;
   std::vector<bool> taken(matrices.size(), false);
   for (std::size_t k = 0; k < patterns.size(); ++k) {
@@ -42,25 +45,32 @@ Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<Si
     bool matched = false, took = false;
     for (std::size_t i = 0; i < matrices.size(); ++i) {
       const MatrixShape& matrix = matrices[i];
-      const bool fits = matrix.in_block ? matches_pattern(pattern.pattern, matrix.name) : pattern.pattern == matrix.name;
+      const bool fits =
+          matrix.in_block ? matches_pattern(pattern.pattern, matrix.name) : pattern.pattern == matrix.name;
       matched = matched || fits;
       if (!fits || taken[i]) continue;
       taken[i] = took = true;
-      sites.push_back({.name = matrix.name, .matrix = i, .d_in = matrix.d_in, .d_out = matrix.d_out, .C = pattern.C});
+      sites.push_back(
+          {.name = matrix.name, .matrix = i, .d_in = matrix.d_in, .d_out = matrix.d_out, .C = pattern.C});
     }
     if (took) continue;
     if (matched) {
-      throw ConfigError(fmt::format("{}: sites[{}].pattern: \"{}\" matches only weight matrices that earlier patterns took: put it before "
-                                    "them or remove it", source, k, pattern.pattern));
+      throw ConfigError(
+          fmt::format("{}: sites[{}].pattern: \"{}\" matches only weight matrices that earlier patterns "
+                      "took: put it before "
+                      "them or remove it",
+                      source, k, pattern.pattern));
     }
     VPD_CHECK(pattern.pattern != "wte", ConfigError,
               "{}: sites[{}].pattern: embeddings cannot be decomposed yet: remove \"wte\"", source, k);
     std::vector<std::string> names;
     for (const MatrixShape& matrix : matrices) names.push_back(matrix.name);
     const auto close = nearest(pattern.pattern, names);
-    throw ConfigError(fmt::format("{}: sites[{}].pattern: expected a shell pattern over the target's weight matrices ({} ... {}), but "
-                                  "\"{}\" matches none{}", source, k, names.front(), names.back(), pattern.pattern,
-                                  close ? fmt::format("; did you mean \"{}\"?", *close) : ""));
+    throw ConfigError(fmt::format(
+        "{}: sites[{}].pattern: expected a shell pattern over the target's weight matrices ({} ... {}), but "
+        "\"{}\" matches none{}",
+        source, k, names.front(), names.back(), pattern.pattern,
+        close ? fmt::format("; did you mean \"{}\"?", *close) : ""));
   }
   return Sites(std::move(sites), matrices.size());
 }

@@ -1,9 +1,9 @@
 #include "vpd/decomposition/subcomponents.hpp"
 
+#include <cmath>
+
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-
-#include <cmath>
 
 namespace vpd {
 
@@ -26,7 +26,9 @@ void fill_normal(const at::Tensor& x, double deviation, RandomKey key) {
 
 void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, std::uint64_t seed) {
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    const auto key = [&](std::uint64_t part) { return make_key(seed, RandomPurpose::initial_components, i, part); };
+    const auto key = [&](std::uint64_t part) {
+      return make_key(seed, RandomPurpose::initial_components, i, part);
+    };
     fill_normal(subcomponents.value(2 * i), 1.0 / std::sqrt(static_cast<double>(sites[i].d_in)), key(0));
     fill_normal(subcomponents.value(2 * i + 1), 1.0 / std::sqrt(static_cast<double>(sites[i].C)), key(1));
   }

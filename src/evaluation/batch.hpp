@@ -2,12 +2,12 @@
 
 // One evaluation batch, divided among lanes, and what every metric does with it.
 
-#include <ATen/ATen.h>
-
 #include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/objective/reconstruction.hpp"
@@ -35,8 +35,11 @@ struct EvaluationBatch {
 
   /// What a masked pass over a lane's rows reads; `importance` in place of the lane's own where defined.
   PassContext context(const LaneBatch& lane, const at::Tensor& importance = {}) const {
-    return {.decomposition = &decomposition, .clean = &lane.clean, .importance = importance.defined() ? importance : lane.importance.lower,
-            .components = &components, .first_row = (number * B + lane.first_batch) * T};
+    return {.decomposition = &decomposition,
+            .clean = &lane.clean,
+            .importance = importance.defined() ? importance : lane.importance.lower,
+            .components = &components,
+            .first_row = (number * B + lane.first_batch) * T};
   }
   RandomKey key(RandomPurpose purpose, std::uint64_t a, std::uint64_t b = 0) const {
     return make_key(config.seed, purpose, std::uint64_t{1} << 63 | a, b);
@@ -54,7 +57,9 @@ struct EvaluationBatch {
     for (std::size_t i = 1; i < parts.size(); ++i) total = total + parts[i];
     return total;
   }
-  double sum(const std::function<at::Tensor(const LaneBatch&)>& work) const { return sum_tensors(work).item<double>(); }
+  double sum(const std::function<at::Tensor(const LaneBatch&)>& work) const {
+    return sum_tensors(work).item<double>();
+  }
 };
 
 /// A metric gathers over batches and then names its values.
@@ -72,7 +77,9 @@ std::unique_ptr<Metric> make_hidden_acts();
 std::unique_ptr<Metric> make_losses(std::int64_t step);
 std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
 
-/// Mean divergence on the batch after a fresh adversary's ascent (method, section 6). `stream` tells adversaries of one batch apart.
-double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary, const RoutingConfig& routing, std::uint64_t stream);
+/// Mean divergence on the batch after a fresh adversary's ascent (method, section 6). `stream` tells
+/// adversaries of one batch apart.
+double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
+              const RoutingConfig& routing, std::uint64_t stream);
 
 }  // namespace vpd

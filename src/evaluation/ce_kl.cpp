@@ -1,10 +1,10 @@
-// Cross-entropy of the next token and KL from the target under every way of masking (VPD, section "Evaluation").
-
-#include <ATen/ATen.h>
+// Cross-entropy of the next token and KL from the target under every way of masking (VPD, section
+// "Evaluation").
 
 #include <algorithm>
 #include <map>
 
+#include <ATen/ATen.h>
 #include <spdlog/fmt/fmt.h>
 
 #include "batch.hpp"
@@ -13,7 +13,8 @@
 namespace vpd {
 namespace {
 
-/// Σ over predictions of -log softmax(logits)[next token]: position t predicts token t + 1 of its row, T - 1 predictions a row.
+/// Σ over predictions of -log softmax(logits)[next token]: position t predicts token t + 1 of its row, T - 1
+/// predictions a row.
 at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& tokens) {
   constexpr std::int64_t most_elements = std::int64_t{1} << 26;  // of a float32 copy at a time
   const std::int64_t B = tokens.size(0), T = tokens.size(1), V = logits.size(1);
@@ -22,7 +23,9 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& tokens)
   at::Tensor sum = at::zeros({}, logits.options().dtype(at::kDouble));
   for (std::int64_t first = 0; first < B; first += at_once) {
     const std::int64_t count = std::min(at_once, B - first);
-    const at::Tensor predictions = rows.narrow(0, first, count).narrow(1, 0, T - 1).to(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const at::Tensor predictions = rows.narrow(0, first, count)
+                                       .narrow(1, 0, T - 1)
+                                       .to(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
     const at::Tensor next = tokens.narrow(0, first, count).narrow(1, 1, T - 1);
     sum.sub_(at::log_softmax(predictions, -1).gather(2, next.unsqueeze(2)).sum(at::kDouble));
   }
@@ -36,7 +39,8 @@ class CeKl final : public Metric {
   void add(const EvaluationBatch& batch) override {
     positions_ += static_cast<double>(batch.positions());
     predictions_ += static_cast<double>(batch.B * (batch.T - 1));
-    target_ += batch.sum([](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.logits, lane.clean.tokens); });
+    target_ += batch.sum(
+        [](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.logits, lane.clean.tokens); });
     const auto zeros = [](const LaneBatch& lane) { return at::zeros_like(lane.importance.lower); };
     const auto own = [](const LaneBatch& lane) { return lane.importance.lower; };
     measure("unmasked", batch, own, [](const PassContext&) { return constant_sources(1.0, 0.0); });
@@ -45,16 +49,20 @@ class CeKl final : public Metric {
       return random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 1));
     });
     measure("random", batch, zeros, [&](const PassContext& context) -> SourceOf {
-      return [uniform = random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 2))](std::size_t site) {
+      return [uniform = random_sources(context, SourceKind::uniform,
+                                       batch.key(RandomPurpose::evaluation, 2))](std::size_t site) {
         GateSources sources = uniform(site);
         sources.delta = false;
         return sources;
       };
     });
     for (const double threshold : thresholds_) {
-      measure(fmt::format("rounded_{:g}", threshold), batch,
-              [threshold](const LaneBatch& lane) { return lane.importance.lower.gt(threshold).to(lane.importance.lower.scalar_type()); },
-              [](const PassContext&) { return constant_sources(0.0, 0.0); });
+      measure(
+          fmt::format("rounded_{:g}", threshold), batch,
+          [threshold](const LaneBatch& lane) {
+            return lane.importance.lower.gt(threshold).to(lane.importance.lower.scalar_type());
+          },
+          [](const PassContext&) { return constant_sources(0.0, 0.0); });
     }
     measure("zero", batch, zeros, [](const PassContext&) { return constant_sources(0.0, 0.0); });
   }
@@ -69,7 +77,8 @@ class CeKl final : public Metric {
 
  private:
   template <class ImportanceOf, class Sources>
-  void measure(const std::string& name, const EvaluationBatch& batch, const ImportanceOf& importance, const Sources& sources) {
+  void measure(const std::string& name, const EvaluationBatch& batch, const ImportanceOf& importance,
+               const Sources& sources) {
     if (!kl_.contains(name)) order_.push_back(name);
     std::vector<at::Tensor> kl(batch.lanes.size());
     ce_[name] += batch.sum([&](const LaneBatch& lane) {
@@ -77,7 +86,8 @@ class CeKl final : public Metric {
       const std::vector<SitePass> passes = site_passes(context, sources(context), {}, 0);
       MaskedExecutor executor(batch.decomposition.sites, passes);
       const at::Tensor logits = batch.decomposition.target->forward(lane.clean.tokens, executor);
-      kl[static_cast<std::size_t>(&lane - batch.lanes.data())] = kl_from_logits(lane.clean.logits, logits, false, 1.0, false).sum;
+      kl[static_cast<std::size_t>(&lane - batch.lanes.data())] =
+          kl_from_logits(lane.clean.logits, logits, false, 1.0, false).sum;
       return cross_entropy_sum(logits, lane.clean.tokens);
     });
     for (const at::Tensor& part : kl) kl_[name] += part.item<double>();

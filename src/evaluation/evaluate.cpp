@@ -1,17 +1,18 @@
 #include "vpd/evaluation/evaluate.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <memory>
 #include <type_traits>
+
+#include <ATen/ATen.h>
 
 #include "batch.hpp"
 
 namespace vpd {
 namespace {
 
-std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Sites& sites, std::int64_t step) {
+std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Sites& sites,
+                                    std::int64_t step) {
   return std::visit(
       [&](const auto& metric) -> std::unique_ptr<Metric> {
         using Kind = std::decay_t<decltype(metric)>;
@@ -27,8 +28,8 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t numb
 
 }  // namespace
 
-MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, TokenDataset& eval, std::int64_t step, bool slow,
-                      Lanes& lanes) {
+MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, TokenDataset& eval,
+                      std::int64_t step, bool slow, Lanes& lanes) {
   const EvaluationConfig& settings = config.evaluation;
   std::vector<std::unique_ptr<Metric>> metrics;
   bool outputs = false;
@@ -39,10 +40,12 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
   }
   const std::vector<Parameter> ci_parameters = decomposition.ci_parameters.bind({});
   for (std::int64_t k = 0; k < settings.batches; ++k) {
-    const std::int64_t first = k * settings.batch_size, rows = std::min(settings.batch_size, eval.sequences() - first);
+    const std::int64_t first = k * settings.batch_size,
+                       rows = std::min(settings.batch_size, eval.sequences() - first);
     if (rows <= 0) break;
     const at::Tensor tokens = eval.batch(first, rows);
-    EvaluationBatch batch{decomposition, config, lanes, k, rows, tokens.size(1), decomposition.components.bind({}), {}};
+    EvaluationBatch batch{
+        decomposition, config, lanes, k, rows, tokens.size(1), decomposition.components.bind({}), {}};
     const int used = static_cast<int>(std::min<std::int64_t>(lanes.count(), rows));
     batch.lanes.resize(static_cast<std::size_t>(used));
     lanes.run([&](int i) {
@@ -51,7 +54,9 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
       const Range part = lane_range(rows, i, used);
       LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
       lane.first_batch = part.begin;
-      lane.clean = clean_pass(decomposition, tokens.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
+      lane.clean =
+          clean_pass(decomposition,
+                     tokens.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
       lane.importance = causal_importance(decomposition, lane.clean, ci_parameters);
     });
     for (const auto& metric : metrics) metric->add(batch);

@@ -1,4 +1,5 @@
-// Mean squared error between each site's output in the clean and in a masked forward, all entries weighted equally.
+// Mean squared error between each site's output in the clean and in a masked forward, all entries weighted
+// equally.
 
 #include <ATen/ATen.h>
 
@@ -10,13 +11,14 @@ namespace {
 class HiddenActs final : public Metric {
  public:
   void add(const EvaluationBatch& batch) override {
-    for (const Site& site : batch.decomposition.sites) entries_ += static_cast<double>(batch.positions() * site.d_out);
-    ci_masked_ += batch.sum([&](const LaneBatch& lane) {
-      return squared_error(batch, lane, constant_sources(0.0, 0.0));
-    });
+    for (const Site& site : batch.decomposition.sites)
+      entries_ += static_cast<double>(batch.positions() * site.d_out);
+    ci_masked_ += batch.sum(
+        [&](const LaneBatch& lane) { return squared_error(batch, lane, constant_sources(0.0, 0.0)); });
     stochastic_ += batch.sum([&](const LaneBatch& lane) {
       const PassContext context = batch.context(lane);
-      return squared_error(batch, lane, random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 3)));
+      return squared_error(
+          batch, lane, random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 3)));
     });
   }
 
@@ -26,14 +28,16 @@ class HiddenActs final : public Metric {
   }
 
  private:
-  static at::Tensor squared_error(const EvaluationBatch& batch, const LaneBatch& lane, const SourceOf& sources) {
+  static at::Tensor squared_error(const EvaluationBatch& batch, const LaneBatch& lane,
+                                  const SourceOf& sources) {
     const std::vector<SitePass> passes = site_passes(batch.context(lane), sources, {}, 0);
     MaskedExecutor executor(batch.decomposition.sites, passes, /*keep_outputs=*/true);
     batch.decomposition.target->forward(lane.clean.tokens, executor);
     const at::ScalarType wide = batch.decomposition.numerics.wide;
     at::Tensor sum = at::zeros({}, lane.importance.lower.options().dtype(at::kDouble));
     for (std::size_t i = 0; i < executor.outputs.size(); ++i) {
-      sum.add_(at::sub(executor.outputs[i].to(wide), lane.clean.outputs[i].to(wide)).square().sum(at::kDouble));
+      sum.add_(
+          at::sub(executor.outputs[i].to(wide), lane.clean.outputs[i].to(wide)).square().sum(at::kDouble));
     }
     return sum;
   }

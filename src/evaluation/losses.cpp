@@ -1,10 +1,11 @@
-// Every term of the objective on evaluation data, at the values that its schedules have at the evaluated step. Persistent
-// sources belong to training batches: in their place stands the standard attack, a fresh adversary of 20 steps of 0.1.
-
-#include <ATen/ATen.h>
+// Every term of the objective on evaluation data, at the values that its schedules have at the evaluated
+// step. Persistent sources belong to training batches: in their place stands the standard attack, a fresh
+// adversary of 20 steps of 0.1.
 
 #include <map>
 #include <type_traits>
+
+#include <ATen/ATen.h>
 
 #include "batch.hpp"
 #include "vpd/objective/faithfulness.hpp"
@@ -21,11 +22,13 @@ class Losses final : public Metric {
     const ObjectiveConfig& objective = batch.config.objective;
     const auto weight = static_cast<double>(batch.positions());
     positions_ += weight;
-    const std::vector<MinimalityPower> powers = minimality_powers(objective, step_, batch.config.training.steps);
+    const std::vector<MinimalityPower> powers =
+        minimality_powers(objective, step_, batch.config.training.steps);
     for (std::size_t k = 0; k < objective.size(); ++k) {
       const std::string name = label(objective[k]);
       if (!sums_.contains(name)) order_.push_back(name);
-      sums_[name] += weight * std::visit([&](const auto& term) { return value(batch, term, powers, k); }, objective[k]);
+      sums_[name] +=
+          weight * std::visit([&](const auto& term) { return value(batch, term, powers, k); }, objective[k]);
     }
   }
 
@@ -35,29 +38,36 @@ class Losses final : public Metric {
 
  private:
   template <class Term>
-  static double value(const EvaluationBatch& batch, const Term& term, const std::vector<MinimalityPower>& powers, std::uint64_t k) {
+  static double value(const EvaluationBatch& batch, const Term& term,
+                      const std::vector<MinimalityPower>& powers, std::uint64_t k) {
     const Decomposition& d = batch.decomposition;
     const auto mean = [&](const auto& sources, const RoutingConfig& routing, std::uint64_t draw) {
       return batch.sum([&](const LaneBatch& lane) {
         const PassContext context = batch.context(lane);
-        return reconstruct(context, sources(context), draw_routing(routing, batch.key(RandomPurpose::routing, k, draw), context), 0.0);
+        return reconstruct(context, sources(context),
+                           draw_routing(routing, batch.key(RandomPurpose::routing, k, draw), context), 0.0);
       }) / static_cast<double>(batch.positions());
     };
     if constexpr (std::is_same_v<Term, FaithfulnessTerm>) {
       double sum = 0.0;
-      for (std::size_t i = 0; i < d.sites.size(); ++i) sum += squared_delta(d, i, 0.0, {}, {}).template item<double>();
+      for (std::size_t i = 0; i < d.sites.size(); ++i)
+        sum += squared_delta(d, i, 0.0, {}, {}).template item<double>();
       return sum / static_cast<double>(d.sites.entries());
     } else if constexpr (std::is_same_v<Term, ImportanceMinimalityTerm>) {
       return importance_minimality(sums(batch, powers.front()), batch.positions()).template item<double>();
     } else if constexpr (std::is_same_v<Term, FrequencyMinimalityTerm>) {
       return frequency_minimality(sums(batch, powers.back()), batch.positions()).template item<double>();
     } else if constexpr (std::is_same_v<Term, StochasticReconTerm>) {
-      const SourceKind kind = term.sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
+      const SourceKind kind =
+          term.sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
       double total = 0.0;
       for (std::int64_t s = 0; s < term.samples; ++s) {
         const auto draw = static_cast<std::uint64_t>(s);
-        total += mean([&](const PassContext& context) { return random_sources(context, kind, batch.key(RandomPurpose::mask_sources, k, draw)); },
-                      term.routing, draw);
+        total += mean(
+            [&](const PassContext& context) {
+              return random_sources(context, kind, batch.key(RandomPurpose::mask_sources, k, draw));
+            },
+            term.routing, draw);
       }
       return total / static_cast<double>(term.samples);
     } else if constexpr (std::is_same_v<Term, AdversarialReconTerm>) {
@@ -70,7 +80,8 @@ class Losses final : public Metric {
   }
 
   static at::Tensor sums(const EvaluationBatch& batch, const MinimalityPower& power) {
-    return batch.sum_tensors([&](const LaneBatch& lane) { return power_sums(lane.importance.z, power.p, power.eps); });
+    return batch.sum_tensors(
+        [&](const LaneBatch& lane) { return power_sums(lane.importance.z, power.p, power.eps); });
   }
 
   std::int64_t step_;

@@ -1,5 +1,5 @@
-// A fresh adversary's attack on an evaluation batch (method, section 6): new sources, sign-gradient ascent, and the divergence of a
-// forward after the last step. Routing is drawn once.
+// A fresh adversary's attack on an evaluation batch (method, section 6): new sources, sign-gradient ascent,
+// and the divergence of a forward after the last step. Routing is drawn once.
 
 #include <ATen/ATen.h>
 
@@ -8,11 +8,13 @@
 
 namespace vpd {
 
-double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary, const RoutingConfig& routing, std::uint64_t stream) {
+double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
+              const RoutingConfig& routing, std::uint64_t stream) {
   const auto number = static_cast<std::uint64_t>(batch.number);
   const Sites& sites = batch.decomposition.sites;
-  FreshSources fresh = start_fresh(adversary, sites, batch.B, batch.key(RandomPurpose::fresh_sources, stream, number),
-                                   batch.decomposition.numerics);
+  FreshSources fresh =
+      start_fresh(adversary, sites, batch.B, batch.key(RandomPurpose::fresh_sources, stream, number),
+                  batch.decomposition.numerics);
   std::vector<at::Tensor> gradients;
   for (std::size_t i = 0; i < batch.lanes.size(); ++i) gradients.push_back(at::zeros_like(fresh.values));
   const RandomKey routing_key = batch.key(RandomPurpose::routing, stream, number);
@@ -21,7 +23,8 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
     SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
     if (ascent) use.gradient = gradients[static_cast<std::size_t>(&lane - batch.lanes.data())];
     const double seed = ascent ? 1.0 / static_cast<double>(batch.positions()) : 0.0;
-    return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context), seed);
+    return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context),
+                       seed);
   };
   for (std::int64_t step = 0; step < adversary.steps; ++step) {
     batch.sum([&](const LaneBatch& lane) { return pass(lane, true); });
@@ -32,7 +35,8 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
     }
     step_fresh(fresh, adversary.step_size);
   }
-  return batch.sum([&](const LaneBatch& lane) { return pass(lane, false); }) / static_cast<double>(batch.positions());
+  return batch.sum([&](const LaneBatch& lane) { return pass(lane, false); }) /
+         static_cast<double>(batch.positions());
 }
 
 namespace {
@@ -40,7 +44,9 @@ namespace {
 class Pgd final : public Metric {
  public:
   Pgd(const PgdMetric& config, std::size_t number)
-      : name_(config.name), adversary_{config.steps, config.step_size, config.init, config.scope}, number_(number) {}
+      : name_(config.name),
+        adversary_{config.steps, config.step_size, config.init, config.scope},
+        number_(number) {}
 
   void add(const EvaluationBatch& batch) override {
     const auto weight = static_cast<double>(batch.positions());
@@ -48,7 +54,9 @@ class Pgd final : public Metric {
     positions_ += weight;
   }
 
-  void report(MetricValues& values) const override { values.emplace_back("pgd/" + name_, weighted_ / positions_); }
+  void report(MetricValues& values) const override {
+    values.emplace_back("pgd/" + name_, weighted_ / positions_);
+  }
 
  private:
   std::string name_;
@@ -59,6 +67,8 @@ class Pgd final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number) { return std::make_unique<Pgd>(config, number); }
+std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number) {
+  return std::make_unique<Pgd>(config, number);
+}
 
 }  // namespace vpd

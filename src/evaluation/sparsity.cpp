@@ -10,7 +10,9 @@ namespace {
 /// Σ over a batch's positions of f(importances), per column: float64 [Σ C] on the CPU.
 template <class Function>
 at::Tensor column_sums(const EvaluationBatch& batch, const Function& f) {
-  return batch.sum_tensors([&](const LaneBatch& lane) { return f(lane.importance.lower).sum(0, false, at::kDouble); }).cpu();
+  return batch
+      .sum_tensors([&](const LaneBatch& lane) { return f(lane.importance.lower).sum(0, false, at::kDouble); })
+      .cpu();
 }
 
 class CiL0 final : public Metric {
@@ -79,7 +81,11 @@ class Alive final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites) { return std::make_unique<CiL0>(config, sites); }
-std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites) { return std::make_unique<Alive>(config, sites); }
+std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites) {
+  return std::make_unique<CiL0>(config, sites);
+}
+std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites) {
+  return std::make_unique<Alive>(config, sites);
+}
 
 }  // namespace vpd

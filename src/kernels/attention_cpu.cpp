@@ -2,7 +2,8 @@
 //
 //   S = q kᵀ / sqrt(d),  P = softmax(S) (row t over columns <= t where causal),  out = P v
 //   dP = dout vᵀ,  dS = P ⊙ (dP - Σ_row dP ⊙ P) / sqrt(d),  dq = dS k,  dk = dSᵀ q,  dv = Pᵀ dout
-// dk and dv of heads that share a key head are added up in the order of the heads. Sequences run side by side on threads.
+// dk and dv of heads that share a key head are added up in the order of the heads. Sequences run side by side
+// on threads.
 
 #include <cmath>
 #include <vector>
@@ -23,8 +24,8 @@ struct Head {
 
 Head head_of(const AttentionParams& p, std::int64_t b, std::int64_t h) {
   const std::int64_t group = p.heads / p.key_heads;
-  return {b * p.T * p.heads * p.d + h * p.d, b * p.T * p.key_heads * p.d + (h / group) * p.d, (b * p.heads + h) * p.T * p.T,
-          h % group == 0};
+  return {b * p.T * p.heads * p.d + h * p.d, b * p.T * p.key_heads * p.d + (h / group) * p.d,
+          (b * p.heads + h) * p.T * p.T, h % group == 0};
 }
 
 void softmax_row(float* __restrict row, std::int64_t used, std::int64_t length) {
@@ -71,8 +72,10 @@ void attention_backward_cpu(const AttentionParams& p) {
         const Head head = head_of(p, b, h);
         const float* P = p.probabilities + head.probabilities;
         const float beta = head.first_of_group ? 0.0f : 1.0f;
-        sgemm('T', 'N', p.T, p.d, p.T, 1.0f, P, p.T, p.gradient + head.q, q_stride, beta, p.v_gradient + head.k, k_stride);
-        sgemm('N', 'T', p.T, p.T, p.d, 1.0f, p.gradient + head.q, q_stride, p.v + head.k, k_stride, 0.0f, dS, p.T);
+        sgemm('T', 'N', p.T, p.d, p.T, 1.0f, P, p.T, p.gradient + head.q, q_stride, beta,
+              p.v_gradient + head.k, k_stride);
+        sgemm('N', 'T', p.T, p.T, p.d, 1.0f, p.gradient + head.q, q_stride, p.v + head.k, k_stride, 0.0f, dS,
+              p.T);
         for (std::int64_t t = 0; t < p.T; ++t) {
           float* __restrict row = dS + t * p.T;
           const float* __restrict probability = P + t * p.T;
@@ -80,8 +83,10 @@ void attention_backward_cpu(const AttentionParams& p) {
           for (std::int64_t j = 0; j < p.T; ++j) dot += row[j] * probability[j];
           for (std::int64_t j = 0; j < p.T; ++j) row[j] = probability[j] * (row[j] - dot) * scale;
         }
-        sgemm('N', 'N', p.T, p.d, p.T, 1.0f, dS, p.T, p.k + head.k, k_stride, 0.0f, p.q_gradient + head.q, q_stride);
-        sgemm('T', 'N', p.T, p.d, p.T, 1.0f, dS, p.T, p.q + head.q, q_stride, beta, p.k_gradient + head.k, k_stride);
+        sgemm('N', 'N', p.T, p.d, p.T, 1.0f, dS, p.T, p.k + head.k, k_stride, 0.0f, p.q_gradient + head.q,
+              q_stride);
+        sgemm('T', 'N', p.T, p.d, p.T, 1.0f, dS, p.T, p.q + head.q, q_stride, beta, p.k_gradient + head.k,
+              k_stride);
       }
     }
   });

@@ -4,8 +4,9 @@
 
 namespace vpd {
 
-/// Softmax attention of float32 rows on the CPU, one head at a time with its probabilities kept: for short sequences, where LibTorch's
-/// blocked form spends its time on blocks. Row n = b T + t; head k reads columns k d to (k + 1) d; each key head serves heads / key_heads heads.
+/// Softmax attention of float32 rows on the CPU, one head at a time with its probabilities kept: for short
+/// sequences, where LibTorch's blocked form spends its time on blocks. Row n = b T + t; head k reads columns
+/// k d to (k + 1) d; each key head serves heads / key_heads heads.
 struct AttentionParams {
   std::int64_t B = 0;
   std::int64_t T = 0;

@@ -25,8 +25,10 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
   const bool trains = weight.gradient.defined() || bias.gradient.defined();
   const at::ScalarType type = x.scalar_type();
   return record(std::move(y), "linear", {x}, trains,
-                [input = trains ? input : at::Tensor(), weight, bias, type](const at::Tensor& dy, const auto& wanted, variable_list& out) {
-                  if (weight.gradient.defined()) matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
+                [input = trains ? input : at::Tensor(), weight, bias, type](
+                    const at::Tensor& dy, const auto& wanted, variable_list& out) {
+                  if (weight.gradient.defined())
+                    matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
                   if (bias.gradient.defined()) {
                     at::Tensor total = bias.gradient;
                     total.add_(dy.sum(0));
@@ -51,7 +53,8 @@ at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight) {
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at::ScalarType output) {
   const at::Tensor input = x.detach();
   at::Tensor reciprocal;
-  at::Tensor y = rms_norm_forward(input, weight.value, eps, output, at::GradMode::is_enabled() ? &reciprocal : nullptr);
+  at::Tensor y =
+      rms_norm_forward(input, weight.value, eps, output, at::GradMode::is_enabled() ? &reciprocal : nullptr);
   return record(std::move(y), "rms_norm", {x}, weight.gradient.defined(),
                 [input, weight, reciprocal](const at::Tensor& gradient, const auto&, variable_list& out) {
                   out[0] = rms_norm_backward(gradient, input, weight.value, reciprocal, weight.gradient);
@@ -70,22 +73,22 @@ namespace {
 /// Up to here keeping a head's probabilities is cheaper than computing them again.
 constexpr std::int64_t longest_short_sequence = 256;
 
-bool takes_short_attention(const at::Tensor& q, std::int64_t T) {
-  return q.is_cpu() && q.scalar_type() == at::kFloat && T <= longest_short_sequence && onednn_sgemm() != nullptr;
-}
-
 at::Tensor short_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, AttentionParams p) {
-  const at::Tensor queries = q.detach().contiguous(), keys = k.detach().contiguous(), values = v.detach().contiguous();
+  const at::Tensor queries = q.detach().contiguous(), keys = k.detach().contiguous(),
+                   values = v.detach().contiguous();
   const at::Tensor probabilities = at::empty({p.B, p.heads, p.T, p.T}, q.options());
   at::Tensor out = at::empty_like(queries);
-  p.q = queries.const_data_ptr<float>(), p.k = keys.const_data_ptr<float>(), p.v = values.const_data_ptr<float>();
+  p.q = queries.const_data_ptr<float>(), p.k = keys.const_data_ptr<float>(),
+  p.v = values.const_data_ptr<float>();
   p.probabilities = probabilities.mutable_data_ptr<float>(), p.out = out.mutable_data_ptr<float>();
   attention_forward_cpu(p);
   return record(std::move(out), "attention", {q, k, v}, false,
-                [queries, keys, values, probabilities, p](const at::Tensor& gradient, const auto&, variable_list& grads) {
+                [queries, keys, values, probabilities, p](const at::Tensor& gradient, const auto&,
+                                                          variable_list& grads) {
                   AttentionParams back = p;
                   back.gradient = gradient.const_data_ptr<float>();
-                  grads[0] = at::empty_like(queries), grads[1] = at::empty_like(keys), grads[2] = at::empty_like(values);
+                  grads[0] = at::empty_like(queries), grads[1] = at::empty_like(keys),
+                  grads[2] = at::empty_like(values);
                   back.q_gradient = grads[0].mutable_data_ptr<float>();
                   back.k_gradient = grads[1].mutable_data_ptr<float>();
                   back.v_gradient = grads[2].mutable_data_ptr<float>();
@@ -95,14 +98,22 @@ at::Tensor short_attention(const at::Tensor& q, const at::Tensor& k, const at::T
 
 }  // namespace
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B, std::int64_t heads,
-                     std::int64_t key_heads, bool causal) {
-  VPD_CHECK(heads % key_heads == 0, UsageError, "attention: {} heads are no multiple of {} key heads", heads, key_heads);
+bool attention_keeps_probabilities(const at::Device& device, at::ScalarType type, std::int64_t T) {
+  return device.is_cpu() && type == at::kFloat && T <= longest_short_sequence && onednn_sgemm() != nullptr;
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B,
+                     std::int64_t heads, std::int64_t key_heads, bool causal) {
+  VPD_CHECK(heads % key_heads == 0, UsageError, "attention: {} heads are no multiple of {} key heads", heads,
+            key_heads);
   const std::int64_t N = q.size(0), T = N / B, d_head = q.size(1) / heads;
-  if (takes_short_attention(q, T)) {
-    return short_attention(q, k, v, {.B = B, .T = T, .d = d_head, .heads = heads, .key_heads = key_heads, .causal = causal});
+  if (attention_keeps_probabilities(q.device(), q.scalar_type(), T)) {
+    return short_attention(
+        q, k, v, {.B = B, .T = T, .d = d_head, .heads = heads, .key_heads = key_heads, .causal = causal});
   }
-  const auto split = [&](const at::Tensor& x, std::int64_t count) { return x.view({B, T, count, d_head}).transpose(1, 2); };
+  const auto split = [&](const at::Tensor& x, std::int64_t count) {
+    return x.view({B, T, count, d_head}).transpose(1, 2);
+  };
   at::Tensor keys = split(k, key_heads), values = split(v, key_heads);
   if (key_heads != heads) {
     keys = keys.repeat_interleave(heads / key_heads, 1);

@@ -1,9 +1,9 @@
 #include "vpd/kernels/lanes.hpp"
 
+#include <algorithm>
+
 #include <ATen/Parallel.h>
 #include <omp.h>
-
-#include <algorithm>
 
 namespace vpd {
 namespace {
@@ -20,10 +20,12 @@ int suitable_lanes(const c10::Device& device, std::int64_t rows, int threads, st
   if (!device.is_cpu()) return 1;
   constexpr std::int64_t most_elements = std::int64_t{1} << 28;
   const std::int64_t affordable = most_elements / std::max<std::int64_t>(1, elements_each);
-  return static_cast<int>(std::max<std::int64_t>(1, std::min({static_cast<std::int64_t>(threads), rows, affordable})));
+  return static_cast<int>(
+      std::max<std::int64_t>(1, std::min({static_cast<std::int64_t>(threads), rows, affordable})));
 }
 
-Lanes::Lanes(int count, int threads_each) : count_(count), threads_each_(threads_each), errors_(static_cast<std::size_t>(count)) {
+Lanes::Lanes(int count, int threads_each)
+    : count_(count), threads_each_(threads_each), errors_(static_cast<std::size_t>(count)) {
   for (int lane = 1; lane < count; ++lane) threads_.emplace_back([this, lane] { serve(lane); });
 }
 

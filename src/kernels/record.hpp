@@ -2,20 +2,21 @@
 
 // How a hand-written backward pass becomes a node of LibTorch's graph.
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
-
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+
 namespace vpd {
 
-/// A node with one output whose backward pass is `function(gradient, wanted)`: it gets dL/doutput [contiguous] and, per input, whether
-/// its gradient is wanted, and returns one gradient per input (undefined where not wanted). It runs once.
+/// A node with one output whose backward pass is `function(gradient, wanted)`: it gets dL/doutput
+/// [contiguous] and, per input, whether its gradient is wanted, and returns one gradient per input (undefined
+/// where not wanted). It runs once.
 template <class Function>
 class RecordedNode final : public torch::autograd::Node {
  public:
@@ -39,8 +40,9 @@ class RecordedNode final : public torch::autograd::Node {
   const char* name_;
 };
 
-/// Makes `out` the result of a node over `inputs`. `needed` says whether the node has work of its own (gradients of parameters)
-/// beside the inputs'. Records nothing where gradients are off or nobody wants them.
+/// Makes `out` the result of a node over `inputs`. `needed` says whether the node has work of its own
+/// (gradients of parameters) beside the inputs'. Records nothing where gradients are off or nobody wants
+/// them.
 template <class Function>
 at::Tensor record(at::Tensor out, const char* name, const torch::autograd::variable_list& inputs, bool needed,
                   Function function) {

@@ -1,9 +1,9 @@
 #include "vpd/objective/reconstruction.hpp"
 
+#include <type_traits>
+
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
-
-#include <type_traits>
 
 #include "vpd/kernels/kl.hpp"
 #include "vpd/kernels/routing.hpp"
@@ -12,12 +12,15 @@ namespace vpd {
 
 SourceOf random_sources(const PassContext& context, SourceKind kind, RandomKey key) {
   return [kind, key, first_row = context.first_row](std::size_t site) {
-    return GateSources{.kind = kind, .key = key, .site = static_cast<std::uint32_t>(site), .first_row = first_row};
+    return GateSources{
+        .kind = kind, .key = key, .site = static_cast<std::uint32_t>(site), .first_row = first_row};
   };
 }
 
 SourceOf constant_sources(double r, double delta) {
-  return [r, delta](std::size_t) { return GateSources{.kind = SourceKind::constant, .value = r, .delta_value = delta}; };
+  return [r, delta](std::size_t) {
+    return GateSources{.kind = SourceKind::constant, .value = r, .delta_value = delta};
+  };
 }
 
 RoutingDraw draw_routing(const RoutingConfig& config, RandomKey key, const PassContext& context) {
@@ -38,16 +41,22 @@ RoutingDraw draw_routing(const RoutingConfig& config, RandomKey key, const PassC
       config);
 }
 
-std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing, std::size_t pass) {
+std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources,
+                                  const RoutingDraw& routing, std::size_t pass) {
   const Decomposition& d = *context.decomposition;
   std::vector<SitePass> passes;
   passes.reserve(d.sites.size());
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
-    SitePass p{.V = (*context.components)[2 * i], .U = (*context.components)[2 * i + 1],
-               .importance = context.importance.narrow(1, site.offset, site.C), .importance_gradient = {},
-               .sources = sources(i), .routing = {}, .masked = !routing.layerwise || pass == i};
-    if (context.importance_gradient.defined()) p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
+    SitePass p{.V = (*context.components)[2 * i],
+               .U = (*context.components)[2 * i + 1],
+               .importance = context.importance.narrow(1, site.offset, site.C),
+               .importance_gradient = {},
+               .sources = sources(i),
+               .routing = {},
+               .masked = !routing.layerwise || pass == i};
+    if (context.importance_gradient.defined())
+      p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
     if (routing.masks.defined()) p.routing = routing.masks[static_cast<std::int64_t>(i)];
     p.sources.delta = p.sources.delta && d.delta_component;
     passes.push_back(std::move(p));
@@ -55,7 +64,8 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
   return passes;
 }
 
-at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing, double seed) {
+at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
+                       double seed) {
   const Decomposition& d = *context.decomposition;
   const CleanPass& clean = *context.clean;
   const std::size_t count = routing.passes(d.sites);
@@ -66,7 +76,8 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
     MaskedExecutor executor(d.sites, passes);
     const at::AutoGradMode record(seed != 0.0);
     const at::Tensor logits = d.target->forward(clean.tokens, executor);
-    const KlResult kl = kl_from_logits(clean.logits, logits.detach(), seed != 0.0, seed * share, /*in_place=*/true);
+    const KlResult kl =
+        kl_from_logits(clean.logits, logits.detach(), seed != 0.0, seed * share, /*in_place=*/true);
     if (seed != 0.0) torch::autograd::backward({logits}, {kl.gradient});
     total = total.defined() ? total.add_(kl.sum) : kl.sum;
   }

@@ -90,7 +90,8 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const auto& tokens = std::get<TokensData>(config.data.eval);
   TokenDataset eval(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
   eval.require_vocabulary(decomposition.target->vocabulary_size());
-  const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  const int threads = at::get_num_threads();
   const int lanes =
       suitable_lanes(numerics.device, std::min(config.evaluation.batch_size, eval.sequences()), threads);
   Lanes pool(lanes, threads / lanes);

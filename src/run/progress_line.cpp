@@ -19,7 +19,7 @@ std::string ProgressLine::text(std::int64_t s, std::int64_t made) const {
         spent.count() / static_cast<double>(made - first_step_) * static_cast<double>(steps_ - made);
     line += "  ETA " + human_duration(left);
   }
-  std::string losses;
+  std::string l0, peak, total, losses;
   constexpr std::string_view loss = "train/loss/";
   for (const auto& [name, value] : values_) {
     if (name == "perf/step_ms") {
@@ -27,14 +27,16 @@ std::string ProgressLine::text(std::int64_t s, std::int64_t made) const {
     } else if (name == "perf/tokens_per_s") {
       line += fmt::format("  {} tokens/s", human_count(value));
     } else if (name == "perf/peak_memory_bytes") {
-      line += "  peak " + human_bytes(value);
+      peak = "  peak " + human_bytes(value);
     } else if (name == "train/l0") {
-      losses = fmt::format("  L0 {:.4g}", value) + losses;
+      l0 = fmt::format("  L0 {:.4g}", value);
+    } else if (name == "train/loss/total") {
+      total = fmt::format("  total {:.4g}", value);
     } else if (name.starts_with(loss)) {
       losses += fmt::format("  {} {:.4g}", name.substr(loss.size()), value);
     }
   }
-  return line + losses;
+  return line + l0 + total + peak + losses;
 }
 
 bool ProgressLine::refresh() {

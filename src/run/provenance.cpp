@@ -75,7 +75,7 @@ void write_provenance(const fs::path& path, const Provenance& provenance) {
                {"start_time", utc_now()},
                {"seed", provenance.config->seed},
                {"device", describe_device(provenance.numerics.device)},
-               {"matrix_products", c10::toString(provenance.numerics.compute)},
+               {"matrix_products", provenance.numerics.compute == at::kBFloat16 ? "bf16" : "fp32"},
                {"lanes", provenance.lanes},
                {"threads_per_lane", provenance.threads_per_lane},
                {"libraries", {{"torch", TORCH_VERSION}}}};

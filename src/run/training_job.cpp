@@ -59,7 +59,8 @@ std::vector<std::string> describe(const TrainingJob& job) {
     device += fmt::format(", {} lane{} of {} thread{}", job.lanes.count(), job.lanes.count() == 1 ? "" : "s",
                           job.threads_per_lane, job.threads_per_lane == 1 ? "" : "s");
   }
-  line("device", fmt::format("{}; matrix products in {}", device, c10::toString(job.numerics.compute)));
+  line("device", fmt::format("{}; matrix products in {}", device,
+                             job.numerics.compute == at::kBFloat16 ? "bf16" : "fp32"));
   line("target", std::visit([](const auto& target) { return target.path.string(); }, config.target));
   line("sites", fmt::format("{}, with {} subcomponents for {} weights", d.sites.size(), d.sites.total_C(),
                             count(d.sites.entries())));

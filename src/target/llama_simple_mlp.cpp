@@ -1,10 +1,10 @@
 #include "vpd/target/llama_simple_mlp.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <array>
 #include <string_view>
+
+#include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
 
@@ -12,7 +12,8 @@ namespace vpd {
 namespace {
 
 const at::Tensor* find(const NamedTensors& tensors, std::string_view name) {
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; });
+  const auto found =
+      std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; });
   return found == tensors.end() ? nullptr : &found->second;
 }
 
@@ -32,10 +33,16 @@ class Weights {
 
   Parameter vector(const std::string& name) const { return {master(name), gradient(name)}; }
 
-  Parameter matrix(const std::string& name) const { return {master(name).to(numerics_.compute), gradient(name)}; }
+  Parameter matrix(const std::string& name) const {
+    return {master(name).to(numerics_.compute), gradient(name)};
+  }
 
   Matrix site(const std::string& name, std::size_t index) const {
-    Matrix matrix{.name = name, .index = index, .weight = this->matrix(name + ".weight"), .bias = {}, .master = master(name + ".weight")};
+    Matrix matrix{.name = name,
+                  .index = index,
+                  .weight = this->matrix(name + ".weight"),
+                  .bias = {},
+                  .master = master(name + ".weight")};
     if (has(name + ".bias")) {
       matrix.bias = vector(name + ".bias");
       matrix.bias.value = matrix.bias.value.to(numerics_.compute);
@@ -82,34 +89,40 @@ std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool unti
   return specs;
 }
 
-LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights, const Numerics& numerics,
-                               const NamedTensors& gradients)
-    : Target(numerics), config_(config), longest_(std::max(config.block_size, config.n_ctx.value_or(config.block_size))) {
+LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights,
+                               const Numerics& numerics, const NamedTensors& gradients)
+    : Target(numerics),
+      config_(config),
+      longest_(std::max(config.block_size, config.n_ctx.value_or(config.block_size))) {
   const Weights source(weights, gradients, numerics);
   embedding_ = source.vector("wte.weight");
   ln_f_ = source.vector("ln_f.weight");
   for (std::int64_t i = 0; i < config.n_layer; ++i) {
     const std::string h = fmt::format("h.{}.", i);
-    blocks_.push_back({source.vector(h + "rms_1.weight"), source.vector(h + "rms_2.weight"), matrices_.size()});
+    blocks_.push_back(
+        {source.vector(h + "rms_1.weight"), source.vector(h + "rms_2.weight"), matrices_.size()});
     for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
   }
   Matrix head;
   if (source.has("lm_head.weight")) {
     head = source.site("lm_head", matrices_.size());
   } else {
-    head = {.name = "lm_head", .index = matrices_.size(),
-            .weight = {embedding_.value.to(numerics.compute), embedding_.gradient}, .bias = {}, .master = embedding_.value};
+    head = {.name = "lm_head",
+            .index = matrices_.size(),
+            .weight = {embedding_.value.to(numerics.compute), embedding_.gradient},
+            .bias = {},
+            .master = embedding_.value};
   }
   head.in_block = false;
   matrices_.push_back(std::move(head));
-  rotary_ = make_rotary_table(longest_, config.head_dim(), config.rotary_base, config.rotary_adjacent_pairs, numerics.wide,
-                              numerics.device);
+  rotary_ = make_rotary_table(longest_, config.head_dim(), config.rotary_base, config.rotary_adjacent_pairs,
+                              numerics.wide, numerics.device);
 }
 
 at::Tensor LlamaSimpleMlp::forward(const at::Tensor& tokens, Executor& executor) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1);
-  VPD_CHECK(T <= longest_, UsageError, "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_,
-            T);
+  VPD_CHECK(T <= longest_, UsageError,
+            "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
   const at::ScalarType type = numerics().compute;
   const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
   at::Tensor x = embedding(tokens.reshape({B * T}), embedding_);
@@ -119,7 +132,8 @@ at::Tensor LlamaSimpleMlp::forward(const at::Tensor& tokens, Executor& executor)
     };
     at::Tensor h = rms_norm(x, block.rms_1, config_.rms_norm_eps, type);
     const at::Tensor q = rotary(apply(0, h), table), k = rotary(apply(1, h), table), v = apply(2, h);
-    x = at::add(x, apply(3, attention(q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true)));
+    x = at::add(x,
+                apply(3, attention(q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true)));
     h = apply(4, rms_norm(x, block.rms_2, config_.rms_norm_eps, type));
     x = at::add(x, apply(5, gelu(h, /*tanh_form=*/true)));
   }

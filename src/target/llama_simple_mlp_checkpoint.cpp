@@ -1,10 +1,10 @@
-#include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <system_error>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 
 #include "vpd/base/error.hpp"
 #include "vpd/io/files.hpp"
@@ -17,12 +17,14 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path find_model_config(const fs::path& directory) {
-  VPD_CHECK(fs::is_directory(directory), DataError, "{}: expected a directory with model_config.yaml or .json beside one .safetensors file",
+  VPD_CHECK(fs::is_directory(directory), DataError,
+            "{}: expected a directory with model_config.yaml or .json beside one .safetensors file",
             directory.string());
   for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
     if (fs::exists(directory / name)) return directory / name;
   }
-  throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found neither", directory.string()));
+  throw DataError(
+      fmt::format("{}: expected model_config.yaml or model_config.json, found neither", directory.string()));
 }
 
 fs::path find_weights(const fs::path& directory) {
@@ -31,41 +33,49 @@ fs::path find_weights(const fs::path& directory) {
     if (entry.path().extension() == ".safetensors") found.push_back(entry.path());
   }
   std::sort(found.begin(), found.end());
-  VPD_CHECK(found.size() == 1, DataError, "{}: expected one .safetensors file, found {}{}", directory.string(), found.size(),
-            found.empty() ? "" : fmt::format(" ({}, {} ...)", found[0].filename().string(), found[1].filename().string()));
+  VPD_CHECK(found.size() == 1, DataError, "{}: expected one .safetensors file, found {}{}",
+            directory.string(), found.size(),
+            found.empty()
+                ? ""
+                : fmt::format(" ({}, {} ...)", found[0].filename().string(), found[1].filename().string()));
   return found.front();
 }
 
 }  // namespace
 
-std::pair<ModelConfig, bool> describe_llama_simple_mlp(const fs::path& directory, std::vector<std::string>& warnings) {
+std::pair<ModelConfig, bool> describe_llama_simple_mlp(const fs::path& directory,
+                                                       std::vector<std::string>& warnings) {
   const ModelConfig config = read_model_config(find_model_config(directory), warnings);
   const SafetensorsFile file(find_weights(directory));
   const bool untied_head = file.find("lm_head.weight") != nullptr;
-  for (const WeightSpec& spec : llama_simple_mlp_weights(config, untied_head)) check_header(file, spec.name, spec.shape);
+  for (const WeightSpec& spec : llama_simple_mlp_weights(config, untied_head))
+    check_header(file, spec.name, spec.shape);
   return {config, untied_head};
 }
 
-LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory, std::vector<std::string>& warnings) {
+LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
+                                               std::vector<std::string>& warnings) {
   LlamaSimpleMlpCheckpoint checkpoint;
   checkpoint.config = read_model_config(find_model_config(directory), warnings);
   checkpoint.weights_file = find_weights(directory);
   const SafetensorsFile file(checkpoint.weights_file);
   std::set<std::string> known;
-  for (const WeightSpec& spec : llama_simple_mlp_weights(checkpoint.config, file.find("lm_head.weight") != nullptr)) {
+  for (const WeightSpec& spec :
+       llama_simple_mlp_weights(checkpoint.config, file.find("lm_head.weight") != nullptr)) {
     checkpoint.weights.emplace_back(spec.name, load_checked(file, spec.name, spec.shape));
     known.insert(spec.name);
   }
   for (const TensorInfo& tensor : file.tensors()) {
     if (!known.contains(tensor.name)) {
-      warnings.push_back(fmt::format("{}: the tensor {} is not part of a LlamaSimpleMLP and was passed over", file.path().string(),
-                                     tensor.name));
+      warnings.push_back(fmt::format("{}: the tensor {} is not part of a LlamaSimpleMLP and was passed over",
+                                     file.path().string(), tensor.name));
     }
   }
   return checkpoint;
 }
 
-std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics, std::vector<std::string>& warnings) {
+std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics,
+                                    std::vector<std::string>& warnings) {
   const auto& llama = std::get<LlamaSimpleMlpTarget>(config);
   const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(llama.path, warnings);
   return std::make_unique<LlamaSimpleMlp>(checkpoint.config, checkpoint.weights, numerics);
@@ -83,7 +93,8 @@ NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t s
     } else if (spec.shape.size() == 1) {
       weight.fill_(1.0);
     } else {
-      const bool writes_residual = spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
+      const bool writes_residual =
+          spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
       weight.normal_(0.0, 0.02 * (writes_residual ? residual : 1.0), generator);
     }
     weights.emplace_back(spec.name, weight);
@@ -91,7 +102,8 @@ NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t s
   return weights;
 }
 
-void write_llama_simple_mlp(const fs::path& directory, const ModelConfig& config, const NamedTensors& weights) {
+void write_llama_simple_mlp(const fs::path& directory, const ModelConfig& config,
+                            const NamedTensors& weights) {
   std::error_code error;
   fs::create_directories(directory, error);
   VPD_CHECK(!error, DataError, "{}: cannot make this directory: {}", directory.string(), error.message());

@@ -28,10 +28,13 @@ at::Device resolve_device(const std::string& name) {
   const int index = device.has_index() ? device.index() : 0;
 #ifdef VPD_WITH_CUDA
   VPD_CHECK(index < found, ConfigError,
-            "device: \"{}\" is not there: this machine has {} CUDA device{}; use cpu, or cuda:N with N below that number", name, found,
-            found == 1 ? "" : "s");
+            "device: \"{}\" is not there: this machine has {} CUDA device{}; use cpu, or cuda:N with N below "
+            "that number",
+            name, found, found == 1 ? "" : "s");
 #else
-  VPD_CHECK(index < found, ConfigError, "device: \"{}\" is not there: this build computes on CPUs alone; use cpu, or build with CUDA", name);
+  VPD_CHECK(index < found, ConfigError,
+            "device: \"{}\" is not there: this build computes on CPUs alone; use cpu, or build with CUDA",
+            name);
 #endif
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }

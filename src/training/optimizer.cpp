@@ -1,8 +1,8 @@
 #include "vpd/training/optimizer.hpp"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
+
+#include <ATen/ATen.h>
 
 namespace vpd {
 
@@ -10,14 +10,16 @@ AdamWState AdamWState::for_parameters(const ParameterSet& parameters) {
   return {at::zeros_like(parameters.flat()), at::zeros_like(parameters.flat()), 0};
 }
 
-ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit, Lanes& lanes) {
+ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
+                             Lanes& lanes) {
   const at::Tensor& total = gradients.front();
   std::vector<at::Tensor> squares(static_cast<std::size_t>(lanes.count()));
   lanes.run([&](int lane) {
     const at::NoGradGuard no_grad;
     const Range part = lane_range(total.numel(), lane, lanes.count());
     at::Tensor slice = total.narrow(0, part.begin, part.size());
-    for (std::size_t i = 1; i < gradients.size(); ++i) slice.add_(gradients[i].narrow(0, part.begin, part.size()));
+    for (std::size_t i = 1; i < gradients.size(); ++i)
+      slice.add_(gradients[i].narrow(0, part.begin, part.size()));
     squares[static_cast<std::size_t>(lane)] = at::dot(slice, slice).to(at::kDouble);
   });
   ClippedNorm result;
@@ -29,16 +31,22 @@ ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::opti
   return result;
 }
 
-void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state, const AdamWConfig& config, double rate,
-            const at::Tensor& divisor, const at::Tensor& skip, Lanes& lanes) {
+void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state,
+            const AdamWConfig& config, double rate, const at::Tensor& divisor, const at::Tensor& skip,
+            Lanes& lanes) {
   ++state.count;
   lanes.run([&](int lane) {
     const at::NoGradGuard no_grad;
     const Range part = lane_range(gradient.numel(), lane, lanes.count());
-    const auto slice = [&](const at::Tensor& x) { return std::vector<at::Tensor>{x.narrow(0, part.begin, part.size())}; };
-    std::vector<at::Tensor> values = slice(parameters.flat()), gradients = slice(gradient), m = slice(state.m), v = slice(state.v);
-    const at::Tensor count = at::full({}, static_cast<double>(state.count), gradient.options().dtype(at::kFloat));
-    at::_fused_adamw_(values, gradients, m, v, {}, {count}, rate, config.beta1, config.beta2, config.weight_decay, config.eps,
+    const auto slice = [&](const at::Tensor& x) {
+      return std::vector<at::Tensor>{x.narrow(0, part.begin, part.size())};
+    };
+    std::vector<at::Tensor> values = slice(parameters.flat()), gradients = slice(gradient),
+                            m = slice(state.m), v = slice(state.v);
+    const at::Tensor count =
+        at::full({}, static_cast<double>(state.count), gradient.options().dtype(at::kFloat));
+    at::_fused_adamw_(values, gradients, m, v, {}, {count}, rate, config.beta1, config.beta2,
+                      config.weight_decay, config.eps,
                       /*amsgrad=*/false, /*maximize=*/false, divisor,
                       skip.defined() ? std::optional<at::Tensor>(skip) : std::nullopt);
   });

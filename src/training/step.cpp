@@ -1,10 +1,10 @@
 #include "vpd/training/step.hpp"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "step_lane.hpp"
 #include "vpd/base/error.hpp"
@@ -15,16 +15,20 @@
 namespace vpd {
 namespace {
 
-at::Tensor scalar(double value, const Numerics& numerics) { return at::full({}, value, numerics.options().dtype(at::kDouble)); }
+at::Tensor scalar(double value, const Numerics& numerics) {
+  return at::full({}, value, numerics.options().dtype(at::kDouble));
+}
 
 }  // namespace
 
 int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int threads) {
-  const std::int64_t parameters = decomposition.components.flat().numel() + decomposition.ci_parameters.flat().numel();
+  const std::int64_t parameters =
+      decomposition.components.flat().numel() + decomposition.ci_parameters.flat().numel();
   return suitable_lanes(decomposition.numerics.device, rows, threads, parameters);
 }
 
-TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T, Lanes& lanes)
+TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T,
+                           Lanes& lanes)
     : d_(decomposition),
       config_(config),
       pool_(lanes),
@@ -40,7 +44,8 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
     term.number = k;
     if (const auto* adversarial = std::get_if<AdversarialReconTerm>(term.config)) {
       if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversarial->adversary)) {
-        term.persistent = std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics, config.seed, k);
+        term.persistent =
+            std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics, config.seed, k);
         if (term.persistent->local()) term.local_gradient = term.persistent->make_gradient();
       }
     }
@@ -61,7 +66,8 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
 
 TrainingStep::~TrainingStep() = default;
 
-void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool graph, const std::vector<MinimalityPower>* powers) {
+void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
+                           const std::vector<MinimalityPower>* powers) {
   pool_.run([&](int i) {
     Lane& lane = lanes_[static_cast<std::size_t>(i)];
     const Range part = lane_range(micro_, i, pool_.count());
@@ -69,7 +75,8 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     const at::Tensor rows = tokens.narrow(0, lane.first_batch, part.size()).to(d_.numerics.device);
     lane.clean = clean_pass(d_, rows);
     const at::AutoGradMode record(graph);
-    lane.importance = causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters);
+    lane.importance =
+        causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros_like(lane.importance.lower);
     if (!powers) return;
@@ -79,35 +86,46 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
   });
 }
 
-/// One pass of a reconstruction term on a lane's rows. An ascent wants the sources' gradient alone; the loss itself, with `coefficient`,
-/// those of parameters and importances too. `draw` tells the random draws of one step apart.
-at::Tensor TrainingStep::term_pass(Lane& lane, const Term& term, std::int64_t step, std::int64_t draw, bool ascent, double coefficient) {
+/// One pass of a reconstruction term on a lane's rows. An ascent wants the sources' gradient alone; the loss
+/// itself, with `coefficient`, those of parameters and importances too. `draw` tells the random draws of one
+/// step apart.
+at::Tensor TrainingStep::term_pass(Lane& lane, const Term& term, std::int64_t step, std::int64_t draw,
+                                   bool ascent, double coefficient) {
   const double positions = static_cast<double>(B_ * T_);
   const bool trains = !ascent && coefficient != 0.0;
-  PassContext context{.decomposition = &d_, .clean = &lane.clean, .importance = lane.importance.lower,
-                      .components = trains ? &lane.components : &lane.frozen_components, .first_row = lane.first_batch * T_};
+  PassContext context{.decomposition = &d_,
+                      .clean = &lane.clean,
+                      .importance = lane.importance.lower,
+                      .components = trains ? &lane.components : &lane.frozen_components,
+                      .first_row = lane.first_batch * T_};
   if (trains) context.importance_gradient = lane.importance_gradient;
   const auto key = [&](RandomPurpose purpose, std::int64_t which) {
-    return make_key(config_.seed, purpose, static_cast<std::uint64_t>(step), term.number, static_cast<std::uint64_t>(which));
+    return make_key(config_.seed, purpose, static_cast<std::uint64_t>(step), term.number,
+                    static_cast<std::uint64_t>(which));
   };
   if (const auto* stochastic = std::get_if<StochasticReconTerm>(term.config)) {
-    const SourceKind kind = stochastic->sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
+    const SourceKind kind =
+        stochastic->sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
     const double share = 1.0 / static_cast<double>(stochastic->samples);
     at::Tensor sum;
     for (std::int64_t s = 0; s < stochastic->samples; ++s) {
       const RoutingDraw routing = draw_routing(stochastic->routing, key(RandomPurpose::routing, s), context);
-      const at::Tensor one = reconstruct(context, random_sources(context, kind, key(RandomPurpose::mask_sources, s)), routing,
-                                         coefficient * share / positions);
+      const at::Tensor one =
+          reconstruct(context, random_sources(context, kind, key(RandomPurpose::mask_sources, s)), routing,
+                      coefficient * share / positions);
       sum = sum.defined() ? sum.add_(one) : one;
     }
     return sum.mul_(share);
   }
   if (const auto* adversarial = std::get_if<AdversarialReconTerm>(term.config)) {
     const bool fresh = !term.persistent;
-    const RoutingDraw routing = draw_routing(adversarial->routing, key(RandomPurpose::routing, fresh ? 0 : draw), context);
-    // Sources follow the gradient of the loss itself, so the coefficient that the backward pass carries is divided out.
+    const RoutingDraw routing =
+        draw_routing(adversarial->routing, key(RandomPurpose::routing, fresh ? 0 : draw), context);
+    // Sources follow the gradient of the loss itself, so the coefficient that the backward pass carries is
+    // divided out.
     const double scale = trains ? 1.0 / coefficient : 1.0;
-    const at::Tensor gradient = term.local_gradient.defined() ? term.local_gradient : lane.source_gradients[term.number];
+    const at::Tensor gradient =
+        term.local_gradient.defined() ? term.local_gradient : lane.source_gradients[term.number];
     SourceUse use;
     if (fresh) {
       use = use_fresh(term.fresh, lane.first_batch, T_, /*want_gradient=*/false);
@@ -131,14 +149,17 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, std::int64_t step) {
     if (!adversarial || term.local_gradient.defined()) continue;
     const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversarial->adversary);
     if (fresh) {
-      const RandomKey key = make_key(config_.seed, RandomPurpose::fresh_sources, static_cast<std::uint64_t>(step), term.number);
+      const RandomKey key =
+          make_key(config_.seed, RandomPurpose::fresh_sources, static_cast<std::uint64_t>(step), term.number);
       term.fresh = start_fresh(*fresh, d_.sites, B_, key, d_.numerics);
     }
     const auto zero_gradients = [&] {
       for (Lane& lane : lanes_) {
         at::Tensor& gradient = lane.source_gradients[term.number];
-        if (gradient.defined()) gradient.zero_();
-        else gradient = fresh ? at::zeros_like(term.fresh.values) : term.persistent->make_gradient();
+        if (gradient.defined())
+          gradient.zero_();
+        else
+          gradient = fresh ? at::zeros_like(term.fresh.values) : term.persistent->make_gradient();
       }
     };
     const std::int64_t ascents = fresh ? fresh->steps : term.persistent->config().warmup_steps;
@@ -146,7 +167,9 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, std::int64_t step) {
       zero_gradients();
       for (std::int64_t first = 0; first < B_; first += micro_) {
         if (micro_ < B_) prepare(tokens, first, /*graph=*/false, nullptr);
-        pool_.run([&](int i) { term_pass(lanes_[static_cast<std::size_t>(i)], term, step, a, /*ascent=*/true, 0.0); });
+        pool_.run([&](int i) {
+          term_pass(lanes_[static_cast<std::size_t>(i)], term, step, a, /*ascent=*/true, 0.0);
+        });
       }
       ascend_together(term, step);
     }
@@ -168,9 +191,10 @@ void TrainingStep::ascend_together(Term& term, std::int64_t step) {
   }
 }
 
-/// Everything that needs one lane alone: ascents of its own sources, losses, and one backward pass to all parameters.
-void TrainingStep::lane_losses(Lane& lane, std::size_t number, std::int64_t step, const std::vector<PowerGradient>& powers,
-                               bool first_micro_batch) {
+/// Everything that needs one lane alone: ascents of its own sources, losses, and one backward pass to all
+/// parameters.
+void TrainingStep::lane_losses(Lane& lane, std::size_t number, std::int64_t step,
+                               const std::vector<PowerGradient>& powers, bool first_micro_batch) {
   const std::int64_t steps = config_.training.steps;
   for (const Term& term : terms_) {
     const double coefficient = value_at(coefficient_of(*term.config), step, steps);
@@ -183,7 +207,8 @@ void TrainingStep::lane_losses(Lane& lane, std::size_t number, std::int64_t step
       const double rate = value_at(adversary.learning_rate, step, steps);
       for (; draw < adversary.warmup_steps; ++draw) {
         term_pass(lane, term, step, draw, /*ascent=*/true, 0.0);
-        term.persistent->ascend(term.local_gradient, lane.first_batch * T_, (lane.first_batch + lane.clean.B()) * T_, rate,
+        term.persistent->ascend(term.local_gradient, lane.first_batch * T_,
+                                (lane.first_batch + lane.clean.B()) * T_, rate,
                                 term.persistent->ascents + draw + 1);
       }
     } else if (term.persistent) {
@@ -201,7 +226,8 @@ void TrainingStep::lane_losses(Lane& lane, std::size_t number, std::int64_t step
       }
     }
   }
-  const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient, powers.data(), static_cast<int>(powers.size()));
+  const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient, powers.data(),
+                                        static_cast<int>(powers.size()));
   torch::autograd::backward({lane.importance.z}, {dz});
   lane.importance.z = lane.importance.z.detach();
 }
@@ -219,7 +245,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
     }
   }
   if (whole || !powers.empty()) {
-    for (std::int64_t first = 0; first < B_; first += micro_) prepare(tokens, first, /*graph=*/whole, &powers);
+    for (std::int64_t first = 0; first < B_; first += micro_)
+      prepare(tokens, first, /*graph=*/whole, &powers);
   }
   std::vector<at::Tensor> sums;
   std::vector<PowerGradient> power_gradients;
@@ -257,7 +284,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
     } else if (std::holds_alternative<FrequencyMinimalityTerm>(*term.config)) {
       loss = frequency_minimality(sums.back(), N);
     } else {
-      loss.div_(static_cast<double>(std::holds_alternative<FaithfulnessTerm>(*term.config) ? d_.sites.entries() : N));
+      loss.div_(static_cast<double>(
+          std::holds_alternative<FaithfulnessTerm>(*term.config) ? d_.sites.entries() : N));
     }
     result.labels.push_back(term.label);
     result.losses.push_back(loss);
@@ -270,7 +298,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
     components.push_back(lane.components_gradient);
     ci.push_back(lane.ci_gradient);
   }
-  const ClippedNorm components_norm = reduce_gradients(components, config_.training.gradient_clip.components, pool_);
+  const ClippedNorm components_norm =
+      reduce_gradients(components, config_.training.gradient_clip.components, pool_);
   const ClippedNorm ci_norm = reduce_gradients(ci, config_.training.gradient_clip.causal_importance, pool_);
   result.components_norm = components_norm.norm;
   result.causal_importance_norm = ci_norm.norm;
@@ -279,7 +308,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
   const at::Tensor skip = finite.logical_not().to(at::kFloat);
   const auto& adamw = std::get<AdamWConfig>(config_.training.optimizer);
   const double rate = value_at(config_.training.learning_rate, step, steps);
-  update(d_.components, components.front(), components_state_, adamw, rate, components_norm.divisor, skip, pool_);
+  update(d_.components, components.front(), components_state_, adamw, rate, components_norm.divisor, skip,
+         pool_);
   update(d_.ci_parameters, ci.front(), ci_state_, adamw, rate, ci_norm.divisor, skip, pool_);
 
   for (Term& term : terms_) {
@@ -292,7 +322,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
     const double ascent_rate = value_at(term.persistent->config().learning_rate, step, steps);
     pool_.run([&](int i) {
       const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
-      term.persistent->ascend(term.local_gradient, rows.begin, rows.end, ascent_rate, term.persistent->ascents);
+      term.persistent->ascend(term.local_gradient, rows.begin, rows.end, ascent_rate,
+                              term.persistent->ascents);
     });
   }
   return result;
@@ -305,28 +336,37 @@ void TrainingStep::check(const StepResult& result, std::int64_t step) const {
     if (bad(result.losses[k])) culprit = "the loss " + result.labels[k];
   }
   if (culprit.empty() && bad(result.components_norm)) culprit = "the gradient of U and V";
-  if (culprit.empty() && bad(result.causal_importance_norm)) culprit = "the gradient of the causal-importance function";
+  if (culprit.empty() && bad(result.causal_importance_norm))
+    culprit = "the gradient of the causal-importance function";
   if (culprit.empty()) return;
   const auto broken = [](const at::Tensor& x) { return !at::isfinite(x).all().item<bool>(); };
   std::string where = "no site's values are";
-  const auto named = [&](const std::string& site, const char* what) { return fmt::format("the first site is {} ({})", site, what); };
+  const auto named = [&](const std::string& site, const char* what) {
+    return fmt::format("the first site is {} ({})", site, what);
+  };
   for (std::size_t i = 0; i < d_.sites.size(); ++i) {
     const Site& site = d_.sites[i];
     const char* what = nullptr;
     if (broken(d_.components.value(2 * i)) || broken(d_.components.value(2 * i + 1))) what = "its U or V";
     for (const Lane& lane : lanes_) {
       if (what) break;
-      if (broken(lane.clean.inputs[i])) what = "its input in the target";
-      else if (broken(lane.importance.lower_of(site))) what = "its causal importances";
-      else if (broken(lane.components[2 * i].gradient) || broken(lane.components[2 * i + 1].gradient)) what = "the gradient of its U or V";
+      if (broken(lane.clean.inputs[i]))
+        what = "its input in the target";
+      else if (broken(lane.importance.lower_of(site)))
+        what = "its causal importances";
+      else if (broken(lane.components[2 * i].gradient) || broken(lane.components[2 * i + 1].gradient))
+        what = "the gradient of its U or V";
     }
     if (what) {
       where = named(site.name, what);
       break;
     }
   }
-  throw NumericalError(fmt::format("step {}: {} is NaN or infinite; {}: lower training.learning_rate or the term's coefficient and resume from "
-                                   "the last checkpoint", step, culprit, where));
+  throw NumericalError(
+      fmt::format("step {}: {} is NaN or infinite; {}: lower training.learning_rate or the term's "
+                  "coefficient and resume from "
+                  "the last checkpoint",
+                  step, culprit, where));
 }
 
 at::Tensor TrainingStep::warm_up() {
@@ -339,15 +379,16 @@ at::Tensor TrainingStep::warm_up() {
     lane.components_gradient.zero_();
     at::Tensor sum = scalar(0.0, d_.numerics);
     for (std::size_t i = static_cast<std::size_t>(n); i < d_.sites.size(); i += lanes_.size()) {
-      sum.add_(squared_delta(d_, i, 1.0 / entries, lane.components[2 * i].gradient, lane.components[2 * i + 1].gradient));
+      sum.add_(squared_delta(d_, i, 1.0 / entries, lane.components[2 * i].gradient,
+                             lane.components[2 * i + 1].gradient));
     }
     values[static_cast<std::size_t>(n)] = sum;
   });
   for (std::size_t i = 1; i < values.size(); ++i) values.front().add_(values[i]);
   const ClippedNorm norm = reduce_gradients(gradients, std::nullopt, pool_);
   const FaithfulnessWarmupConfig& config = config_.training.faithfulness_warmup;
-  update(d_.components, gradients.front(), warm_up_state_, {.weight_decay = config.weight_decay}, config.learning_rate, norm.divisor, {},
-         pool_);
+  update(d_.components, gradients.front(), warm_up_state_, {.weight_decay = config.weight_decay},
+         config.learning_rate, norm.divisor, {}, pool_);
   return values.front().div_(entries);
 }
 
@@ -369,7 +410,8 @@ NamedTensors TrainingStep::state() const {
 void TrainingStep::load(const std::filesystem::path& path, std::int64_t steps_made) {
   const SafetensorsFile file(path);
   const auto take = [&](const std::string& prefix, const NamedTensors& part) {
-    for (const auto& [name, value] : part) at::Tensor(value).copy_(load_checked(file, prefix + name, value.sizes()));
+    for (const auto& [name, value] : part)
+      at::Tensor(value).copy_(load_checked(file, prefix + name, value.sizes()));
   };
   take("optimizer/m/", d_.components.named(components_state_.m));
   take("optimizer/v/", d_.components.named(components_state_.v));

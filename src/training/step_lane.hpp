@@ -13,8 +13,9 @@ struct TrainingStep::Term {
   std::string label;
   std::size_t number = 0;
   std::unique_ptr<PersistentAdversary> persistent;
-  at::Tensor local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
-  FreshSources fresh;         ///< of the present step
+  at::Tensor
+      local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
+  FreshSources fresh;  ///< of the present step
 };
 
 /// One lane: its gradient buffers, and its rows of the present batch.

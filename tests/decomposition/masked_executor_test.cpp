@@ -1,5 +1,7 @@
-// The masked site against the form of the method with the Δ matrix written out, y = ((x V) ⊙ m) U + δ x (W - (V U)ᵀ)ᵀ + bias, whose
-// gradients LibTorch's autograd computes in double precision.
+// The masked site against the form of the method with the Δ matrix written out, y = ((x V) ⊙ m) U + δ x (W -
+// (V U)ᵀ)ᵀ + bias, whose gradients LibTorch's autograd computes in double precision.
+
+#include "vpd/decomposition/masked_executor.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -7,7 +9,6 @@
 
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
-#include "vpd/decomposition/masked_executor.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -54,10 +55,18 @@ TEST_P(MaskedSite, EqualsTheFormWithTheDeltaMatrixAndSoDoItsGradients) {
     torch::autograd::backward({expected}, {p.dy});
 
     Matrix matrix{.name = "site", .weight = {p.W, {}}, .bias = {p.bias, {}}, .master = p.W};
-    SitePass pass{.V = {p.V.detach(), at::zeros_like(p.V)}, .U = {p.U.detach(), at::zeros_like(p.U)}, .importance = p.g.detach(),
-                  .importance_gradient = at::zeros_like(p.g), .routing = p.routing};
-    pass.sources = {.kind = SourceKind::tensor, .delta = with_delta, .sources = p.sources.detach(), .gradient = at::zeros_like(p.sources),
-                    .time_length = shape.N, .batch_rows = 1, .time_rows = shape.N};
+    SitePass pass{.V = {p.V.detach(), at::zeros_like(p.V)},
+                  .U = {p.U.detach(), at::zeros_like(p.U)},
+                  .importance = p.g.detach(),
+                  .importance_gradient = at::zeros_like(p.g),
+                  .routing = p.routing};
+    pass.sources = {.kind = SourceKind::tensor,
+                    .delta = with_delta,
+                    .sources = p.sources.detach(),
+                    .gradient = at::zeros_like(p.sources),
+                    .time_length = shape.N,
+                    .batch_rows = 1,
+                    .time_rows = shape.N};
     const at::Tensor x = p.x.detach().clone().requires_grad_(true);
     const at::Tensor y = apply_masked(x, matrix, pass);
     torch::autograd::backward({y}, {p.dy});
@@ -72,12 +81,16 @@ TEST_P(MaskedSite, EqualsTheFormWithTheDeltaMatrixAndSoDoItsGradients) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, MaskedSite, ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(Forms, MaskedSite,
+                         ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Bool()));
 
 TEST(MaskedSite, NothingIsRecordedWhereNobodyWantsAGradient) {
   const Problem p({3, 4, 5, 6}, false, false, true);
   const Matrix matrix{.name = "site", .weight = {p.W, {}}, .bias = {}, .master = p.W};
-  const SitePass pass{.V = {p.V.detach(), {}}, .U = {p.U.detach(), {}}, .importance = p.g.detach(), .sources = {.value = 0.5}};
+  const SitePass pass{.V = {p.V.detach(), {}},
+                      .U = {p.U.detach(), {}},
+                      .importance = p.g.detach(),
+                      .sources = {.value = 0.5}};
   EXPECT_FALSE(apply_masked(p.x.detach(), matrix, pass).requires_grad());
 }
 

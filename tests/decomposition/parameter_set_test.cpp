@@ -1,10 +1,11 @@
-#include <ATen/ATen.h>
-#include <gtest/gtest.h>
+#include "vpd/decomposition/parameter_set.hpp"
 
 #include <cmath>
 
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
 #include "vpd/base/error.hpp"
-#include "vpd/decomposition/parameter_set.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
 
 namespace vpd {
@@ -36,7 +37,8 @@ TEST(ParameterSet, NarrowCopiesFollowTheMastersOnRefresh) {
 
 TEST(Subcomponents, InitialValuesHaveTheVariancesOfTheMethodAndDependOnTheSeedAlone) {
   const Sites sites({{.name = "s", .matrix = 0, .d_in = 100, .d_out = 60, .C = 400}}, 1);
-  ParameterSet first = make_subcomponents(sites, {}), again = make_subcomponents(sites, {}), other = make_subcomponents(sites, {});
+  ParameterSet first = make_subcomponents(sites, {}), again = make_subcomponents(sites, {}),
+               other = make_subcomponents(sites, {});
   initialise_subcomponents(first, sites, 3);
   initialise_subcomponents(again, sites, 3);
   initialise_subcomponents(other, sites, 4);

@@ -1,13 +1,17 @@
+#include "vpd/decomposition/sites.hpp"
+
 #include <gtest/gtest.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/decomposition/sites.hpp"
 
 namespace vpd {
 namespace {
 
-const std::vector<MatrixShape> matrices = {{"h.0.attn.q_proj", 8, 8}, {"h.0.attn.k_proj", 8, 4}, {"h.0.mlp.c_fc", 8, 16},
-                                           {"h.1.attn.q_proj", 8, 8}, {"lm_head", 8, 32, false}};
+const std::vector<MatrixShape> matrices = {{"h.0.attn.q_proj", 8, 8},
+                                           {"h.0.attn.k_proj", 8, 4},
+                                           {"h.0.mlp.c_fc", 8, 16},
+                                           {"h.1.attn.q_proj", 8, 8},
+                                           {"lm_head", 8, 32, false}};
 
 std::string message_of(const std::vector<SitePattern>& patterns) {
   try {
@@ -48,7 +52,9 @@ TEST(Sites, APatternThatMatchesOnlyWhatEarlierOnesTookIsAnError) {
   EXPECT_NE(message.find("earlier patterns"), std::string::npos) << message;
 }
 
-TEST(Sites, EmbeddingsAreRefusedByName) { EXPECT_NE(message_of({{"wte", 2}}).find("embeddings"), std::string::npos); }
+TEST(Sites, EmbeddingsAreRefusedByName) {
+  EXPECT_NE(message_of({{"wte", 2}}).find("embeddings"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace vpd

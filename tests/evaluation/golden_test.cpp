@@ -1,11 +1,12 @@
 // Evaluation metrics against the reference numbers of tests/data.
 
-#include <ATen/ATen.h>
-#include <gtest/gtest.h>
+#include "support/golden.hpp"
 
 #include <map>
 
-#include "support/golden.hpp"
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
 #include "vpd/evaluation/evaluate.hpp"
 
 namespace vpd::testing {
@@ -29,7 +30,8 @@ TEST_P(GoldenEvaluation, EveryMetric) {
       for (const auto& [name, expected] : golden.expected.at("evaluation").items()) {
         ASSERT_TRUE(values.contains(name)) << name;
         const double tolerance = type == at::kDouble ? 1e-6 : (name == "pgd/zeros" ? 1e-3 : 1e-5);
-        EXPECT_LE(std::abs(values.at(name) - expected.get<double>()), tolerance * std::abs(expected.get<double>()))
+        EXPECT_LE(std::abs(values.at(name) - expected.get<double>()),
+                  tolerance * std::abs(expected.get<double>()))
             << name << " in " << at::toString(type) << ", " << lanes << " lanes";
       }
     }
@@ -38,30 +40,37 @@ TEST_P(GoldenEvaluation, EveryMetric) {
 
 TEST_P(GoldenEvaluation, HiddenActsWithImportancesAsMasks) {
   const GoldenCase golden(GetParam(), at::kDouble, {"evaluation.metrics=[{type: hidden_acts}]"});
-  EXPECT_LE(relative_error(measure(golden, 2).at("hidden_acts/ci_masked"), golden.number("losses", "hidden_acts_recon")), 1e-6);
+  EXPECT_LE(relative_error(measure(golden, 2).at("hidden_acts/ci_masked"),
+                           golden.number("losses", "hidden_acts_recon")),
+            1e-6);
 }
 
 TEST_P(GoldenEvaluation, DeterministicLosses) {
   const GoldenCase golden(GetParam(), at::kDouble, {"evaluation.metrics=[{type: losses}]"});
   const std::map<std::string, double> values = measure(golden, 2);
   EXPECT_LE(relative_error(values.at("loss/faithfulness"), golden.number("losses", "faithfulness")), 1e-6);
-  EXPECT_LE(relative_error(values.at("loss/ci_masked_recon"), golden.number("losses", "ci_masked_recon")), 1e-6);
+  EXPECT_LE(relative_error(values.at("loss/ci_masked_recon"), golden.number("losses", "ci_masked_recon")),
+            1e-6);
   // at step 0 p has its first value, as in the first step of training
   const nlohmann::json& first = golden.expected.at("training").at(0);
-  EXPECT_LE(relative_error(values.at("loss/importance_minimality"), first.at("importance").get<double>()), 1e-6);
-  EXPECT_LE(relative_error(values.at("loss/frequency_minimality"), first.at("frequency").get<double>()), 1e-6);
+  EXPECT_LE(relative_error(values.at("loss/importance_minimality"), first.at("importance").get<double>()),
+            1e-6);
+  EXPECT_LE(relative_error(values.at("loss/frequency_minimality"), first.at("frequency").get<double>()),
+            1e-6);
   EXPECT_GT(values.at("loss/adversarial_recon"), values.at("loss/ci_masked_recon") * 0.5);
 }
 
 TEST_P(GoldenEvaluation, SlowMetricsAreLeftOutUnlessAskedFor) {
-  const GoldenCase golden(GetParam(), at::kFloat, {"evaluation.metrics=[{type: ci_l0}, {type: pgd, name: p, steps: 1, slow: true}]"});
+  const GoldenCase golden(GetParam(), at::kFloat,
+                          {"evaluation.metrics=[{type: ci_l0}, {type: pgd, name: p, steps: 1, slow: true}]"});
   EXPECT_FALSE(measure(golden, 1, /*slow=*/false).contains("pgd/p"));
   EXPECT_TRUE(measure(golden, 1, /*slow=*/true).contains("pgd/p"));
 }
 
 TEST_P(GoldenEvaluation, GroupsAndAliveCountSubcomponents) {
-  const GoldenCase golden(GetParam(), at::kDouble,
-                          {"evaluation.metrics=[{type: ci_l0, groups: {mlp: [\"h.*.mlp.*\"]}}, {type: alive}]"});
+  const GoldenCase golden(
+      GetParam(), at::kDouble,
+      {"evaluation.metrics=[{type: ci_l0, groups: {mlp: [\"h.*.mlp.*\"]}}, {type: alive}]"});
   const std::map<std::string, double> values = measure(golden, 2);
   double mlp = 0.0, alive = 0.0;
   for (const Site& site : golden.decomposition.sites) {

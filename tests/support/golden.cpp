@@ -1,19 +1,22 @@
 #include "support/golden.hpp"
 
-#include <ATen/ATen.h>
-
 #include <fstream>
+
+#include <ATen/ATen.h>
 
 namespace vpd::testing {
 namespace {
 
-nlohmann::json read_json(const std::filesystem::path& path) { return nlohmann::json::parse(std::ifstream(path)); }
+nlohmann::json read_json(const std::filesystem::path& path) {
+  return nlohmann::json::parse(std::ifstream(path));
+}
 
 std::vector<std::string> ignored_warnings;
 
 }  // namespace
 
-GoldenCase::GoldenCase(const std::string& name, at::ScalarType scalar_type, const std::vector<std::string>& overrides, at::Device device)
+GoldenCase::GoldenCase(const std::string& name, at::ScalarType scalar_type,
+                       const std::vector<std::string>& overrides, at::Device device)
     : directory(std::filesystem::path(VPD_TEST_DATA) / name),
       config(load_run_config(directory / "config.yaml", overrides)),
       expected(read_json(directory / "expected.json")),
@@ -35,7 +38,8 @@ at::Tensor GoldenCase::drawn(const std::string& name) const {
 }
 
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
-  const at::Tensor a = actual.to(at::kCPU, at::kDouble).flatten(), b = expected.to(at::kCPU, at::kDouble).flatten();
+  const at::Tensor a = actual.to(at::kCPU, at::kDouble).flatten(),
+                   b = expected.to(at::kCPU, at::kDouble).flatten();
   if (a.numel() != b.numel()) return std::numeric_limits<double>::infinity();
   const double error = (a - b).abs().max().item<double>(), scale = b.abs().max().item<double>();
   if (!std::isfinite(error)) return std::numeric_limits<double>::infinity();

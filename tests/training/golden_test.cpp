@@ -1,13 +1,15 @@
-// The reference numbers of tests/data: forward values, every loss and its gradients under fixed draws, and ten steps of training.
-// Tolerances are those that the numbers came with: about ten times what an independent float32 program is off; 1e-6 in float64.
+// The reference numbers of tests/data: forward values, every loss and its gradients under fixed draws, and
+// ten steps of training. Tolerances are those that the numbers came with: about ten times what an independent
+// float32 program is off; 1e-6 in float64.
+
+#include "support/golden.hpp"
+
+#include <cmath>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <cmath>
-
-#include "support/golden.hpp"
 #include "vpd/adversary/sources.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/kernels/squash.hpp"
@@ -33,19 +35,24 @@ class Golden : public ::testing::TestWithParam<Parameters> {
 /// A case with everything that one backward pass writes to.
 struct Workspace {
   explicit Workspace(const GoldenCase& golden)
-      : d(golden.decomposition), clean(clean_pass(d, golden.fixed.load("tokens").to(d.numerics.device), true)) {
+      : d(golden.decomposition),
+        clean(clean_pass(d, golden.fixed.load("tokens").to(d.numerics.device), true)) {
     components_gradient = d.components.make_gradient();
     ci_gradient = d.ci_parameters.make_gradient();
     components = d.components.bind(components_gradient);
     importance = causal_importance(d, clean, d.ci_parameters.bind(ci_gradient));
     importance_gradient = at::zeros_like(importance.lower);
-    context = {.decomposition = &d, .clean = &clean, .importance = importance.lower, .importance_gradient = importance_gradient,
+    context = {.decomposition = &d,
+               .clean = &clean,
+               .importance = importance.lower,
+               .importance_gradient = importance_gradient,
                .components = &components};
   }
 
   /// dL/dz of all that reached the importances, and on to the CI function's parameters.
   void finish(const std::vector<PowerGradient>& powers = {}) {
-    const at::Tensor dz = squash_backward(importance.z.detach(), importance_gradient, powers.data(), static_cast<int>(powers.size()));
+    const at::Tensor dz = squash_backward(importance.z.detach(), importance_gradient, powers.data(),
+                                          static_cast<int>(powers.size()));
     torch::autograd::backward({importance.z}, {dz});
   }
 
@@ -82,38 +89,50 @@ TEST_P(Golden, CleanForwardAndCausalImportance) {
   for (std::size_t i = 0; i < w.d.sites.size(); ++i) {
     const Site& site = w.d.sites[i];
     const at::Tensor z = w.importance.z.detach().narrow(1, site.offset, site.C);
-    EXPECT_LE(relative_error(w.clean.inputs[i], golden.value("input/" + site.name)), tolerance(1e-5)) << site.name;
+    EXPECT_LE(relative_error(w.clean.inputs[i], golden.value("input/" + site.name)), tolerance(1e-5))
+        << site.name;
     EXPECT_LE(relative_error(z, golden.value("z/" + site.name)), tolerance(1e-5)) << site.name;
-    EXPECT_LE(relative_error(w.importance.lower_of(site), golden.value("lower/" + site.name)), tolerance(5e-5)) << site.name;
-    EXPECT_LE(relative_error(upper_leaky(z.contiguous()), golden.value("upper/" + site.name)), tolerance(5e-5)) << site.name;
+    EXPECT_LE(relative_error(w.importance.lower_of(site), golden.value("lower/" + site.name)),
+              tolerance(5e-5))
+        << site.name;
+    EXPECT_LE(relative_error(upper_leaky(z.contiguous()), golden.value("upper/" + site.name)),
+              tolerance(5e-5))
+        << site.name;
   }
 }
 
 TEST_P(Golden, ReconstructionLossesAndGradients) {
   const GoldenCase golden(GetParam().name, GetParam().type);
-  for (const std::string loss : {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon"}) {
+  for (const std::string loss :
+       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon"}) {
     SCOPED_TRACE(loss);
     Workspace w(golden);
     const Sites& sites = w.d.sites;
     const std::int64_t B = w.clean.B(), T = w.clean.T();
     const SourceLayout layout = make_layout(sites, B, T);
-    const at::Tensor values = at::empty({layout.rows(), layout.columns}, w.importance.lower.options()), gradient = at::zeros_like(values);
+    const at::Tensor values = at::empty({layout.rows(), layout.columns}, w.importance.lower.options()),
+                     gradient = at::zeros_like(values);
     RoutingDraw routing;
-    if (loss == "stochastic_recon") routing.masks = at::empty({static_cast<std::int64_t>(sites.size()), B * T}, at::kByte);
+    if (loss == "stochastic_recon")
+      routing.masks = at::empty({static_cast<std::int64_t>(sites.size()), B * T}, at::kByte);
     for (std::size_t i = 0; i < sites.size(); ++i) {
       site_columns(values, sites, i).copy_(golden.drawn("source/" + sites[i].name));
-      if (routing.masks.defined()) routing.masks[static_cast<std::int64_t>(i)].copy_(golden.drawn("routing/" + sites[i].name));
+      if (routing.masks.defined())
+        routing.masks[static_cast<std::int64_t>(i)].copy_(golden.drawn("routing/" + sites[i].name));
     }
     const bool drawn = loss == "stochastic_recon" || loss == "adversarial_recon";
-    const SourceOf sources = drawn ? tensor_sources(sites, {.layout = layout, .values = values, .gradient = gradient, .T = T})
-                                   : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
+    const SourceOf sources =
+        drawn ? tensor_sources(sites, {.layout = layout, .values = values, .gradient = gradient, .T = T})
+              : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
     const double N = static_cast<double>(B * T);
     const double value = reconstruct(w.context, sources, routing, 1.0 / N).item<double>() / N;
     EXPECT_LE(relative_error(value, golden.number("losses", loss)), tolerance(1e-5));
     w.finish();
     w.expect_gradients(golden, loss, tolerance(5e-5));
     for (std::size_t i = 0; drawn && i < sites.size(); ++i) {
-      EXPECT_LE(relative_error(site_columns(gradient, sites, i), golden.value("grad/" + loss + "/source/" + sites[i].name)), tolerance(5e-5))
+      EXPECT_LE(relative_error(site_columns(gradient, sites, i),
+                               golden.value("grad/" + loss + "/source/" + sites[i].name)),
+                tolerance(5e-5))
           << sites[i].name;
     }
   }
@@ -125,7 +144,9 @@ TEST_P(Golden, FaithfulnessAndGradients) {
   const double entries = static_cast<double>(w.d.sites.entries());
   double value = 0.0;
   for (std::size_t i = 0; i < w.d.sites.size(); ++i) {
-    value += squared_delta(w.d, i, 1.0 / entries, w.components[2 * i].gradient, w.components[2 * i + 1].gradient).item<double>();
+    value +=
+        squared_delta(w.d, i, 1.0 / entries, w.components[2 * i].gradient, w.components[2 * i + 1].gradient)
+            .item<double>();
   }
   EXPECT_LE(relative_error(value / entries, golden.number("losses", "faithfulness")), tolerance(1e-5));
   w.expect_gradients(golden, "faithfulness", tolerance(5e-5));
@@ -142,7 +163,10 @@ TEST_P(Golden, MinimalityAndGradients) {
     const bool importance = loss == "importance_minimality";
     const at::Tensor value = importance ? importance_minimality(sums, N) : frequency_minimality(sums, N);
     EXPECT_LE(relative_error(value.item<double>(), golden.number("losses", loss)), tolerance(1e-5));
-    const MinimalityPower power{.p = p, .eps = eps, .importance_coefficient = importance ? 1.0 : 0.0, .frequency_coefficient = importance ? 0.0 : 1.0};
+    const MinimalityPower power{.p = p,
+                                .eps = eps,
+                                .importance_coefficient = importance ? 1.0 : 0.0,
+                                .frequency_coefficient = importance ? 0.0 : 1.0};
     w.finish({minimality_gradient(power, sums, N)});
     w.expect_gradients(golden, loss, tolerance(1e-2));
   }
@@ -158,9 +182,12 @@ void expect_training(const GoldenCase& initial, int lane_count, bool single) {
   const std::int64_t B = golden.config.training.batch_size;
   const nlohmann::json& steps = golden.expected.at("training");
   for (std::size_t s = 0; s < steps.size(); ++s) {
-    const StepResult result = step.run(tokens.batch(static_cast<std::int64_t>(s) * B, B), static_cast<std::int64_t>(s));
+    const StepResult result =
+        step.run(tokens.batch(static_cast<std::int64_t>(s) * B, B), static_cast<std::int64_t>(s));
     const auto expect = [&](const char* name, const at::Tensor& actual, double float32) {
-      EXPECT_LE(relative_error(actual.item<double>(), steps[s].at(name).get<double>()), single ? float32 : 1e-6) << name << " of step " << s;
+      EXPECT_LE(relative_error(actual.item<double>(), steps[s].at(name).get<double>()),
+                single ? float32 : 1e-6)
+          << name << " of step " << s;
     };
     ASSERT_EQ(result.labels.size(), 5u);
     expect("faithfulness", result.losses[0], 1e-5);
@@ -173,7 +200,8 @@ void expect_training(const GoldenCase& initial, int lane_count, bool single) {
     expect("grad_norm_ci", result.causal_importance_norm, 2e-2);
   }
   const Decomposition& d = golden.decomposition;
-  const SafetensorsFile components(golden.directory / "final/decomposition.safetensors"), ci(golden.directory / "final/causal_importance.safetensors");
+  const SafetensorsFile components(golden.directory / "final/decomposition.safetensors"),
+      ci(golden.directory / "final/causal_importance.safetensors");
   for (std::size_t i = 0; i < d.components.size(); ++i) {
     const std::string& name = d.components.spec(i).name;
     EXPECT_LE(relative_error(d.components.value(i), components.load(name)), single ? 2e-4 : 1e-6) << name;
@@ -187,7 +215,8 @@ void expect_training(const GoldenCase& initial, int lane_count, bool single) {
   for (const auto& [name, value] : step.state()) {
     const std::string prefix = "adversary/adversarial_recon/source/";
     if (!name.starts_with(prefix)) continue;
-    const at::Tensor difference = (value.to(at::kDouble) - sources.load("source/" + name.substr(prefix.size())).to(at::kDouble)).abs();
+    const at::Tensor difference =
+        (value.to(at::kDouble) - sources.load("source/" + name.substr(prefix.size())).to(at::kDouble)).abs();
     off += difference.gt(single ? 1e-3 : 1e-6).sum().item<double>();
     all += static_cast<double>(difference.numel());
   }
@@ -196,12 +225,18 @@ void expect_training(const GoldenCase& initial, int lane_count, bool single) {
 }
 
 TEST_P(Golden, Training) { expect_training(GoldenCase(GetParam().name, GetParam().type), 1, single()); }
-TEST_P(Golden, TrainingInTwoLanes) { expect_training(GoldenCase(GetParam().name, GetParam().type), 2, single()); }
+TEST_P(Golden, TrainingInTwoLanes) {
+  expect_training(GoldenCase(GetParam().name, GetParam().type), 2, single());
+}
 
 INSTANTIATE_TEST_SUITE_P(Cases, Golden,
-                         ::testing::Values(Parameters{"plain", at::kFloat}, Parameters{"plain", at::kDouble}, Parameters{"grouped", at::kFloat},
+                         ::testing::Values(Parameters{"plain", at::kFloat}, Parameters{"plain", at::kDouble},
+                                           Parameters{"grouped", at::kFloat},
                                            Parameters{"grouped", at::kDouble}),
-                         [](const auto& info) { return std::string(info.param.name) + (info.param.type == at::kFloat ? "_float32" : "_float64"); });
+                         [](const auto& one) {
+                           return std::string(one.param.name) +
+                                  (one.param.type == at::kFloat ? "_float32" : "_float64");
+                         });
 
 }  // namespace
 }  // namespace vpd::testing

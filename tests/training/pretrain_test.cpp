@@ -19,7 +19,7 @@
 namespace vpd::testing {
 namespace {
 
-constexpr Numerics in_double{.device = at::kCPU, .compute = at::kDouble, .wide = at::kDouble};
+const Numerics in_double{.device = at::kCPU, .compute = at::kDouble, .wide = at::kDouble};
 
 struct Shape {
   const char* name;
@@ -172,7 +172,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, PretrainGradient,
                          ::testing::Values(plain, Shape{"untied", true, false, false, false},
                                            Shape{"grouped", false, true, false, true},
                                            Shape{"biases", true, true, true, false}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& shape) { return shape.param.name; });
 
 TEST(Pretraining, LanesDoNotChangeTheLossInSinglePrecision) {
   const PretrainConfig config = config_of(plain);

@@ -1,4 +1,7 @@
-// What must not change a step: micro-batches, lanes. What must: every kind of term, adversary and routing, which all run here.
+// What must not change a step: micro-batches, lanes. What must: every kind of term, adversary and routing,
+// which all run here.
+
+#include "vpd/training/step.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -6,26 +9,35 @@
 #include "support/golden.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/tokens.hpp"
-#include "vpd/training/step.hpp"
 
 namespace vpd::testing {
 namespace {
 
 const char* const every_term =
-    "objective=[{type: faithfulness, coefficient: 100.0}, {type: importance_minimality, coefficient: 0.002, p: {start: 2.0, end: 0.4}},"
+    "objective=[{type: faithfulness, coefficient: 100.0}, {type: importance_minimality, coefficient: 0.002, "
+    "p: {start: 2.0, end: 0.4}},"
     "{type: frequency_minimality, coefficient: 0.001},"
     "{type: stochastic_recon, coefficient: 0.5, samples: 2, routing: {type: uniform_k_subset}},"
-    "{type: stochastic_recon, name: binomial, coefficient: 0.25, sources: binomial, routing: {type: static_probability, probability: 0.5}},"
+    "{type: stochastic_recon, name: binomial, coefficient: 0.25, sources: binomial, routing: {type: "
+    "static_probability, probability: 0.5}},"
     "{type: stochastic_recon, name: layers, coefficient: 0.25, routing: {type: layerwise}},"
-    "{type: adversarial_recon, coefficient: 0.5, routing: {type: uniform_k_subset}, adversary: {type: persistent, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: layers_attacked, coefficient: 0.5, routing: {type: layerwise}, adversary: {type: persistent, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: shared, coefficient: 0.5, adversary: {type: persistent, scope: shared_across_batch, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: everywhere, coefficient: 0.5, adversary: {type: persistent, scope: shared_across_batch,"
+    "{type: adversarial_recon, coefficient: 0.5, routing: {type: uniform_k_subset}, adversary: {type: "
+    "persistent, learning_rate: 0.05}},"
+    "{type: adversarial_recon, name: layers_attacked, coefficient: 0.5, routing: {type: layerwise}, "
+    "adversary: {type: persistent, learning_rate: 0.05}},"
+    "{type: adversarial_recon, name: shared, coefficient: 0.5, adversary: {type: persistent, scope: "
+    "shared_across_batch, learning_rate: 0.05}},"
+    "{type: adversarial_recon, name: everywhere, coefficient: 0.5, adversary: {type: persistent, scope: "
+    "shared_across_batch,"
     " shared_across_positions: true, optimizer: {type: sign}, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: two, coefficient: 0.5, adversary: {type: persistent, scope: n_sources, sources: 2, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: sigmoid, coefficient: 0.5, adversary: {type: persistent, parametrization: sigmoid, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: watched, coefficient: 0.0, adversary: {type: persistent, learning_rate: 0.05}},"
-    "{type: adversarial_recon, name: fresh, coefficient: 0.5, adversary: {type: fresh, steps: 3, scope: per_datapoint}},"
+    "{type: adversarial_recon, name: two, coefficient: 0.5, adversary: {type: persistent, scope: n_sources, "
+    "sources: 2, learning_rate: 0.05}},"
+    "{type: adversarial_recon, name: sigmoid, coefficient: 0.5, adversary: {type: persistent, "
+    "parametrization: sigmoid, learning_rate: 0.05}},"
+    "{type: adversarial_recon, name: watched, coefficient: 0.0, adversary: {type: persistent, learning_rate: "
+    "0.05}},"
+    "{type: adversarial_recon, name: fresh, coefficient: 0.5, adversary: {type: fresh, steps: 3, scope: "
+    "per_datapoint}},"
     "{type: ci_masked_recon, coefficient: 0.1}, {type: unmasked_recon, coefficient: 0.1}]";
 
 struct Trace {
@@ -35,7 +47,8 @@ struct Trace {
   NamedTensors state;
 };
 
-Trace train(const std::vector<std::string>& overrides, int lane_count, int steps, at::ScalarType type = at::kDouble) {
+Trace train(const std::vector<std::string>& overrides, int lane_count, int steps,
+            at::ScalarType type = at::kDouble) {
   std::vector<std::string> all = {every_term, "training.batch_size=4"};
   all.insert(all.end(), overrides.begin(), overrides.end());
   GoldenCase golden("plain", type, all);
@@ -60,10 +73,12 @@ Trace train(const std::vector<std::string>& overrides, int lane_count, int steps
 void expect_equal(const Trace& a, const Trace& b, double tolerance) {
   for (std::size_t s = 0; s < a.losses.size(); ++s) {
     for (std::size_t k = 0; k < a.losses[s].size(); ++k) {
-      EXPECT_NEAR(a.losses[s][k], b.losses[s][k], tolerance * std::abs(a.losses[s][k])) << "loss " << k << " of step " << s;
+      EXPECT_NEAR(a.losses[s][k], b.losses[s][k], tolerance * std::abs(a.losses[s][k]))
+          << "loss " << k << " of step " << s;
     }
   }
-  for (std::size_t i = 0; i < a.norms.size(); ++i) EXPECT_NEAR(a.norms[i], b.norms[i], tolerance * a.norms[i]);
+  for (std::size_t i = 0; i < a.norms.size(); ++i)
+    EXPECT_NEAR(a.norms[i], b.norms[i], tolerance * a.norms[i]);
   EXPECT_LE(relative_error(a.components, b.components), tolerance);
   EXPECT_LE(relative_error(a.ci, b.ci), tolerance);
   ASSERT_EQ(a.state.size(), b.state.size());
@@ -100,7 +115,8 @@ TEST(TrainingStep, ABfloat16StepIsCloseToAFloat32One) {
     const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
     TrainingStep step(d, golden.config, data.sequence_length, lanes);
     losses.emplace_back();
-    for (const at::Tensor& loss : step.run(tokens.batch(0, 4), 0).losses) losses.back().push_back(loss.item<double>());
+    for (const at::Tensor& loss : step.run(tokens.batch(0, 4), 0).losses)
+      losses.back().push_back(loss.item<double>());
   }
   for (std::size_t k = 0; k < losses[0].size(); ++k) {
     EXPECT_NEAR(losses[1][k], losses[0][k], 0.05 * std::abs(losses[0][k])) << "term " << k;
@@ -114,7 +130,8 @@ TEST(TrainingStep, ANanStopsBeforeTheUpdateAndNamesLossAndSite) {
   const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
   TrainingStep step(golden.decomposition, golden.config, data.sequence_length, lanes);
   const at::Tensor ci = golden.decomposition.ci_parameters.flat().clone();
-  golden.decomposition.components.value(3).view({-1})[0] = std::numeric_limits<float>::quiet_NaN();  // U of the second site
+  golden.decomposition.components.value(3).view({-1})[0] =
+      std::numeric_limits<float>::quiet_NaN();  // U of the second site
   try {
     step.run(tokens.batch(0, 3), 7);
     FAIL() << "expected a NumericalError";

@@ -1,5 +1,6 @@
 #include "command_line.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <string_view>
@@ -7,13 +8,19 @@
 namespace vpd {
 namespace {
 
-std::string quoted(std::string_view word) {
+void append_quoted(std::string& text, std::string_view word) {
   constexpr std::string_view plain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
-  if (!word.empty() && word.find_first_not_of(plain) == std::string_view::npos) return std::string(word);
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
+  if (!word.empty() && word.find_first_not_of(plain) == std::string_view::npos) {
+    text.append(word);
+    return;
+  }
+  text.push_back('\'');
+  for (const char c : word) {
+    if (c == '\'') text.append("'\\'");
+    text.push_back(c);
+  }
+  text.push_back('\'');
 }
 
 }  // namespace
@@ -24,7 +31,8 @@ std::string command_line() {
   std::string text;
   for (std::size_t begin = 0; begin < words.size();) {
     const std::size_t end = std::min(words.find('\0', begin), words.size());
-    text += (text.empty() ? "" : " ") + quoted(std::string_view(words).substr(begin, end - begin));
+    if (!text.empty()) text.push_back(' ');
+    append_quoted(text, std::string_view(words).substr(begin, end - begin));
     begin = end + 1;
   }
   return text;

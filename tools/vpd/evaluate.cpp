@@ -1,12 +1,13 @@
-#include <CLI/CLI.hpp>
+#include "vpd/run/evaluate.hpp"
 
 #include <cstdio>
 #include <iostream>
 #include <memory>
 
+#include <CLI/CLI.hpp>
+
 #include "commands.hpp"
 #include "vpd/io/files.hpp"
-#include "vpd/run/evaluate.hpp"
 
 namespace vpd {
 
@@ -18,22 +19,29 @@ void add_evaluate(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("evaluate", "Measure a run's decomposition on held-out data");
   command->add_option("run", arguments->options.run, "Run directory")->required();
-  command->add_option("--checkpoint", arguments->options.checkpoint, "Step of the checkpoint; without it the latest");
-  command->add_option("--metrics", arguments->options.metrics,
-                      "Metrics of the configuration to measure, by type or by a pgd metric's name; without it all")
+  command->add_option("--checkpoint", arguments->options.checkpoint,
+                      "Step of the checkpoint; without it the latest");
+  command
+      ->add_option(
+          "--metrics", arguments->options.metrics,
+          "Metrics of the configuration to measure, by type or by a pgd metric's name; without it all")
       ->delimiter(',');
-  command->add_option("--set", arguments->options.overrides, "Override key=value of the run's configuration (repeatable)")
+  command
+      ->add_option("--set", arguments->options.overrides,
+                   "Override key=value of the run's configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", arguments->options.threads, "CPU threads")->check(CLI::PositiveNumber);
   command->add_option("--json", arguments->json, "Also write the result to this file");
   command->footer(
-      "Example:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 --set evaluation.batches=4 "
+      "Example:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 "
+      "--set evaluation.batches=4 "
       "--json figures.json");
   command->callback([arguments] {
     const EvaluateResult result = evaluate_run(arguments->options);
     for (const std::string& warning : result.warnings) std::cerr << "warning: " << warning << "\n";
-    std::cout << arguments->options.run.string() << ", " << result.checkpoint << "\n\n" << evaluation_table(result.metrics);
+    std::cout << arguments->options.run.string() << ", " << result.checkpoint << "\n\n"
+              << evaluation_table(result.metrics);
     if (!arguments->json.empty()) write_atomically(arguments->json, evaluation_json(result));
   });
 }

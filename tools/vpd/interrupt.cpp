@@ -1,31 +1,37 @@
 #include "interrupt.hpp"
 
+#include <atomic>
 #include <csignal>
+#include <thread>
 
 #include <unistd.h>
 
 namespace vpd {
 namespace {
 
-volatile std::sig_atomic_t signals = 0;
+std::atomic<int> signals{0};
 
-// Only what is allowed in a signal handler.
-void on_signal(int) {
-  if (signals != 0) ::_exit(130);
-  signals = 1;
-  constexpr char text[] = "\nvpd: stopping after this step; once more stops at once\n";
-  [[maybe_unused]] const auto ignored = ::write(STDERR_FILENO, text, sizeof text - 1);
+void wait_for(sigset_t watched) {
+  for (int signal = 0;;) {
+    if (sigwait(&watched, &signal) != 0) continue;
+    if (++signals > 1) ::_exit(130);
+    constexpr char text[] = "\nvpd: stopping after this step; once more stops at once\n";
+    [[maybe_unused]] const auto ignored = ::write(STDERR_FILENO, text, sizeof text - 1);
+  }
 }
 
 }  // namespace
 
+// A thread takes the signals, and all others keep them blocked. A handler would not do: it runs on the stack
+// of whatever thread it interrupts, and the matrix products of oneDNN 2.6 keep numbers below their stack
+// pointer, which it would write over.
 void watch_interrupts() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  sigset_t watched;
+  sigemptyset(&watched);
+  sigaddset(&watched, SIGINT);
+  sigaddset(&watched, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &watched, nullptr);
+  std::thread(wait_for, watched).detach();
 }
 
 bool interrupted() { return signals != 0; }

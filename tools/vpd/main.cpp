@@ -4,11 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <c10/util/Exception.h>
-#include <malloc.h>
 
 #include "commands.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/version.hpp"
+#include "vpd/run/machine.hpp"
 
 namespace {
 
@@ -21,16 +21,6 @@ int complain(const std::string& sentence, int exit_code) {
 constexpr const char* memory_cure =
     "set training.micro_batch_size to a divisor of batch_size, or lower evaluation.batch_size; vpd check "
     "predicts what a configuration takes";
-
-// A step allocates the same large buffers again and again: keeping their pages costs less than asking the
-// system for new ones.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes on 64 bits
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  mallopt(M_TOP_PAD, 16 << 20);
-#endif
-}
 
 int run(int argc, char** argv) {
   CLI::App app("Adversarial parameter decomposition of neural networks", "vpd");
@@ -65,7 +55,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  keep_freed_memory();
+  vpd::keep_freed_memory();
   try {
     return run(argc, argv);
   } catch (const vpd::Interrupted& interrupted) {

@@ -13,12 +13,14 @@ struct FreshSources {
   at::Tensor values;    ///< wide [R, Σ (C + 1)]
   at::Tensor gradient;  ///< same shape
 };
-FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B, RandomKey key, const Numerics& numerics);
+FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,
+                         RandomKey key, const Numerics& numerics);
 
 /// One step along the gradient's sign, clamped to [0, 1]; the gradient is zeroed for the next.
 void step_fresh(const FreshSources& sources, double step_size);
 
 /// Sources for batch rows from first_batch on, of length T.
-SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T, bool want_gradient);
+SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T,
+                    bool want_gradient);
 
 }  // namespace vpd

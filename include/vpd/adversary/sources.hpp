@@ -1,8 +1,8 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/kernels/gate.hpp"
@@ -11,8 +11,8 @@
 
 namespace vpd {
 
-/// Adversarial sources of all sites side by side: [R, Σ (C + 1)], site i's C + 1 channels (the Δ-mask's last) from column
-/// offset_i + i. R is batch_rows × time_rows: one row per (b, t) that has sources of its own.
+/// Adversarial sources of all sites side by side: [R, Σ (C + 1)], site i's C + 1 channels (the Δ-mask's last)
+/// from column offset_i + i. R is batch_rows × time_rows: one row per (b, t) that has sources of its own.
 struct SourceLayout {
   std::int64_t batch_rows = 1;  ///< the batch's rows, a number that repeats over them, or 1
   std::int64_t time_rows = 1;   ///< T, or 1
@@ -26,8 +26,8 @@ SourceLayout make_layout(const Sites& sites, std::int64_t batch_rows, std::int64
 /// Columns of site i in a matrix of that layout.
 at::Tensor site_columns(const at::Tensor& sources, const Sites& sites, std::size_t i);
 
-/// Sources in a pass over batch rows first_batch, first_batch + 1, ... of length T; `gradient` (same shape, or undefined) receives gradient_scale ·
-/// dL/dr: stored where every entry is met exactly once, else added.
+/// Sources in a pass over batch rows first_batch, first_batch + 1, ... of length T; `gradient` (same shape,
+/// or undefined) receives gradient_scale · dL/dr: stored where every entry is met exactly once, else added.
 struct SourceUse {
   SourceLayout layout;
   at::Tensor values;

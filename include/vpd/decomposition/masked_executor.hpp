@@ -1,8 +1,8 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/kernels/gate.hpp"
@@ -17,12 +17,12 @@ struct SitePass {
   at::Tensor importance;           ///< wide [N, C]: g, lower-leaky
   at::Tensor importance_gradient;  ///< wide [N, C], added to; undefined: not wanted
   GateSources sources;
-  at::Tensor routing;              ///< uint8 [N], or undefined: masked everywhere
-  bool masked = true;              ///< false: the target's own weight at every position
+  at::Tensor routing;  ///< uint8 [N], or undefined: masked everywhere
+  bool masked = true;  ///< false: the target's own weight at every position
 };
 
-/// The masked application of a site (method, section 2), the cheap form: ((x V) ⊙ (m - δ)) U + δ · (x Wᵀ) + bias; where routing
-/// is off, x Wᵀ + bias. x [N, d_in] -> [N, d_out] in the type of matrix products.
+/// The masked application of a site (method, section 2), the cheap form: ((x V) ⊙ (m - δ)) U + δ · (x Wᵀ) +
+/// bias; where routing is off, x Wᵀ + bias. x [N, d_in] -> [N, d_out] in the type of matrix products.
 at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass);
 
 /// Applies sites masked and every other weight as it stands.
@@ -30,7 +30,10 @@ class MaskedExecutor final : public Executor {
  public:
   /// passes: one per site. `keep_outputs` keeps each site's output, on the graph.
   MaskedExecutor(const Sites& sites, const std::vector<SitePass>& passes, bool keep_outputs = false)
-      : sites_(sites), passes_(passes), keep_outputs_(keep_outputs), outputs(keep_outputs ? sites.size() : 0) {}
+      : sites_(sites),
+        passes_(passes),
+        keep_outputs_(keep_outputs),
+        outputs(keep_outputs ? sites.size() : 0) {}
 
   at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override;
 

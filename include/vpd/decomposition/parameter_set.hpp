@@ -1,10 +1,10 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/io/safetensors.hpp"
 #include "vpd/kernels/differentiable.hpp"
@@ -17,8 +17,9 @@ struct ParameterSpec {
   std::vector<std::int64_t> shape;
 };
 
-/// Named trainable parameters that lie side by side in one buffer, so that clipping, the optimizer and a reduction over
-/// lanes are single passes. Each parameter starts at a multiple of 16 elements; the gaps stay 0.
+/// Named trainable parameters that lie side by side in one buffer, so that clipping, the optimizer and a
+/// reduction over lanes are single passes. Each parameter starts at a multiple of 16 elements; the gaps stay
+/// 0.
 class ParameterSet {
  public:
   ParameterSet() = default;
@@ -28,7 +29,7 @@ class ParameterSet {
   const ParameterSpec& spec(std::size_t i) const { return specs_[i]; }
   std::int64_t count() const;  ///< number of parameters, gaps not counted
 
-  const at::Tensor& flat() const { return flat_; }      ///< [P] wide, the masters
+  const at::Tensor& flat() const { return flat_; }  ///< [P] wide, the masters
   at::Tensor value(std::size_t i) const { return view(flat_, i); }
 
   /// A zeroed buffer for gradients, like flat().
@@ -36,15 +37,17 @@ class ParameterSet {
   /// Part i of a buffer like flat().
   at::Tensor view(const at::Tensor& buffer, std::size_t i) const;
 
-  /// The parameters as operations see them: values in the type of matrix products (vectors stay wide where it differs), gradients in
-  /// `gradient`, or frozen where that is undefined.
+  /// The parameters as operations see them: values in the type of matrix products (vectors stay wide where it
+  /// differs), gradients in `gradient`, or frozen where that is undefined.
   std::vector<Parameter> bind(const at::Tensor& gradient) const;
 
-  /// Brings the values of the type of matrix products up to date with the masters. Nothing to do where the types agree.
+  /// Brings the values of the type of matrix products up to date with the masters. Nothing to do where the
+  /// types agree.
   void refresh() const;
 
   NamedTensors named(const at::Tensor& buffer) const;
-  /// Takes float32 values from a file, all of them finite and of the right shapes. Unknown tensors are a DataError.
+  /// Takes float32 values from a file, all of them finite and of the right shapes. Unknown tensors are a
+  /// DataError.
   void load(const std::filesystem::path& file);
 
  private:

@@ -51,9 +51,11 @@ struct MatrixShape {
   bool in_block = true;
 };
 
-/// The first shell pattern that matches a matrix makes it a site. The head is a site only where a pattern is its name in full.
-/// Throws ConfigError where a pattern matches nothing, or only what earlier patterns took, naming `source` (the file).
-Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns, const std::string& source);
+/// The first shell pattern that matches a matrix makes it a site. The head is a site only where a pattern is
+/// its name in full. Throws ConfigError where a pattern matches nothing, or only what earlier patterns took,
+/// naming `source` (the file).
+Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns,
+                  const std::string& source);
 std::vector<MatrixShape> shapes_of(const Target& target);
 
 /// Whether the name matches a shell pattern (*, ?, [..]).

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/parameter_set.hpp"
 #include "vpd/decomposition/sites.hpp"
@@ -10,7 +10,8 @@
 
 namespace vpd {
 
-/// Order of the subcomponents' parameters: V [d_in, C] and U [C, d_out] of site i are entries 2 i and 2 i + 1, named "<site>.V" and
+/// Order of the subcomponents' parameters: V [d_in, C] and U [C, d_out] of site i are entries 2 i and 2 i +
+/// 1, named "<site>.V" and
 /// "<site>.U". W ≈ (V U)ᵀ (method, section 2).
 ParameterSet make_subcomponents(const Sites& sites, const Numerics& numerics);
 

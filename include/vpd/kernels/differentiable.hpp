@@ -1,26 +1,29 @@
 #pragma once
 
-// Differentiable operations that targets and causal-importance functions are written in. Each records one node in
-// LibTorch's autograd graph for its activations. Gradients of parameters do not travel through the graph: a node adds them to
-// the parameter's own buffer, so that nothing is summed, sliced or allocated on the way.
+// Differentiable operations that targets and causal-importance functions are written in. Each records one
+// node in LibTorch's autograd graph for its activations. Gradients of parameters do not travel through the
+// graph: a node adds them to the parameter's own buffer, so that nothing is summed, sliced or allocated on
+// the way.
 //
 // Shapes: B batch, T positions, N = B T rows, K heads. Everything is [N, width] with contiguous rows.
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/kernels/rotary.hpp"
 
 namespace vpd {
 
-/// A weight as the operations see it. The gradient buffer is added to in the backward pass; undefined: the weight is frozen.
+/// A weight as the operations see it. The gradient buffer is added to in the backward pass; undefined: the
+/// weight is frozen.
 struct Parameter {
   at::Tensor value;     ///< in the type of matrix products (vectors: float32, or float64)
   at::Tensor gradient;  ///< float32 (float64 for float64), same shape
 };
 
-/// x Wᵀ + bias: x [N, d_in], weight [d_out, d_in], bias [d_out] or an undefined value. Returns [N, d_out] in the weight's type.
+/// x Wᵀ + bias: x [N, d_in], weight [d_out, d_in], bias [d_out] or an undefined value. Returns [N, d_out] in
+/// the weight's type.
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias = {});
 
 /// Rows of `weight` [V, d] at tokens [N] (int64). Returns [N, d].
@@ -32,10 +35,14 @@ at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at
 /// Rotary position embedding of x [N, K d_head].
 at::Tensor rotary(const at::Tensor& x, const RotaryTable& table);
 
-/// Softmax attention with scale 1 / sqrt(d_head): q [N, K d_head], k and v [N, K_kv d_head] with K a multiple of K_kv (each key head
-/// serves K / K_kv neighbouring query heads). Returns [N, K d_head].
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B, std::int64_t heads,
-                     std::int64_t key_heads, bool causal);
+/// Softmax attention with scale 1 / sqrt(d_head): q [N, K d_head], k and v [N, K_kv d_head] with K a multiple
+/// of K_kv (each key head serves K / K_kv neighbouring query heads). Returns [N, K d_head].
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B,
+                     std::int64_t heads, std::int64_t key_heads, bool causal);
+
+/// Whether attention() keeps its probabilities, [B, K, T, T], for the backward pass instead of computing them
+/// again.
+bool attention_keeps_probabilities(const at::Device& device, at::ScalarType type, std::int64_t T);
 
 /// GELU, exact or in its tanh form.
 at::Tensor gelu(const at::Tensor& x, bool tanh_form);

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <c10/core/Device.h>
-
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -9,11 +7,13 @@
 #include <thread>
 #include <vector>
 
+#include <c10/core/Device.h>
+
 namespace vpd {
 
-/// Threads that each work on their own rows of the batch from the first matrix product to the last. On a CPU this beats
-/// dividing each product among threads by far where products are small: there are a handful of meetings in a step instead of
-/// two in every operation. On CUDA there is one lane, the caller itself.
+/// Threads that each work on their own rows of the batch from the first matrix product to the last. On a CPU
+/// this beats dividing each product among threads by far where products are small: there are a handful of
+/// meetings in a step instead of two in every operation. On CUDA there is one lane, the caller itself.
 class Lanes {
  public:
   /// `threads_each`: how many threads a lane's operations may use themselves.
@@ -24,8 +24,8 @@ class Lanes {
 
   int count() const { return count_; }
 
-  /// Runs work(lane) for each lane, lane 0 on the calling thread, and returns when all are done. An exception of the lowest
-  /// lane that threw is thrown again here.
+  /// Runs work(lane) for each lane, lane 0 on the calling thread, and returns when all are done. An exception
+  /// of the lowest lane that threw is thrown again here.
   void run(const std::function<void(int)>& work);
 
  private:
@@ -42,8 +42,8 @@ class Lanes {
   std::vector<std::thread> threads_;
 };
 
-/// How many lanes suit work on `rows` of a batch: one on CUDA; on a CPU at most `threads`, one per row, and no more than keep the lanes'
-/// buffers of `elements_each` float32 within 1 GiB together.
+/// How many lanes suit work on `rows` of a batch: one on CUDA; on a CPU at most `threads`, one per row, and
+/// no more than keep the lanes' buffers of `elements_each` float32 within 1 GiB together.
 int suitable_lanes(const c10::Device& device, std::int64_t rows, int threads, std::int64_t elements_each = 1);
 
 /// Part `lane` of [0, total) divided as evenly as whole numbers allow.
@@ -52,6 +52,8 @@ struct Range {
   std::int64_t end = 0;
   std::int64_t size() const { return end - begin; }
 };
-inline Range lane_range(std::int64_t total, int lane, int lanes) { return {total * lane / lanes, total * (lane + 1) / lanes}; }
+inline Range lane_range(std::int64_t total, int lane, int lanes) {
+  return {total * lane / lanes, total * (lane + 1) / lanes};
+}
 
 }  // namespace vpd

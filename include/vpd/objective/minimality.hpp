@@ -1,18 +1,18 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <optional>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/config/objective.hpp"
 #include "vpd/kernels/squash.hpp"
 
 namespace vpd {
 
-/// One power of the upper-leaky importances that minimality terms sum, at one step of training: s_c = Σ_n (g + eps)^p. The
-/// importance and the frequency term share it unless they differ in p or eps.
+/// One power of the upper-leaky importances that minimality terms sum, at one step of training: s_c = Σ_n (g
+/// + eps)^p. The importance and the frequency term share it unless they differ in p or eps.
 struct MinimalityPower {
   double p = 1.0;
   double eps = 0.0;
@@ -23,10 +23,11 @@ struct MinimalityPower {
 };
 
 /// The powers that an objective's terms need at `step` of `steps`: none, one (shared) or two.
-std::vector<MinimalityPower> minimality_powers(const ObjectiveConfig& objective, std::int64_t step, std::int64_t steps);
+std::vector<MinimalityPower> minimality_powers(const ObjectiveConfig& objective, std::int64_t step,
+                                               std::int64_t steps);
 
-/// Values of the two terms from the sums over the whole batch (over all processes): sums float64 [Σ C], N its positions.
-/// importance = Σ_c s_c / N;  frequency = Σ_c s_c / N · log2(1 + s_c). Zero-dimensional float64.
+/// Values of the two terms from the sums over the whole batch (over all processes): sums float64 [Σ C], N its
+/// positions. importance = Σ_c s_c / N;  frequency = Σ_c s_c / N · log2(1 + s_c). Zero-dimensional float64.
 at::Tensor importance_minimality(const at::Tensor& sums, std::int64_t N);
 at::Tensor frequency_minimality(const at::Tensor& sums, std::int64_t N);
 

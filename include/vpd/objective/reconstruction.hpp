@@ -1,10 +1,10 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <functional>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/config/objective.hpp"
 #include "vpd/decomposition/decomposition.hpp"
@@ -16,10 +16,10 @@ namespace vpd {
 struct PassContext {
   const Decomposition* decomposition = nullptr;
   const CleanPass* clean = nullptr;
-  at::Tensor importance;                        ///< wide [N, Σ C]: g
-  at::Tensor importance_gradient;               ///< wide [N, Σ C], added to; undefined: not wanted
+  at::Tensor importance;                               ///< wide [N, Σ C]: g
+  at::Tensor importance_gradient;                      ///< wide [N, Σ C], added to; undefined: not wanted
   const std::vector<Parameter>* components = nullptr;  ///< bound to gradients, or frozen
-  std::int64_t first_row = 0;                   ///< number of this pass's first position in the global batch
+  std::int64_t first_row = 0;  ///< number of this pass's first position in the global batch
 };
 
 /// The sources of site i in one pass.
@@ -30,21 +30,23 @@ SourceOf random_sources(const PassContext& context, SourceKind kind, RandomKey k
 /// Constant sources: masks g + (1 - g) r, Δ-mask `delta`.
 SourceOf constant_sources(double r, double delta);
 
-
-/// Draws routing (method, section 4). For `layerwise` there are L passes, in which `masked_only` of pass i is site i.
+/// Draws routing (method, section 4). For `layerwise` there are L passes, in which `masked_only` of pass i is
+/// site i.
 struct RoutingDraw {
-  at::Tensor masks;      ///< uint8 [L, N], or undefined: everywhere
+  at::Tensor masks;  ///< uint8 [L, N], or undefined: everywhere
   bool layerwise = false;
   std::size_t passes(const Sites& sites) const { return layerwise ? sites.size() : 1; }
 };
 RoutingDraw draw_routing(const RoutingConfig& config, RandomKey key, const PassContext& context);
 
 /// Forward passes under one draw of sources and routing, and their backward passes where `seed` is not 0.
-/// Returns Σ over positions of the divergence from the target (zero-dimensional float64), a mean over layerwise passes. Gradients of
-/// `seed` times that go where the context and the sources say.
-at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing, double seed);
+/// Returns Σ over positions of the divergence from the target (zero-dimensional float64), a mean over
+/// layerwise passes. Gradients of `seed` times that go where the context and the sources say.
+at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
+                       double seed);
 
 /// The passes of one forward: shared by reconstruct() and by whoever needs the logits themselves.
-std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing, std::size_t pass);
+std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources,
+                                  const RoutingDraw& routing, std::size_t pass);
 
 }  // namespace vpd

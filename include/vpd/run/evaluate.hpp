@@ -11,12 +11,14 @@
 namespace vpd {
 
 struct EvaluateOptions {
-  std::filesystem::path run;                ///< a run directory; config.yaml and one checkpoint's two weight files are enough
-  std::optional<std::int64_t> checkpoint;   ///< step; without it the latest
-  std::vector<std::string> metrics;         ///< types (or names of pgd metrics) to measure; empty: all that the configuration has
-  std::vector<std::string> overrides;       ///< key=value, over the run's configuration
+  std::filesystem::path
+      run;  ///< a run directory; config.yaml and one checkpoint's two weight files are enough
+  std::optional<std::int64_t> checkpoint;  ///< step; without it the latest
+  std::vector<std::string>
+      metrics;  ///< types (or names of pgd metrics) to measure; empty: all that the configuration has
+  std::vector<std::string> overrides;  ///< key=value, over the run's configuration
   std::optional<std::string> device;
-  int threads = 0;                          ///< 0: LibTorch's default
+  int threads = 0;  ///< 0: LibTorch's default
 };
 
 struct EvaluateResult {
@@ -26,7 +28,8 @@ struct EvaluateResult {
   std::vector<std::string> warnings;
 };
 
-/// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run directory. Throws ConfigError or DataError.
+/// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run
+/// directory. Throws ConfigError or DataError.
 EvaluateResult evaluate_run(const EvaluateOptions& options);
 
 /// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "metrics": {name: number}}.

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/kernels/differentiable.hpp"
 
@@ -11,19 +11,20 @@ namespace vpd {
 
 /// One weight matrix of a target: y = x Wᵀ + bias.
 struct Matrix {
-  std::string name;    ///< path in the target, such as h.0.attn.q_proj
+  std::string name;       ///< path in the target, such as h.0.attn.q_proj
   std::size_t index = 0;  ///< in Target::matrices()
   bool in_block = true;   ///< false for the head: a site only where it is named in full
-  Parameter weight;    ///< [d_out, d_in], in the type of matrix products
-  Parameter bias;      ///< [d_out], or an undefined value
-  at::Tensor master;   ///< the weight in float32 (float64): what the Δ-component and the faithfulness loss are made of
+  Parameter weight;       ///< [d_out, d_in], in the type of matrix products
+  Parameter bias;         ///< [d_out], or an undefined value
+  at::Tensor master;  ///< the weight in float32 (float64): what the Δ-component and the faithfulness loss are
+                      ///< made of
 
   std::int64_t d_out() const { return weight.value.size(0); }
   std::int64_t d_in() const { return weight.value.size(1); }
 };
 
-/// Applies a target's weight matrices. Who it is decides whether a weight is applied as it stands, recorded, masked,
-/// attributed or edited; the target never knows.
+/// Applies a target's weight matrices. Who it is decides whether a weight is applied as it stands, recorded,
+/// masked, attributed or edited; the target never knows.
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -35,7 +36,9 @@ class Executor {
 /// Applies each weight as it stands.
 class PlainExecutor final : public Executor {
  public:
-  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override { return vpd::linear(x, matrix.weight, matrix.bias); }
+  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
+    return vpd::linear(x, matrix.weight, matrix.bias);
+  }
 };
 
 /// Applies each weight as it stands and keeps what chosen matrices read and, on request, gave.

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/config/model.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -22,12 +22,13 @@ struct WeightSpec {
 /// Every tensor of a LlamaSimpleMLP's state dict (method, section 8), the untied head last when there is one.
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& config, bool untied_head);
 
-/// LlamaSimpleMLP, the family of the published 67M-parameter target: per block x += attn(rms_1(x)), x += mlp(rms_2(x)), with
-/// rotary embedding, grouped key and value heads, GELU in its tanh form and a head that may be tied to the embedding.
+/// LlamaSimpleMLP, the family of the published 67M-parameter target: per block x += attn(rms_1(x)), x +=
+/// mlp(rms_2(x)), with rotary embedding, grouped key and value heads, GELU in its tanh form and a head that
+/// may be tied to the embedding.
 class LlamaSimpleMlp final : public Target {
  public:
-  /// `weights` {name: float tensor} as llama_simple_mlp_weights() lists them; gradients, when given, under the same names and
-  /// in float32 (a tied head shares the embedding's). Throws UsageError on a missing name.
+  /// `weights` {name: float tensor} as llama_simple_mlp_weights() lists them; gradients, when given, under
+  /// the same names and in float32 (a tied head shares the embedding's). Throws UsageError on a missing name.
   LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights, const Numerics& numerics,
                  const NamedTensors& gradients = {});
 
@@ -52,24 +53,27 @@ class LlamaSimpleMlp final : public Target {
   RotaryTable rotary_;
 };
 
-/// The weights in a directory with model_config.{yaml,json} beside one .safetensors file, as float32 on the CPU, and their
-/// configuration. Throws DataError; see load_target().
+/// The weights in a directory with model_config.{yaml,json} beside one .safetensors file, as float32 on the
+/// CPU, and their configuration. Throws DataError; see load_target().
 struct LlamaSimpleMlpCheckpoint {
   ModelConfig config;
   NamedTensors weights;
   std::filesystem::path weights_file;
 };
-LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const std::filesystem::path& directory, std::vector<std::string>& warnings);
+LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const std::filesystem::path& directory,
+                                               std::vector<std::string>& warnings);
 
-/// Shapes alone, without reading weights: the configuration and whether the head is untied. DataError where the weight file's
-/// header does not list every weight with its shape.
-std::pair<ModelConfig, bool> describe_llama_simple_mlp(const std::filesystem::path& directory, std::vector<std::string>& warnings);
+/// Shapes alone, without reading weights: the configuration and whether the head is untied. DataError where
+/// the weight file's header does not list every weight with its shape.
+std::pair<ModelConfig, bool> describe_llama_simple_mlp(const std::filesystem::path& directory,
+                                                       std::vector<std::string>& warnings);
 
-/// Weights as the published model's training starts from: N(0, 0.02²), o_proj and down_proj scaled by 1 / sqrt(2 n_layer), norms 1,
-/// biases 0; the head tied. float32 on the CPU.
+/// Weights as the published model's training starts from: N(0, 0.02²), o_proj and down_proj scaled by 1 /
+/// sqrt(2 n_layer), norms 1, biases 0; the head tied. float32 on the CPU.
 NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t seed);
 
 /// Writes model_config.json and model.safetensors into `directory`, making it.
-void write_llama_simple_mlp(const std::filesystem::path& directory, const ModelConfig& config, const NamedTensors& weights);
+void write_llama_simple_mlp(const std::filesystem::path& directory, const ModelConfig& config,
+                            const NamedTensors& weights);
 
 }  // namespace vpd

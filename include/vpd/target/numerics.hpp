@@ -1,15 +1,16 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <string>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/config/common.hpp"
 
 namespace vpd {
 
-/// Where and in what types a run computes. Matrix products and the activations between them are of type `compute`; statistics,
-/// causal importances, masks, losses, master parameters and optimizer state of type `wide` (method, section 7).
+/// Where and in what types a run computes. Matrix products and the activations between them are of type
+/// `compute`; statistics, causal importances, masks, losses, master parameters and optimizer state of type
+/// `wide` (method, section 7).
 struct Numerics {
   at::Device device{at::kCPU};
   at::ScalarType compute = at::kFloat;
@@ -18,8 +19,9 @@ struct Numerics {
   at::TensorOptions options() const { return at::TensorOptions().device(device).dtype(wide); }
 };
 
-/// What `device` and `precision` of a configuration mean on this machine. `auto` is CUDA where there is one, and bf16 there. Turns tf32
-/// products on or off in LibTorch. Throws ConfigError for a device that is not there.
+/// What `device` and `precision` of a configuration mean on this machine. `auto` is CUDA where there is one,
+/// and bf16 there. Turns tf32 products on or off in LibTorch. Throws ConfigError for a device that is not
+/// there.
 Numerics resolve_numerics(const std::string& device, Precision precision);
 
 /// The device in words: "cpu", or the GPU's name.

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/config/run.hpp"
 #include "vpd/target/executor.hpp"
@@ -38,8 +38,9 @@ class Target {
   Numerics numerics_;
 };
 
-/// Reads the target that a run's configuration names. `warnings` receives a sentence for each thing in the files that was
-/// passed over (buffers, unknown configuration keys). Throws DataError on a file that is not what it has to be.
+/// Reads the target that a run's configuration names. `warnings` receives a sentence for each thing in the
+/// files that was passed over (buffers, unknown configuration keys). Throws DataError on a file that is not
+/// what it has to be.
 std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics,
                                     std::vector<std::string>& warnings);
 

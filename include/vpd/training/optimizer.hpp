@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
+
+#include <ATen/core/Tensor.h>
 
 #include "vpd/config/training.hpp"
 #include "vpd/decomposition/parameter_set.hpp"
@@ -19,18 +19,22 @@ struct AdamWState {
   static AdamWState for_parameters(const ParameterSet& parameters);
 };
 
-/// The norm of a gradient, and what clipping makes of it; both zero-dimensional on the run's device, so that nothing waits.
+/// The norm of a gradient, and what clipping makes of it; both zero-dimensional on the run's device, so that
+/// nothing waits.
 struct ClippedNorm {
   at::Tensor norm;     ///< float64, before clipping
   at::Tensor divisor;  ///< float32, what the gradient is divided by: 1 / min(1, limit / (norm + 1e-6))
 };
 
-/// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it, and takes the norm.
-ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit, Lanes& lanes);
+/// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it, and
+/// takes the norm.
+ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
+                             Lanes& lanes);
 
-/// One AdamW update of the masters (LibTorch's fused implementation), each lane a stretch of them. Where `skip` (float32,
-/// zero-dimensional, undefined: never) is not 0 nothing changes.
-void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state, const AdamWConfig& config, double rate,
-            const at::Tensor& divisor, const at::Tensor& skip, Lanes& lanes);
+/// One AdamW update of the masters (LibTorch's fused implementation), each lane a stretch of them. Where
+/// `skip` (float32, zero-dimensional, undefined: never) is not 0 nothing changes.
+void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state,
+            const AdamWConfig& config, double rate, const at::Tensor& divisor, const at::Tensor& skip,
+            Lanes& lanes);
 
 }  // namespace vpd
