@@ -27,7 +27,6 @@ class Memory {
         d_ff_(w.model.n_intermediate) {}
 
   Parts largest_moment() const {
-    Parts always = kept_all_along();
     std::vector<Parts> moments = {importance_backward(), faithfulness(), next_clean_pass(),
                                   next_importance()};
     for (const TermConfig& term : w_.objective) {
@@ -36,18 +35,27 @@ class Memory {
       moments.push_back(masked_pass(passes->loss));
       if (passes->ascents > 0) moments.push_back(masked_pass(passes->ascent));
     }
+    if (w_.numerics.device.is_cpu()) {
+      for (Parts& moment : moments) moment.push_back(kept_by_the_c_library(total(moment)));
+    }
+    if (w_.training.faithfulness_warmup.steps > 0) moments.push_back(faithfulness_warm_up());
     const Parts largest = *std::max_element(
         moments.begin(), moments.end(), [](const Parts& a, const Parts& b) { return total(a) < total(b); });
+    Parts always = kept_all_along();
     always.insert(always.end(), largest.begin(), largest.end());
-    // A quarter of what comes and goes, measured on CPUs at 1 and 2 lanes and from 256 to 2,048 tokens (16 to
-    // 31 %): the C library does not give freed buffers of up to 32 MiB back. LibTorch's CUDA allocator is
-    // asked for what is in use, which has no such part.
-    if (w_.numerics.device.is_cpu())
-      always.push_back({"freed buffers that the C library keeps, roughly", total(largest) / 4});
     return always;
   }
 
  private:
+  /// The C library does not give freed buffers of up to 32 MiB back. Measured with 1 and 2 lanes and 256 to
+  /// 8,192 tokens: 16 to 31 % of what comes and goes, until the larger buffers of longer batches pass that
+  /// size. LibTorch's CUDA allocator is asked for what is in use, which has no such part.
+  MemoryPart kept_by_the_c_library(std::int64_t coming_and_going) const {
+    constexpr std::int64_t most_kept = std::int64_t{192} << 20;
+    return {"freed buffers that the C library keeps, roughly",
+            std::min(coming_and_going / 4, w_.lanes * most_kept)};
+  }
+
   bool two_types() const { return w_.numerics.compute != w_.numerics.wide; }
   std::int64_t trained() const { return w_.components.flat().numel() + w_.ci_parameters.flat().numel(); }
   bool keeps_probabilities() const {
@@ -77,10 +85,6 @@ class Memory {
     parts.push_back(
         {w_.lanes > 1 ? "gradients, one buffer for each lane" : "gradients", w_.lanes * trained() * wide_});
     parts.push_back({"optimizer moments", 2 * trained() * wide_});
-    if (w_.training.faithfulness_warmup.steps > 0) {
-      parts.push_back(
-          {"optimizer moments of the faithfulness warm-up", 2 * w_.components.flat().numel() * wide_});
-    }
     if (const std::int64_t bytes = adversaries(); bytes > 0)
       parts.push_back({"adversaries: sources, moments and gradients", bytes});
     return parts;
@@ -156,12 +160,23 @@ class Memory {
     return parts;
   }
 
-  Parts faithfulness() const {
+  /// The difference from the largest weight, and its squares, in every lane.
+  MemoryPart differences() const {
     std::int64_t largest = 0;
     for (const Site& site : w_.sites) largest = std::max(largest, site.d_in * site.d_out);
+    return {"faithfulness: differences from the weights", 2 * w_.lanes * largest * wide_};
+  }
+
+  Parts faithfulness() const {
     Parts parts = kept_of_the_batch();
-    parts.push_back({"faithfulness: differences from the weights", 2 * w_.lanes * largest * wide_});
+    parts.push_back(differences());
     return parts;
+  }
+
+  /// Before the first batch; the moments are gone after it.
+  Parts faithfulness_warm_up() const {
+    return {{"optimizer moments of the faithfulness warm-up", 2 * w_.components.flat().numel() * wide_},
+            differences()};
   }
 
   /// A lane keeps what it has of a batch until the next one takes its place.

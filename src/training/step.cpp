@@ -233,6 +233,7 @@ void TrainingStep::lane_losses(Lane& lane, std::size_t number, std::int64_t step
 }
 
 StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool want_l0) {
+  warm_up_state_ = {};  // its moments are not the loop's
   const std::int64_t steps = config_.training.steps, N = B_ * T_;
   const std::vector<MinimalityPower> powers = minimality_powers(config_.objective, step, steps);
   const bool whole = micro_ == B_;
@@ -305,12 +306,15 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
   result.causal_importance_norm = ci_norm.norm;
   const at::Tensor finite = at::isfinite(result.total + components_norm.norm + ci_norm.norm);
   if (d_.numerics.device.is_cpu()) check(result, step);
-  const at::Tensor skip = finite.logical_not().to(at::kFloat);
+  // Once a step was not finite no later one changes anything either, until somebody looks.
+  const at::Tensor bad = finite.logical_not().to(at::kFloat);
+  broken_ = broken_.defined() ? at::maximum(broken_, bad) : bad;
+  result.broken = broken_;
   const auto& adamw = std::get<AdamWConfig>(config_.training.optimizer);
   const double rate = value_at(config_.training.learning_rate, step, steps);
-  update(d_.components, components.front(), components_state_, adamw, rate, components_norm.divisor, skip,
+  update(d_.components, components.front(), components_state_, adamw, rate, components_norm.divisor, broken_,
          pool_);
-  update(d_.ci_parameters, ci.front(), ci_state_, adamw, rate, ci_norm.divisor, skip, pool_);
+  update(d_.ci_parameters, ci.front(), ci_state_, adamw, rate, ci_norm.divisor, broken_, pool_);
 
   for (Term& term : terms_) {
     if (!term.persistent) continue;
@@ -338,27 +342,33 @@ void TrainingStep::check(const StepResult& result, std::int64_t step) const {
   if (culprit.empty() && bad(result.components_norm)) culprit = "the gradient of U and V";
   if (culprit.empty() && bad(result.causal_importance_norm))
     culprit = "the gradient of the causal-importance function";
+  if (culprit.empty() && result.broken.defined() && result.broken.item<double>() != 0.0) {
+    culprit = "a loss or a gradient of a step since the last check";
+  }
   if (culprit.empty()) return;
   const auto broken = [](const at::Tensor& x) { return !at::isfinite(x).all().item<bool>(); };
+  // Causes before what follows from them: a NaN anywhere makes every gradient one.
   std::string where = "no site's values are";
-  const auto named = [&](const std::string& site, const char* what) {
-    return fmt::format("the first site is {} ({})", site, what);
-  };
-  for (std::size_t i = 0; i < d_.sites.size(); ++i) {
-    const Site& site = d_.sites[i];
-    const char* what = nullptr;
-    if (broken(d_.components.value(2 * i)) || broken(d_.components.value(2 * i + 1))) what = "its U or V";
-    for (const Lane& lane : lanes_) {
-      if (what) break;
-      if (broken(lane.clean.inputs[i]))
-        what = "its input in the target";
-      else if (broken(lane.importance.lower_of(site)))
-        what = "its causal importances";
-      else if (broken(lane.components[2 * i].gradient) || broken(lane.components[2 * i + 1].gradient))
-        what = "the gradient of its U or V";
-    }
-    if (what) {
-      where = named(site.name, what);
+  for (int pass = 0; pass < 2; ++pass) {
+    for (std::size_t i = 0; i < d_.sites.size(); ++i) {
+      const Site& site = d_.sites[i];
+      const char* what = nullptr;
+      if (pass == 0 && (broken(d_.components.value(2 * i)) || broken(d_.components.value(2 * i + 1))))
+        what = "its U or V";
+      for (const Lane& lane : lanes_) {
+        if (what) break;
+        if (pass == 0 && broken(lane.clean.inputs[i])) {
+          what = "its input in the target";
+        } else if (pass == 0 && broken(lane.importance.lower_of(site))) {
+          what = "its causal importances";
+        } else if (pass == 1 &&
+                   (broken(lane.components[2 * i].gradient) || broken(lane.components[2 * i + 1].gradient))) {
+          what = "the gradient of its U or V";
+        }
+      }
+      if (!what) continue;
+      where = fmt::format("the first site is {} ({})", site.name, what);
+      pass = 2;
       break;
     }
   }

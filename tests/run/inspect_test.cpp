@@ -82,7 +82,12 @@ TEST(Inspect, LengthsOfSubcomponents) {
   save_safetensors(scratch / "causal_importance.safetensors", {{"b", at::zeros({5})}});
   save_safetensors(scratch / "training_state.safetensors",
                    {{"optimizer/m/a.V", V}, {"optimizer/v/a.V", V}, {"adversary/x/source/a", V}});
-  write_atomically(scratch / "state.json", R"({"step": 7})");
+  Json hashes;
+  for (const char* name :
+       {"decomposition.safetensors", "causal_importance.safetensors", "training_state.safetensors"}) {
+    hashes[name] = sha256_of_file(scratch / name);
+  }
+  write_atomically(scratch / "state.json", Json{{"step", 7}, {"sha256", hashes}}.dump());
   const Json json = json_of(scratch.path(), "checkpoint");
   EXPECT_EQ(json["sites"][0], (Json{{"name", "a"},
                                     {"d_in", 2},

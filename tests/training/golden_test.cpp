@@ -216,7 +216,7 @@ void expect_training(const GoldenCase& initial, int lane_count, bool single) {
     const std::string prefix = "adversary/adversarial_recon/source/";
     if (!name.starts_with(prefix)) continue;
     const at::Tensor difference =
-        (value.to(at::kDouble) - sources.load("source/" + name.substr(prefix.size())).to(at::kDouble)).abs();
+        (value.to(at::kDouble) - sources.load(name.substr(prefix.size())).to(at::kDouble)).abs();
     off += difference.gt(single ? 1e-3 : 1e-6).sum().item<double>();
     all += static_cast<double>(difference.numel());
   }

@@ -24,7 +24,8 @@ struct StepResult {
   at::Tensor total;
   at::Tensor components_norm;  ///< of the gradient, before clipping
   at::Tensor causal_importance_norm;
-  at::Tensor l0;  ///< mean number of causal importances above 0 a position; undefined unless asked for
+  at::Tensor l0;      ///< mean number of causal importances above 0 a position; undefined unless asked for
+  at::Tensor broken;  ///< float32: not 0 where this step, or one before it, was not finite and was skipped
 };
 
 /// The training step (method, section 7) and everything that it carries from one step to the next.
@@ -74,6 +75,7 @@ class TrainingStep {
   std::vector<Term> terms_;
   std::vector<Lane> lanes_;
   AdamWState components_state_, ci_state_, warm_up_state_;
+  at::Tensor broken_;
 };
 
 /// How many lanes suit a training run, whose lanes have gradient buffers each.
