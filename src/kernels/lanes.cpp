@@ -8,8 +8,9 @@
 namespace vpd {
 namespace {
 
-/// LibTorch sets a thread's share once, when the thread first computes: in the library's own code and, through an inline function with
-/// a flag of its own, in ours. Both have to be over before ours is set, or they undo it.
+/// LibTorch sets a thread's share once, when the thread first computes: in the library's own code and,
+/// through an inline function with a flag of its own, in ours. Both have to be over before ours is set, or
+/// they undo it.
 void use_threads(int count) {
   at::internal::lazy_init_num_threads();
   at::get_num_threads();

@@ -63,6 +63,7 @@ void step_of_a_tiny_model(int threads, int lanes) {
 }  // namespace
 
 std::int64_t resident_bytes() { return kilobytes("/proc/self/status", "VmRSS"); }
+std::int64_t peak_resident_bytes() { return kilobytes("/proc/self/status", "VmHWM"); }
 
 std::int64_t available_bytes(const at::Device& device) {
 #ifdef VPD_WITH_CUDA

@@ -9,6 +9,9 @@ namespace vpd {
 /// What this process holds in RAM now, in bytes, as Linux counts it (VmRSS).
 std::int64_t resident_bytes();
 
+/// The most that it held so far (VmHWM).
+std::int64_t peak_resident_bytes();
+
 /// What can still be taken, in bytes: the memory that Linux calls available (MemAvailable), or the GPU's free
 /// memory.
 std::int64_t available_bytes(const at::Device& device);
