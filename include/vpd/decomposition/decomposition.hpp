@@ -36,7 +36,7 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
 Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
                                  std::unique_ptr<Target> target);
 
-/// Names of a checkpoint's two weight files (see docs/formats).
+/// Names of a checkpoint's two weight files.
 inline constexpr const char* components_file = "decomposition.safetensors";
 inline constexpr const char* causal_importance_file = "causal_importance.safetensors";
 

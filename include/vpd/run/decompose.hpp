@@ -20,7 +20,7 @@ struct DecomposeOptions {
   std::string command_line;                     ///< for provenance.json
 };
 
-/// Trains a decomposition and leaves a run directory (see docs/formats), whose path it returns.
+/// Trains a decomposition and leaves a run directory, whose path it returns.
 ///
 /// Whatever can be wrong with configuration, target and data is found before the directory is made. A resumed
 /// run goes on from its latest complete checkpoint, or starts over where there is none; its configuration may
