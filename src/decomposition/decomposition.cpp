@@ -43,12 +43,12 @@ void save_weights(const Decomposition& decomposition, const std::filesystem::pat
   save(decomposition.ci_parameters, causal_importance_file);
 }
 
-CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& tokens, bool keep_outputs) {
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs) {
   const at::NoGradGuard no_grad;
   RecordingExecutor executor(decomposition.sites.of_matrix(), decomposition.sites.size(), keep_outputs);
   CleanPass clean;
-  clean.tokens = tokens;
-  clean.logits = decomposition.target->forward(tokens, executor);
+  clean.input = input;
+  clean.output = decomposition.target->forward(input, executor);
   clean.inputs = std::move(executor.inputs);
   clean.outputs = std::move(executor.outputs);
   return clean;

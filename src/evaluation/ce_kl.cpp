@@ -8,7 +8,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "batch.hpp"
-#include "vpd/kernels/kl.hpp"
+#include "vpd/objective/divergence.hpp"
 
 namespace vpd {
 namespace {
@@ -40,7 +40,7 @@ class CeKl final : public Metric {
     positions_ += static_cast<double>(batch.positions());
     predictions_ += static_cast<double>(batch.B * (batch.T - 1));
     target_ += batch.sum(
-        [](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.logits, lane.clean.tokens); });
+        [](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.output, lane.clean.input); });
     const auto zeros = [](const LaneBatch& lane) { return at::zeros_like(lane.importance.lower); };
     const auto own = [](const LaneBatch& lane) { return lane.importance.lower; };
     measure("unmasked", batch, own, [](const PassContext&) { return constant_sources(1.0, 0.0); });
@@ -85,10 +85,10 @@ class CeKl final : public Metric {
       const PassContext context = batch.context(lane, importance(lane));
       const std::vector<SitePass> passes = site_passes(context, sources(context), {}, 0);
       MaskedExecutor executor(batch.decomposition.sites, passes);
-      const at::Tensor logits = batch.decomposition.target->forward(lane.clean.tokens, executor);
+      const at::Tensor logits = batch.decomposition.target->forward(lane.clean.input, executor);
       kl[static_cast<std::size_t>(&lane - batch.lanes.data())] =
-          kl_from_logits(lane.clean.logits, logits, false, 1.0, false).sum;
-      return cross_entropy_sum(logits, lane.clean.tokens);
+          divergence_of_output(Divergence::kl, lane.clean.output, logits);
+      return cross_entropy_sum(logits, lane.clean.input);
     });
     for (const at::Tensor& part : kl) kl_[name] += part.item<double>();
   }

@@ -32,7 +32,7 @@ class HiddenActs final : public Metric {
                                   const SourceOf& sources) {
     const std::vector<SitePass> passes = site_passes(batch.context(lane), sources, {}, 0);
     MaskedExecutor executor(batch.decomposition.sites, passes, /*keep_outputs=*/true);
-    batch.decomposition.target->forward(lane.clean.tokens, executor);
+    batch.decomposition.target->forward(lane.clean.input, executor);
     const at::ScalarType wide = batch.decomposition.numerics.wide;
     at::Tensor sum = at::zeros({}, lane.importance.lower.options().dtype(at::kDouble));
     for (std::size_t i = 0; i < executor.outputs.size(); ++i) {

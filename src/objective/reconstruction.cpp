@@ -3,10 +3,9 @@
 #include <type_traits>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
 
-#include "vpd/kernels/kl.hpp"
 #include "vpd/kernels/routing.hpp"
+#include "vpd/objective/divergence.hpp"
 
 namespace vpd {
 
@@ -75,11 +74,9 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
     const std::vector<SitePass> passes = site_passes(context, sources, routing, pass);
     MaskedExecutor executor(d.sites, passes);
     const at::AutoGradMode record(seed != 0.0);
-    const at::Tensor logits = d.target->forward(clean.tokens, executor);
-    const KlResult kl =
-        kl_from_logits(clean.logits, logits.detach(), seed != 0.0, seed * share, /*in_place=*/true);
-    if (seed != 0.0) torch::autograd::backward({logits}, {kl.gradient});
-    total = total.defined() ? total.add_(kl.sum) : kl.sum;
+    const at::Tensor hidden = d.target->hidden(clean.input, executor);
+    const at::Tensor sum = divergence_from_hidden(d, clean, hidden, executor, seed * share);
+    total = total.defined() ? total.add_(sum) : sum;
   }
   return total.mul_(share);
 }

@@ -9,6 +9,7 @@
 
 #include "term_passes.hpp"
 #include "vpd/kernels/differentiable.hpp"
+#include "vpd/kernels/head_kl.hpp"
 #include "vpd/run/workload.hpp"
 
 namespace vpd {
@@ -65,6 +66,13 @@ class Memory {
   std::int64_t probabilities(std::int64_t heads) const { return keeps_probabilities() ? heads * w_.T : 0; }
   std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
   std::int64_t logits() const { return N_ * w_.model.vocab_size * compute_; }
+
+  /// A frozen head's logits exist a chunk at a time, beside the gradient of what it reads.
+  std::int64_t masked_logits() const {
+    if (w_.sites.of_matrix().back() >= 0) return logits();
+    const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, w_.model.vocab_size));
+    return rows * w_.model.vocab_size * compute_ + N_ * d_ * compute_;
+  }
 
   bool decomposed(std::int64_t block, std::size_t which) const {
     return w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which] >= 0;
@@ -193,7 +201,7 @@ class Memory {
   Parts masked_pass(const PassKind& kind) const {
     Parts parts = kept_of_the_batch();
     if (kind.backward) parts.push_back({"masked pass: activations", activations(kind)});
-    parts.push_back({"masked pass: logits", logits()});
+    parts.push_back({"masked pass: logits", masked_logits()});
     parts.push_back({"masked pass: temporaries of the largest site", temporaries()});
     return parts;
   }

@@ -119,7 +119,7 @@ LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& we
                               numerics.wide, numerics.device);
 }
 
-at::Tensor LlamaSimpleMlp::forward(const at::Tensor& tokens, Executor& executor) const {
+at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1);
   VPD_CHECK(T <= longest_, UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
@@ -137,7 +137,7 @@ at::Tensor LlamaSimpleMlp::forward(const at::Tensor& tokens, Executor& executor)
     h = apply(4, rms_norm(x, block.rms_2, config_.rms_norm_eps, type));
     x = at::add(x, apply(5, gelu(h, /*tanh_form=*/true)));
   }
-  return executor.linear(matrices_.back(), rms_norm(x, ln_f_, config_.rms_norm_eps, type));
+  return rms_norm(x, ln_f_, config_.rms_norm_eps, type);
 }
 
 }  // namespace vpd

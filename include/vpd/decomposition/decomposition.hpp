@@ -46,18 +46,18 @@ void save_weights(const Decomposition& decomposition, const std::filesystem::pat
 
 /// What the target's clean forward pass gives on one batch (of one lane).
 struct CleanPass {
-  at::Tensor tokens;                ///< [B, T] int64
-  at::Tensor logits;                ///< [N, V]
+  at::Tensor input;                 ///< tokens [B, T] int64, or features [B, n]
+  at::Tensor output;                ///< [N, V]: logits, for a language model
   std::vector<at::Tensor> inputs;   ///< per site [N, d_in]
   std::vector<at::Tensor> outputs;  ///< per site [N, d_out], on request
 
-  std::int64_t B() const { return tokens.size(0); }
-  std::int64_t T() const { return tokens.size(1); }
-  std::int64_t N() const { return tokens.numel(); }
+  std::int64_t B() const { return rows_of(input); }
+  std::int64_t T() const { return length_of(input); }
+  std::int64_t N() const { return B() * T(); }
 };
 
-/// Runs the target on tokens [B, T] (on the run's device) without gradients.
-CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& tokens, bool keep_outputs = false);
+/// Runs the target on an input (on the run's device) without gradients.
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs = false);
 
 /// Causal importances of all sites side by side, columns in the sites' order.
 struct Importance {

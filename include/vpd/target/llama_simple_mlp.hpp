@@ -33,7 +33,8 @@ class LlamaSimpleMlp final : public Target {
                  const NamedTensors& gradients = {});
 
   const std::vector<Matrix>& matrices() const override { return matrices_; }
-  at::Tensor forward(const at::Tensor& tokens, Executor& executor) const override;
+  at::Tensor hidden(const at::Tensor& tokens, Executor& executor) const override;
+  const Matrix* head() const override { return &matrices_.back(); }
   std::int64_t vocabulary_size() const override { return config_.vocab_size; }
   std::int64_t longest_sequence() const override { return longest_; }
   const ModelConfig& config() const { return config_; }

@@ -14,8 +14,13 @@
 
 namespace vpd {
 
+/// How a target's output is compared with the output under masks (method, section 5): `kl` between softmaxes
+/// of logits, in nats, for language models; `mse`, the mean squared error of a row's entries, for the toys.
+enum class Divergence { kl, mse };
+
 /// A model whose weights are decomposed. It is immutable and may be used by several threads at once.
-/// Shapes: B batch, T positions, N = B T (position t of row b is b T + t).
+/// Shapes: B batch, T positions, N = B T (position t of row b is b T + t). An input is tokens [B, T] (int64),
+/// or features [B, n] (floating point), for which T is 1.
 class Target {
  public:
   virtual ~Target() = default;
@@ -23,8 +28,21 @@ class Target {
   /// Every weight matrix that can be a site, in the order in which a forward pass meets them; the head last.
   virtual const std::vector<Matrix>& matrices() const = 0;
 
-  /// tokens [B, T] int64 -> logits [N, V] in the type of matrix products.
-  virtual at::Tensor forward(const at::Tensor& tokens, Executor& executor) const = 0;
+  /// input -> output [N, V] (logits, for a language model) in the type of matrix products.
+  at::Tensor forward(const at::Tensor& input, Executor& executor) const {
+    return output(hidden(input, executor), executor);
+  }
+
+  /// The two halves of forward(): all of it up to what the head reads, [N, d], and the head. A model without
+  /// a head does everything in the first.
+  virtual at::Tensor hidden(const at::Tensor& input, Executor& executor) const = 0;
+  virtual at::Tensor output(const at::Tensor& hidden, Executor& executor) const;
+
+  /// The matrix that is all there is to output(), so that logits need not exist all at once; null where there
+  /// is more to it, or nothing.
+  virtual const Matrix* head() const { return nullptr; }
+
+  virtual Divergence divergence() const { return Divergence::kl; }
 
   virtual std::int64_t vocabulary_size() const = 0;
   virtual std::int64_t longest_sequence() const = 0;
@@ -37,6 +55,12 @@ class Target {
  private:
   Numerics numerics_;
 };
+
+/// Rows B and positions T of an input.
+inline std::int64_t rows_of(const at::Tensor& input) { return input.size(0); }
+inline std::int64_t length_of(const at::Tensor& input) {
+  return input.is_floating_point() ? 1 : input.size(1);
+}
 
 /// Reads the target that a run's configuration names. `warnings` receives a sentence for each thing in the
 /// files that was passed over (buffers, unknown configuration keys). Throws DataError on a file that is not

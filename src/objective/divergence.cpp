@@ -1,0 +1,55 @@
+#include "vpd/objective/divergence.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "vpd/kernels/head_kl.hpp"
+#include "vpd/kernels/kl.hpp"
+
+namespace vpd {
+namespace {
+
+/// As kl_from_logits(), for the mean squared error of each row.
+KlResult squared_error(const at::Tensor& target, const at::Tensor& output, bool want_gradient, double scale) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor difference = at::sub(output, target);
+  const double entries = static_cast<double>(output.size(1));
+  KlResult result{difference.square().sum(at::kDouble).div_(entries), {}};
+  if (want_gradient) result.gradient = difference * (2.0 * scale / entries);
+  return result;
+}
+
+void go_back(const at::Tensor& from, const at::Tensor& gradient) {
+  if (from.requires_grad()) torch::autograd::backward({from}, {gradient});
+}
+
+}  // namespace
+
+at::Tensor divergence_from_hidden(const Decomposition& decomposition, const CleanPass& clean,
+                                  const at::Tensor& hidden, Executor& executor, double seed) {
+  const Target& target = *decomposition.target;
+  const bool backward = seed != 0.0;
+  const Matrix* head = target.head();
+  const bool frozen_head = head && decomposition.sites.of_matrix()[head->index] < 0;
+  if (frozen_head && target.divergence() == Divergence::kl) {
+    const HeadKlResult kl =
+        kl_through_head(clean.output, hidden.detach(), head->weight.value, head->bias.value, backward, seed);
+    if (backward) go_back(hidden, kl.gradient);
+    return kl.sum;
+  }
+  const at::Tensor output = target.output(hidden, executor);
+  const KlResult result =
+      target.divergence() == Divergence::kl
+          ? kl_from_logits(clean.output, output.detach(), backward, seed, /*in_place=*/true)
+          : squared_error(clean.output, output.detach(), backward, seed);
+  if (backward) go_back(output, result.gradient);
+  return result.sum;
+}
+
+at::Tensor divergence_of_output(Divergence kind, const at::Tensor& target, const at::Tensor& output) {
+  return kind == Divergence::kl
+             ? kl_from_logits(target, output, /*want_gradient=*/false, 1.0, /*in_place=*/false).sum
+             : squared_error(target, output, /*want_gradient=*/false, 1.0).sum;
+}
+
+}  // namespace vpd
