@@ -1,5 +1,7 @@
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <new>
 
 #include <CLI/CLI.hpp>
@@ -52,10 +54,8 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  vpd::keep_freed_memory();
+/// Runs the program and turns whatever ends it into a sentence and an exit code.
+int guarded(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const vpd::Interrupted& interrupted) {
@@ -79,4 +79,16 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return complain(fmt::format("unexpected, which is a defect of vpd: {}", error.what()), 1);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  vpd::keep_freed_memory();
+  const int exit_code = guarded(argc, argv);
+  std::cout.flush();
+  std::fflush(nullptr);
+  // Everything of ours is closed by now. LibTorch would spend a third of a second, and more memory than a
+  // small run ever held, on emptying registries that end with the process anyway.
+  std::_Exit(exit_code);
 }
