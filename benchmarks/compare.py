@@ -1,10 +1,12 @@
-"""Times the training step of this library and of the plain PyTorch baseline in turn, A B A B, on the same shapes.
+"""Times the training step of this library and of other programs in turn, A B C A B C, on the same shapes.
 
-    python benchmarks/compare.py --program build/release/benchmarks/step --baseline path/to/vpd_step.py --python .venv/bin/python \\
+    python benchmarks/compare.py --program build/release/benchmarks/step --pytorch path/to/vpd_step.py --python .venv/bin/python \\
         --config configs/ss_2l.yaml --batch 2 --seq 128 --threads 2 --rounds 3 --json benchmarks/results/ss_2l.json
 
-Both sides get random weights and tokens. The baseline gets the shapes that ours reports. Each round is a process of its own; a
-side's milliseconds are the median (minimum) over rounds of each round's median (minimum), and ratios are baseline over ours.
+--pytorch is the step in plain PyTorch, --compile adds the same under torch.compile, and --jax the jitted step in JAX, which knows the
+shapes of its presets alone (--preset). All sides get random weights and tokens; the PyTorch ones get the shapes that ours reports. Each
+round is a process of its own; a side's milliseconds are the median (minimum) over rounds of each round's median (minimum), and ratios
+are the other side over ours.
 """
 
 import argparse
@@ -15,18 +17,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What the baseline's shapes of the target may say.
+# What the PyTorch baseline's shapes of the target may say.
 TARGET_KEYS = ("vocab_size", "n_layer", "n_head", "n_embd", "n_intermediate", "n_key_value_heads", "block_size", "n_ctx", "rotary_base",
                "rotary_adjacent_pairs", "rms_norm_eps", "attn_bias", "mlp_bias")
 
 
 def run(command):
-    """The JSON object that a command prints."""
+    """The JSON object that a command prints last."""
     environment = dict(os.environ, OMP_WAIT_POLICY="passive")  # spinning threads stall each other on a shared machine
     result = subprocess.run(list(map(str, command)), env=environment, text=True, capture_output=True)
     if result.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed with exit code {result.returncode}:\n{result.stderr}")
-    return json.loads(result.stdout)
+    return json.loads(result.stdout[result.stdout.index("{"):])
 
 
 def summary(runs):
@@ -35,11 +37,29 @@ def summary(runs):
             "peak_bytes": max(r["peak_bytes"] for r in runs)}
 
 
+def other_sides(a, shapes, common):
+    """name -> command."""
+    sides = {}
+    if a.pytorch:
+        target = {key: value for key, value in shapes["target"].items() if key in TARGET_KEYS}
+        command = [a.python, a.pytorch, *common, "--threads", a.threads, "--device", a.device, "--target", json.dumps(target), "--sites",
+                   json.dumps(shapes["sites"]), "--ci", json.dumps(shapes["causal_importance"])]
+        sides["pytorch"] = command
+        if a.compile:
+            sides["pytorch_compile"] = command + ["--compile"]
+    if a.jax:
+        sides["jax"] = [a.jax_python or a.python, a.jax, "--preset", a.preset, *common]
+    return sides
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, required=True, help="benchmarks/step of a build")
-    parser.add_argument("--baseline", type=Path, required=True, help="vpd_step.py")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter with PyTorch, for the baseline")
+    parser.add_argument("--pytorch", type=Path, help="vpd_step.py")
+    parser.add_argument("--jax", type=Path, help="vpd_step_jax.py")
+    parser.add_argument("--preset", help="whose shapes the configuration has, for --jax")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter with PyTorch")
+    parser.add_argument("--jax-python", type=Path, help="interpreter with JAX, where that is another one")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of the configuration (repeatable)")
     parser.add_argument("--target", type=Path, help="shapes of the random target, where the configuration's are not there")
@@ -49,37 +69,43 @@ def main():
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="the baseline under torch.compile")
+    parser.add_argument("--compile", action="store_true", help="PyTorch under torch.compile too")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, required=True)
     a = parser.parse_args()
+    if not a.pytorch and not a.jax:
+        parser.error("expected --pytorch or --jax, something to compare with")
+    if a.jax and not a.preset:
+        parser.error("--jax needs --preset, the shapes that it shall take")
 
-    common = ["--batch", a.batch, "--seq", a.seq, "--steps", a.steps, "--warmup", a.warmup, "--threads", a.threads, "--device", a.device]
-    ours_command = [a.program, "--config", a.config, "--random-target", *common]
+    common = ["--batch", a.batch, "--seq", a.seq, "--steps", a.steps, "--warmup", a.warmup]
+    ours_command = [a.program, "--config", a.config, "--random-target", *common, "--threads", a.threads, "--device", a.device]
     for override in a.set:
         ours_command += ["--set", override]
     if a.target:
         ours_command += ["--target", a.target]
 
-    ours, baseline = [], []
+    runs = {"ours": []}
     for number in range(a.rounds):
-        ours.append(run(ours_command))
-        shapes = ours[0]
-        target = {key: value for key, value in shapes["target"].items() if key in TARGET_KEYS}
-        baseline_command = [a.python, a.baseline, *common, "--target", json.dumps(target), "--sites", json.dumps(shapes["sites"]),
-                            "--ci", json.dumps(shapes["causal_importance"])]
-        baseline.append(run(baseline_command + (["--compile"] if a.compile else [])))
-        for key in ("subcomponents", "parameters_components", "parameters_ci"):
-            if ours[-1][key] != baseline[-1][key]:
-                sys.exit(f"{key}: ours {ours[-1][key]}, the baseline's {baseline[-1][key]}: these are not the same shapes")
-        print(f"round {number + 1} of {a.rounds}: ours {ours[-1]['ms_per_step']['median']:.1f} ms, "
-              f"baseline {baseline[-1]['ms_per_step']['median']:.1f} ms", file=sys.stderr)
+        runs["ours"].append(run(ours_command))
+        shapes = runs["ours"][0]
+        for name, command in other_sides(a, shapes, common).items():
+            runs.setdefault(name, []).append(run(command))
+            for key in ("subcomponents", "parameters_components", "parameters_ci"):
+                found = runs[name][-1].get(key, shapes[key])
+                if shapes[key] != found:
+                    sys.exit(f"{key}: ours {shapes[key]}, {name}'s {found}: these are not the same shapes")
+        print(f"round {number + 1} of {a.rounds}: " +
+              ", ".join(f"{name} {side[-1]['ms_per_step']['median']:.1f} ms" for name, side in runs.items()), file=sys.stderr)
 
-    left, right = summary(ours), summary(baseline)
-    result = {"config": str(a.config), "batch": a.batch, "seq": a.seq, "threads": a.threads, "device": ours[0]["device"], "rounds": a.rounds,
-              "ours": left, "baseline": right,
-              "speed_ratio": {"median": right["ms_median"] / left["ms_median"], "min": right["ms_min"] / left["ms_min"]},
-              "memory_ratio": right["peak_bytes"] / left["peak_bytes"], "runs": {"ours": ours, "baseline": baseline}}
+    sides = {name: summary(side) for name, side in runs.items()}
+    ours = sides["ours"]
+    result = {"config": str(a.config), "batch": a.batch, "seq": a.seq, "threads": a.threads, "device": runs["ours"][0]["device"],
+              "commit": runs["ours"][0]["commit"], "rounds": a.rounds, "sides": sides,
+              "ratios": {name: {"speed_median": side["ms_median"] / ours["ms_median"], "speed_min": side["ms_min"] / ours["ms_min"],
+                                "memory": side["peak_bytes"] / ours["peak_bytes"]}
+                         for name, side in sides.items() if name != "ours"},
+              "runs": runs}
     a.json.parent.mkdir(parents=True, exist_ok=True)
     temporary = a.json.with_suffix(a.json.suffix + ".tmp")
     temporary.write_text(json.dumps(result, indent=1) + "\n")

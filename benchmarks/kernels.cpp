@@ -1,6 +1,13 @@
-// Each fused kernel alone, at the sizes of a training step: time, and bytes that it must move per second
-// beside the copy bandwidth of the same device. On the CPU one thread runs, as in a lane. Google Benchmark's
-// own options choose and print: --benchmark_filter, --benchmark_format=json.
+// Each fused kernel alone, at the sizes of a training step: time, and the bytes that it must move (each input
+// read once, each output written once) or the operations that it must do per second, beside the copy
+// bandwidth and the matrix-product rate of the same device in the same run. Activations are of the type that
+// a run has there: bfloat16 on CUDA, float32 on a CPU, where one thread runs, as in a lane. Google
+// Benchmark's own options choose and print:
+// --benchmark_filter, --benchmark_format=json, --benchmark_out.
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -8,134 +15,275 @@
 
 #ifdef VPD_WITH_CUDA
 #include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
 
 #include "vpd/base/version.hpp"
 #include "vpd/kernels/ascent.hpp"
+#include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/gate.hpp"
+#include "vpd/kernels/head_kl.hpp"
 #include "vpd/kernels/kl.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
+#include "vpd/kernels/rotary.hpp"
+#include "vpd/kernels/routing.hpp"
 #include "vpd/kernels/squash.hpp"
 
 namespace {
 
 using benchmark::State;
+using vpd::RandomKey;
 
 at::Device device() {
 #ifdef VPD_WITH_CUDA
-  if (at::globalContext().hasCUDA() && at::cuda::device_count() > 0) return at::kCUDA;
+  static const bool usable = at::globalContext().hasCUDA() && at::cuda::device_count() > 0;
+  if (usable) return at::kCUDA;
 #endif
   return at::kCPU;
 }
 
-void wait() {
-#ifdef VPD_WITH_CUDA
-  if (device().is_cuda()) c10::cuda::getCurrentCUDAStream().synchronize();
-#endif
-}
+at::ScalarType compute() { return device().is_cuda() ? at::kBFloat16 : at::kFloat; }
+double compute_bytes() { return static_cast<double>(c10::elementSize(compute())); }
 
-at::Tensor matrix(std::int64_t rows, std::int64_t columns) {
+at::Tensor wide(std::int64_t rows, std::int64_t columns) {
   return at::rand({rows, columns}, at::TensorOptions().device(device()));
 }
+at::Tensor real(std::int64_t rows, std::int64_t columns) { return wide(rows, columns).to(compute()); }
 
-/// Runs `work` until the clock is satisfied; `bytes` are those that one call must read and write.
-template <class Work>
-void measure(State& state, double bytes, const Work& work) {
+/// More than any cache holds: written between two timings so that neither finds its inputs there.
+void flush_caches() {
+  static const at::Tensor large = at::zeros({device().is_cuda() ? 64 << 20 : 8 << 20}, device());
+  at::Tensor(large).add_(1.0);
+}
+
+/// Seconds of one call. On CUDA by events on the stream, so that launches and waits of the host are not part
+/// of it.
+double seconds(const std::function<void()>& work) {
+#ifdef VPD_WITH_CUDA
+  if (device().is_cuda()) {
+    at::cuda::CUDAEvent start(cudaEventDefault), end(cudaEventDefault);
+    flush_caches();
+    start.record();
+    work();
+    end.record();
+    end.synchronize();
+    return 1e-3 * static_cast<double>(start.elapsed_time(end));
+  }
+#endif
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median_seconds(const std::function<void()>& work) {
+  std::vector<double> times;
+  for (int i = 0; i < 12; ++i) times.push_back(seconds(work));
+  std::sort(times.begin() + 2, times.end());
+  return times[7];
+}
+
+/// Bytes a second of a large copy, read and written both counted.
+double copy_bandwidth() {
+  static const double bandwidth = [] {
+    const at::Tensor from = wide(device().is_cuda() ? 1 << 16 : 1 << 13, 4096), to = at::empty_like(from);
+    return 8.0 * static_cast<double>(from.numel()) / median_seconds([&] { at::Tensor(to).copy_(from); });
+  }();
+  return bandwidth;
+}
+
+double product_rate() {
+  static const double rate = [] {
+    const std::int64_t n = device().is_cuda() ? 8192 : 1024;
+    const at::Tensor a = real(n, n), b = real(n, n), out = at::empty_like(a);
+    return 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) /
+           median_seconds([&] { vpd::matrix_product_into(out, a, b, false); });
+  }();
+  return rate;
+}
+
+/// Times `work`, which must move `bytes` and do `operations` (0: not counted).
+void measure(State& state, double bytes, double operations, const std::function<void()>& work) {
   const at::NoGradGuard no_grad;
   work();
-  wait();
+  double total = 0.0;
   for (auto _ : state) {
-    work();
-    wait();
+    const double time = seconds(work);
+    state.SetIterationTime(time);
+    total += time;
   }
-  state.SetBytesProcessed(static_cast<std::int64_t>(bytes * static_cast<double>(state.iterations())));
+  const double mean = total / static_cast<double>(state.iterations());
+  if (bytes > 0.0) {
+    state.counters["GB/s"] = 1e-9 * bytes / mean;
+    state.counters["of_copy"] = bytes / mean / copy_bandwidth();
+  }
+  if (operations > 0.0) {
+    state.counters["GFLOP/s"] = 1e-9 * operations / mean;
+    state.counters["of_product"] = operations / mean / product_rate();
+  }
 }
+
+double size(const State& state) { return static_cast<double>(state.range(0) * state.range(1)); }
 
 void copy(State& state) {
-  const at::Tensor from = matrix(state.range(0), state.range(1)), to = at::empty_like(from);
-  measure(state, 8.0 * static_cast<double>(from.numel()), [&] { at::Tensor(to).copy_(from); });
+  const at::Tensor from = wide(state.range(0), state.range(1)), to = at::empty_like(from);
+  measure(state, 8.0 * size(state), 0.0, [&] { at::Tensor(to).copy_(from); });
 }
 
+// ---- Masks ----
+
 void gate_forward_uniform(State& state) {
-  const at::Tensor h = matrix(state.range(0), state.range(1)), g = matrix(state.range(0), state.range(1));
-  const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = {1, 2}};
-  measure(state, 12.0 * static_cast<double>(h.numel()),
+  const at::Tensor h = real(state.range(0), state.range(1)), g = wide(state.range(0), state.range(1));
+  const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = RandomKey{1, 2}};
+  measure(state, (2.0 * compute_bytes() + 4.0) * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_forward(h, g, sources, {})); });
 }
 
-void gate_backward_tensor(State& state) {
+void gate_backward_uniform(State& state) {
   const std::int64_t N = state.range(0), C = state.range(1);
-  const at::Tensor h = matrix(N, C), g = matrix(N, C), dy = matrix(N, C), dg = matrix(N, C),
-                   ds = matrix(N, 1).view({N});
+  const at::Tensor h = real(N, C), g = wide(N, C), dy = real(N, C), dg = wide(N, C);
+  const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = RandomKey{1, 2}};
+  // reads h, dy, g and dg; writes dh, the gated h and dg
+  measure(state, (4.0 * compute_bytes() + 12.0) * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, {}, dg, true)); });
+}
+
+/// The adversarial pass: gradients of importances and sources. An ascent wants those of sources alone.
+void gate_backward_adversarial(State& state, bool ascent) {
+  const std::int64_t N = state.range(0), C = state.range(1);
+  const at::Tensor h = real(N, C), g = wide(N, C), dy = real(N, C), dg = ascent ? at::Tensor() : wide(N, C),
+                   ds = wide(N, 1).view({N});
   const vpd::GateSources sources{.kind = vpd::SourceKind::tensor,
-                                 .sources = matrix(N, C + 1),
-                                 .gradient = matrix(N, C + 1),
+                                 .sources = wide(N, C + 1),
+                                 .gradient = wide(N, C + 1),
                                  .overwrite_gradient = true,
                                  .time_length = N,
                                  .batch_rows = 1,
                                  .time_rows = N};
-  // reads h, g, r, dy and dg; writes dh, the gated h, dg and dr
-  measure(state, 36.0 * static_cast<double>(h.numel()),
-          [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, ds, dg, true)); });
+  const double bytes = 3.0 * compute_bytes() + 12.0 + (ascent ? 0.0 : compute_bytes() + 8.0);
+  measure(state, bytes * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, ds, dg, !ascent)); });
+}
+void gate_backward_loss(State& state) { gate_backward_adversarial(state, false); }
+void gate_backward_ascent(State& state) { gate_backward_adversarial(state, true); }
+
+void subset_routing(State& state) {
+  measure(state, size(state), 0.0, [&] {
+    benchmark::DoNotOptimize(
+        vpd::draw_subset_routing(RandomKey{1, 2}, state.range(1), state.range(0), 0, device()));
+  });
+}
+
+// ---- Causal importances and sources ----
+
+void lower_leaky(State& state) {
+  const at::Tensor z = wide(state.range(0), state.range(1));
+  measure(state, 8.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::lower_leaky(z)); });
 }
 
 void power_sums(State& state) {
-  const at::Tensor z = matrix(state.range(0), state.range(1));
-  measure(state, 4.0 * static_cast<double>(z.numel()),
-          [&] { benchmark::DoNotOptimize(vpd::power_sums(z, 0.9, 1e-12)); });
+  const at::Tensor z = wide(state.range(0), state.range(1));
+  measure(state, 4.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::power_sums(z, 0.9, 1e-12)); });
 }
 
 void squash_backward(State& state) {
-  const at::Tensor z = matrix(state.range(0), state.range(1)), dg = matrix(state.range(0), state.range(1));
+  const at::Tensor z = wide(state.range(0), state.range(1)), dg = wide(state.range(0), state.range(1));
   const vpd::PowerGradient power{at::ones({state.range(1)}, z.options().dtype(at::kDouble)), 0.9, 1e-12};
-  measure(state, 12.0 * static_cast<double>(z.numel()),
+  measure(state, 12.0 * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::squash_backward(z, dg, &power, 1)); });
-}
-
-void kl(State& state) {
-  const at::Tensor target = matrix(state.range(0), state.range(1)),
-                   prediction = matrix(state.range(0), state.range(1));
-  measure(state, 12.0 * static_cast<double>(target.numel()),
-          [&] { benchmark::DoNotOptimize(vpd::kl_from_logits(target, prediction, true, 1.0, false)); });
-}
-
-void rms_norm(State& state) {
-  const at::Tensor x = matrix(state.range(0), state.range(1));
-  measure(state, 8.0 * static_cast<double>(x.numel()),
-          [&] { benchmark::DoNotOptimize(vpd::rms_norm_forward(x, {}, 1e-6, at::kFloat, nullptr)); });
 }
 
 void ascend(State& state) {
   const std::int64_t N = state.range(0), C = state.range(1);
-  const at::Tensor x = matrix(N, C), d = matrix(N, C), m = matrix(N, C), v = matrix(N, C);
-  measure(state, 28.0 * static_cast<double>(x.numel()), [&] { vpd::ascend(x, d, m, v, {.count = 3}); });
+  const at::Tensor x = wide(N, C), d = wide(N, C), m = wide(N, C), v = wide(N, C);
+  measure(state, 28.0 * size(state), 0.0, [&] { vpd::ascend(x, d, m, v, {}); });
+}
+
+void fill_uniform(State& state) {
+  const at::Tensor x = wide(state.range(0), state.range(1));
+  measure(state, 4.0 * size(state), 0.0, [&] { vpd::fill_uniform(x, RandomKey{1, 2}); });
+}
+
+// ---- The target ----
+
+void kl(State& state) {
+  const at::Tensor target = real(state.range(0), state.range(1)),
+                   prediction = real(state.range(0), state.range(1));
+  measure(state, 3.0 * compute_bytes() * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::kl_from_logits(target, prediction, true, 1.0, true)); });
+}
+
+void kl_through_head(State& state) {
+  const std::int64_t N = state.range(0), d = state.range(1), V = state.range(2);
+  const at::Tensor target = real(N, V), x = real(N, d), weight = real(V, d);
+  measure(state, 0.0, 4.0 * static_cast<double>(N * d * V),
+          [&] { benchmark::DoNotOptimize(vpd::kl_through_head(target, x, weight, {}, true, 1.0)); });
+}
+
+void rms_norm(State& state) {
+  const at::Tensor x = real(state.range(0), state.range(1));
+  measure(state, 2.0 * compute_bytes() * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::rms_norm_forward(x, {}, 1e-6, compute(), nullptr)); });
+}
+
+void rms_norm_backward(State& state) {
+  const at::Tensor x = real(state.range(0), state.range(1)), dy = real(state.range(0), state.range(1));
+  at::Tensor reciprocal;
+  vpd::rms_norm_forward(x, {}, 1e-6, compute(), &reciprocal);
+  measure(state, 3.0 * compute_bytes() * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::rms_norm_backward(dy, x, {}, reciprocal, {})); });
+}
+
+void rotary(State& state) {
+  const std::int64_t T = 64, d_head = 64;
+  const at::Tensor x = real(state.range(0), state.range(1));
+  const vpd::RotaryTable table = vpd::make_rotary_table(T, d_head, 10000.0, false, at::kFloat, device());
+  measure(state, 2.0 * compute_bytes() * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::rotate(x, table, false)); });
 }
 
 void matrix_product(State& state) {
-  const at::Tensor a = matrix(state.range(0), state.range(1)), b = matrix(state.range(1), state.range(2));
-  const double flops = 2.0 * static_cast<double>(state.range(0) * state.range(1) * state.range(2));
-  measure(state, 0.0, [&] { benchmark::DoNotOptimize(vpd::matrix_product(a, b)); });
-  state.counters["FLOP/s"] =
-      benchmark::Counter(flops * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  const at::Tensor a = real(state.range(0), state.range(1)), b = real(state.range(1), state.range(2));
+  measure(state, 0.0, 2.0 * static_cast<double>(state.range(0) * state.range(1) * state.range(2)),
+          [&] { benchmark::DoNotOptimize(vpd::matrix_product(a, b)); });
 }
 
-// one lane of the demo, one lane of ss_2l at 2 x 128, and a wide site of pile_4l
-#define VPD_SIZES Args({128, 160})->Args({128, 1152})->Args({2048, 3072})->Unit(benchmark::kMicrosecond)
-BENCHMARK(copy)->VPD_SIZES;
-BENCHMARK(gate_forward_uniform)->VPD_SIZES;
-BENCHMARK(gate_backward_tensor)->VPD_SIZES;
-BENCHMARK(power_sums)->VPD_SIZES;
-BENCHMARK(squash_backward)->VPD_SIZES;
-BENCHMARK(kl)->Args({128, 1024})->Args({128, 4019})->Args({512, 50277})->Unit(benchmark::kMicrosecond);
-BENCHMARK(rms_norm)->Args({128, 64})->Args({128, 128})->Args({2048, 768})->Unit(benchmark::kMicrosecond);
-BENCHMARK(ascend)->VPD_SIZES;
-BENCHMARK(matrix_product)
-    ->Args({128, 64, 64})
-    ->Args({128, 160, 256})
-    ->Args({128, 512, 2048})
-    ->Unit(benchmark::kMicrosecond);
+using Arguments = std::vector<std::int64_t>;
+
+void add(const char* name, void (*function)(State&), const std::vector<Arguments>& cpu,
+         const std::vector<Arguments>& cuda) {
+  auto* registered = benchmark::RegisterBenchmark(name, function);
+  for (const Arguments& sizes : device().is_cuda() ? cuda : cpu) registered->Args(sizes);
+  registered->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+
+void add_all() {
+  // On the CPU one lane of the demo, one of ss_2l at 2 x 128, and a wide site; on CUDA the sites of pile_4l
+  // at 16 x 512, all of them side by side, and rows that no vector fits.
+  const std::vector<Arguments> cpu = {{128, 160}, {128, 1152}, {2048, 3072}};
+  const std::vector<Arguments> sites = {{8192, 512}, {8192, 3584}, {8192, 1021}}, all = {{8192, 38912}};
+  const std::vector<Arguments> rows = {{8192, 768}, {8192, 3072}, {8192, 27648}};
+  add("copy", copy, cpu, all);
+  add("gate_forward_uniform", gate_forward_uniform, cpu, sites);
+  add("gate_backward_uniform", gate_backward_uniform, cpu, sites);
+  add("gate_backward_loss", gate_backward_loss, cpu, sites);
+  add("gate_backward_ascent", gate_backward_ascent, cpu, sites);
+  add("subset_routing", subset_routing, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
+  add("lower_leaky", lower_leaky, cpu, all);
+  add("power_sums", power_sums, cpu, all);
+  add("squash_backward", squash_backward, cpu, all);
+  add("ascend", ascend, cpu, all);
+  add("fill_uniform", fill_uniform, cpu, all);
+  add("kl", kl, {{128, 1024}, {128, 4019}, {512, 50277}}, {{8192, 50277}, {16384, 4019}});
+  add("kl_through_head", kl_through_head, {{128, 64, 1024}, {128, 128, 4019}},
+      {{8192, 768, 50277}, {16384, 128, 4019}});
+  add("rms_norm", rms_norm, {{128, 64}, {128, 128}, {2048, 768}}, rows);
+  add("rms_norm_backward", rms_norm_backward, {{128, 64}, {128, 128}, {2048, 768}}, rows);
+  add("rotary", rotary, {{128, 64}, {2048, 768}}, {{8192, 768}, {8192, 2048}});
+  add("matrix_product", matrix_product, {{128, 64, 64}, {128, 160, 256}, {128, 512, 2048}},
+      {{8192, 768, 512}, {8192, 768, 3072}, {8192, 3584, 768}, {8192, 2048, 8192}, {8192, 2048, 38912}});
+}
 
 }  // namespace
 
@@ -143,7 +291,13 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  add_all();
   benchmark::AddCustomContext("device", device().str());
+#ifdef VPD_WITH_CUDA
+  if (device().is_cuda()) benchmark::AddCustomContext("gpu", at::cuda::getCurrentDeviceProperties()->name);
+#endif
   benchmark::AddCustomContext("commit", std::string(vpd::git_revision()));
+  benchmark::AddCustomContext("copy_bytes_per_s", std::to_string(copy_bandwidth()));
+  benchmark::AddCustomContext("matrix_product_flop_per_s", std::to_string(product_rate()));
   return benchmark::RunSpecifiedBenchmarks() == 0 ? 2 : 0;
 }
