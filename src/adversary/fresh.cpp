@@ -7,7 +7,7 @@
 namespace vpd {
 
 FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,
-                         RandomKey key, const Numerics& numerics) {
+                         const LateKey& key, const Numerics& numerics) {
   FreshSources sources;
   sources.layout = make_layout(sites, config.scope == FreshScope::per_datapoint ? B : 1, 1);
   sources.values = at::zeros({sources.layout.rows(), sources.layout.columns}, numerics.options());

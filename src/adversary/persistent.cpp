@@ -68,7 +68,7 @@ SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::
 }
 
 void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end,
-                                 double rate, std::int64_t count) {
+                                 const AscentNumbers& numbers) {
   const auto rows = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, end - begin) : x; };
   const at::Tensor values = rows(values_);
   at::Tensor direction = rows(gradient);
@@ -77,11 +77,24 @@ void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin,
     const at::Tensor r = values.sigmoid();
     direction = direction * r * (1.0 - r);
   }
-  AscentRule rule{.adam = m_.defined(), .rate = rate, .count = count, .clamp = !sigmoid};
+  AscentRule rule{.adam = m_.defined(),
+                  .rate = numbers.rate,
+                  .unbias1 = numbers.unbias1,
+                  .unbias2 = numbers.unbias2,
+                  .clamp = !sigmoid};
   if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
     rule.beta1 = adam->beta1, rule.beta2 = adam->beta2, rule.eps = adam->eps;
   }
   vpd::ascend(values, direction, rows(m_), rows(v_), rule);
+}
+
+AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) const {
+  AscentNumbers numbers{.rate = rate};
+  if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
+    numbers.unbias1 = bias_correction(adam->beta1, count),
+    numbers.unbias2 = bias_correction(adam->beta2, count);
+  }
+  return numbers;
 }
 
 NamedTensors PersistentAdversary::buffers() const {

@@ -10,7 +10,7 @@
 
 namespace vpd {
 
-void fill_uniform(const at::Tensor& x, RandomKey key, std::int64_t first_row) {
+void fill_uniform(const at::Tensor& x, const LateKey& key, std::int64_t first_row) {
   check_matrix(x, x.size(0), x.size(1), wide_type(x.scalar_type()), "uniform draw");
   FillUniformParams p{.rows = x.size(0),
                       .columns = x.size(1),
@@ -21,6 +21,10 @@ void fill_uniform(const at::Tensor& x, RandomKey key, std::int64_t first_row) {
                       .first_row = first_row};
   on_device(
       x, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
+}
+
+double bias_correction(double beta, std::int64_t count) {
+  return 1.0 / (1.0 - std::pow(beta, static_cast<double>(count)));
 }
 
 void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m, const at::Tensor& v,
@@ -43,8 +47,7 @@ void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m
                  .clamp = rule.clamp};
   if (rule.adam) {
     p.m = m.mutable_data_ptr(), p.v = v.mutable_data_ptr();
-    p.correction1 = 1 - std::pow(rule.beta1, static_cast<double>(rule.count));
-    p.correction2 = 1 - std::pow(rule.beta2, static_cast<double>(rule.count));
+    p.unbias1 = rule.unbias1, p.unbias2 = rule.unbias2;
   }
   on_device(
       x, [&] { ascend_cpu(p); }, [&](void* stream) { ascend_cuda(p, stream); });

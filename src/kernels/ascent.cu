@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(threads) fill_uniform_kernel(FillUniformParams
     const auto row = static_cast<std::uint64_t>(n + p.first_row);
     std::uint32_t words[4] = {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(row),
                               static_cast<std::uint32_t>(row >> 32), 0};
-    philox(p.key, words[0], words[1], words[2], words[3]);
+    philox(p.key.get(), words[0], words[1], words[2], words[3]);
     T* x = static_cast<T*>(p.x) + n * p.stride + first;
     const T u[4] = {static_cast<T>(to_uniform(words[0])), static_cast<T>(to_uniform(words[1])),
                     static_cast<T>(to_uniform(words[2])), static_cast<T>(to_uniform(words[3]))};
@@ -42,6 +42,15 @@ struct Rule {
   T beta1, beta2, eps, rate, inverse1, inverse2;
   bool clamp;
 
+  __device__ explicit Rule(const AscentParams& p)
+      : beta1(static_cast<T>(p.beta1)),
+        beta2(static_cast<T>(p.beta2)),
+        eps(static_cast<T>(p.eps)),
+        rate(static_cast<T>(p.rate.get())),
+        inverse1(static_cast<T>(p.unbias1.get())),
+        inverse2(static_cast<T>(p.unbias2.get())),
+        clamp(p.clamp) {}
+
   __device__ __forceinline__ T kept(T x) const {
     if (!clamp) return x;
     const T raised = x < 0 ? T(0) : x;
@@ -59,7 +68,8 @@ struct Rule {
 };
 
 template <class T, int width>
-__global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p, Rule<T> rule) {
+__global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
+  const Rule<T> rule(p);
   const std::int64_t packs = p.count / width;
   const std::int64_t self = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   const std::int64_t all = static_cast<std::int64_t>(gridDim.x) * threads;
@@ -103,23 +113,16 @@ void fill(const FillUniformParams& p, cudaStream_t stream) {
 template <class T>
 void ascend(const AscentParams& p, cudaStream_t stream) {
   if (p.count == 0) return;
-  const Rule<T> rule{static_cast<T>(p.beta1),
-                     static_cast<T>(p.beta2),
-                     static_cast<T>(p.eps),
-                     static_cast<T>(p.rate),
-                     static_cast<T>(1 / p.correction1),
-                     static_cast<T>(1 / p.correction2),
-                     p.clamp};
   constexpr int width = pack_width<T>;
   const bool packed = packs_fit<T>(p.x, 0, width) && packs_fit<T>(p.gradient, 0, width) &&
                       packs_fit<T>(p.m, 0, width) && packs_fit<T>(p.v, 0, width);
   const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
   const unsigned grid = grid_of((pieces + threads - 1) / threads);
   if (packed) {
-    ascend_kernel<T, width><<<grid, threads, 0, stream>>>(p, rule);
+    ascend_kernel<T, width><<<grid, threads, 0, stream>>>(p);
     VPD_CUDA_LAUNCH_CHECK();
   } else {
-    ascend_kernel<T, 1><<<grid, threads, 0, stream>>>(p, rule);
+    ascend_kernel<T, 1><<<grid, threads, 0, stream>>>(p);
     VPD_CUDA_LAUNCH_CHECK();
   }
 }

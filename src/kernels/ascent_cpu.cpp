@@ -1,6 +1,6 @@
 // Uniform fills and ascent steps on the CPU, and the specification of ascent.cu.
 //
-//   m = β1 m + (1 - β1) d,  v = β2 v + (1 - β2) d²,  x += rate (m / c1) / (sqrt(v / c2) + ε),  or  x += rate
+//   m = β1 m + (1 - β1) d,  v = β2 v + (1 - β2) d²,  x += rate c1 m / (sqrt(c2 v) + ε),  or  x += rate
 //   sign(d)
 // clamped to [0, 1] afterwards. Elementwise; x, m and v are overwritten.
 
@@ -28,6 +28,7 @@ struct Bounds {
 
 template <class T>
 void fill(const FillUniformParams& p) {
+  const RandomKey key = p.key.get();
   parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       T* x = static_cast<T*>(p.x) + n * p.stride;
@@ -35,7 +36,7 @@ void fill(const FillUniformParams& p) {
       for (std::int64_t c = 0; c < p.columns; c += 4) {
         std::uint32_t w[4] = {static_cast<std::uint32_t>(c / 4), static_cast<std::uint32_t>(row),
                               static_cast<std::uint32_t>(row >> 32), 0};
-        philox(p.key, w[0], w[1], w[2], w[3]);
+        philox(key, w[0], w[1], w[2], w[3]);
         for (std::int64_t i = 0; i < 4 && c + i < p.columns; ++i) x[c + i] = static_cast<T>(to_uniform(w[i]));
       }
     }
@@ -45,8 +46,8 @@ void fill(const FillUniformParams& p) {
 template <class T>
 void step(const AscentParams& p) {
   const auto b1 = static_cast<T>(p.beta1), b2 = static_cast<T>(p.beta2), eps = static_cast<T>(p.eps);
-  const auto rate = static_cast<T>(p.rate), c1 = static_cast<T>(1 / p.correction1),
-             c2 = static_cast<T>(1 / p.correction2);
+  const auto rate = static_cast<T>(p.rate.get()), c1 = static_cast<T>(p.unbias1.get()),
+             c2 = static_cast<T>(p.unbias2.get());
   const Bounds<T> bounds(p.clamp);
   parallel_rows(p.count, 2, [&](std::int64_t begin, std::int64_t end) {
     T* __restrict x = static_cast<T*>(p.x);

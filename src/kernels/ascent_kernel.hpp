@@ -12,7 +12,7 @@ struct FillUniformParams {
   ElementType type = ElementType::float32;  // float32 or float64
   void* x = nullptr;
   std::int64_t stride = 0;
-  RandomKey key;
+  LateKey key;
   std::int64_t first_row = 0;  // counter: {column / 4, row low, row high, 0}
 };
 
@@ -26,9 +26,9 @@ struct AscentParams {
   double beta1 = 0.0;
   double beta2 = 0.0;
   double eps = 0.0;
-  double rate = 0.0;
-  double correction1 = 1.0;  // 1 - beta1^t
-  double correction2 = 1.0;
+  LateNumber rate = 0.0;
+  LateNumber unbias1 = 1.0;  // 1 / (1 - beta1^t)
+  LateNumber unbias2 = 1.0;
   bool clamp = true;
 };
 

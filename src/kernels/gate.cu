@@ -32,7 +32,7 @@ __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n
   words[1] = static_cast<std::uint32_t>(row);
   words[2] = static_cast<std::uint32_t>(row >> 32);
   words[3] = p.site;
-  philox(p.key, words[0], words[1], words[2], words[3]);
+  philox(p.key.get(), words[0], words[1], words[2], words[3]);
 }
 
 /// One thread finds out and tells the others through `shared`: all of the block must come here.

@@ -25,13 +25,14 @@ template <class Wide>
 void draw_uniform(const GateParams& p, std::int64_t row, Wide* r) {
   const std::uint64_t global = static_cast<std::uint64_t>(row + p.first_row);
   const auto low = static_cast<std::uint32_t>(global), high = static_cast<std::uint32_t>(global >> 32);
+  const RandomKey key = p.key.get();
   const std::int64_t blocks = (p.columns + 3) / 4;
   for (std::int64_t first = 0; first < blocks; first += counters_at_once) {
     std::uint32_t x[4][counters_at_once];
     for (int i = 0; i < counters_at_once; ++i) {
       x[0][i] = static_cast<std::uint32_t>(first + i);
       x[1][i] = low, x[2][i] = high, x[3][i] = p.site;
-      philox(p.key, x[0][i], x[1][i], x[2][i], x[3][i]);
+      philox(key, x[0][i], x[1][i], x[2][i], x[3][i]);
     }
     const std::int64_t base = 4 * first;
     if (base + 4 * counters_at_once <= p.columns) {
@@ -50,7 +51,7 @@ Wide draw_delta(const GateParams& p, std::int64_t row) {
   std::uint32_t x0 = delta_block, x1 = static_cast<std::uint32_t>(global),
                 x2 = static_cast<std::uint32_t>(global >> 32);
   std::uint32_t x3 = p.site;
-  philox(p.key, x0, x1, x2, x3);
+  philox(p.key.get(), x0, x1, x2, x3);
   return static_cast<Wide>(to_uniform(x0));
 }
 

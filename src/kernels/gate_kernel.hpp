@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "vpd/kernels/philox.hpp"
+#include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
 namespace vpd {
@@ -31,7 +31,7 @@ struct GateParams {
   double value = 0.0;
   double delta_value = 0.0;
   bool delta = true;
-  RandomKey key;
+  LateKey key;
   std::uint32_t site = 0;
   std::int64_t first_row = 0;
   const void* sources = nullptr;  // wide [R, C + 1]

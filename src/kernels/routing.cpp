@@ -20,12 +20,12 @@ at::Tensor draw(RoutingParams p, at::Device device) {
 
 }  // namespace
 
-at::Tensor draw_subset_routing(RandomKey key, std::int64_t L, std::int64_t N, std::int64_t first_row,
+at::Tensor draw_subset_routing(const LateKey& key, std::int64_t L, std::int64_t N, std::int64_t first_row,
                                at::Device device) {
   return draw({.sites = L, .rows = N, .first_row = first_row, .key = key}, device);
 }
 
-at::Tensor draw_static_routing(RandomKey key, double probability, std::int64_t L, std::int64_t N,
+at::Tensor draw_static_routing(const LateKey& key, double probability, std::int64_t L, std::int64_t N,
                                std::int64_t first_row, at::Device device) {
   return draw({.sites = L,
                .rows = N,

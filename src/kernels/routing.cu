@@ -17,7 +17,7 @@ __device__ __forceinline__ void random_words(const RoutingParams& p, std::uint64
   words[1] = static_cast<std::uint32_t>(row);
   words[2] = static_cast<std::uint32_t>(row >> 32);
   words[3] = 0;
-  philox(p.key, words[0], words[1], words[2], words[3]);
+  philox(p.key.get(), words[0], words[1], words[2], words[3]);
 }
 
 __global__ void static_routing_kernel(RoutingParams p) {
@@ -48,7 +48,7 @@ __global__ void subset_routing_kernel(RoutingParams p) {
       if (first + i < sites) own_words[(first + i) * stride] = words[i];
     }
   }
-  const std::int64_t k = subset_size(p.key, row, p.sites);
+  const std::int64_t k = subset_size(p.key.get(), row, p.sites);
   for (unsigned l = 0; l < sites; ++l) {
     const std::uint32_t own = own_words[l * stride];
     std::int64_t before = 0;

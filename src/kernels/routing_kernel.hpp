@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "vpd/kernels/philox.hpp"
+#include "vpd/kernels/late_value.hpp"
 
 namespace vpd {
 
@@ -14,7 +14,7 @@ struct RoutingParams {
   std::int64_t sites = 0;
   std::int64_t rows = 0;
   std::int64_t first_row = 0;
-  RandomKey key;
+  LateKey key;
   bool subset = true;  // false: each site with `probability`
   float probability = 0.0f;
   std::uint8_t* out = nullptr;  // [L, N]

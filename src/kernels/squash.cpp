@@ -44,7 +44,7 @@ at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z)
   return squash(z, &gradient, true);
 }
 
-at::Tensor power_sums(const at::Tensor& z, double p, double eps) {
+at::Tensor power_sums(const at::Tensor& z, const LateNumber& p, double eps) {
   PowerSumsParams params;
   params.type = wide_element(z);
   check_matrix(z, z.size(0), z.size(1), z.scalar_type(), "power sums: z");

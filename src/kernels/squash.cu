@@ -73,10 +73,11 @@ template <class T>
 struct PowerOfElement {
   const T* z;
   std::int64_t stride;
-  T slope, power, eps;
+  T slope, eps;
+  LateNumber power;
 
   __device__ T operator()(std::int64_t n, std::int64_t c) const {
-    return device_power(upper_value(z[n * stride + c], slope) + eps, power);
+    return device_power(upper_value(z[n * stride + c], slope) + eps, static_cast<T>(power.get()));
   }
 };
 
@@ -86,12 +87,13 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
   const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
   if (first >= p.columns) return;
   const auto slope = static_cast<T>(p.slope);
-  T weight[max_power_terms][width] = {};
+  T weight[max_power_terms][width] = {}, power[max_power_terms] = {};
 #pragma unroll
   for (int k = 0; k < max_power_terms; ++k) {
     if (k >= p.terms) break;
+    power[k] = static_cast<T>(p.p[k].get() - 1);
 #pragma unroll
-    for (int i = 0; i < width; ++i) weight[k][i] = static_cast<T>(p.weight[k][first + i] * p.p[k]);
+    for (int i = 0; i < width; ++i) weight[k][i] = static_cast<T>(p.weight[k][first + i] * p.p[k].get());
   }
   for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {
     const std::int64_t at = n * p.columns + first;
@@ -106,8 +108,7 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
 #pragma unroll
         for (int k = 0; k < max_power_terms; ++k) {
           if (k >= p.terms) break;
-          total += weight[k][i] * device_power(value + static_cast<T>(p.eps[k]), static_cast<T>(p.p[k] - 1)) *
-                   through;
+          total += weight[k][i] * device_power(value + static_cast<T>(p.eps[k]), power[k]) * through;
         }
       }
       z[i] = total;
@@ -148,7 +149,7 @@ void squash(const SquashParams& p, cudaStream_t stream) {
 template <class T>
 void power_sums(const PowerSumsParams& p, cudaStream_t stream) {
   const PowerOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope),
-                                  static_cast<T>(p.p), static_cast<T>(p.eps)};
+                                  static_cast<T>(p.eps), p.p};
   add_column_sums<T>(p.rows, p.columns, p.workspace, p.sums, element, stream);
 }
 

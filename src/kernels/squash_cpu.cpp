@@ -59,7 +59,7 @@ void squash(const SquashParams& p) {
 template <class T>
 void power_sums(const PowerSumsParams& p) {
   constexpr std::int64_t block = 64;
-  const auto slope = static_cast<T>(p.slope), power = static_cast<T>(p.p), eps = static_cast<T>(p.eps);
+  const auto slope = static_cast<T>(p.slope), power = static_cast<T>(p.p.get()), eps = static_cast<T>(p.eps);
   // Threads take columns, so that each sum has one order.
   parallel_rows(p.columns, 8 * p.rows, [&](std::int64_t begin, std::int64_t end) {
     std::vector<T> partial(static_cast<std::size_t>(end - begin));
@@ -84,7 +84,7 @@ void backward(const SquashBackwardParams& p) {
   std::vector<T> weights(columns * max_power_terms);
   for (int k = 0; k < p.terms; ++k)
     for (std::size_t c = 0; c < columns; ++c)
-      weights[columns * static_cast<std::size_t>(k) + c] = static_cast<T>(p.weight[k][c] * p.p[k]);
+      weights[columns * static_cast<std::size_t>(k) + c] = static_cast<T>(p.weight[k][c] * p.p[k].get());
   parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       const T* __restrict z = static_cast<const T*>(p.z) + n * p.columns;
@@ -93,7 +93,7 @@ void backward(const SquashBackwardParams& p) {
       for (std::int64_t c = 0; c < p.columns; ++c) out[c] = lower_derivative(lower[c], z[c], slope);
       for (int k = 0; k < p.terms; ++k) {
         const T* __restrict weight = weights.data() + columns * static_cast<std::size_t>(k);
-        const auto power = static_cast<T>(p.p[k] - 1), eps = static_cast<T>(p.eps[k]);
+        const auto power = static_cast<T>(p.p[k].get() - 1), eps = static_cast<T>(p.eps[k]);
         for (std::int64_t c = 0; c < p.columns; ++c) {
           const T derivative = weight[c] * vexp(power * vlog(upper_value(z[c], slope) + eps));
           const T through = upper_derivative(z[c], slope);

@@ -26,7 +26,7 @@ struct PowerSumsParams {
   const void* z = nullptr;  // [N, C]
   std::int64_t z_stride = 0;
   double slope = 0.01;
-  double p = 1.0;
+  LateNumber p = 1.0;
   double eps = 0.0;
   double* sums = nullptr;       // [C], zeroed by the caller, added to
   double* workspace = nullptr;  // [column_sum_groups, C]: CUDA
@@ -42,7 +42,7 @@ struct SquashBackwardParams {
   double slope = 0.01;
   int terms = 0;
   const double* weight[max_power_terms] = {};  // [C] each
-  double p[max_power_terms] = {};
+  LateNumber p[max_power_terms] = {};
   double eps[max_power_terms] = {};
 };
 

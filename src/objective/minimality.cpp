@@ -16,9 +16,12 @@ std::vector<MinimalityPower> minimality_powers(const ObjectiveConfig& objective,
                       .has_importance = true});
   }
   if (const auto* frequency = find_term<FrequencyMinimalityTerm>(objective)) {
-    const double p = value_at(exponent_of(*frequency, objective), step, steps),
-                 eps = eps_of(*frequency, objective);
-    if (powers.empty() || powers[0].p != p || powers[0].eps != eps) powers.push_back({.p = p, .eps = eps});
+    const Annealed exponent = exponent_of(*frequency, objective);
+    const double eps = eps_of(*frequency, objective);
+    // By their configuration, not by what two different lines happen to be at this step.
+    if (powers.empty() || find_term<ImportanceMinimalityTerm>(objective)->p != exponent ||
+        powers[0].eps != eps)
+      powers.push_back({.p = value_at(exponent, step, steps), .eps = eps});
     powers.back().frequency_coefficient = value_at(frequency->coefficient, step, steps);
     powers.back().has_frequency = true;
   }

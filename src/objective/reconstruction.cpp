@@ -9,7 +9,7 @@
 
 namespace vpd {
 
-SourceOf random_sources(const PassContext& context, SourceKind kind, RandomKey key) {
+SourceOf random_sources(const PassContext& context, SourceKind kind, const LateKey& key) {
   return [kind, key, first_row = context.first_row](std::size_t site) {
     return GateSources{
         .kind = kind, .key = key, .site = static_cast<std::uint32_t>(site), .first_row = first_row};
@@ -22,7 +22,7 @@ SourceOf constant_sources(double r, double delta) {
   };
 }
 
-RoutingDraw draw_routing(const RoutingConfig& config, RandomKey key, const PassContext& context) {
+RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context) {
   const auto L = static_cast<std::int64_t>(context.decomposition->sites.size());
   const std::int64_t N = context.clean->N();
   const at::Device device = context.decomposition->numerics.device;

@@ -183,7 +183,8 @@ void TrainingStep::ascend_together(Term& term, std::int64_t step) {
   for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
   if (term.persistent) {
     const double rate = value_at(term.persistent->config().learning_rate, step, config_.training.steps);
-    term.persistent->ascend(gradient, 0, term.persistent->layout().rows(), rate, ++term.persistent->ascents);
+    term.persistent->ascend(gradient, 0, term.persistent->layout().rows(),
+                            term.persistent->numbers(rate, ++term.persistent->ascents));
   } else {
     const auto& adversarial = std::get<AdversarialReconTerm>(*term.config);
     term.fresh.gradient = gradient;
@@ -208,8 +209,8 @@ void TrainingStep::lane_losses(Lane& lane, std::size_t number, std::int64_t step
       for (; draw < adversary.warmup_steps; ++draw) {
         term_pass(lane, term, step, draw, /*ascent=*/true, 0.0);
         term.persistent->ascend(term.local_gradient, lane.first_batch * T_,
-                                (lane.first_batch + lane.clean.B()) * T_, rate,
-                                term.persistent->ascents + draw + 1);
+                                (lane.first_batch + lane.clean.B()) * T_,
+                                term.persistent->numbers(rate, term.persistent->ascents + draw + 1));
       }
     } else if (term.persistent) {
       draw = term.persistent->config().warmup_steps;
@@ -326,8 +327,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
     const double ascent_rate = value_at(term.persistent->config().learning_rate, step, steps);
     pool_.run([&](int i) {
       const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
-      term.persistent->ascend(term.local_gradient, rows.begin, rows.end, ascent_rate,
-                              term.persistent->ascents);
+      term.persistent->ascend(term.local_gradient, rows.begin, rows.end,
+                              term.persistent->numbers(ascent_rate, term.persistent->ascents));
     });
   }
   return result;

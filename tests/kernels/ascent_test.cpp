@@ -70,14 +70,15 @@ TEST_P(AscentTest, AdamClimbs) {
       const at::Tensor x = real(uniform_values({count}, 1, 0.0, 1.0));
       const at::Tensor m = real(at::zeros({count})), v = real(at::zeros({count}));
       at::Tensor ex = exact(x).clone(), em = at::zeros_like(ex), ev = at::zeros_like(ex);
-      for (rule.count = 1; rule.count <= 4; ++rule.count) {
+      for (std::int64_t ascents = 1; ascents <= 4; ++ascents) {
+        rule.unbias1 = bias_correction(0.5, ascents), rule.unbias2 = bias_correction(0.99, ascents);
         // Not near 0: the first steps are those of a sign there, which rounding decides.
         const at::Tensor d =
-            real(uniform_values({count}, 10 + static_cast<std::uint64_t>(rule.count), 0.1, 1.0) *
+            real(uniform_values({count}, 10 + static_cast<std::uint64_t>(ascents), 0.1, 1.0) *
                  uniform_values({count}, 20).sign());
         ascend(x, d, m, v, rule);
         em = 0.5 * em + 0.5 * exact(d), ev = 0.99 * ev + 0.01 * exact(d).square();
-        const double t = static_cast<double>(rule.count);
+        const double t = static_cast<double>(ascents);
         ex = ex + 0.25 * (em / (1 - std::pow(0.5, t))) / ((ev / (1 - std::pow(0.99, t))).sqrt() + 1e-8);
         if (clamp) ex = ex.clamp(0.0, 1.0);
         // 1 - beta2 loses 7 bits in the type of the sources.

@@ -306,7 +306,7 @@ TEST_P(GateTest, SitesAndKeysDrawDifferently) {
   const at::Tensor first = gate_forward(h, g, sources, {}).gated;
   sources.site = 1;
   EXPECT_FALSE(at::equal(first, gate_forward(h, g, sources, {}).gated));
-  sources.site = 0, sources.key.high ^= 1;
+  sources.site = 0, sources.key.value.high ^= 1;
   EXPECT_FALSE(at::equal(first, gate_forward(h, g, sources, {}).gated));
 }
 

@@ -14,7 +14,7 @@ struct FreshSources {
   at::Tensor gradient;  ///< same shape
 };
 FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,
-                         RandomKey key, const Numerics& numerics);
+                         const LateKey& key, const Numerics& numerics);
 
 /// One step along the gradient's sign, clamped to [0, 1]; the gradient is zeroed for the next.
 void step_fresh(const FreshSources& sources, double step_size);

@@ -8,8 +8,14 @@
 
 #include "vpd/adversary/sources.hpp"
 #include "vpd/config/adversary.hpp"
+#include "vpd/kernels/late_value.hpp"
 
 namespace vpd {
+
+/// What changes from ascent to ascent.
+struct AscentNumbers {
+  LateNumber rate, unbias1 = 1.0, unbias2 = 1.0;
+};
 
 /// Sources that live as long as the run, with their ascent's state (method, section 6).
 ///
@@ -35,10 +41,11 @@ class PersistentAdversary {
   /// Zeroed [R, Σ (C + 1)].
   at::Tensor make_gradient() const;
 
-  /// One ascent along `gradient` (of the loss itself) on rows [begin, end) of the sources. `ascents` is the
-  /// count of ascents made, this one included.
-  void ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, double rate,
-              std::int64_t ascents);
+  /// One ascent along `gradient` (of the loss itself) on rows [begin, end) of the sources.
+  void ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, const AscentNumbers& numbers);
+
+  /// The numbers of the ascent that is number `count` (from 1) of the run.
+  AscentNumbers numbers(double rate, std::int64_t count) const;
 
   std::int64_t ascents = 0;  ///< made so far
 

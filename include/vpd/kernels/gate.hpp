@@ -12,7 +12,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/kernels/philox.hpp"
+#include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
 namespace vpd {
@@ -23,7 +23,7 @@ struct GateSources {
   double value = 0.0;        ///< constant: r
   double delta_value = 0.0;  ///< constant: δ. Other kinds: unused
   bool delta = true;         ///< false: no Δ-component, δ = 0 whatever the kind
-  RandomKey key;             ///< uniform, binomial
+  LateKey key;               ///< uniform, binomial
   std::uint32_t site = 0;    ///< uniform, binomial: index of the site, part of the counter
   std::int64_t first_row =
       0;                ///< uniform, binomial: number of row 0 in the global batch, part of the counter

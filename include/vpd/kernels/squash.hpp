@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/kernels/late_value.hpp"
+
 namespace vpd {
 
 /// Slope of both squashings outside of [0, 1].
@@ -23,14 +25,14 @@ at::Tensor upper_leaky(const at::Tensor& z);
 at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z);
 
 /// s_c = sum over positions of (upper_leaky(z) + eps)^p. z [N, C] with contiguous rows; returns float64 [C].
-at::Tensor power_sums(const at::Tensor& z, double p, double eps);
+at::Tensor power_sums(const at::Tensor& z, const LateNumber& p, double eps);
 
 /// What the derivative of the minimality terms needs of their sums: with g the upper-leaky importances,
 /// dL/dg = weight_c · p (g + eps)^(p - 1), weight_c = ∂L/∂s_c. Each term that has its own p or eps is one of
 /// these.
 struct PowerGradient {
   at::Tensor weight;  ///< float64 [C]
-  double p = 1.0;
+  LateNumber p = 1.0;
   double eps = 0.0;
 };
 

@@ -14,7 +14,7 @@ namespace vpd {
 /// One power of the upper-leaky importances that minimality terms sum, at one step of training: s_c = Σ_n (g
 /// + eps)^p. The importance and the frequency term share it unless they differ in p or eps.
 struct MinimalityPower {
-  double p = 1.0;
+  LateNumber p = 1.0;
   double eps = 0.0;
   double importance_coefficient = 0.0;
   double frequency_coefficient = 0.0;

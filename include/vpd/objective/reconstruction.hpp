@@ -26,7 +26,7 @@ struct PassContext {
 using SourceOf = std::function<GateSources(std::size_t site)>;
 
 /// Random sources of every site; two keys never meet.
-SourceOf random_sources(const PassContext& context, SourceKind kind, RandomKey key);
+SourceOf random_sources(const PassContext& context, SourceKind kind, const LateKey& key);
 /// Constant sources: masks g + (1 - g) r, Δ-mask `delta`.
 SourceOf constant_sources(double r, double delta);
 
@@ -37,7 +37,7 @@ struct RoutingDraw {
   bool layerwise = false;
   std::size_t passes(const Sites& sites) const { return layerwise ? sites.size() : 1; }
 };
-RoutingDraw draw_routing(const RoutingConfig& config, RandomKey key, const PassContext& context);
+RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context);
 
 /// Forward passes under one draw of sources and routing, and their backward passes where `seed` is not 0.
 /// Returns Σ over positions of the divergence from the target (zero-dimensional float64), a mean over
