@@ -27,6 +27,20 @@ const Coefficient& coefficient_of(const TermConfig& term) {
   return std::visit([](const auto& t) -> const Coefficient& { return t.coefficient; }, term);
 }
 
+TermFamily family_of(const TermConfig& term) {
+  if (std::holds_alternative<FaithfulnessTerm>(term)) return TermFamily::parameters;
+  if (std::holds_alternative<ImportanceMinimalityTerm>(term) ||
+      std::holds_alternative<FrequencyMinimalityTerm>(term)) {
+    return TermFamily::minimality;
+  }
+  return TermFamily::reconstruction;
+}
+
+const AdversaryConfig* adversary_of(const TermConfig& term) {
+  const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
+  return adversarial ? &adversarial->adversary : nullptr;
+}
+
 Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
   if (term.p) return *term.p;
   const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
@@ -60,8 +74,8 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
                  : fmt::format("expected a name of its own, found \"{}\", which [{}] has too", name,
                                same_label->second)};
     }
-    if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) {
-      if (const auto complaint = validate_start(adversarial->adversary, delta_component)) {
+    if (const AdversaryConfig* adversary = adversary_of(term)) {
+      if (const auto complaint = validate_start(*adversary, delta_component)) {
         return config::Complaint{fmt::format("[{}].adversary.{}", i, complaint->where), complaint->text};
       }
     }

@@ -1,5 +1,5 @@
 // What a training step holds, buffer by buffer, at each of the moments that can be its largest. Written
-// against src/training/step.cpp and against what each operation keeps for its backward pass
+// against src/training/ and against what each operation keeps for its backward pass
 // (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
 
 #include <algorithm>

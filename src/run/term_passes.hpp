@@ -1,7 +1,7 @@
 #pragma once
 
 // What a term of the objective computes with, as far as its cost depends on it. The counterpart of
-// term_pass() in src/training/step.cpp.
+// src/training/term_pass.cpp.
 
 #include <cstdint>
 #include <optional>

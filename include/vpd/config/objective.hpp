@@ -216,6 +216,14 @@ std::string label(const TermConfig& term);
 
 const Coefficient& coefficient_of(const TermConfig& term);
 
+// What a term is computed from: U and V alone; the causal importances of the whole batch; or masked forward
+// passes.
+enum class TermFamily { parameters, minimality, reconstruction };
+TermFamily family_of(const TermConfig& term);
+
+// The adversary whose sources a term's masks are made from, or null.
+const AdversaryConfig* adversary_of(const TermConfig& term);
+
 // The exponent and eps of a frequency term: its own, or those of the objective's importance_minimality.
 Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
 double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);

@@ -1,13 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/adversary/persistent.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/kernels/lanes.hpp"
@@ -15,6 +13,11 @@
 #include "vpd/training/optimizer.hpp"
 
 namespace vpd {
+
+struct StepContext;
+struct StepLane;
+struct StepTerm;
+struct StepValues;
 
 /// What a step measured before its update. Tensors are zero-dimensional float64 on the run's device: reading
 /// one waits for it.
@@ -42,7 +45,7 @@ class TrainingStep {
   /// One step on tokens [B, T] (int64, on the CPU): losses, their gradients, AdamW, the adversaries' ascents.
   /// Throws NumericalError, with nothing updated, where a loss is NaN or infinite (on CUDA the update is
   /// skipped on the device, and check() reports it).
-  StepResult run(const at::Tensor& tokens, std::int64_t step, bool want_l0 = false);
+  StepResult run(const at::Tensor& tokens, std::int64_t number, bool want_l0 = false);
 
   /// Throws NumericalError naming the first loss that is NaN or infinite and the first site whose values or
   /// gradients are.
@@ -56,24 +59,20 @@ class TrainingStep {
   void load(const std::filesystem::path& file, std::int64_t steps_made);
 
  private:
-  struct Term;
-  struct Lane;
-
   void prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
                const std::vector<MinimalityPower>* powers);
-  void ascend_shared(const at::Tensor& tokens, std::int64_t step);
-  void ascend_together(Term& term, std::int64_t step);
-  void lane_losses(Lane& lane, std::size_t number, std::int64_t step,
+  void ascend_shared(const at::Tensor& tokens, const StepContext& step);
+  void ascend_together(StepTerm& term, const StepValues& values);
+  void ascend_after_update(const StepValues& values);
+  void lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
                    const std::vector<PowerGradient>& powers, bool first_micro_batch);
-  at::Tensor term_pass(Lane& lane, const Term& term, std::int64_t step, std::int64_t draw, bool ascent,
-                       double coefficient);
 
   Decomposition& d_;
   const RunConfig& config_;
   Lanes& pool_;
   std::int64_t B_, T_, micro_;
-  std::vector<Term> terms_;
-  std::vector<Lane> lanes_;
+  std::vector<StepTerm> terms_;
+  std::vector<StepLane> lanes_;
   AdamWState components_state_, ci_state_, warm_up_state_;
   at::Tensor broken_;
 };

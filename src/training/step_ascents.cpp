@@ -1,0 +1,76 @@
+// Ascents of adversarial sources that lanes share: all lanes (and micro-batches) finish each before the next
+// begins.
+
+#include <ATen/ATen.h>
+
+#include "term_pass.hpp"
+#include "vpd/training/step.hpp"
+
+namespace vpd {
+
+void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& step) {
+  for (StepTerm& term : terms_) {
+    const AdversaryConfig* adversary = adversary_of(*term.config);
+    if (!adversary || term.local_gradient.defined()) continue;
+    const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary);
+    if (fresh) {
+      const RandomKey key = make_key(config_.seed, RandomPurpose::fresh_sources,
+                                     static_cast<std::uint64_t>(step.values.step), term.number);
+      term.fresh = start_fresh(*fresh, d_.sites, B_, key, d_.numerics);
+    }
+    const auto zero_gradients = [&] {
+      for (StepLane& lane : lanes_) {
+        at::Tensor& gradient = lane.source_gradients[term.number];
+        if (gradient.defined())
+          gradient.zero_();
+        else
+          gradient = fresh ? at::zeros_like(term.fresh.values) : term.persistent->make_gradient();
+      }
+    };
+    const std::int64_t ascents = fresh ? fresh->steps : term.persistent->config().warmup_steps;
+    for (std::int64_t a = 0; a < ascents; ++a) {
+      zero_gradients();
+      for (std::int64_t first = 0; first < B_; first += micro_) {
+        if (micro_ < B_) prepare(tokens, first, /*graph=*/false, nullptr);
+        pool_.run(
+            [&](int i) { term_pass(step, lanes_[static_cast<std::size_t>(i)], term, a, /*ascent=*/true); });
+      }
+      ascend_together(term, step.values);
+    }
+    zero_gradients();
+  }
+}
+
+/// One ascent along the sum of the lanes' gradients.
+void TrainingStep::ascend_together(StepTerm& term, const StepValues& values) {
+  at::Tensor gradient = lanes_.front().source_gradients[term.number];
+  for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
+  if (term.persistent) {
+    term.persistent->ascend(
+        gradient, 0, term.persistent->layout().rows(),
+        term.persistent->numbers(values.terms[term.number].ascent_rate, ++term.persistent->ascents));
+  } else {
+    term.fresh.gradient = gradient;
+    step_fresh(term.fresh, std::get<FreshAdversaryConfig>(*adversary_of(*term.config)).step_size);
+  }
+}
+
+/// The last ascent of every persistent adversary, along the gradient that the loss itself left.
+void TrainingStep::ascend_after_update(const StepValues& values) {
+  for (StepTerm& term : terms_) {
+    if (!term.persistent) continue;
+    if (!term.local_gradient.defined()) {
+      ascend_together(term, values);
+      continue;
+    }
+    term.persistent->ascents += term.persistent->config().warmup_steps + 1;
+    pool_.run([&](int i) {
+      const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
+      term.persistent->ascend(
+          term.local_gradient, rows.begin, rows.end,
+          term.persistent->numbers(values.terms[term.number].ascent_rate, term.persistent->ascents));
+    });
+  }
+}
+
+}  // namespace vpd
