@@ -26,6 +26,13 @@ std::optional<config::Complaint> RunConfig::validate() const {
   if (auto complaint = validate_objective(objective, delta_component)) {
     return config::Complaint{"objective" + complaint->where, complaint->text};
   }
+  for (std::size_t k = 0; training.cuda_graph && k < objective.size(); ++k) {
+    if (coefficient_of(objective[k]).as_number()) continue;
+    return config::Complaint{
+        fmt::format("objective[{}].coefficient", k),
+        "expected a number, since training.cuda_graph captures the step with its coefficients, found a "
+        "schedule"};
+  }
   if (auto complaint = validate_metrics(evaluation.metrics, delta_component)) {
     return config::Complaint{"evaluation.metrics" + complaint->where, complaint->text};
   }

@@ -31,10 +31,9 @@ ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::opti
   return result;
 }
 
-void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state,
-            const AdamWConfig& config, double rate, const at::Tensor& divisor, const at::Tensor& skip,
-            Lanes& lanes) {
-  ++state.count;
+void update(const ParameterSet& parameters, const at::Tensor& gradient, const AdamWState& state,
+            const AdamWConfig& config, const AdamWNumbers& numbers, const at::Tensor& divisor,
+            const at::Tensor& skip, Lanes& lanes) {
   lanes.run([&](int lane) {
     const at::NoGradGuard no_grad;
     const Range part = lane_range(gradient.numel(), lane, lanes.count());
@@ -43,12 +42,16 @@ void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWSta
     };
     std::vector<at::Tensor> values = slice(parameters.flat()), gradients = slice(gradient),
                             m = slice(state.m), v = slice(state.v);
-    const at::Tensor count =
-        at::full({}, static_cast<double>(state.count), gradient.options().dtype(at::kFloat));
-    at::_fused_adamw_(values, gradients, m, v, {}, {count}, rate, config.beta1, config.beta2,
-                      config.weight_decay, config.eps,
-                      /*amsgrad=*/false, /*maximize=*/false, divisor,
-                      skip.defined() ? std::optional<at::Tensor>(skip) : std::nullopt);
+    const at::Tensor count = numbers.late_count.defined() ? numbers.late_count
+                                                          : at::full({}, static_cast<double>(numbers.count),
+                                                                     gradient.options().dtype(at::kFloat));
+    const auto adamw = [&](const auto& rate) {
+      at::_fused_adamw_(values, gradients, m, v, {}, {count}, rate, config.beta1, config.beta2,
+                        config.weight_decay, config.eps,
+                        /*amsgrad=*/false, /*maximize=*/false, divisor,
+                        skip.defined() ? std::optional<at::Tensor>(skip) : std::nullopt);
+    };
+    numbers.late_rate.defined() ? adamw(numbers.late_rate) : adamw(numbers.rate);
   });
   parameters.refresh();
 }

@@ -157,9 +157,11 @@ PretrainStepResult Pretraining::run(const at::Tensor& tokens, std::int64_t step)
       at::isfinite(result.cross_entropy + result.gradient_norm).logical_not().to(at::kFloat);
   const double rate = value_at(config_.training.learning_rate, step, config_.training.steps);
   update(matrices_, lanes_.front().matrices_gradient, matrices_state_,
-         adamw_config(config_.training.optimizer, true), rate, divisor, skip, pool_);
+         adamw_config(config_.training.optimizer, true), {rate, ++matrices_state_.count}, divisor, skip,
+         pool_);
   update(vectors_, lanes_.front().vectors_gradient, vectors_state_,
-         adamw_config(config_.training.optimizer, false), rate, divisor, skip, pool_);
+         adamw_config(config_.training.optimizer, false), {rate, ++vectors_state_.count}, divisor, skip,
+         pool_);
   if (numerics_.compute != numerics_.wide) make_models();
   return result;
 }

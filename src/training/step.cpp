@@ -32,7 +32,12 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
       T_(T),
       micro_(config.training.micro_batch_size.value_or(config.training.batch_size)),
       components_state_(AdamWState::for_parameters(decomposition.components)),
-      ci_state_(AdamWState::for_parameters(decomposition.ci_parameters)) {
+      ci_state_(AdamWState::for_parameters(decomposition.ci_parameters)),
+      broken_(at::zeros({}, decomposition.numerics.options().dtype(at::kFloat))),
+      late_(decomposition.numerics, config.seed, config.training.cuda_graph),
+      steps_before_capture_(2) {
+  // On a CPU the numbers are read late all the same, and there is nothing to capture.
+  if (late_.late() && d_.numerics.device.is_cuda()) graph_ = std::make_unique<CudaGraph>();
   for (std::size_t k = 0; k < config.objective.size(); ++k) {
     StepTerm term;
     term.config = &config.objective[k];
@@ -108,8 +113,42 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
 
 StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool want_l0) {
   warm_up_state_ = {};  // its moments are not the loop's
+  late_.begin(number);
+  const StepValues values = values_at(config_, number, terms_, components_state_.count, late_);
+  StepResult result;
+  if (graph_) {
+    const SideStream side(d_.numerics.device);
+    late_.upload();
+    if (!staged_.defined()) staged_ = at::empty(tokens.sizes(), tokens.options().device(d_.numerics.device));
+    staged_.copy_(tokens, /*non_blocking=*/true);
+    result =
+        steps_before_capture_-- > 0 ? enqueue(staged_, values, want_l0) : capture_and_replay(staged_, values);
+  } else {
+    late_.upload();
+    result = enqueue(tokens, values, want_l0);
+  }
+  ++components_state_.count, ++ci_state_.count;
+  for (StepTerm& term : terms_) {
+    if (term.persistent)
+      term.persistent->ascents += static_cast<std::int64_t>(values.terms[term.number].ascents.size());
+  }
+  return result;
+}
+
+/// The steps before found out which numbers there are and set libraries up.
+StepResult TrainingStep::capture_and_replay(const at::Tensor& tokens, const StepValues& values) {
+  if (!graph_->captured()) {
+    for (StepLane& lane : lanes_) lane.forget_batch();  // memory that the graph takes anew
+    graph_->capture([&] { graph_result_ = enqueue(tokens, values, /*want_l0=*/true); });
+  }
+  graph_->replay();
+  return graph_result_;
+}
+
+/// All of a step's work. On CUDA nothing here waits for the device, and nothing depends on the step but
+/// through `values`: a captured step runs this once.
+StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0) {
   const std::int64_t N = B_ * T_;
-  const StepValues values = values_at(config_, number);
   const StepContext step{d_, config_, B_, T_, values};
   const std::vector<MinimalityPower>& powers = values.powers;
   const bool whole = micro_ == B_;
@@ -167,7 +206,7 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
     result.losses.push_back(loss);
     result.total.add_(loss, values.terms[term.number].coefficient);
   }
-  if (d_.numerics.device.is_cpu()) check(result, number);
+  if (d_.numerics.device.is_cpu()) check(result, values.step);
 
   std::vector<at::Tensor> components, ci;
   for (const StepLane& lane : lanes_) {
@@ -180,15 +219,14 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
   result.components_norm = components_norm.norm;
   result.causal_importance_norm = ci_norm.norm;
   const at::Tensor finite = at::isfinite(result.total + components_norm.norm + ci_norm.norm);
-  if (d_.numerics.device.is_cpu()) check(result, number);
+  if (d_.numerics.device.is_cpu()) check(result, values.step);
   // Once a step was not finite no later one changes anything either, until somebody looks.
-  const at::Tensor bad = finite.logical_not().to(at::kFloat);
-  broken_ = broken_.defined() ? at::maximum(broken_, bad) : bad;
+  at::maximum_out(broken_, broken_, finite.logical_not().to(at::kFloat));
   result.broken = broken_;
   const auto& adamw = std::get<AdamWConfig>(config_.training.optimizer);
-  update(d_.components, components.front(), components_state_, adamw, values.learning_rate,
+  update(d_.components, components.front(), components_state_, adamw, values.components,
          components_norm.divisor, broken_, pool_);
-  update(d_.ci_parameters, ci.front(), ci_state_, adamw, values.learning_rate, ci_norm.divisor, broken_,
+  update(d_.ci_parameters, ci.front(), ci_state_, adamw, values.causal_importance, ci_norm.divisor, broken_,
          pool_);
 
   ascend_after_update(values);
@@ -214,7 +252,7 @@ at::Tensor TrainingStep::warm_up() {
   const ClippedNorm norm = reduce_gradients(gradients, std::nullopt, pool_);
   const FaithfulnessWarmupConfig& config = config_.training.faithfulness_warmup;
   update(d_.components, gradients.front(), warm_up_state_, {.weight_decay = config.weight_decay},
-         config.learning_rate, norm.divisor, {}, pool_);
+         {config.learning_rate, ++warm_up_state_.count}, norm.divisor, {}, pool_);
   return values.front().div_(entries);
 }
 

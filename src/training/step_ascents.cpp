@@ -14,9 +14,8 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
     if (!adversary || term.local_gradient.defined()) continue;
     const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary);
     if (fresh) {
-      const RandomKey key = make_key(config_.seed, RandomPurpose::fresh_sources,
-                                     static_cast<std::uint64_t>(step.values.step), term.number);
-      term.fresh = start_fresh(*fresh, d_.sites, B_, key, d_.numerics);
+      term.fresh = start_fresh(*fresh, d_.sites, B_,
+                               step.values.key(RandomPurpose::fresh_sources, term.number), d_.numerics);
     }
     const auto zero_gradients = [&] {
       for (StepLane& lane : lanes_) {
@@ -35,20 +34,19 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
         pool_.run(
             [&](int i) { term_pass(step, lanes_[static_cast<std::size_t>(i)], term, a, /*ascent=*/true); });
       }
-      ascend_together(term, step.values);
+      ascend_together(term, step.values, a);
     }
     zero_gradients();
   }
 }
 
 /// One ascent along the sum of the lanes' gradients.
-void TrainingStep::ascend_together(StepTerm& term, const StepValues& values) {
+void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent) {
   at::Tensor gradient = lanes_.front().source_gradients[term.number];
   for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
   if (term.persistent) {
-    term.persistent->ascend(
-        gradient, 0, term.persistent->layout().rows(),
-        term.persistent->numbers(values.terms[term.number].ascent_rate, ++term.persistent->ascents));
+    term.persistent->ascend(gradient, 0, term.persistent->layout().rows(),
+                            values.terms[term.number].ascents[static_cast<std::size_t>(ascent)]);
   } else {
     term.fresh.gradient = gradient;
     step_fresh(term.fresh, std::get<FreshAdversaryConfig>(*adversary_of(*term.config)).step_size);
@@ -59,16 +57,15 @@ void TrainingStep::ascend_together(StepTerm& term, const StepValues& values) {
 void TrainingStep::ascend_after_update(const StepValues& values) {
   for (StepTerm& term : terms_) {
     if (!term.persistent) continue;
+    const std::int64_t last = term.persistent->config().warmup_steps;
     if (!term.local_gradient.defined()) {
-      ascend_together(term, values);
+      ascend_together(term, values, last);
       continue;
     }
-    term.persistent->ascents += term.persistent->config().warmup_steps + 1;
     pool_.run([&](int i) {
       const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
-      term.persistent->ascend(
-          term.local_gradient, rows.begin, rows.end,
-          term.persistent->numbers(values.terms[term.number].ascent_rate, term.persistent->ascents));
+      term.persistent->ascend(term.local_gradient, rows.begin, rows.end,
+                              values.terms[term.number].ascents.back());
     });
   }
 }

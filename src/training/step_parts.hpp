@@ -11,23 +11,10 @@
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/training/late_block.hpp"
+#include "vpd/training/optimizer.hpp"
 
 namespace vpd {
-
-/// What the schedules of one term say at one step.
-struct TermValues {
-  double coefficient = 0.0;
-  double ascent_rate = 0.0;  ///< of a persistent adversary
-};
-
-/// Everything in a step that its number decides, found out once at its beginning.
-struct StepValues {
-  std::int64_t step = 0;
-  double learning_rate = 0.0;
-  std::vector<TermValues> terms;
-  std::vector<MinimalityPower> powers;
-};
-StepValues values_at(const RunConfig& config, std::int64_t step);
 
 /// One term of the objective.
 struct StepTerm {
@@ -39,6 +26,32 @@ struct StepTerm {
       local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
   FreshSources fresh;  ///< of the present step
 };
+
+/// What the schedules of one term say at one step.
+struct TermValues {
+  double coefficient = 0.0;
+  std::vector<AscentNumbers>
+      ascents;  ///< of a persistent adversary: those before the loss, and the one after
+};
+
+/// Everything in a step that its number decides, found out once at its beginning. What a captured step may
+/// read late is late here.
+struct StepValues {
+  std::int64_t step = 0;
+  AdamWNumbers components, causal_importance;
+  std::vector<TermValues> terms;
+  std::vector<MinimalityPower> powers;
+  LateBlock* late = nullptr;
+
+  /// The key of a term's draw; `which` tells the draws of one purpose apart.
+  LateKey key(RandomPurpose purpose, std::size_t term, std::int64_t which = 0) const {
+    return late->key(purpose, term, static_cast<std::uint64_t>(which));
+  }
+};
+
+/// `updates`: optimizer updates made before this step.
+StepValues values_at(const RunConfig& config, std::int64_t step, const std::vector<StepTerm>& terms,
+                     std::int64_t updates, LateBlock& late);
 
 /// One lane: its gradient buffers, and its rows of the present batch.
 struct StepLane {
@@ -52,6 +65,14 @@ struct StepLane {
   at::Tensor importance_gradient;
   std::vector<at::Tensor> sums;    ///< per minimality power, float64 [Σ C]
   std::vector<at::Tensor> losses;  ///< per term, float64: sums over the lane's positions
+
+  /// Gives back what belongs to the present batch.
+  void forget_batch() {
+    clean = CleanPass();
+    importance = Importance();
+    importance_gradient = at::Tensor();
+    sums.clear(), losses.clear();
+  }
 
   /// The lane's rows of a buffer with a row per position of the batch.
   at::Tensor rows_of(const at::Tensor& buffer) const {

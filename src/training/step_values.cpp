@@ -1,18 +1,42 @@
+#include <spdlog/fmt/fmt.h>
+
 #include "step_parts.hpp"
 
 namespace vpd {
+namespace {
 
-StepValues values_at(const RunConfig& config, std::int64_t step) {
+AscentNumbers late_numbers(const AscentNumbers& now, LateBlock& late, std::size_t term, std::int64_t ascent) {
+  const auto number = [&](const char* what, const LateNumber& value) {
+    return late.number(fmt::format("{} of ascent {} of term {}", what, ascent, term), value.value);
+  };
+  return {number("rate", now.rate), number("unbias1", now.unbias1), number("unbias2", now.unbias2)};
+}
+
+}  // namespace
+
+StepValues values_at(const RunConfig& config, std::int64_t step, const std::vector<StepTerm>& terms,
+                     std::int64_t updates, LateBlock& late) {
   const std::int64_t steps = config.training.steps;
-  StepValues values{.step = step,
-                    .learning_rate = value_at(config.training.learning_rate, step, steps),
-                    .powers = minimality_powers(config.objective, step, steps)};
-  for (const TermConfig& term : config.objective) {
+  StepValues values{.step = step, .powers = minimality_powers(config.objective, step, steps), .late = &late};
+  for (std::size_t k = 0; k < values.powers.size(); ++k)
+    values.powers[k].p = late.number(fmt::format("power {}", k), values.powers[k].p.value);
+  values.components.rate = value_at(config.training.learning_rate, step, steps);
+  values.components.count = updates + 1;
+  if (late.on_cuda()) {  // on a CPU the optimizer would read them back, with fewer digits
+    values.components.late_rate = late.scalar("learning rate", values.components.rate);
+    values.components.late_count = late.scalar("updates", static_cast<double>(values.components.count));
+  }
+  values.causal_importance = values.components;
+  for (const StepTerm& term : terms) {
     TermValues& of_term = values.terms.emplace_back();
-    of_term.coefficient = value_at(coefficient_of(term), step, steps);
-    const AdversaryConfig* adversary = adversary_of(term);
-    if (const auto* persistent = adversary ? std::get_if<PersistentAdversaryConfig>(adversary) : nullptr)
-      of_term.ascent_rate = value_at(persistent->learning_rate, step, steps);
+    of_term.coefficient = value_at(coefficient_of(*term.config), step, steps);
+    if (!term.persistent) continue;
+    const PersistentAdversaryConfig& adversary = term.persistent->config();
+    const double rate = value_at(adversary.learning_rate, step, steps);
+    for (std::int64_t i = 0; i <= adversary.warmup_steps; ++i) {
+      const AscentNumbers now = term.persistent->numbers(rate, term.persistent->ascents + i + 1);
+      of_term.ascents.push_back(late_numbers(now, late, term.number, i));
+    }
   }
   return values;
 }

@@ -55,9 +55,8 @@ class TermPass {
  private:
   bool trains() const { return coefficient_ != 0.0; }
 
-  RandomKey key(RandomPurpose purpose, std::int64_t which) const {
-    return make_key(step_.config.seed, purpose, static_cast<std::uint64_t>(step_.values.step), term_.number,
-                    static_cast<std::uint64_t>(which));
+  LateKey key(RandomPurpose purpose, std::int64_t which) const {
+    return step_.values.key(purpose, term_.number, which);
   }
 
   at::Tensor adversarial(const RoutingConfig& routing_config) const {
@@ -126,12 +125,11 @@ std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepT
   if (!term.persistent) return 0;
   const std::int64_t ascents = term.persistent->config().warmup_steps;
   if (!term.local_gradient.defined()) return ascents;  // the lanes made them together
-  const double rate = step.values.terms[term.number].ascent_rate;
   const std::int64_t begin = lane.first_batch * step.T, end = begin + lane.clean.N();
   for (std::int64_t draw = 0; draw < ascents; ++draw) {
     term_pass(step, lane, term, draw, /*ascent=*/true);
     term.persistent->ascend(term.local_gradient, begin, end,
-                            term.persistent->numbers(rate, term.persistent->ascents + draw + 1));
+                            step.values.terms[term.number].ascents[static_cast<std::size_t>(draw)]);
   }
   return ascents;
 }

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/device_case.hpp"
 #include "support/golden.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/tokens.hpp"
@@ -48,10 +49,10 @@ struct Trace {
 };
 
 Trace train(const std::vector<std::string>& overrides, int lane_count, int steps,
-            at::ScalarType type = at::kDouble) {
+            at::ScalarType type = at::kDouble, at::Device device = at::kCPU) {
   std::vector<std::string> all = {every_term, "training.batch_size=4"};
   all.insert(all.end(), overrides.begin(), overrides.end());
-  GoldenCase golden("plain", type, all);
+  GoldenCase golden("plain", type, all, device);
   Lanes lanes(lane_count);
   const auto& data = std::get<TokensData>(golden.config.data.train);
   const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
@@ -141,6 +142,35 @@ TEST(TrainingStep, ANanStopsBeforeTheUpdateAndNamesLossAndSite) {
     EXPECT_NE(message.find(golden.decomposition.sites[1].name), std::string::npos) << message;
   }
   EXPECT_TRUE(at::equal(ci, golden.decomposition.ci_parameters.flat()));
+}
+
+TEST(TrainingStep, NumbersReadLateAreTheStepsOwn) {
+  // Schedules that move, so that a number of an earlier step would show.
+  const std::vector<std::string> moving = {
+      "training.steps=10", "training.learning_rate={start: 0.01, schedule: cosine, final_fraction: 0.1}"};
+  std::vector<std::string> late = moving;
+  late.push_back("training.cuda_graph=true");
+  for (const int lanes : {1, 2}) {
+    const Trace now = train(moving, lanes, 4), later = train(late, lanes, 4);
+    EXPECT_EQ(now.losses, later.losses);
+    EXPECT_EQ(now.norms, later.norms);
+    EXPECT_TRUE(now.components.equal(later.components));
+    EXPECT_TRUE(now.ci.equal(later.ci));
+  }
+}
+
+TEST(TrainingStepOnCuda, ACapturedStepIsTheStep) {
+  if (!cuda_is_usable()) GTEST_SKIP() << "NOT TESTED: this build or this machine has no CUDA";
+  const std::vector<std::string> moving = {
+      "training.steps=10", "training.learning_rate={start: 0.01, schedule: cosine, final_fraction: 0.1}"};
+  std::vector<std::string> captured = moving;
+  captured.push_back("training.cuda_graph=true");
+  for (const char* micro : {"training.micro_batch_size=null", "training.micro_batch_size=2"}) {
+    std::vector<std::string> eager = moving, graph = captured;
+    eager.emplace_back(micro), graph.emplace_back(micro);
+    // Two steps before the capture, the captured one, three replays.
+    expect_equal(train(eager, 1, 6, at::kFloat, at::kCUDA), train(graph, 1, 6, at::kFloat, at::kCUDA), 1e-4);
+  }
 }
 
 }  // namespace

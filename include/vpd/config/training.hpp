@@ -76,6 +76,7 @@ struct TrainingConfig {
   OptimizerConfig optimizer = AdamWConfig{};
   GradientClipConfig gradient_clip;
   FaithfulnessWarmupConfig faithfulness_warmup;
+  bool cuda_graph = false;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
@@ -90,6 +91,11 @@ struct TrainingConfig {
     visit(field("optimizer", "of U, V and causal importance"), self.optimizer);
     visit(field("gradient_clip", "largest global norms of gradients"), self.gradient_clip);
     visit(field("faithfulness_warmup", "before the loop"), self.faithfulness_warmup);
+    visit(field("cuda_graph",
+                "true: on CUDA the third step is captured as one CUDA graph and launched as such from then "
+                "on; the "
+                "objective's coefficients have to be numbers"),
+          self.cuda_graph);
   }
 
   std::optional<config::Complaint> validate() const;

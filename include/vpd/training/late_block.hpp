@@ -37,6 +37,7 @@ class LateBlock {
   void upload();
 
   bool late() const { return late_; }
+  bool on_cuda() const { return device_.defined() && device_.is_cuda(); }
 
  private:
   template <class Name>

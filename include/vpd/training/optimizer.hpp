@@ -31,10 +31,19 @@ struct ClippedNorm {
 ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
                              Lanes& lanes);
 
+/// What changes from update to update. A captured step reads both from zero-dimensional float32 tensors of
+/// the device, where they are defined.
+struct AdamWNumbers {
+  double rate = 0.0;
+  std::int64_t count = 1;  ///< of the update, from 1
+  at::Tensor late_rate, late_count;
+};
+
 /// One AdamW update of the masters (LibTorch's fused implementation), each lane a stretch of them. Where
-/// `skip` (float32, zero-dimensional, undefined: never) is not 0 nothing changes.
-void update(const ParameterSet& parameters, const at::Tensor& gradient, AdamWState& state,
-            const AdamWConfig& config, double rate, const at::Tensor& divisor, const at::Tensor& skip,
-            Lanes& lanes);
+/// `skip` (float32, zero-dimensional, undefined: never) is not 0 nothing changes. The state's count is left
+/// to the caller.
+void update(const ParameterSet& parameters, const at::Tensor& gradient, const AdamWState& state,
+            const AdamWConfig& config, const AdamWNumbers& numbers, const at::Tensor& divisor,
+            const at::Tensor& skip, Lanes& lanes);
 
 }  // namespace vpd

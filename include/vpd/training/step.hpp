@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -8,8 +9,10 @@
 
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/kernels/cuda_graph.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/training/late_block.hpp"
 #include "vpd/training/optimizer.hpp"
 
 namespace vpd {
@@ -43,6 +46,8 @@ class TrainingStep {
   ~TrainingStep();
 
   /// One step on tokens [B, T] (int64, on the CPU): losses, their gradients, AdamW, the adversaries' ascents.
+  /// With training.cuda_graph on CUDA the third step is captured, and launched as one from then on; what an
+  /// earlier call returned is then overwritten by the next.
   /// Throws NumericalError, with nothing updated, where a loss is NaN or infinite (on CUDA the update is
   /// skipped on the device, and check() reports it).
   StepResult run(const at::Tensor& tokens, std::int64_t number, bool want_l0 = false);
@@ -59,10 +64,12 @@ class TrainingStep {
   void load(const std::filesystem::path& file, std::int64_t steps_made);
 
  private:
+  StepResult enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0);
+  StepResult capture_and_replay(const at::Tensor& tokens, const StepValues& values);
   void prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
                const std::vector<MinimalityPower>* powers);
   void ascend_shared(const at::Tensor& tokens, const StepContext& step);
-  void ascend_together(StepTerm& term, const StepValues& values);
+  void ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent);
   void ascend_after_update(const StepValues& values);
   void lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
                    const std::vector<PowerGradient>& powers, bool first_micro_batch);
@@ -74,7 +81,12 @@ class TrainingStep {
   std::vector<StepTerm> terms_;
   std::vector<StepLane> lanes_;
   AdamWState components_state_, ci_state_, warm_up_state_;
-  at::Tensor broken_;
+  at::Tensor broken_;  ///< float32, on the device: not 0 once a step was not finite
+  LateBlock late_;
+  std::unique_ptr<CudaGraph> graph_;  ///< where the step is to be captured
+  std::int64_t steps_before_capture_;
+  at::Tensor staged_;        ///< the batch on the device, where the captured step reads it
+  StepResult graph_result_;  ///< its tensors, which every replay overwrites
 };
 
 /// How many lanes suit a training run, whose lanes have gradient buffers each.
