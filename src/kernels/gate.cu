@@ -112,6 +112,16 @@ __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n
   }
 }
 
+/// NaN stays NaN.
+template <class T>
+__device__ __forceinline__ void clamp(T (&g)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const T raised = g[i] < 0 ? T(0) : g[i];
+    g[i] = raised > 1 ? T(1) : raised;
+  }
+}
+
 template <class To>
 __device__ void clear_row(To* row, std::int64_t columns) {
   for (std::int64_t c = threadIdx.x; c < columns; c += blockDim.x) row[c] = convert<To>(0.0f);
@@ -137,6 +147,7 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
       T h[4], g[4], r[4];
       quad.read(h_row, packed, h);
       quad.read(g_row, packed, g);
+      clamp(g);
       read_sources(p, n, row, packed, quad, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
@@ -187,6 +198,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       quad.read(h_row, packed, h);
       quad.read(dgated_row, packed, dgated);
       quad.read(g_row, packed, g);
+      clamp(g);
       if (dg_row) quad.read(dg_row, packed, dg);
       if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, packed, dr);
       read_sources(p, n, row, packed, quad, r);

@@ -86,6 +86,18 @@ RowSources<Wide> row_sources(const GateParams& p, std::int64_t n, Wide* buffer) 
   return s;
 }
 
+/// The importances of one row, clamped to [0, 1] into `buffer`; NaN stays NaN.
+template <class Wide>
+const Wide* importances(const GateParams& p, std::int64_t n, std::vector<Wide>& buffer) {
+  const Wide* __restrict z = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
+  Wide* __restrict g = buffer.data();
+  for (std::int64_t c = 0; c < p.columns; ++c) {
+    const Wide raised = z[c] < 0 ? Wide(0) : z[c];
+    g[c] = raised > 1 ? Wide(1) : raised;
+  }
+  return g;
+}
+
 template <class Wide>
 std::vector<Wide> source_buffer(const GateParams& p) {
   return std::vector<Wide>(static_cast<std::size_t>(p.columns) + 64, static_cast<Wide>(p.value));
@@ -93,7 +105,7 @@ std::vector<Wide> source_buffer(const GateParams& p) {
 
 template <class Real, class Wide>
 void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
-  std::vector<Wide> buffer = source_buffer<Wide>(p);
+  std::vector<Wide> buffer = source_buffer<Wide>(p), clamped(static_cast<std::size_t>(p.columns));
   auto* scale = static_cast<Wide*>(p.scale);
   for (std::int64_t n = begin; n < end; ++n) {
     Real* __restrict gated = static_cast<Real*>(p.gated) + n * p.columns;
@@ -104,7 +116,7 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     }
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
-    const Wide* __restrict g = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
+    const Wide* __restrict g = importances(p, n, clamped);
     const Wide* r = s.r;
     const Wide delta = s.delta;
     for (std::int64_t c = 0; c < p.columns; ++c)
@@ -115,7 +127,8 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
 
 template <class Real, class Wide>
 void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
-  std::vector<Wide> buffer = source_buffer<Wide>(p), product(static_cast<std::size_t>(p.columns));
+  std::vector<Wide> buffer = source_buffer<Wide>(p), product(static_cast<std::size_t>(p.columns)),
+                    clamped(static_cast<std::size_t>(p.columns));
   const auto factor = static_cast<Wide>(p.source_gradient_scale);
   for (std::int64_t n = begin; n < end; ++n) {
     Real* __restrict dh = static_cast<Real*>(p.h_gradient) + n * p.columns;
@@ -132,7 +145,7 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + n * p.columns;
-    const Wide* __restrict g = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
+    const Wide* __restrict g = importances(p, n, clamped);
     const Wide* r = s.r;
     const Wide delta = s.delta;
     Wide* __restrict dm = product.data();

@@ -28,8 +28,7 @@ class Memory {
         d_ff_(w.model.n_intermediate) {}
 
   Parts largest_moment() const {
-    std::vector<Parts> moments = {importance_backward(), faithfulness(), next_clean_pass(),
-                                  next_importance()};
+    std::vector<Parts> moments = {importance_backward(), faithfulness()};
     for (const TermConfig& term : w_.objective) {
       const std::optional<TermPasses> passes = passes_of(term, w_.delta_component);
       if (!passes) continue;
@@ -159,7 +158,7 @@ class Memory {
   Parts kept_of_the_batch() const {
     return {{"clean pass: logits and inputs of sites", clean_pass()},
             {"causal-importance function: activations", importance_graph()},
-            {"causal importances and their gradient", 3 * importances()}};
+            {"causal importances and their gradient", 2 * importances()}};
   }
 
   Parts importance_backward() const {
@@ -185,17 +184,6 @@ class Memory {
   Parts faithfulness_warm_up() const {
     return {{"optimizer moments of the faithfulness warm-up", 2 * w_.components.flat().numel() * wide_},
             differences()};
-  }
-
-  /// A lane keeps what it has of a batch until the next one takes its place.
-  Parts next_clean_pass() const {
-    return {{"clean passes of two batches: logits and inputs of sites", 2 * clean_pass()},
-            {"causal importances and their gradient", 3 * importances()}};
-  }
-  Parts next_importance() const {
-    return {{"clean pass: logits and inputs of sites", clean_pass()},
-            {"causal-importance function: activations", importance_graph()},
-            {"causal importances of two batches and a gradient", 5 * importances()}};
   }
 
   Parts masked_pass(const PassKind& kind) const {

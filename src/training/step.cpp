@@ -72,13 +72,14 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     StepLane& lane = lanes_[static_cast<std::size_t>(i)];
     const Range part = lane_range(micro_, i, pool_.count());
     lane.first_batch = first + part.begin;
+    lane.forget_batch();
     const at::Tensor rows = tokens.narrow(0, lane.first_batch, part.size()).to(d_.numerics.device);
     lane.clean = clean_pass(d_, rows);
     const at::AutoGradMode record(graph);
-    lane.importance =
-        causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters);
+    lane.importance = causal_importance(
+        d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters, /*want_lower=*/false);
     const at::NoGradGuard no_grad;
-    if (graph) lane.importance_gradient = at::zeros_like(lane.importance.lower);
+    if (graph) lane.importance_gradient = at::zeros_like(lane.importance.z);
     if (!powers) return;
     for (std::size_t k = 0; k < powers->size(); ++k) {
       lane.sums[k].add_(power_sums(lane.importance.z.detach(), (*powers)[k].p, (*powers)[k].eps));
@@ -185,7 +186,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       lane_losses(lane, static_cast<std::size_t>(i), step, power_gradients, first == 0);
     });
     if (want_l0) {
-      for (const StepLane& lane : lanes_) active.add_(at::count_nonzero(lane.importance.lower));
+      for (const StepLane& lane : lanes_) active.add_(at::count_nonzero(lane.importance.z.gt(0)));
     }
   }
 

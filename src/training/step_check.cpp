@@ -34,7 +34,7 @@ void TrainingStep::check(const StepResult& result, std::int64_t step) const {
         if (what) break;
         if (pass == 0 && broken(lane.clean.inputs[i])) {
           what = "its input in the target";
-        } else if (pass == 0 && broken(lane.importance.lower_of(site))) {
+        } else if (pass == 0 && broken(lane.importance.z.narrow(1, site.offset, site.C))) {
           what = "its causal importances";
         } else if (pass == 1 &&
                    (broken(lane.components[2 * i].gradient) || broken(lane.components[2 * i + 1].gradient))) {

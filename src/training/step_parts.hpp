@@ -66,12 +66,11 @@ struct StepLane {
   std::vector<at::Tensor> sums;    ///< per minimality power, float64 [Σ C]
   std::vector<at::Tensor> losses;  ///< per term, float64: sums over the lane's positions
 
-  /// Gives back what belongs to the present batch.
+  /// Gives back the memory of what it has of a batch, before it takes the next one.
   void forget_batch() {
     clean = CleanPass();
     importance = Importance();
     importance_gradient = at::Tensor();
-    sums.clear(), losses.clear();
   }
 
   /// The lane's rows of a buffer with a row per position of the batch.

@@ -22,7 +22,7 @@ class TermPass {
         positions_(static_cast<double>(step.B * step.T)),
         context_{.decomposition = &step.decomposition,
                  .clean = &lane.clean,
-                 .importance = lane.importance.lower,
+                 .importance = lane.importance.z.detach(),
                  .components = trains() ? &lane.components : &lane.frozen_components,
                  .first_row = lane.first_batch * step.T} {
     if (trains()) context_.importance_gradient = lane.importance_gradient;

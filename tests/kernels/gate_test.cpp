@@ -242,6 +242,24 @@ TEST_P(GateTest, GradientsOfSourcesTurnToZeroWhereRoutingIsOff) {
   expect_identical(sources_.gradient, at::zeros({3, 6}, wide()), "overwritten");
 }
 
+TEST_P(GateTest, WhatLiesBeyondZeroAndOneIsClamped) {
+  for (const std::int64_t C : {3, 64, 157}) {
+    prepare({1, 7, C}, {"per position", SourceKind::tensor}, false, true, false);
+    const at::Tensor z = broad(uniform_values({7, C}, 9, -1.0, 2.0)), g = z.clamp(0.0, 1.0);
+    expect_identical(gate_forward(h_, z, sources_, {}).gated, gate_forward(h_, g, sources_, {}).gated,
+                     "gated");
+    sources_.overwrite_gradient = true;
+    at::Tensor gradients[2][3];
+    for (const int raw : {0, 1}) {
+      sources_.gradient = gradients[raw][0] = at::zeros({7, C + 1}, z.options());
+      gradients[raw][1] = at::zeros_like(z);
+      gradients[raw][2] =
+          gate_backward(dgated_, h_, raw ? z : g, sources_, {}, dscale_, gradients[raw][1], true).h;
+    }
+    for (int i = 0; i < 3; ++i) expect_identical(gradients[1][i], gradients[0][i], "gradient");
+  }
+}
+
 TEST_P(GateTest, UnwantedOutputsStayUndefined) {
   prepare({1, 3, 5}, {"zero", SourceKind::constant}, false, true, false);
   EXPECT_FALSE(gate_forward(h_, g_, sources_, {}).scale.defined());

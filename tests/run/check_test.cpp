@@ -92,7 +92,7 @@ TEST(Check, PredictsWhatIsKeptAllAlong) {
   EXPECT_EQ(memory.at("gradients"), 4 * trained);
   EXPECT_EQ(memory.at("optimizer moments"), 8 * trained);
   EXPECT_EQ(memory.at("adversaries: sources, moments and gradients"), 4 * 4 * 51 * (282 + 12));
-  EXPECT_EQ(memory.at("causal importances and their gradient"), 3 * 4 * 51 * 282);
+  EXPECT_EQ(memory.at("causal importances and their gradient"), 2 * 4 * 51 * 282);
   // One chunk of logits, and the gradient of what the frozen head reads.
   EXPECT_EQ(memory.at("masked pass: logits"), 4 * 51 * (61 + 24));
   EXPECT_FALSE(memory.contains("optimizer moments of the faithfulness warm-up"));

@@ -63,13 +63,12 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
 struct Importance {
   at::Tensor
       z;  ///< wide [N, Σ C]: pre-activations, on the graph of the CI function's parameters if those train
-  at::Tensor lower;  ///< wide [N, Σ C]: lower-leaky, detached
-
-  at::Tensor lower_of(const Site& site) const { return lower.narrow(1, site.offset, site.C); }
+  at::Tensor lower;  ///< wide [N, Σ C]: lower-leaky, detached. Masked passes clamp z themselves
 };
 
-/// parameters: ParameterSet::bind() of the decomposition's ci_parameters.
+/// parameters: ParameterSet::bind() of the decomposition's ci_parameters. `lower` is left undefined where
+/// nobody wants it.
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
-                             const std::vector<Parameter>& parameters);
+                             const std::vector<Parameter>& parameters, bool want_lower = true);
 
 }  // namespace vpd

@@ -43,7 +43,8 @@ struct GateOutput {
   at::Tensor scale;  ///< wide [N]: δ, 1 where routing is off. Undefined where it is 0 everywhere
 };
 
-/// h real [N, C]: inner activations x V. importance wide [N, C]: g (lower-leaky). routing uint8 [N] (1:
+/// h real [N, C]: inner activations x V. importance wide [N, C]: z or g, since what is read is clamped to
+/// [0, 1], the value of the lower-leaky squashing: no one needs to store that. routing uint8 [N] (1:
 /// masked here) or undefined (masked everywhere).
 GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const GateSources& sources,
                         const at::Tensor& routing);
@@ -55,8 +56,8 @@ struct GateGradients {
 };
 
 /// Backward of gate_forward. gradient real [N, C]: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or
-/// undefined where no gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg is added to it, unless
-/// undefined. dL/dr goes where `sources` says.
+/// undefined where no gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg (of the clamped value)
+/// is added to it, unless undefined. dL/dr goes where `sources` says.
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
                             const GateSources& sources, const at::Tensor& routing,
                             const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,
