@@ -37,8 +37,23 @@ TermFamily family_of(const TermConfig& term) {
 }
 
 const AdversaryConfig* adversary_of(const TermConfig& term) {
-  const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
-  return adversarial ? &adversarial->adversary : nullptr;
+  if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) return &adversarial->adversary;
+  const auto* hidden = std::get_if<HiddenActsReconTerm>(&term);
+  const auto* masks = hidden ? std::get_if<AdversarialMasksConfig>(&hidden->masks) : nullptr;
+  return masks ? &masks->adversary : nullptr;
+}
+
+const RoutingConfig& routing_of(const TermConfig& term) {
+  static const RoutingConfig everywhere = AllRoutingConfig{};
+  return std::visit(
+      [](const auto& t) -> const RoutingConfig& {
+        if constexpr (requires { t.routing; }) {
+          return t.routing;
+        } else {
+          return everywhere;
+        }
+      },
+      term);
 }
 
 Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
@@ -76,7 +91,9 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
     }
     if (const AdversaryConfig* adversary = adversary_of(term)) {
       if (const auto complaint = validate_start(*adversary, delta_component)) {
-        return config::Complaint{fmt::format("[{}].adversary.{}", i, complaint->where), complaint->text};
+        const char* place =
+            std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";
+        return config::Complaint{fmt::format("[{}].{}.{}", i, place, complaint->where), complaint->text};
       }
     }
     const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term);

@@ -3,7 +3,6 @@
 // adversary of 20 steps of 0.1.
 
 #include <map>
-#include <type_traits>
 
 #include <ATen/ATen.h>
 
@@ -27,8 +26,7 @@ class Losses final : public Metric {
     for (std::size_t k = 0; k < objective.size(); ++k) {
       const std::string name = label(objective[k]);
       if (!sums_.contains(name)) order_.push_back(name);
-      sums_[name] +=
-          weight * std::visit([&](const auto& term) { return value(batch, term, powers, k); }, objective[k]);
+      sums_[name] += weight * std::visit(Value{batch, objective[k], powers, k}, objective[k]);
     }
   }
 
@@ -37,47 +35,72 @@ class Losses final : public Metric {
   }
 
  private:
-  template <class Term>
-  static double value(const EvaluationBatch& batch, const Term& term,
-                      const std::vector<MinimalityPower>& powers, std::uint64_t k) {
-    const Decomposition& d = batch.decomposition;
-    const auto mean = [&](const auto& sources, const RoutingConfig& routing, std::uint64_t draw) {
+  /// One term on one batch: a mean over its positions.
+  struct Value {
+    const EvaluationBatch& batch;
+    const TermConfig& config;
+    const std::vector<MinimalityPower>& powers;
+    std::uint64_t number;  // of the term
+    Comparison comparison = Comparison::output;
+
+    double operator()(const FaithfulnessTerm&) const {
+      const Decomposition& d = batch.decomposition;
+      double sum = 0.0;
+      for (std::size_t i = 0; i < d.sites.size(); ++i) sum += squared_delta(d, i, 0.0, {}, {}).item<double>();
+      return sum / static_cast<double>(d.sites.entries());
+    }
+    double operator()(const ImportanceMinimalityTerm&) const {
+      return importance_minimality(sums(batch, powers.front()), batch.positions()).item<double>();
+    }
+    double operator()(const FrequencyMinimalityTerm&) const {
+      return frequency_minimality(sums(batch, powers.back()), batch.positions()).item<double>();
+    }
+    double operator()(const StochasticReconTerm& term) const { return random(term.samples, term.sources); }
+    double operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
+    double operator()(const CiMaskedReconTerm&) const { return constant(0.0); }
+    double operator()(const UnmaskedReconTerm&) const { return constant(1.0); }
+    double operator()(const HiddenActsReconTerm& term) const {
+      Value value = *this;
+      value.comparison = Comparison::hidden_acts;
+      return std::visit(value, term.masks);
+    }
+    double operator()(const RandomMasksConfig& masks) const { return random(masks.samples, masks.sources); }
+    double operator()(const CiMasksConfig&) const { return constant(0.0); }
+    double operator()(const AdversarialMasksConfig& masks) const { return adversarial(masks.adversary); }
+
+   private:
+    template <class Sources>
+    double mean(const Sources& sources, std::uint64_t draw) const {
       return batch.sum([&](const LaneBatch& lane) {
         const PassContext context = batch.context(lane);
-        return reconstruct(context, sources(context),
-                           draw_routing(routing, batch.key(RandomPurpose::routing, k, draw), context), 0.0);
+        const RoutingDraw routing =
+            draw_routing(routing_of(config), batch.key(RandomPurpose::routing, number, draw), context);
+        return reconstruct(context, sources(context), routing, 0.0, comparison);
       }) / static_cast<double>(batch.positions());
-    };
-    if constexpr (std::is_same_v<Term, FaithfulnessTerm>) {
-      double sum = 0.0;
-      for (std::size_t i = 0; i < d.sites.size(); ++i)
-        sum += squared_delta(d, i, 0.0, {}, {}).template item<double>();
-      return sum / static_cast<double>(d.sites.entries());
-    } else if constexpr (std::is_same_v<Term, ImportanceMinimalityTerm>) {
-      return importance_minimality(sums(batch, powers.front()), batch.positions()).template item<double>();
-    } else if constexpr (std::is_same_v<Term, FrequencyMinimalityTerm>) {
-      return frequency_minimality(sums(batch, powers.back()), batch.positions()).template item<double>();
-    } else if constexpr (std::is_same_v<Term, StochasticReconTerm>) {
+    }
+    double random(std::int64_t samples, SourceDistribution distribution) const {
       const SourceKind kind =
-          term.sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
+          distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
       double total = 0.0;
-      for (std::int64_t s = 0; s < term.samples; ++s) {
+      for (std::int64_t s = 0; s < samples; ++s) {
         const auto draw = static_cast<std::uint64_t>(s);
         total += mean(
             [&](const PassContext& context) {
-              return random_sources(context, kind, batch.key(RandomPurpose::mask_sources, k, draw));
+              return random_sources(context, kind, batch.key(RandomPurpose::mask_sources, number, draw));
             },
-            term.routing, draw);
+            draw);
       }
-      return total / static_cast<double>(term.samples);
-    } else if constexpr (std::is_same_v<Term, AdversarialReconTerm>) {
-      const auto* fresh = std::get_if<FreshAdversaryConfig>(&term.adversary);
-      return attack(batch, fresh ? *fresh : FreshAdversaryConfig{}, term.routing, 1000 + k);
-    } else {
-      const double mask = std::is_same_v<Term, UnmaskedReconTerm> ? 1.0 : 0.0;
-      return mean([&](const PassContext&) { return constant_sources(mask, 0.0); }, AllRoutingConfig{}, 0);
+      return total / static_cast<double>(samples);
     }
-  }
+    double adversarial(const AdversaryConfig& adversary) const {
+      const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversary);
+      return attack(batch, fresh ? *fresh : FreshAdversaryConfig{}, routing_of(config), 1000 + number,
+                    comparison);
+    }
+    double constant(double mask) const {
+      return mean([&](const PassContext&) { return constant_sources(mask, 0.0); }, 0);
+    }
+  };
 
   static at::Tensor sums(const EvaluationBatch& batch, const MinimalityPower& power) {
     return batch.sum_tensors(

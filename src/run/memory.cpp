@@ -1,5 +1,5 @@
 // What a training step holds, buffer by buffer, at each of the moments that can be its largest. Written
-// against src/training/ and against what each operation keeps for its backward pass
+// against src/training/step.cpp and against what each operation keeps for its backward pass
 // (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
 
 #include <algorithm>
@@ -74,6 +74,13 @@ class Memory {
     return rows * w_.model.vocab_size * compute_ + N_ * d_ * compute_;
   }
 
+  /// What all sites give.
+  std::int64_t site_outputs() const {
+    std::int64_t width = 0;
+    for (const Site& site : w_.sites) width += site.d_out;
+    return N_ * width * compute_;
+  }
+
   bool decomposed(std::int64_t block, std::size_t which) const {
     return w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which] >= 0;
   }
@@ -102,10 +109,10 @@ class Memory {
     const std::int64_t channels = w_.sites.total_C() + static_cast<std::int64_t>(w_.sites.size());
     std::int64_t bytes = 0;
     for (const TermConfig& term : w_.objective) {
-      const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
-      if (!adversarial) continue;
+      const AdversaryConfig* adversary = adversary_of(term);
+      if (!adversary) continue;
       std::int64_t rows = 0, copies = 0;
-      if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversarial->adversary)) {
+      if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary)) {
         const bool local = persistent->scope == PersistentScope::per_position;
         rows = local ? w_.B() * w_.T
                      : persistent->sources.value_or(1) * (persistent->shared_across_positions ? 1 : w_.T);
@@ -114,7 +121,7 @@ class Memory {
         // The sigmoid of unbounded values, made by each lane in every pass.
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
       } else {
-        const auto& fresh = std::get<FreshAdversaryConfig>(adversarial->adversary);
+        const auto& fresh = std::get<FreshAdversaryConfig>(*adversary);
         rows = fresh.scope == FreshScope::per_datapoint ? w_.B() : 1;
         copies = 2 + w_.lanes;
       }
@@ -123,7 +130,8 @@ class Memory {
     return bytes;
   }
 
-  /// Logits and what the sites read, each tensor once however many sites read it.
+  /// Logits, what the sites read and, where a term compares it, what they gave; each input tensor once
+  /// however many sites read it.
   std::int64_t clean_pass() const {
     std::int64_t width = 0;
     for (std::int64_t i = 0; i < w_.model.n_layer; ++i) {
@@ -133,7 +141,8 @@ class Memory {
       if (decomposed(i, 5)) width += d_ff_;
     }
     if (w_.sites.of_matrix().back() >= 0) width += d_;
-    return N_ * width * compute_ + logits();
+    const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
+    return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
   }
 
   /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it.
@@ -201,7 +210,11 @@ class Memory {
   Parts masked_pass(const PassKind& kind) const {
     Parts parts = kept_of_the_batch();
     if (kind.backward) parts.push_back({"masked pass: activations", activations(kind)});
-    parts.push_back({"masked pass: logits", masked_logits()});
+    if (kind.hidden_acts) {
+      parts.push_back({"masked pass: outputs of sites and their gradients", 2 * site_outputs()});
+    } else {
+      parts.push_back({"masked pass: logits", masked_logits()});
+    }
     parts.push_back({"masked pass: temporaries of the largest site", temporaries()});
     return parts;
   }

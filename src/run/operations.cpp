@@ -1,4 +1,4 @@
-// Operations of a training step, part by part. Written against src/training/ and the backward passes
+// Operations of a training step, part by part. Written against src/training/step.cpp and the backward passes
 // of src/decomposition/masked_executor.cpp and src/kernels/differentiable.cpp: each product there is a line
 // here.
 
@@ -36,6 +36,7 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
     const MatrixShape& matrix = w.matrices[i];
     if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
     const int site = w.sites.of_matrix()[i];
+    if (kind.hidden_acts && !matrix.in_block && site < 0) continue;  // nobody asks for logits
     const double whole = product(N, matrix.d_in, matrix.d_out);
     if (site < 0 || (masked_only >= 0 && site != masked_only)) {
       operations += whole;                                // x Wᵀ

@@ -17,10 +17,11 @@ inline constexpr std::size_t keys_and_values_end = 3;
 /// One masked pass through the target.
 struct PassKind {
   bool backward = true;
-  bool trains = true;      ///< gradients of U, V and importances are wanted
-  bool sources = false;    ///< gradients of sources are wanted
-  bool weight = true;      ///< x Wᵀ is part of the output: a Δ-mask or routing
-  bool layerwise = false;  ///< one pass per site
+  bool trains = true;        ///< gradients of U, V and importances are wanted
+  bool sources = false;      ///< gradients of sources are wanted
+  bool weight = true;        ///< x Wᵀ is part of the output: a Δ-mask or routing
+  bool layerwise = false;    ///< one pass per site
+  bool hidden_acts = false;  ///< the sites' outputs are kept and compared, and not the target's
 };
 
 struct TermPasses {

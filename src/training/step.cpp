@@ -38,6 +38,7 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
       steps_before_capture_(2) {
   // On a CPU the numbers are read late all the same, and there is nothing to capture.
   if (late_.late() && d_.numerics.device.is_cuda()) graph_ = std::make_unique<CudaGraph>();
+  keep_outputs_ = find_term<HiddenActsReconTerm>(config.objective) != nullptr;
   for (std::size_t k = 0; k < config.objective.size(); ++k) {
     StepTerm term;
     term.config = &config.objective[k];
@@ -73,7 +74,7 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     const Range part = lane_range(micro_, i, pool_.count());
     lane.first_batch = first + part.begin;
     const at::Tensor rows = tokens.narrow(0, lane.first_batch, part.size()).to(d_.numerics.device);
-    lane.clean = clean_pass(d_, rows);
+    lane.clean = clean_pass(d_, rows, keep_outputs_);
     const at::AutoGradMode record(graph);
     lane.importance =
         causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters);

@@ -1,5 +1,7 @@
 #include "term_pass.hpp"
 
+#include <type_traits>
+
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
@@ -28,24 +30,21 @@ class TermPass {
     if (trains()) context_.importance_gradient = lane.importance_gradient;
   }
 
-  at::Tensor operator()(const StochasticReconTerm& term) const {
-    const SourceKind kind =
-        term.sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
-    const double share = 1.0 / static_cast<double>(term.samples);
-    at::Tensor sum;
-    for (std::int64_t s = 0; s < term.samples; ++s) {
-      const RoutingDraw routing = draw_routing(term.routing, key(RandomPurpose::routing, s), context_);
-      const at::Tensor one =
-          reconstruct(context_, random_sources(context_, kind, key(RandomPurpose::mask_sources, s)), routing,
-                      coefficient_ * share / positions_);
-      sum = sum.defined() ? sum.add_(one) : one;
-    }
-    return sum.mul_(share);
-  }
-
-  at::Tensor operator()(const AdversarialReconTerm& term) const { return adversarial(term.routing); }
+  at::Tensor operator()(const StochasticReconTerm& term) const { return random(term.samples, term.sources); }
+  at::Tensor operator()(const AdversarialReconTerm&) const { return adversarial(); }
   at::Tensor operator()(const CiMaskedReconTerm&) const { return constant(0.0); }
   at::Tensor operator()(const UnmaskedReconTerm&) const { return constant(1.0); }
+
+  at::Tensor operator()(const HiddenActsReconTerm& term) const {
+    return std::visit(
+        [&](const auto& masks) {
+          using Masks = std::decay_t<decltype(masks)>;
+          if constexpr (std::is_same_v<Masks, RandomMasksConfig>) return random(masks.samples, masks.sources);
+          if constexpr (std::is_same_v<Masks, CiMasksConfig>) return constant(0.0);
+          if constexpr (std::is_same_v<Masks, AdversarialMasksConfig>) return adversarial();
+        },
+        term.masks);
+  }
 
   template <class Term>
   at::Tensor operator()(const Term&) const {
@@ -59,10 +58,32 @@ class TermPass {
     return step_.values.key(purpose, term_.number, which);
   }
 
-  at::Tensor adversarial(const RoutingConfig& routing_config) const {
+  RoutingDraw routing(std::int64_t draw) const {
+    return draw_routing(routing_of(*term_.config), key(RandomPurpose::routing, draw), context_);
+  }
+
+  at::Tensor pass(const SourceOf& sources, const RoutingDraw& routing, double seed) const {
+    const bool hidden_acts = std::holds_alternative<HiddenActsReconTerm>(*term_.config);
+    return reconstruct(context_, sources, routing, seed,
+                       hidden_acts ? Comparison::hidden_acts : Comparison::output);
+  }
+
+  at::Tensor random(std::int64_t samples, SourceDistribution distribution) const {
+    const SourceKind kind =
+        distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
+    const double share = 1.0 / static_cast<double>(samples);
+    at::Tensor sum;
+    for (std::int64_t s = 0; s < samples; ++s) {
+      const at::Tensor one = pass(random_sources(context_, kind, key(RandomPurpose::mask_sources, s)),
+                                  routing(s), coefficient_ * share / positions_);
+      sum = sum.defined() ? sum.add_(one) : one;
+    }
+    return sum.mul_(share);
+  }
+
+  at::Tensor adversarial() const {
     const bool fresh = !term_.persistent;
-    const RoutingDraw routing =
-        draw_routing(routing_config, key(RandomPurpose::routing, fresh ? 0 : draw_), context_);
+    const RoutingDraw drawn = routing(fresh ? 0 : draw_);
     // Sources follow the gradient of the loss itself, so the coefficient that the backward pass carries is
     // divided out.
     const double scale = trains() ? 1.0 / coefficient_ : 1.0;
@@ -73,16 +94,16 @@ class TermPass {
       use = use_fresh(term_.fresh, lane_.first_batch, step_.T, /*want_gradient=*/false);
       if (ascent_) use.gradient = gradient;
     } else {
-      const bool overwrite = local && !routing.layerwise;
+      const bool overwrite = local && !drawn.layerwise;
       use = term_.persistent->use(lane_.first_batch, lane_.clean.B(), step_.T, gradient, scale, overwrite);
     }
-    if (local && routing.layerwise) lane_.rows_of(term_.local_gradient).zero_();
+    if (local && drawn.layerwise) lane_.rows_of(term_.local_gradient).zero_();
     const double seed = (trains() ? coefficient_ : (fresh && !ascent_ ? 0.0 : 1.0)) / positions_;
-    return reconstruct(context_, tensor_sources(step_.decomposition.sites, use), routing, seed);
+    return pass(tensor_sources(step_.decomposition.sites, use), drawn, seed);
   }
 
   at::Tensor constant(double mask) const {
-    return reconstruct(context_, constant_sources(mask, /*delta=*/0.0), {}, coefficient_ / positions_);
+    return pass(constant_sources(mask, /*delta=*/0.0), routing(0), coefficient_ / positions_);
   }
 
   const StepContext& step_;

@@ -240,6 +240,41 @@ TEST_F(RunConfigTest, NobodyStartsAtTheTarget) {
             "");
 }
 
+TEST_F(RunConfigTest, EveryReconstructionHasRouting) {
+  for (const char* type :
+       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon", "hidden_acts_recon"}) {
+    const std::string adversary =
+        std::string(type) == "adversarial_recon" ? ", adversary: {type: persistent}" : "";
+    const RunConfig run = load("objective", fmt::format("[{{type: {}, coefficient: 1{}, routing: {{type: "
+                                                        "static_probability, probability: 0.25}}}}]",
+                                                        type, adversary));
+    EXPECT_EQ(routing_of(run.objective[0]), RoutingConfig(StaticProbabilityRoutingConfig{0.25})) << type;
+    EXPECT_EQ(family_of(run.objective[0]), TermFamily::reconstruction) << type;
+  }
+  EXPECT_EQ(routing_of(load().objective[0]), RoutingConfig(AllRoutingConfig{}));
+  EXPECT_NE(objective_message("{type: ci_masked_recon, coefficient: 1, routing: {type: static_probability, "
+                              "probability: 2}}"),
+            "");
+}
+
+TEST_F(RunConfigTest, HiddenActsTakeTheirMasksFromThreeSources) {
+  EXPECT_EQ(objective_message("{type: hidden_acts_recon, coefficient: 1}"), "");
+  EXPECT_EQ(objective_message("{type: hidden_acts_recon, coefficient: 1, masks: {type: ci}}"), "");
+  EXPECT_EQ(objective_message("{type: hidden_acts_recon, coefficient: 1, masks: {type: random, samples: 0}}"),
+            "objective[0].masks.samples: expected a whole number of at least 1, found the number 0");
+  EXPECT_EQ(objective_message("{type: hidden_acts_recon, coefficient: 1, masks: {type: adversarial, "
+                              "adversary: {type: fresh, init: ones}}}")
+                .find("objective[0].masks.adversary.init: expected first values below 1"),
+            0u);
+  const RunConfig run =
+      load("objective",
+           "[{type: hidden_acts_recon, coefficient: 1, masks: {type: adversarial, adversary: "
+           "{type: persistent}}}, {type: hidden_acts_recon, name: b, coefficient: 1}]");
+  ASSERT_NE(adversary_of(run.objective[0]), nullptr);
+  EXPECT_TRUE(std::holds_alternative<PersistentAdversaryConfig>(*adversary_of(run.objective[0])));
+  EXPECT_EQ(adversary_of(run.objective[1]), nullptr);
+}
+
 TEST_F(RunConfigTest, MetricsHaveTheirRules) {
   EXPECT_EQ(metrics_message("{type: pgd, name: a}, {type: pgd, name: b}"), "");
   EXPECT_EQ(metrics_message("{type: pgd, name: a}, {type: pgd, name: a}"),
@@ -331,7 +366,7 @@ TEST(Configurations, SchemaAndReferenceCoverTheTopLevel) {
   for (const config::Entry& property : *schema.find("properties")->map()) {
     EXPECT_NE(reference.find(fmt::format("| `{}` |", property.key)), std::string::npos) << property.key;
   }
-  EXPECT_EQ(schema.find("properties")->find("objective")->find("items")->find("oneOf")->list()->size(), 7u);
+  EXPECT_EQ(schema.find("properties")->find("objective")->find("items")->find("oneOf")->list()->size(), 8u);
 }
 
 }  // namespace

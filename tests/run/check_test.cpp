@@ -83,6 +83,18 @@ TEST(Check, CountsLayerwisePasses) {
   EXPECT_DOUBLE_EQ(operations.at("stochastic_recon"), 12 * 1647504.0 + 2 * 51 * 24624.0);
 }
 
+TEST(Check, HiddenActivationsNeedNoHead) {
+  const auto operations = as_map(
+      check_plain({"objective=[{type: hidden_acts_recon, coefficient: 0, masks: {type: ci}}]"}).operations,
+      &OperationCount::operations);
+  EXPECT_DOUBLE_EQ(operations.at("hidden_acts_recon"), 2 * 51 * 24624.0 + 2 * 4 * 51 * 9 * 24);
+  const auto memory = as_map(
+      check_plain({"objective=[{type: hidden_acts_recon, coefficient: 1}]", "training.batch_size=64"}).memory,
+      &MemoryPart::bytes);
+  EXPECT_EQ(memory.at("masked pass: outputs of sites and their gradients"),
+            2 * 4 * 64 * 17 * 2 * (4 * 24 + 96 + 24));
+}
+
 TEST(Check, PredictsWhatIsKeptAllAlong) {
   const auto memory = as_map(check_plain().memory, &MemoryPart::bytes);
   EXPECT_EQ(memory.at("target"), 4 * 15408);

@@ -104,7 +104,7 @@ TEST_P(Golden, CleanForwardAndCausalImportance) {
 TEST_P(Golden, ReconstructionLossesAndGradients) {
   const GoldenCase golden(GetParam().name, GetParam().type);
   for (const std::string loss :
-       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon"}) {
+       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon", "hidden_acts_recon"}) {
     SCOPED_TRACE(loss);
     Workspace w(golden);
     const Sites& sites = w.d.sites;
@@ -125,7 +125,11 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
         drawn ? tensor_sources(sites, {.layout = layout, .values = values, .gradient = gradient, .T = T})
               : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
     const double N = static_cast<double>(B * T);
-    const double value = reconstruct(w.context, sources, routing, 1.0 / N).item<double>() / N;
+    const double value =
+        reconstruct(w.context, sources, routing, 1.0 / N,
+                    loss == "hidden_acts_recon" ? Comparison::hidden_acts : Comparison::output)
+            .item<double>() /
+        N;
     EXPECT_LE(relative_error(value, golden.number("losses", loss)), tolerance(1e-5));
     w.finish();
     w.expect_gradients(golden, loss, tolerance(5e-5));

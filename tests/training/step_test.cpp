@@ -39,7 +39,17 @@ const char* const every_term =
     "0.05}},"
     "{type: adversarial_recon, name: fresh, coefficient: 0.5, adversary: {type: fresh, steps: 3, scope: "
     "per_datapoint}},"
-    "{type: ci_masked_recon, coefficient: 0.1}, {type: unmasked_recon, coefficient: 0.1}]";
+    "{type: ci_masked_recon, coefficient: 0.1}, {type: unmasked_recon, coefficient: 0.1},"
+    "{type: ci_masked_recon, name: subsets, coefficient: 0.1, routing: {type: uniform_k_subset}},"
+    "{type: unmasked_recon, name: ones_by_layer, coefficient: 0.1, routing: {type: layerwise}},"
+    "{type: hidden_acts_recon, coefficient: 0.3, masks: {type: random, samples: 2}, routing: {type: "
+    "uniform_k_subset}},"
+    "{type: hidden_acts_recon, name: hidden_ci, coefficient: 0.2, masks: {type: ci}},"
+    "{type: hidden_acts_recon, name: hidden_attacked, coefficient: 0.2, masks: {type: adversarial, "
+    "adversary: "
+    "{type: persistent, learning_rate: 0.05}}},"
+    "{type: hidden_acts_recon, name: hidden_fresh, coefficient: 0.2, masks: {type: adversarial, adversary: "
+    "{type: fresh, steps: 2}}}]";
 
 struct Trace {
   std::vector<std::vector<double>> losses;

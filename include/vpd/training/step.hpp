@@ -78,6 +78,7 @@ class TrainingStep {
   const RunConfig& config_;
   Lanes& pool_;
   std::int64_t B_, T_, micro_;
+  bool keep_outputs_ = false;  // of the sites, in the clean pass
   std::vector<StepTerm> terms_;
   std::vector<StepLane> lanes_;
   AdamWState components_state_, ci_state_, warm_up_state_;

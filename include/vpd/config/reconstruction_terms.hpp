@@ -1,0 +1,167 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include <vpd/config/adversary.hpp>
+#include <vpd/config/routing.hpp>
+#include <vpd/config/schedule.hpp>
+#include <vpd/config/term.hpp>
+
+// Terms that compare a masked forward pass with the target's own.
+
+namespace vpd {
+
+// Random sources of masks.
+enum class SourceDistribution { uniform, binomial };
+
+constexpr std::array<config::EnumName<SourceDistribution>, 2> config_names(SourceDistribution) {
+  return {{{SourceDistribution::uniform, "uniform"}, {SourceDistribution::binomial, "binomial"}}};
+}
+
+namespace config {
+
+constexpr Field samples_field() { return field("samples", "forward passes per step, averaged").at_least(1); }
+
+constexpr Field random_sources_field() {
+  return field("sources", "random sources of the masks: U(0,1), or 0 and 1 alike");
+}
+
+}  // namespace config
+
+// Divergence from the target's output under random masks, a mean over samples.
+struct StochasticReconTerm {
+  static constexpr std::string_view kind = "stochastic_recon";
+  static constexpr std::string_view summary = "divergence from the target under random masks";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  std::int64_t samples = 1;
+  SourceDistribution sources = SourceDistribution::uniform;
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::samples_field(), self.samples);
+    visit(config::random_sources_field(), self.sources);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const StochasticReconTerm&) const = default;
+};
+
+// The same divergence under masks that an adversary chose.
+struct AdversarialReconTerm {
+  static constexpr std::string_view kind = "adversarial_recon";
+  static constexpr std::string_view summary =
+      "divergence from the target under masks that an adversary chose";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  RoutingConfig routing = AllRoutingConfig{};
+  AdversaryConfig adversary;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::routing_field(), self.routing);
+    visit(config::field("adversary", "who chooses the sources"), self.adversary);
+  }
+  bool operator==(const AdversarialReconTerm&) const = default;
+};
+
+// Divergence with the causal importances themselves as masks, the Delta-component off. A monitor.
+struct CiMaskedReconTerm {
+  static constexpr std::string_view kind = "ci_masked_recon";
+  static constexpr std::string_view summary =
+      "divergence with the causal importances as masks; a monitor, not meant to be trained on";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const CiMaskedReconTerm&) const = default;
+};
+
+// Divergence with every mask 1, the Delta-component off. A monitor.
+struct UnmaskedReconTerm {
+  static constexpr std::string_view kind = "unmasked_recon";
+  static constexpr std::string_view summary =
+      "divergence with every mask 1; a monitor, not meant to be trained on";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const UnmaskedReconTerm&) const = default;
+};
+
+// What the masks of hidden_acts_recon are made from.
+
+struct RandomMasksConfig {
+  static constexpr std::string_view kind = "random";
+  static constexpr std::string_view summary = "random sources, as in stochastic_recon";
+  std::int64_t samples = 1;
+  SourceDistribution sources = SourceDistribution::uniform;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::samples_field(), self.samples);
+    visit(config::random_sources_field(), self.sources);
+  }
+  bool operator==(const RandomMasksConfig&) const = default;
+};
+
+struct CiMasksConfig {
+  static constexpr std::string_view kind = "ci";
+  static constexpr std::string_view summary =
+      "the causal importances themselves, the Delta-component off, as in ci_masked_recon";
+  template <class Self, class Visitor>
+  static void describe(Self&, Visitor&) {}
+  bool operator==(const CiMasksConfig&) const = default;
+};
+
+struct AdversarialMasksConfig {
+  static constexpr std::string_view kind = "adversarial";
+  static constexpr std::string_view summary =
+      "sources that an adversary chose to make this very error large, as in adversarial_recon";
+  AdversaryConfig adversary;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("adversary", "who chooses the sources"), self.adversary);
+  }
+  bool operator==(const AdversarialMasksConfig&) const = default;
+};
+
+using HiddenActsMasksConfig = std::variant<RandomMasksConfig, CiMasksConfig, AdversarialMasksConfig>;
+
+// Mean squared error between what each site gives in the clean and in the masked forward, all entries of all
+// sites weighted equally.
+struct HiddenActsReconTerm {
+  static constexpr std::string_view kind = "hidden_acts_recon";
+  static constexpr std::string_view summary =
+      "mean squared error of the sites' outputs under masks, all entries of all sites weighted equally";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  HiddenActsMasksConfig masks = RandomMasksConfig{};
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::field("masks", "what the masks are made from"), self.masks);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const HiddenActsReconTerm&) const = default;
+};
+
+}  // namespace vpd
