@@ -56,18 +56,6 @@ const RoutingConfig& routing_of(const TermConfig& term) {
       term);
 }
 
-Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.p) return *term.p;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->p : ImportanceMinimalityTerm{}.p;
-}
-
-double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.eps) return *term.eps;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->eps : ImportanceMinimalityTerm{}.eps;
-}
-
 std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objective, bool delta_component) {
   std::map<std::string_view, std::size_t> first_of_kind;
   std::map<std::string, std::size_t> first_of_label;
@@ -96,10 +84,9 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
         return config::Complaint{fmt::format("[{}].{}.{}", i, place, complaint->where), complaint->text};
       }
     }
-    const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term);
-    if (frequency && !(frequency->p && frequency->eps) && !find_term<ImportanceMinimalityTerm>(objective)) {
-      return config::Complaint{fmt::format("[{}].{}", i, frequency->p ? "eps" : "p"),
-                               "expected a value where no importance_minimality lends its own, found none"};
+    if (const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term)) {
+      if (const auto complaint = validate_frequency(*frequency, objective))
+        return config::Complaint{fmt::format("[{}].{}", i, complaint->where), complaint->text};
     }
   }
   return std::nullopt;

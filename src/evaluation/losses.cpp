@@ -21,12 +21,12 @@ class Losses final : public Metric {
     const ObjectiveConfig& objective = batch.config.objective;
     const auto weight = static_cast<double>(batch.positions());
     positions_ += weight;
-    const std::vector<MinimalityPower> powers =
-        minimality_powers(objective, step_, batch.config.training.steps);
+    const std::vector<MinimalitySum> minimality =
+        minimality_sums(objective, step_, batch.config.training.steps);
     for (std::size_t k = 0; k < objective.size(); ++k) {
       const std::string name = label(objective[k]);
       if (!sums_.contains(name)) order_.push_back(name);
-      sums_[name] += weight * std::visit(Value{batch, objective[k], powers, k}, objective[k]);
+      sums_[name] += weight * std::visit(Value{batch, objective[k], minimality, k}, objective[k]);
     }
   }
 
@@ -39,7 +39,7 @@ class Losses final : public Metric {
   struct Value {
     const EvaluationBatch& batch;
     const TermConfig& config;
-    const std::vector<MinimalityPower>& powers;
+    const std::vector<MinimalitySum>& minimality;
     std::uint64_t number;  // of the term
     Comparison comparison = Comparison::output;
 
@@ -50,10 +50,11 @@ class Losses final : public Metric {
       return sum / static_cast<double>(d.sites.entries());
     }
     double operator()(const ImportanceMinimalityTerm&) const {
-      return importance_minimality(sums(batch, powers.front()), batch.positions()).item<double>();
+      return importance_minimality(sums(batch, minimality.front()), batch.positions()).item<double>();
     }
-    double operator()(const FrequencyMinimalityTerm&) const {
-      return frequency_minimality(sums(batch, powers.back()), batch.positions()).item<double>();
+    double operator()(const FrequencyMinimalityTerm& term) const {
+      return frequency_minimality(sums(batch, minimality.back()), batch.positions(), term.reference_count)
+          .item<double>();
     }
     double operator()(const StochasticReconTerm& term) const { return random(term.samples, term.sources); }
     double operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
@@ -102,9 +103,9 @@ class Losses final : public Metric {
     }
   };
 
-  static at::Tensor sums(const EvaluationBatch& batch, const MinimalityPower& power) {
+  static at::Tensor sums(const EvaluationBatch& batch, const MinimalitySum& sum) {
     return batch.sum_tensors(
-        [&](const LaneBatch& lane) { return power_sums(lane.importance.z, power.p, power.eps); });
+        [&](const LaneBatch& lane) { return penalty_sums(lane.importance.z, sum.penalty); });
   }
 
   std::int64_t step_;

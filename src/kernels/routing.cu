@@ -28,7 +28,7 @@ __global__ void static_routing_kernel(RoutingParams p) {
     random_words(p, static_cast<std::uint64_t>(n + p.first_row), first / 4, words);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (first + i < p.sites) p.out[(first + i) * p.rows + n] = to_uniform(words[i]) < p.probability ? 1 : 0;
+      if (first + i < p.sites) p.out[(first + i) * p.rows + n] = to_uniform(words[i]) < probability ? 1 : 0;
     }
   }
 }

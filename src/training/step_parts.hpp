@@ -25,6 +25,7 @@ struct StepTerm {
   at::Tensor
       local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
   FreshSources fresh;  ///< of the present step
+  std::unique_ptr<FrequencyAverage> average;
 };
 
 /// What the schedules of one term say at one step.
@@ -40,7 +41,7 @@ struct StepValues {
   std::int64_t step = 0;
   AdamWNumbers components, causal_importance;
   std::vector<TermValues> terms;
-  std::vector<MinimalityPower> powers;
+  std::vector<MinimalitySum> minimality;
   LateBlock* late = nullptr;
 
   /// The key of a term's draw; `which` tells the draws of one purpose apart.
@@ -63,7 +64,7 @@ struct StepLane {
   CleanPass clean;
   Importance importance;
   at::Tensor importance_gradient;
-  std::vector<at::Tensor> sums;    ///< per minimality power, float64 [Σ C]
+  std::vector<at::Tensor> sums;    ///< per minimality sum, float64 [Σ C]
   std::vector<at::Tensor> losses;  ///< per term, float64: sums over the lane's positions
 
   /// Gives back what belongs to the present batch.

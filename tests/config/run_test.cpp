@@ -208,6 +208,37 @@ TEST_F(RunConfigTest, FrequencyBorrowsItsExponent) {
   EXPECT_EQ(resolved(", p: 0.7, eps: 1e-3"), std::pair(Annealed({0.7, 0.7}), 1e-3));
 }
 
+TEST_F(RunConfigTest, PenaltiesHaveTheirRules) {
+  const auto both = [&](const char* importance, const char* frequency) {
+    return objective_message(
+        fmt::format("{{type: importance_minimality, coefficient: 1{}}}, {{type: frequency_minimality, "
+                    "coefficient: 1{}}}",
+                    importance, frequency));
+  };
+  const char* smooth = ", penalty: {type: smooth_l0}";
+  const std::string useless =
+      ": expected none beside penalty smooth_l0, found a value that only penalty power has a use for";
+  EXPECT_EQ(both("", ""), "");
+  EXPECT_EQ(both(smooth, ""), "");
+  EXPECT_EQ(both("", smooth), "");
+  EXPECT_EQ(both(smooth, ", penalty: {type: power}, p: 0.5, eps: 1e-6"), "");
+  EXPECT_EQ(both(", penalty: {type: smooth_l0}, p: 0.5", ""), "objective[0].p" + useless);
+  EXPECT_EQ(both(", penalty: {type: smooth_l0}, eps: 0.5", ""), "objective[0].eps" + useless);
+  EXPECT_EQ(both(smooth, ", p: 0.5"), "objective[1].p" + useless);
+  EXPECT_EQ(both(smooth, ", eps: 0.5"), "objective[1].eps" + useless);
+  EXPECT_EQ(
+      both(smooth, ", penalty: {type: power}"),
+      "objective[1].p: expected a value where no importance_minimality with penalty power lends its own, "
+      "found none");
+  EXPECT_NE(both(", penalty: {type: smooth_l0, gamma: 0}", ""), "");
+  EXPECT_NE(both(", penalty: {type: smooth_l0, gamma: {start: 1, end: 0.1, fraction: 0}}", ""), "");
+  EXPECT_NE(both("", ", reference_count: 0"), "");
+  EXPECT_NE(both("", ", moving_average: {decay: 1}"), "");
+  EXPECT_EQ(both("", ", reference_count: 1000, moving_average: {decay: 0.9}"), "");
+  EXPECT_EQ(objective_message("{type: frequency_minimality, coefficient: 1, penalty: {type: smooth_l0}}"),
+            "");
+}
+
 TEST_F(RunConfigTest, AdversariesHaveTheirRules) {
   EXPECT_EQ(adversary_message("type: persistent, scope: n_sources, sources: 3"), "");
   EXPECT_EQ(adversary_message("type: persistent, scope: n_sources"),

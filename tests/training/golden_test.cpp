@@ -50,7 +50,7 @@ struct Workspace {
   }
 
   /// dL/dz of all that reached the importances, and on to the CI function's parameters.
-  void finish(const std::vector<PowerGradient>& powers = {}) {
+  void finish(const std::vector<PenaltyGradient>& powers = {}) {
     const at::Tensor dz = squash_backward(importance.z.detach(), importance_gradient, powers.data(),
                                           static_cast<int>(powers.size()));
     torch::autograd::backward({importance.z}, {dz});
@@ -163,14 +163,13 @@ TEST_P(Golden, MinimalityAndGradients) {
     SCOPED_TRACE(loss);
     Workspace w(golden);
     const std::int64_t N = w.clean.N();
-    const at::Tensor sums = power_sums(w.importance.z.detach(), p, eps);
+    const at::Tensor sums = penalty_sums(w.importance.z.detach(), {.p = p, .eps = eps});
     const bool importance = loss == "importance_minimality";
     const at::Tensor value = importance ? importance_minimality(sums, N) : frequency_minimality(sums, N);
     EXPECT_LE(relative_error(value.item<double>(), golden.number("losses", loss)), tolerance(1e-5));
-    const MinimalityPower power{.p = p,
-                                .eps = eps,
-                                .importance_coefficient = importance ? 1.0 : 0.0,
-                                .frequency_coefficient = importance ? 0.0 : 1.0};
+    const MinimalitySum power{.penalty = {.p = p, .eps = eps},
+                              .importance_coefficient = importance ? 1.0 : 0.0,
+                              .frequency_coefficient = importance ? 0.0 : 1.0};
     w.finish({minimality_gradient(power, sums, N)});
     w.expect_gradients(golden, loss, tolerance(1e-2));
   }

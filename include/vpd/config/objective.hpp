@@ -36,9 +36,11 @@ const AdversaryConfig* adversary_of(const TermConfig& term);
 // Where a term's masked weights are used: everywhere for a term that has no such choice.
 const RoutingConfig& routing_of(const TermConfig& term);
 
-// The exponent and eps of a frequency term: its own, or those of the objective's importance_minimality.
+// The exponent, eps and penalty of a frequency term: its own, or those of the objective's
+// importance_minimality.
 Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
 double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
+PenaltyConfig penalty_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
 
 // The first term of type `Term`, or null.
 template <class Term>
@@ -49,6 +51,8 @@ const Term* find_term(const ObjectiveConfig& objective) {
   return nullptr;
 }
 
+std::optional<config::Complaint> validate_frequency(const FrequencyMinimalityTerm& term,
+                                                    const ObjectiveConfig& objective);
 std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objective, bool delta_component);
 
 }  // namespace vpd
