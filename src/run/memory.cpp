@@ -113,11 +113,14 @@ class Memory {
       if (!adversary) continue;
       std::int64_t rows = 0, copies = 0;
       if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary)) {
-        const bool local = persistent->scope == PersistentScope::per_position;
-        rows = local ? w_.B() * w_.T
-                     : persistent->sources.value_or(1) * (persistent->shared_across_positions ? 1 : w_.T);
-        copies = 1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0) +
-                 (local ? 1 : w_.lanes);
+        const bool pooled = persistent->scope == PersistentScope::pooled;
+        const bool local = pooled || persistent->scope == PersistentScope::per_position;
+        const std::int64_t each = persistent->shared_across_positions || pooled ? 1 : w_.T;
+        rows = (local ? w_.B() : persistent->sources.value_or(1)) * each;
+        const std::int64_t held =
+            1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0);
+        copies = held + (local ? 1 : w_.lanes);
+        if (pooled) copies += held * persistent->sources.value();
         // The sigmoid of unbounded values, made by each lane in every pass.
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
       } else {

@@ -49,7 +49,8 @@ struct Passes {
     passes.ascent.trains = false;
     if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversary)) {
       passes.ascents = persistent->warmup_steps;
-      passes.shared = persistent->scope != PersistentScope::per_position;
+      passes.shared =
+          persistent->scope != PersistentScope::per_position && persistent->scope != PersistentScope::pooled;
       passes.loss.backward = passes.loss.sources = true;  // its gradient makes one more ascent
     } else {
       passes.ascents = std::get<FreshAdversaryConfig>(adversary).steps;

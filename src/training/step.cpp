@@ -155,6 +155,9 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   const std::int64_t N = B_ * T_;
   const StepContext step{d_, config_, B_, T_, values};
   const std::vector<MinimalitySum>& minimality = values.minimality;
+  for (const StepTerm& term : terms_) {
+    if (term.persistent) term.persistent->begin_step(values.key(RandomPurpose::pooled_sources, term.number));
+  }
   const bool whole = micro_ == B_;
   for (StepLane& lane : lanes_) {
     lane.losses.clear();

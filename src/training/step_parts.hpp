@@ -74,11 +74,6 @@ struct StepLane {
     importance_gradient = at::Tensor();
     sums.clear(), losses.clear();
   }
-
-  /// The lane's rows of a buffer with a row per position of the batch.
-  at::Tensor rows_of(const at::Tensor& buffer) const {
-    return buffer.narrow(0, first_batch * clean.T(), clean.N());
-  }
 };
 
 }  // namespace vpd

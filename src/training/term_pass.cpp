@@ -94,10 +94,9 @@ class TermPass {
       use = use_fresh(term_.fresh, lane_.first_batch, step_.T, /*want_gradient=*/false);
       if (ascent_) use.gradient = gradient;
     } else {
-      const bool overwrite = local && !drawn.layerwise;
-      use = term_.persistent->use(lane_.first_batch, lane_.clean.B(), step_.T, gradient, scale, overwrite);
+      use = term_.persistent->use(lane_.first_batch, lane_.clean.B(), step_.T, gradient, scale,
+                                  /*once=*/!drawn.layerwise);
     }
-    if (local && drawn.layerwise) lane_.rows_of(term_.local_gradient).zero_();
     const double seed = (trains() ? coefficient_ : (fresh && !ascent_ ? 0.0 : 1.0)) / positions_;
     return pass(tensor_sources(step_.decomposition.sites, use), drawn, seed);
   }
@@ -146,10 +145,10 @@ std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepT
   if (!term.persistent) return 0;
   const std::int64_t ascents = term.persistent->config().warmup_steps;
   if (!term.local_gradient.defined()) return ascents;  // the lanes made them together
-  const std::int64_t begin = lane.first_batch * step.T, end = begin + lane.clean.N();
+  const Range rows = term.persistent->rows_of_batch(lane.first_batch, lane.clean.B());
   for (std::int64_t draw = 0; draw < ascents; ++draw) {
     term_pass(step, lane, term, draw, /*ascent=*/true);
-    term.persistent->ascend(term.local_gradient, begin, end,
+    term.persistent->ascend(term.local_gradient, rows.begin, rows.end,
                             step.values.terms[term.number].ascents[static_cast<std::size_t>(draw)]);
   }
   return ascents;

@@ -245,7 +245,14 @@ TEST_F(RunConfigTest, AdversariesHaveTheirRules) {
             "objective[0].adversary.sources: expected a whole number of at least 1 for scope n_sources, "
             "found none");
   EXPECT_NE(adversary_message("type: persistent, scope: n_sources, sources: 0"), "");
-  EXPECT_NE(adversary_message("type: persistent, sources: 3"), "");
+  EXPECT_EQ(adversary_message("type: persistent, scope: pooled, sources: 3"), "");
+  EXPECT_EQ(adversary_message("type: persistent, scope: pooled"),
+            "objective[0].adversary.sources: expected a whole number of at least 1 for scope pooled, found none");
+  EXPECT_EQ(adversary_message("type: persistent, sources: 3"),
+            "objective[0].adversary.sources: expected null, found a number that only scopes n_sources and pooled "
+            "have a use for");
+  EXPECT_NE(
+      adversary_message("type: persistent, scope: pooled, sources: 2, shared_across_positions: true"), "");
   EXPECT_EQ(adversary_message("type: persistent, scope: shared_across_batch, shared_across_positions: true"),
             "");
   EXPECT_NE(adversary_message("type: persistent, shared_across_positions: true"), "");

@@ -84,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, Minimality,
                                            Form{"power_of_1000", PowerPenaltyConfig{}, 1000.0},
                                            Form{"smooth_l0", SmoothL0PenaltyConfig{}, {}},
                                            Form{"smooth_l0_of_1000", SmoothL0PenaltyConfig{}, 1000.0}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& one) { return std::string(one.param.name); });
 
 TEST(Minimality, SmoothL0AnnealsItsGamma) {
   const ObjectiveConfig objective = objective_with(SmoothL0PenaltyConfig{}, {});

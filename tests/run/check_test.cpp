@@ -123,6 +123,10 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   EXPECT_EQ(whole.at("masked pass: activations"), 3 * micro.at("masked pass: activations"));
   const char* shared = "objective.4.adversary.scope=shared_across_batch";
   EXPECT_EQ(of({shared}).at("adversaries: sources, moments and gradients"), 4 * 4 * 17 * (282 + 12));
+  // Those drawn with moments and a gradient, and a pool of five a row with moments.
+  EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
+                .at("adversaries: sources, moments and gradients"),
+            4 * (4 + 5 * 3) * 3 * (282 + 12));
 }
 
 TEST(Check, GradientsOfLanes) {

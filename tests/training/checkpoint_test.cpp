@@ -76,6 +76,8 @@ RunConfig run_with_memories() {
       ImportanceMinimalityTerm{.coefficient = one, .penalty = SmoothL0PenaltyConfig{}});
   config.objective.push_back(
       FrequencyMinimalityTerm{.coefficient = one, .moving_average = MovingAverageConfig{.decay = 0.7}});
+  const PersistentAdversaryConfig pool{.scope = PersistentScope::pooled, .sources = 2};
+  config.objective.push_back(AdversarialReconTerm{.coefficient = one, .adversary = pool});
   return config;
 }
 
