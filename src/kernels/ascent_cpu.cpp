@@ -56,8 +56,7 @@ void sign_steps(const AscentParams& p, std::int64_t begin, std::int64_t end) {
 }
 
 template <class T>
-void adam_steps(const AscentParams& p, double unbias1, double unbias2, std::int64_t begin,
-                std::int64_t end) {
+void adam_steps(const AscentParams& p, double unbias1, double unbias2, std::int64_t begin, std::int64_t end) {
   const auto b1 = static_cast<T>(p.beta1), b2 = static_cast<T>(p.beta2), eps = static_cast<T>(p.eps);
   const auto rate = static_cast<T>(p.rate.get()), c1 = static_cast<T>(unbias1), c2 = static_cast<T>(unbias2);
   const Bounds<T> bounds(p.clamp);

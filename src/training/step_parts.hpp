@@ -33,6 +33,7 @@ struct TermValues {
   double coefficient = 0.0;
   std::vector<AscentNumbers>
       ascents;  ///< of a persistent adversary: those before the loss, and the one after
+  LateNumber adversarial_fraction = 1.0;  ///< of merged masks
 };
 
 /// Everything in a step that its number decides, found out once at its beginning. What a captured step may

@@ -34,6 +34,12 @@ StepValues values_at(const RunConfig& config, std::int64_t step, const std::vect
   for (const StepTerm& term : terms) {
     TermValues& of_term = values.terms.emplace_back();
     of_term.coefficient = value_at(coefficient_of(*term.config), step, steps);
+    const auto* adversarial = std::get_if<AdversarialReconTerm>(term.config);
+    if (adversarial && adversarial->merged) {
+      const double fraction = value_at(adversarial->merged->adversarial_fraction, step, steps);
+      of_term.adversarial_fraction =
+          late.number(fmt::format("adversarial fraction of term {}", term.number), fraction);
+    }
     if (!term.persistent) continue;
     const PersistentAdversaryConfig& adversary = term.persistent->config();
     const double rate = value_at(adversary.learning_rate, step, steps);

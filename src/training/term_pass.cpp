@@ -31,7 +31,7 @@ class TermPass {
   }
 
   at::Tensor operator()(const StochasticReconTerm& term) const { return random(term.samples, term.sources); }
-  at::Tensor operator()(const AdversarialReconTerm&) const { return adversarial(); }
+  at::Tensor operator()(const AdversarialReconTerm& term) const { return adversarial(term.merged); }
   at::Tensor operator()(const CiMaskedReconTerm&) const { return constant(0.0); }
   at::Tensor operator()(const UnmaskedReconTerm&) const { return constant(1.0); }
 
@@ -41,7 +41,7 @@ class TermPass {
           using Masks = std::decay_t<decltype(masks)>;
           if constexpr (std::is_same_v<Masks, RandomMasksConfig>) return random(masks.samples, masks.sources);
           if constexpr (std::is_same_v<Masks, CiMasksConfig>) return constant(0.0);
-          if constexpr (std::is_same_v<Masks, AdversarialMasksConfig>) return adversarial();
+          if constexpr (std::is_same_v<Masks, AdversarialMasksConfig>) return adversarial({});
         },
         term.masks);
   }
@@ -81,9 +81,10 @@ class TermPass {
     return sum.mul_(share);
   }
 
-  at::Tensor adversarial() const {
+  at::Tensor adversarial(const std::optional<MergedMasksConfig>& merged) const {
     const bool fresh = !term_.persistent;
-    const RoutingDraw drawn = routing(fresh ? 0 : draw_);
+    const std::int64_t draw = fresh ? 0 : draw_;  // a fresh adversary keeps its first
+    const RoutingDraw drawn = routing(draw);
     // Sources follow the gradient of the loss itself, so the coefficient that the backward pass carries is
     // divided out.
     const double scale = trains() ? 1.0 / coefficient_ : 1.0;
@@ -98,7 +99,15 @@ class TermPass {
                                   /*once=*/!drawn.layerwise);
     }
     const double seed = (trains() ? coefficient_ : (fresh && !ascent_ ? 0.0 : 1.0)) / positions_;
-    return pass(tensor_sources(step_.decomposition.sites, use), drawn, seed);
+    SourceOf sources = tensor_sources(step_.decomposition.sites, use);
+    if (merged) {
+      const LateNumber& fraction = step_.values.terms[term_.number].adversarial_fraction;
+      sources =
+          merged_sources(std::move(sources),
+                         draw_merged(*merged, fraction, key(RandomPurpose::merged_masks, draw), context_),
+                         key(RandomPurpose::mask_sources, draw), context_);
+    }
+    return pass(sources, drawn, seed);
   }
 
   at::Tensor constant(double mask) const {

@@ -20,9 +20,7 @@ Sites two_sites() {
                2);
 }
 
-PersistentAdversaryConfig pool_of_four() {
-  return {.scope = PersistentScope::pooled, .sources = K};
-}
+PersistentAdversaryConfig pool_of_four() { return {.scope = PersistentScope::pooled, .sources = K}; }
 
 class Pool : public DeviceTest {
  protected:
@@ -79,8 +77,8 @@ TEST_P(Pool, EachSourceClimbsAsIfItWereAlone) {
   at::Tensor x = start.clone(), m = at::zeros_like(x), v = at::zeros_like(x);
   std::vector<double> t(B * K, 0.0);
   for (std::uint64_t step = 0; step < 12; ++step) {
-    const at::Tensor gradient = real(uniform_values({B, columns_}, 30 + step, 0.5, 1.0) *
-                                     uniform_values({B, columns_}, 50).sign());
+    const at::Tensor gradient =
+        real(uniform_values({B, columns_}, 30 + step, 0.5, 1.0) * uniform_values({B, columns_}, 50).sign());
     const at::Tensor before = ascents(adversary.state(sites_)).clone();
     climb(adversary, step, gradient, 2);
     const at::Tensor drawn = ascents(adversary.state(sites_)).gt(before);

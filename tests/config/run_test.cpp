@@ -246,13 +246,15 @@ TEST_F(RunConfigTest, AdversariesHaveTheirRules) {
             "found none");
   EXPECT_NE(adversary_message("type: persistent, scope: n_sources, sources: 0"), "");
   EXPECT_EQ(adversary_message("type: persistent, scope: pooled, sources: 3"), "");
-  EXPECT_EQ(adversary_message("type: persistent, scope: pooled"),
-            "objective[0].adversary.sources: expected a whole number of at least 1 for scope pooled, found none");
-  EXPECT_EQ(adversary_message("type: persistent, sources: 3"),
-            "objective[0].adversary.sources: expected null, found a number that only scopes n_sources and pooled "
-            "have a use for");
-  EXPECT_NE(
-      adversary_message("type: persistent, scope: pooled, sources: 2, shared_across_positions: true"), "");
+  EXPECT_EQ(
+      adversary_message("type: persistent, scope: pooled"),
+      "objective[0].adversary.sources: expected a whole number of at least 1 for scope pooled, found none");
+  EXPECT_EQ(
+      adversary_message("type: persistent, sources: 3"),
+      "objective[0].adversary.sources: expected null, found a number that only scopes n_sources and pooled "
+      "have a use for");
+  EXPECT_NE(adversary_message("type: persistent, scope: pooled, sources: 2, shared_across_positions: true"),
+            "");
   EXPECT_EQ(adversary_message("type: persistent, scope: shared_across_batch, shared_across_positions: true"),
             "");
   EXPECT_NE(adversary_message("type: persistent, shared_across_positions: true"), "");
@@ -265,6 +267,24 @@ TEST_F(RunConfigTest, AdversariesHaveTheirRules) {
   EXPECT_EQ(adversary_message("type: persistent, optimizer: {type: sign}, learning_rate: 0.1"), "");
   EXPECT_EQ(adversary_message("type: fresh, steps: 4, step_size: 0.2, init: zeros, scope: per_datapoint"),
             "");
+}
+
+TEST_F(RunConfigTest, MergedMasksHaveAFraction) {
+  const auto merged = [&](const char* text) {
+    return objective_message(fmt::format(
+        "{{type: adversarial_recon, coefficient: 1, adversary: {{type: persistent}}, merged: {}}}", text));
+  };
+  EXPECT_EQ(merged("{}"), "");
+  EXPECT_EQ(merged("{adversarial_fraction: 0.3, draw: per_position}"), "");
+  EXPECT_EQ(merged("{adversarial_fraction: {start: 0.2, schedule: linear, final_fraction: 5}}"), "");
+  EXPECT_EQ(merged("{adversarial_fraction: 1.5}"),
+            "objective[0].merged.adversarial_fraction: expected a number from 0 to 1 or a map with keys from "
+            "start, schedule, final_fraction, warmup_fraction, warmup_steps, found the number 1.5");
+  EXPECT_EQ(
+      merged("{adversarial_fraction: {start: 0.5, schedule: linear, final_fraction: 3}}"),
+      "objective[0].merged.adversarial_fraction.final_fraction: expected a schedule that stays within 0 "
+      "and 1, found one that ends at 1.5");
+  EXPECT_NE(merged("{draw: per_token}"), "");
 }
 
 TEST_F(RunConfigTest, NobodyStartsAtTheTarget) {

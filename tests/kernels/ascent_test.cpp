@@ -100,7 +100,8 @@ TEST_P(AscentTest, PartsMayHaveClimbedDifferentlyOften) {
     const at::Tensor alone = x.clone(), am = m.clone(), av = v.clone();
     for (std::int64_t row = 0; row < 3; ++row) {
       const auto ascents = counts[row].item<std::int64_t>();
-      rule.unbias1 = bias_correction(rule.beta1, ascents), rule.unbias2 = bias_correction(rule.beta2, ascents);
+      rule.unbias1 = bias_correction(rule.beta1, ascents),
+      rule.unbias2 = bias_correction(rule.beta2, ascents);
       const auto one = [&](const at::Tensor& y) { return y.narrow(0, row, 1); };
       ascend(one(alone), one(d), one(am), one(av), rule);
     }

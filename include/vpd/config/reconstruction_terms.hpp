@@ -53,21 +53,55 @@ struct StochasticReconTerm {
   bool operator==(const StochasticReconTerm&) const = default;
 };
 
+// How often the sites of a merged pass choose between random and adversarial sources.
+enum class MergedDraw { per_step, per_row, per_position };
+
+constexpr std::array<config::EnumName<MergedDraw>, 3> config_names(MergedDraw) {
+  return {{{MergedDraw::per_step, "per_step"},
+           {MergedDraw::per_row, "per_row"},
+           {MergedDraw::per_position, "per_position"}}};
+}
+
+// Random and adversarial masks in one pass.
+struct MergedMasksConfig {
+  static constexpr std::string_view summary =
+      "each site draws whether its masks come from U(0,1) or from the adversary, which climbs where it was "
+      "drawn";
+  Schedule adversarial_fraction = {.start = 0.5};
+  MergedDraw draw = MergedDraw::per_step;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("adversarial_fraction",
+                        "chance of the adversary, a number or a schedule; 1: no merging")
+              .fraction(),
+          self.adversarial_fraction);
+    visit(config::field("draw",
+                        "one draw of each site for the whole batch, for each of its rows, or for each "
+                        "position"),
+          self.draw);
+  }
+  std::optional<config::Complaint> validate() const;
+  bool operator==(const MergedMasksConfig&) const = default;
+};
+
 // The same divergence under masks that an adversary chose.
 struct AdversarialReconTerm {
   static constexpr std::string_view kind = "adversarial_recon";
   static constexpr std::string_view summary =
-      "divergence from the target under masks that an adversary chose";
+      "divergence from the target under masks that an adversary chose, or in part random ones";
   std::optional<std::string> name;
   Coefficient coefficient;
   RoutingConfig routing = AllRoutingConfig{};
   AdversaryConfig adversary;
+  std::optional<MergedMasksConfig> merged;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
     visit(config::routing_field(), self.routing);
     visit(config::field("adversary", "who chooses the sources"), self.adversary);
+    visit(config::field("merged", "random sources in some sites' masks; null: the adversary's in all"),
+          self.merged);
   }
   bool operator==(const AdversarialReconTerm&) const = default;
 };
