@@ -14,7 +14,8 @@ std::string_view kind_of(const TermConfig& term) {
 bool at_most_once(const TermConfig& term) {
   return std::holds_alternative<FaithfulnessTerm>(term) ||
          std::holds_alternative<ImportanceMinimalityTerm>(term) ||
-         std::holds_alternative<FrequencyMinimalityTerm>(term);
+         std::holds_alternative<FrequencyMinimalityTerm>(term) ||
+         std::holds_alternative<TopkAttributionReconTerm>(term);
 }
 
 }  // namespace
@@ -28,7 +29,8 @@ const Coefficient& coefficient_of(const TermConfig& term) {
 }
 
 TermFamily family_of(const TermConfig& term) {
-  if (std::holds_alternative<FaithfulnessTerm>(term)) return TermFamily::parameters;
+  if (std::holds_alternative<FaithfulnessTerm>(term) || std::holds_alternative<SchattenTerm>(term))
+    return TermFamily::parameters;
   if (std::holds_alternative<ImportanceMinimalityTerm>(term) ||
       std::holds_alternative<FrequencyMinimalityTerm>(term)) {
     return TermFamily::minimality;
@@ -83,6 +85,12 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
             std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";
         return config::Complaint{fmt::format("[{}].{}.{}", i, place, complaint->where), complaint->text};
       }
+    }
+    const auto* schatten = std::get_if<SchattenTerm>(&term);
+    if (schatten && schatten->weighted_by_topk && !find_term<TopkAttributionReconTerm>(objective)) {
+      return config::Complaint{
+          fmt::format("[{}].weighted_by_topk", i),
+          "expected false where no topk_attribution_recon says what is kept, found true"};
     }
     if (const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term)) {
       if (const auto complaint = validate_frequency(*frequency, objective))

@@ -7,8 +7,10 @@
 #include <ATen/ATen.h>
 
 #include "batch.hpp"
+#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/objective/schatten.hpp"
 
 namespace vpd {
 namespace {
@@ -60,6 +62,29 @@ class Losses final : public Metric {
     double operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
     double operator()(const CiMaskedReconTerm&) const { return constant(0.0); }
     double operator()(const UnmaskedReconTerm&) const { return constant(1.0); }
+    double operator()(const SchattenTerm& term) const {
+      const Decomposition& d = batch.decomposition;
+      at::Tensor weights;
+      if (term.weighted_by_topk) {
+        const auto* topk = find_term<TopkAttributionReconTerm>(batch.config.objective);
+        weights = kept(topk->k).mean(0, false, at::kDouble);
+      }
+      double sum = 0.0;
+      for (std::size_t i = 0; i < d.sites.size(); ++i) {
+        const at::Tensor of_site =
+            weights.defined() ? weights.narrow(0, d.sites[i].offset, d.sites[i].C) : weights;
+        sum += schatten(d, i, term, of_site, 0.0, {}, {}).item<double>();
+      }
+      return sum;
+    }
+    double operator()(const TopkAttributionReconTerm& term) const {
+      const at::Tensor masks = kept(term.k);
+      return batch.sum([&](const LaneBatch& lane) {
+        const at::Tensor rows = masks.narrow(0, lane.first_batch * batch.T, lane.clean.N());
+        return reconstruct(batch.context(lane, rows), constant_sources(0.0, 0.0), {}, 0.0,
+                           Comparison::squared_error);
+      }) / static_cast<double>(batch.positions());
+    }
     double operator()(const HiddenActsReconTerm& term) const {
       Value value = *this;
       value.comparison = Comparison::hidden_acts;
@@ -70,6 +95,21 @@ class Losses final : public Metric {
     double operator()(const AdversarialMasksConfig& masks) const { return adversarial(masks.adversary); }
 
    private:
+    /// 1 where the batch keeps a subcomponent, wide [B T, Σ C].
+    at::Tensor kept(double k) const {
+      const Decomposition& d = batch.decomposition;
+      const at::Tensor scores = at::zeros({batch.positions(), d.sites.total_C()}, d.numerics.options());
+      batch.pool.run([&](int i) {
+        const auto number = static_cast<std::size_t>(i);
+        if (number >= batch.lanes.size()) return;  // fewer rows than lanes
+        const LaneBatch& lane = batch.lanes[number];
+        attribute(d, lane.clean, batch.components,
+                  scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
+      });
+      keep_largest(scores, kept_count(k, batch.positions(), d.sites, "objective: topk_attribution_recon.k"));
+      return scores;
+    }
+
     template <class Sources>
     double mean(const Sources& sources, std::uint64_t draw) const {
       return batch.sum([&](const LaneBatch& lane) {

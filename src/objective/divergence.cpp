@@ -27,11 +27,12 @@ void go_back(const at::Tensor& from, const at::Tensor& gradient) {
 }  // namespace
 
 at::Tensor divergence_from_hidden(const Decomposition& decomposition, const CleanPass& clean,
-                                  const at::Tensor& hidden, Executor& executor, double seed) {
+                                  const at::Tensor& hidden, Executor& executor, double seed,
+                                  Divergence kind) {
   const Target& target = *decomposition.target;
   const bool backward = seed != 0.0;
   const Matrix* head = decomposition.frozen_head();
-  if (head && target.divergence() == Divergence::kl) {
+  if (head && kind == Divergence::kl) {
     const HeadKlResult kl =
         kl_through_head(clean.output, hidden.detach(), head->weight.value, head->bias.value, backward, seed);
     if (backward) go_back(hidden, kl.gradient);
@@ -39,7 +40,7 @@ at::Tensor divergence_from_hidden(const Decomposition& decomposition, const Clea
   }
   const at::Tensor output = target.output(hidden, executor);
   const KlResult result =
-      target.divergence() == Divergence::kl
+      kind == Divergence::kl
           ? kl_from_logits(clean.output, output.detach(), backward, seed, /*in_place=*/true)
           : squared_error(clean.output, output.detach(), backward, seed);
   if (backward) go_back(output, result.gradient);

@@ -70,6 +70,8 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
   const std::size_t count = routing.passes(d.sites);
   const double share = 1.0 / static_cast<double>(count);
   const bool hidden_acts = comparison == Comparison::hidden_acts;
+  const Divergence divergence =
+      comparison == Comparison::squared_error ? Divergence::mse : d.target->divergence();
   at::Tensor total;
   for (std::size_t pass = 0; pass < count; ++pass) {
     const std::vector<SitePass> passes = site_passes(context, sources, routing, pass);
@@ -81,7 +83,7 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
       if (!d.frozen_head()) d.target->output(hidden, executor);  // it may hold sites of its own
       sum = squared_error_of_sites(clean.outputs, executor.outputs, d.numerics.wide, seed * share);
     } else {
-      sum = divergence_from_hidden(d, clean, hidden, executor, seed * share);
+      sum = divergence_from_hidden(d, clean, hidden, executor, seed * share, divergence);
     }
     total = total.defined() ? total.add_(sum) : sum;
   }

@@ -35,6 +35,7 @@ class Memory {
       if (!passes) continue;
       moments.push_back(masked_pass(passes->loss));
       if (passes->ascents > 0) moments.push_back(masked_pass(passes->ascent));
+      if (std::holds_alternative<TopkAttributionReconTerm>(term)) moments.push_back(attributions());
     }
     if (w_.numerics.device.is_cpu()) {
       for (Parts& moment : moments) moment.push_back(kept_by_the_c_library(total(moment)));
@@ -100,6 +101,9 @@ class Memory {
     parts.push_back(
         {w_.lanes > 1 ? "gradients, one buffer for each lane" : "gradients", w_.lanes * trained() * wide_});
     parts.push_back({"optimizer moments", 2 * trained() * wide_});
+    if (find_term<TopkAttributionReconTerm>(w_.objective)) {
+      parts.push_back({"attributions of the batch", w_.B() * w_.T * w_.sites.total_C() * wide_});
+    }
     if (const std::int64_t bytes = adversaries(); bytes > 0)
       parts.push_back({"adversaries: sources, moments and gradients", bytes});
     return parts;
@@ -216,13 +220,24 @@ class Memory {
     if (kind.hidden_acts) {
       parts.push_back({"masked pass: outputs of sites and their gradients", 2 * site_outputs()});
     } else {
-      parts.push_back({"masked pass: logits", masked_logits()});
+      // Of a squared error all logits exist, and their gradient beside them.
+      parts.push_back({"masked pass: logits", kind.squared_error ? 2 * logits() : masked_logits()});
     }
     parts.push_back({"masked pass: temporaries of the largest site", temporaries()});
     return parts;
   }
 
-  std::int64_t activations(const PassKind& kind) const {
+  /// What the target's own operations keep, its logits and their gradient, and the scores of a site.
+  Parts attributions() const {
+    Parts parts = kept_of_the_batch();
+    parts.push_back({"attributions: activations", activations({}, /*inner=*/false)});
+    parts.push_back({"attributions: logits and their gradient", 2 * logits()});
+    parts.push_back({"attributions: temporaries of the largest site", temporaries()});
+    return parts;
+  }
+
+  /// `inner`: x V of each site is kept too.
+  std::int64_t activations(const PassKind& kind, bool inner = true) const {
     std::int64_t width = 0;
     bool tracked = false;  // whether gradients flow from here on
     // LibTorch's attention takes keys and values repeated to the number of query heads.
@@ -231,16 +246,17 @@ class Memory {
       // With layerwise routing one site at a time is masked, but its inputs count for little: the first
       // block's case is the largest.
       const auto C = [&](std::size_t which) { return kind.layerwise && i > 0 ? 0 : C_of(i, which); };
+      const auto kept = [&](std::size_t which) { return inner ? C(which) : 0; };
       if (tracked) width += d_;  // the residual stream, for the first norm
       if (C(0) + C(1) + C(2) > 0) width += d_, tracked = true;
-      width += C(0) + C(1) + C(2);
+      width += kept(0) + kept(1) + kept(2);
       // q, k and v as attention saw them, and what it gave, which o reads too.
       if (tracked) width += 2 * d_ + 2 * keys + probabilities(w_.model.n_head);
-      if (C(3) > 0) width += C(3) + (tracked ? 0 : d_), tracked = true;
+      if (C(3) > 0) width += kept(3) + (tracked ? 0 : d_), tracked = true;
       if (tracked) width += d_;  // the residual stream, for the second norm
-      if (C(4) > 0) width += d_ + C(4), tracked = true;
+      if (C(4) > 0) width += d_ + kept(4), tracked = true;
       if (tracked) width += d_ff_;  // before GELU
-      if (C(5) > 0) width += d_ff_ + C(5), tracked = true;
+      if (C(5) > 0) width += d_ff_ + kept(5), tracked = true;
     }
     return N_ * (width + d_) * compute_ + N_ * static_cast<std::int64_t>(w_.sites.size()) * (wide_ + 1);
   }

@@ -61,6 +61,28 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
   return operations;
 }
 
+/// The clean forward again, back from the output, and both products of every subcomponent's attribution.
+double attributions(const Workload& w, std::int64_t N) {
+  double operations = 0.0;
+  bool tracked = false, next = false;
+  for (std::size_t i = 0; i < w.matrices.size(); ++i) {
+    const MatrixShape& matrix = w.matrices[i];
+    if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
+    const double whole = product(N, matrix.d_in, matrix.d_out);
+    operations += whole + (tracked ? whole : 0.0);
+    if (const int site = w.sites.of_matrix()[i]; site >= 0) {
+      const std::int64_t C = w.sites[static_cast<std::size_t>(site)].C;
+      operations += product(N, matrix.d_in, C) + product(N, C, matrix.d_out);
+      next = true;
+    }
+    if (i % matrices_per_block == keys_and_values_end - 1 && matrix.in_block) {
+      const double mixing = attention(N, causal_keys(w.T), w.model.n_embd);
+      operations += mixing + (next ? 2.0 * mixing : 0.0);
+    }
+  }
+  return operations;
+}
+
 double passes(const Workload& w, std::int64_t N, const PassKind& kind) {
   if (!kind.layerwise) return masked_pass(w, N, kind, -1);
   double operations = 0.0;
@@ -98,7 +120,7 @@ std::vector<OperationCount> count_operations(const Workload& w) {
                                        {"causal importance, backward", 2.0 * importance - first}};
   std::int64_t repeated = 0;  // clean forwards and causal importances made again for micro-batches
   const bool micro_batches = w.micro() < w.B();
-  if (micro_batches && has_minimality(w.objective)) repeated = 1;
+  if (micro_batches && needs_whole_batch(w.objective)) repeated = 1;
   for (const TermConfig& term : w.objective) {
     if (const auto* faithfulness = std::get_if<FaithfulnessTerm>(&term)) {
       double products = 0.0;
@@ -108,6 +130,8 @@ std::vector<OperationCount> count_operations(const Workload& w) {
     }
     const std::optional<TermPasses> term_passes = passes_of(term, w.delta_component);
     if (!term_passes) continue;
+    if (std::holds_alternative<TopkAttributionReconTerm>(term))
+      parts.push_back({label(term) + ", attributions", attributions(w, N)});
     if (term_passes->ascents > 0) {
       parts.push_back({label(term) + ", ascents",
                        static_cast<double>(term_passes->ascents) * passes(w, N, term_passes->ascent)});

@@ -17,10 +17,12 @@ struct Passes {
   Result operator()(const FaithfulnessTerm&) const { return std::nullopt; }
   Result operator()(const ImportanceMinimalityTerm&) const { return std::nullopt; }
   Result operator()(const FrequencyMinimalityTerm&) const { return std::nullopt; }
+  Result operator()(const SchattenTerm&) const { return std::nullopt; }
   Result operator()(const StochasticReconTerm& term) const { return random(term.samples); }
   Result operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
   Result operator()(const CiMaskedReconTerm&) const { return constant(); }
   Result operator()(const UnmaskedReconTerm&) const { return constant(); }
+  Result operator()(const TopkAttributionReconTerm&) const { return constant(); }
   Result operator()(const HiddenActsReconTerm& term) const { return std::visit(*this, term.masks); }
   Result operator()(const RandomMasksConfig& masks) const { return random(masks.samples); }
   Result operator()(const CiMasksConfig&) const { return constant(); }
@@ -34,7 +36,8 @@ struct Passes {
             .trains = trains,
             .weight = delta || draws_subsets(routing),
             .layerwise = std::holds_alternative<LayerwiseRoutingConfig>(routing),
-            .hidden_acts = std::holds_alternative<HiddenActsReconTerm>(config)};
+            .hidden_acts = std::holds_alternative<HiddenActsReconTerm>(config),
+            .squared_error = std::holds_alternative<TopkAttributionReconTerm>(config)};
   }
 
   TermPasses constant() const { return {.loss = kind(/*delta=*/false)}; }
@@ -66,8 +69,9 @@ std::optional<TermPasses> passes_of(const TermConfig& config, bool delta_compone
   return std::visit(Passes{config, delta_component}, config);
 }
 
-bool has_minimality(const ObjectiveConfig& objective) {
-  return find_term<ImportanceMinimalityTerm>(objective) || find_term<FrequencyMinimalityTerm>(objective);
+bool needs_whole_batch(const ObjectiveConfig& objective) {
+  return find_term<ImportanceMinimalityTerm>(objective) || find_term<FrequencyMinimalityTerm>(objective) ||
+         find_term<TopkAttributionReconTerm>(objective);
 }
 
 }  // namespace vpd

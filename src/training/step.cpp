@@ -5,6 +5,7 @@
 
 #include "term_pass.hpp"
 #include "vpd/kernels/squash.hpp"
+#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
 
@@ -50,6 +51,10 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
           std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics, config.seed, k);
       if (term.persistent->local()) term.local_gradient = term.persistent->make_gradient();
     }
+    if (const auto* topk = std::get_if<TopkAttributionReconTerm>(term.config)) {
+      kept_count(topk->k, B_ * T_, d_.sites, "objective: " + term.label + ".k");
+      term.kept = at::zeros({B_ * T_, d_.sites.total_C()}, d_.numerics.options());
+    }
     const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config);
     if (frequency && frequency->moving_average) {
       term.average = std::make_unique<FrequencyAverage>(*frequency->moving_average, d_.sites, d_.numerics);
@@ -71,8 +76,11 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
 
 TrainingStep::~TrainingStep() = default;
 
+/// Clean forward and causal importances of rows [first, first + micro) in every lane; with a graph where
+/// losses follow. `whole_batch` adds what terms need of all rows before any loss: sums of penalties and
+/// attributions.
 void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
-                           const std::vector<MinimalitySum>* minimality) {
+                           const StepContext* whole_batch) {
   pool_.run([&](int i) {
     StepLane& lane = lanes_[static_cast<std::size_t>(i)];
     const Range part = lane_range(micro_, i, pool_.count());
@@ -84,9 +92,14 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
         causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros_like(lane.importance.lower);
-    if (!minimality) return;
-    for (std::size_t k = 0; k < minimality->size(); ++k)
-      lane.sums[k].add_(penalty_sums(lane.importance.z.detach(), (*minimality)[k].penalty));
+    if (!whole_batch) return;
+    const std::vector<MinimalitySum>& minimality = whole_batch->values.minimality;
+    for (std::size_t k = 0; k < minimality.size(); ++k)
+      lane.sums[k].add_(penalty_sums(lane.importance.z.detach(), minimality[k].penalty));
+    if (whole_batch->kept.defined()) {
+      attribute(d_, lane.clean, lane.frozen_components,
+                whole_batch->kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
+    }
   });
 }
 
@@ -153,9 +166,10 @@ StepResult TrainingStep::capture_and_replay(const at::Tensor& tokens, const Step
 /// through `values`: a captured step runs this once.
 StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0) {
   const std::int64_t N = B_ * T_;
-  const StepContext step{d_, config_, B_, T_, values};
+  StepContext step{d_, config_, B_, T_, values, {}};
   const std::vector<MinimalitySum>& minimality = values.minimality;
   for (const StepTerm& term : terms_) {
+    if (term.kept.defined()) step.kept = term.kept;
     if (term.persistent) term.persistent->begin_step(values.key(RandomPurpose::pooled_sources, term.number));
   }
   const bool whole = micro_ == B_;
@@ -167,9 +181,12 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       lane.sums.push_back(at::zeros({d_.sites.total_C()}, d_.numerics.options().dtype(at::kDouble)));
     }
   }
-  if (whole || !minimality.empty()) {
-    for (std::int64_t first = 0; first < B_; first += micro_)
-      prepare(tokens, first, /*graph=*/whole, &minimality);
+  if (whole || !minimality.empty() || step.kept.defined()) {
+    for (std::int64_t first = 0; first < B_; first += micro_) prepare(tokens, first, /*graph=*/whole, &step);
+  }
+  if (step.kept.defined()) {
+    const double k = find_term<TopkAttributionReconTerm>(config_.objective)->k;
+    keep_largest(step.kept, kept_count(k, N, d_.sites, ""));
   }
   at::Tensor importance_sums, frequency_sums;
   std::vector<PenaltyGradient> penalties;

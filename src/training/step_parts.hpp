@@ -26,6 +26,7 @@ struct StepTerm {
       local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
   FreshSources fresh;  ///< of the present step
   std::unique_ptr<FrequencyAverage> average;
+  at::Tensor kept;  ///< of topk_attribution_recon wide [B T, Σ C]: attributions, then 1 where they are kept
 };
 
 /// What the schedules of one term say at one step.

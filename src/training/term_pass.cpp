@@ -7,6 +7,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/reconstruction.hpp"
+#include "vpd/objective/schatten.hpp"
 
 namespace vpd {
 namespace {
@@ -46,10 +47,18 @@ class TermPass {
         term.masks);
   }
 
-  template <class Term>
-  at::Tensor operator()(const Term&) const {
-    throw UsageError(fmt::format("expected a term with a masked forward pass, found {}", Term::kind));
+  at::Tensor operator()(const TopkAttributionReconTerm&) const {
+    TermPass alone = *this;
+    alone.context_.importance = step_.kept.narrow(0, context_.first_row, lane_.clean.N());
+    alone.context_.importance_gradient = {};
+    return alone.constant(0.0);
   }
+
+  // Terms without a masked forward pass, which TrainingStep does not ask for.
+  at::Tensor operator()(const FaithfulnessTerm&) const { return {}; }
+  at::Tensor operator()(const SchattenTerm&) const { return {}; }
+  at::Tensor operator()(const ImportanceMinimalityTerm&) const { return {}; }
+  at::Tensor operator()(const FrequencyMinimalityTerm&) const { return {}; }
 
  private:
   bool trains() const { return coefficient_ != 0.0; }
@@ -63,9 +72,11 @@ class TermPass {
   }
 
   at::Tensor pass(const SourceOf& sources, const RoutingDraw& routing, double seed) const {
-    const bool hidden_acts = std::holds_alternative<HiddenActsReconTerm>(*term_.config);
-    return reconstruct(context_, sources, routing, seed,
-                       hidden_acts ? Comparison::hidden_acts : Comparison::output);
+    Comparison comparison = Comparison::output;
+    if (std::holds_alternative<HiddenActsReconTerm>(*term_.config)) comparison = Comparison::hidden_acts;
+    if (std::holds_alternative<TopkAttributionReconTerm>(*term_.config))
+      comparison = Comparison::squared_error;
+    return reconstruct(context_, sources, routing, seed, comparison);
   }
 
   at::Tensor random(std::int64_t samples, SourceDistribution distribution) const {
@@ -127,6 +138,8 @@ class TermPass {
 
 at::Tensor term_pass(const StepContext& step, StepLane& lane, const StepTerm& term, std::int64_t draw,
                      bool ascent) {
+  VPD_CHECK(family_of(*term.config) == TermFamily::reconstruction, UsageError,
+            "expected a term with a masked forward pass, found {}", term.label);
   return std::visit(TermPass(step, lane, term, draw, ascent), *term.config);
 }
 
@@ -134,20 +147,28 @@ at::Tensor parameter_pass(const StepContext& step, StepLane& lane, const StepTer
                           std::size_t lanes) {
   const Decomposition& d = step.decomposition;
   const double seed = step.values.terms[term.number].coefficient / divisor(step, term);
+  const auto* norms = std::get_if<SchattenTerm>(term.config);
+  at::Tensor weights;
+  if (norms && norms->weighted_by_topk) weights = step.kept.mean(0, false, at::kDouble);
   at::Tensor sum = at::zeros({}, d.numerics.options().dtype(at::kDouble));
   for (std::size_t i = number; i < d.sites.size(); i += lanes) {
     const auto gradient = [&](std::size_t parameter) {
       return seed != 0.0 ? lane.components[parameter].gradient : at::Tensor();
     };
-    sum.add_(squared_delta(d, i, seed, gradient(2 * i), gradient(2 * i + 1)));
+    const at::Tensor V_gradient = gradient(2 * i), U_gradient = gradient(2 * i + 1);
+    const at::Tensor of_site =
+        weights.defined() ? weights.narrow(0, d.sites[i].offset, d.sites[i].C) : weights;
+    sum.add_(norms ? schatten(d, i, *norms, of_site, seed, V_gradient, U_gradient)
+                   : squared_delta(d, i, seed, V_gradient, U_gradient));
   }
   return sum;
 }
 
 double divisor(const StepContext& step, const StepTerm& term) {
-  return static_cast<double>(std::holds_alternative<FaithfulnessTerm>(*term.config)
-                                 ? step.decomposition.sites.entries()
-                                 : step.B * step.T);
+  if (std::holds_alternative<SchattenTerm>(*term.config)) return 1.0;
+  if (std::holds_alternative<FaithfulnessTerm>(*term.config))
+    return static_cast<double>(step.decomposition.sites.entries());
+  return static_cast<double>(step.B * step.T);
 }
 
 std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepTerm& term) {

@@ -315,6 +315,25 @@ TEST_F(RunConfigTest, EveryReconstructionHasRouting) {
             "");
 }
 
+TEST_F(RunConfigTest, TermsOfApdHaveTheirRules) {
+  EXPECT_EQ(objective_message("{type: topk_attribution_recon, coefficient: 1, k: 1.28}, {type: schatten, "
+                              "coefficient: 1, p: 0.9, weighted_by_topk: true}"),
+            "");
+  EXPECT_EQ(objective_message("{type: topk_attribution_recon, coefficient: 1, k: 0}"),
+            "objective[0].k: expected a number above 0, found the number 0");
+  EXPECT_NE(objective_message("{type: topk_attribution_recon, coefficient: 1}"), "");
+  EXPECT_EQ(objective_message("{type: topk_attribution_recon, coefficient: 1, k: 1}, {type: "
+                              "topk_attribution_recon, name: b, coefficient: 1, k: 2}"),
+            "objective[1].type: expected one topk_attribution_recon at most, found it again after [0]");
+  EXPECT_EQ(
+      objective_message("{type: schatten, coefficient: 1, weighted_by_topk: true}"),
+      "objective[0].weighted_by_topk: expected false where no topk_attribution_recon says what is kept, "
+      "found true");
+  EXPECT_NE(objective_message("{type: schatten, coefficient: 1, p: 0}"), "");
+  const RunConfig run = load("objective", "[{type: schatten, coefficient: 1}]");
+  EXPECT_EQ(family_of(run.objective[0]), TermFamily::parameters);
+}
+
 TEST_F(RunConfigTest, HiddenActsTakeTheirMasksFromThreeSources) {
   EXPECT_EQ(objective_message("{type: hidden_acts_recon, coefficient: 1}"), "");
   EXPECT_EQ(objective_message("{type: hidden_acts_recon, coefficient: 1, masks: {type: ci}}"), "");
@@ -424,7 +443,7 @@ TEST(Configurations, SchemaAndReferenceCoverTheTopLevel) {
   for (const config::Entry& property : *schema.find("properties")->map()) {
     EXPECT_NE(reference.find(fmt::format("| `{}` |", property.key)), std::string::npos) << property.key;
   }
-  EXPECT_EQ(schema.find("properties")->find("objective")->find("items")->find("oneOf")->list()->size(), 8u);
+  EXPECT_EQ(schema.find("properties")->find("objective")->find("items")->find("oneOf")->list()->size(), 10u);
 }
 
 }  // namespace

@@ -89,6 +89,17 @@ TEST_P(Reconstruction, ConstantMasksTakeRouting) {
   }
 }
 
+TEST_P(Reconstruction, SquaredErrorUnderMasksThatNobodyLearns) {
+  importance_ = importance_.gt(0.5).to(at::kDouble);
+  context_.importance = importance_;
+  context_.importance_gradient = {};
+  const WrittenOut reference(d_, clean_, importance_);
+  const at::Tensor zero = at::zeros({N_, 1}, at::kDouble);
+  const auto mask_of = [&](std::size_t i) { return WrittenOutMask{reference.g(i).detach(), zero}; };
+  expect_as_written(reference, reference.squared_error(reference.run(mask_of)), constant_sources(0.0, 0.0),
+                    {}, Comparison::squared_error);
+}
+
 TEST_P(Reconstruction, LayerwiseIsTheMeanOverSitesMaskedAlone) {
   for (const Comparison comparison : {Comparison::output, Comparison::hidden_acts}) {
     SetUp();

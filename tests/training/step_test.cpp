@@ -10,6 +10,7 @@
 #include "support/golden.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/tokens.hpp"
+#include "vpd/objective/reconstruction.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -55,6 +56,8 @@ const char* const every_term =
     "{type: adversarial_recon, name: fresh, coefficient: 0.5, adversary: {type: fresh, steps: 3, scope: "
     "per_datapoint}},"
     "{type: ci_masked_recon, coefficient: 0.1}, {type: unmasked_recon, coefficient: 0.1},"
+    "{type: topk_attribution_recon, coefficient: 0.3, k: 11.3}, {type: schatten, coefficient: 0.001},"
+    "{type: schatten, name: of_kept, coefficient: 0.002, p: 0.9, weighted_by_topk: true},"
     "{type: ci_masked_recon, name: subsets, coefficient: 0.1, routing: {type: uniform_k_subset}},"
     "{type: unmasked_recon, name: ones_by_layer, coefficient: 0.1, routing: {type: layerwise}},"
     "{type: hidden_acts_recon, coefficient: 0.3, masks: {type: random, samples: 2}, routing: {type: "
@@ -120,6 +123,29 @@ TEST(TrainingStep, LanesDoNotChangeIt) { expect_equal(train({}, 1, 3), train({},
 TEST(TrainingStep, MicroBatchesDoNotChangeIt) {
   expect_equal(train({}, 1, 3), train({"training.micro_batch_size=1"}, 1, 3), 1e-9);
   expect_equal(train({}, 1, 3), train({"training.micro_batch_size=2"}, 2, 3), 1e-9);
+}
+
+TEST(TrainingStep, TopKIsOfTheWholeBatch) {
+  const char* const all =
+      "objective=[{type: topk_attribution_recon, coefficient: 1, k: 282}, {type: unmasked_recon, "
+      "coefficient: 0}]";
+  EXPECT_THROW(train({"objective=[{type: topk_attribution_recon, coefficient: 1, k: 300}]"}, 1, 1),
+               ConfigError);
+  // With every subcomponent kept only the measure of the error differs.
+  const Trace everything = train({all}, 2, 1);
+  EXPECT_GT(everything.losses[0][0], 0.0);
+  GoldenCase golden("plain", at::kDouble, {all, "training.batch_size=4"});
+  const auto& data = std::get<TokensData>(golden.config.data.train);
+  const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
+  const CleanPass clean = clean_pass(golden.decomposition, tokens.batch(0, 4));
+  const std::vector<Parameter> components = golden.decomposition.components.bind({});
+  const PassContext context{.decomposition = &golden.decomposition,
+                            .clean = &clean,
+                            .importance = at::zeros({clean.N(), 282}, at::kDouble),
+                            .components = &components};
+  const double expected =
+      reconstruct(context, constant_sources(1.0, 0.0), {}, 0.0, Comparison::squared_error).item<double>();
+  EXPECT_NEAR(everything.losses[0][0], expected / static_cast<double>(clean.N()), 1e-12);
 }
 
 /// Smooth-L0 penalties of two kinds, with a reference count and an average over steps.

@@ -15,7 +15,8 @@ namespace vpd {
 
 using TermConfig =
     std::variant<FaithfulnessTerm, ImportanceMinimalityTerm, FrequencyMinimalityTerm, StochasticReconTerm,
-                 AdversarialReconTerm, CiMaskedReconTerm, UnmaskedReconTerm, HiddenActsReconTerm>;
+                 AdversarialReconTerm, CiMaskedReconTerm, UnmaskedReconTerm, HiddenActsReconTerm,
+                 TopkAttributionReconTerm, SchattenTerm>;
 
 using ObjectiveConfig = std::vector<TermConfig>;
 

@@ -198,4 +198,27 @@ struct HiddenActsReconTerm {
   bool operator==(const HiddenActsReconTerm&) const = default;
 };
 
+// Mean squared error of the target's output with the most attributed subcomponents alone (APD).
+struct TopkAttributionReconTerm {
+  static constexpr std::string_view kind = "topk_attribution_recon";
+  static constexpr std::string_view summary =
+      "mean squared error of the output with those subcomponents alone that have the largest gradient "
+      "attributions";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  double k = 1.0;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::field("k",
+                        "subcomponents kept a position, a mean over the batch: k times its positions "
+                        "are kept, wherever they are the largest; need not be whole")
+              .required()
+              .more_than(0),
+          self.k);
+  }
+  bool operator==(const TopkAttributionReconTerm&) const = default;
+};
+
 }  // namespace vpd

@@ -41,8 +41,9 @@ RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const 
 
 /// What of a masked forward pass is compared with the clean one.
 enum class Comparison {
-  output,       ///< the target's output, by the target's own divergence
-  hidden_acts,  ///< what every site gave, by the mean squared error over all their entries
+  output,         ///< the target's output, by the target's own divergence
+  squared_error,  ///< the target's output, by the mean squared error of its entries
+  hidden_acts,    ///< what every site gave, by the mean squared error over all their entries
 };
 
 /// Forward passes under one draw of sources and routing, and their backward passes where `seed` is not 0.

@@ -66,8 +66,7 @@ class TrainingStep {
  private:
   StepResult enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0);
   StepResult capture_and_replay(const at::Tensor& tokens, const StepValues& values);
-  void prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
-               const std::vector<MinimalitySum>* minimality);
+  void prepare(const at::Tensor& tokens, std::int64_t first, bool graph, const StepContext* whole_batch);
   void ascend_shared(const at::Tensor& tokens, const StepContext& step);
   void ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent);
   void ascend_after_update(const StepValues& values);
