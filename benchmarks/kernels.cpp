@@ -184,12 +184,14 @@ void lower_leaky(State& state) {
 
 void power_sums(State& state) {
   const at::Tensor z = wide(state.range(0), state.range(1));
-  measure(state, 4.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::power_sums(z, 0.9, 1e-12)); });
+  measure(state, 4.0 * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::penalty_sums(z, {.p = 0.9, .eps = 1e-12})); });
 }
 
 void squash_backward(State& state) {
   const at::Tensor z = wide(state.range(0), state.range(1)), dg = wide(state.range(0), state.range(1));
-  const vpd::PowerGradient power{at::ones({state.range(1)}, z.options().dtype(at::kDouble)), 0.9, 1e-12};
+  const vpd::PenaltyGradient power{at::ones({state.range(1)}, z.options().dtype(at::kDouble)),
+                                   {.p = 0.9, .eps = 1e-12}};
   measure(state, 12.0 * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::squash_backward(z, dg, &power, 1)); });
 }

@@ -18,6 +18,8 @@ SourceLayout layout_for(const PersistentAdversaryConfig& config, const Sites& si
       return make_layout(sites, 1, config.shared_across_positions ? 1 : T);
     case PersistentScope::n_sources:
       return make_layout(sites, config.sources.value(), T);
+    case PersistentScope::pooled:
+      return make_layout(sites, B, 1);
   }
   throw UsageError("unknown scope of persistent sources");
 }
@@ -28,41 +30,73 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
                                          std::int64_t B, std::int64_t T, const Numerics& numerics,
                                          std::uint64_t seed, std::uint64_t term)
     : config_(config), layout_(layout_for(config, sites, B, T)) {
-  values_ = at::empty({layout_.rows(), layout_.columns}, numerics.options());
+  const bool pooled = config.scope == PersistentScope::pooled;
+  const std::int64_t rows = layout_.rows() * (pooled ? config.sources.value() : 1);
+  const at::Tensor values = at::empty({rows, layout_.columns}, numerics.options());
   const RandomKey key = make_key(seed, RandomPurpose::initial_sources, term);
   const bool sigmoid = config.parametrization == SourceParametrization::sigmoid;
   if (const auto* constant = std::get_if<ConstantInitConfig>(&config.init)) {
-    values_.fill_(constant->value);
-    if (sigmoid) values_.logit_(1e-6);
+    values.fill_(constant->value);
+    if (sigmoid) values.logit_(1e-6);
   } else if (sigmoid) {
-    fill_normal(values_, 1.0, key);
+    fill_normal(values, 1.0, key);
   } else {
-    fill_uniform(values_, key);
+    fill_uniform(values, key);
   }
-  if (std::holds_alternative<AdamAscentConfig>(config.optimizer)) {
-    m_ = at::zeros_like(values_);
-    v_ = at::zeros_like(values_);
+  const bool adam = std::holds_alternative<AdamAscentConfig>(config.optimizer);
+  values_ = pooled ? at::zeros({layout_.rows(), layout_.columns}, numerics.options()) : values;
+  if (adam) m_ = at::zeros_like(values_), v_ = at::zeros_like(values_);
+  if (!pooled) return;
+  pool_.values = values;
+  if (adam) pool_.m = at::zeros_like(values), pool_.v = at::zeros_like(values);
+  pool_.counts = at::zeros({rows}, numerics.options().dtype(at::kLong));
+}
+
+void PersistentAdversary::begin_step(const LateKey& key) {
+  if (!pool_.values.defined()) return;
+  // From counters on the device: row b takes source floor(u_b K) of its own K.
+  const std::int64_t B = layout_.batch_rows, K = config_.sources.value();
+  const at::Tensor u = at::empty({B, 1}, pool_.values.options());
+  fill_uniform(u, key);
+  const at::Tensor first = at::arange(0, B * K, K, pool_.counts.options());
+  pool_.drawn = u.view({B}).mul_(static_cast<double>(K)).to(at::kLong).clamp_max_(K - 1).add_(first);
+  at::index_select_out(values_, pool_.values, 0, pool_.drawn);
+  if (m_.defined()) {
+    at::index_select_out(m_, pool_.m, 0, pool_.drawn);
+    at::index_select_out(v_, pool_.v, 0, pool_.drawn);
   }
+  counts_ = pool_.counts.index_select(0, pool_.drawn);
+}
+
+void PersistentAdversary::end_step() {
+  if (!pool_.values.defined()) return;
+  pool_.values.index_copy_(0, pool_.drawn, values_);
+  if (m_.defined()) {
+    pool_.m.index_copy_(0, pool_.drawn, m_);
+    pool_.v.index_copy_(0, pool_.drawn, v_);
+  }
+  pool_.counts.index_copy_(0, pool_.drawn, counts_);
 }
 
 at::Tensor PersistentAdversary::make_gradient() const { return at::zeros_like(values_); }
 
 SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::int64_t T,
-                                   const at::Tensor& gradient, double gradient_scale, bool overwrite) const {
+                                   const at::Tensor& gradient, double gradient_scale, bool once) const {
   SourceUse use{.layout = layout_,
                 .values = values_,
                 .gradient = gradient,
                 .gradient_scale = gradient_scale,
-                .overwrite = overwrite,
                 .first_batch = first,
                 .T = T};
+  const Range own = local() ? rows_of_batch(first, count) : Range{0, layout_.rows()};
+  if (local()) {
+    use.overwrite = once && layout_.time_rows == T;  // each entry is met exactly once
+    if (!use.overwrite) gradient.narrow(0, own.begin, own.size()).zero_();
+  }
   if (config_.parametrization == SourceParametrization::sigmoid) {
-    if (local()) {  // a lane computes its own rows alone; the others' are never read
-      use.values = at::empty_like(values_);
-      use.values.narrow(0, first * T, count * T).copy_(values_.narrow(0, first * T, count * T).sigmoid());
-    } else {
-      use.values = values_.sigmoid();
-    }
+    // A lane computes its own rows alone; the others' are never read.
+    use.values = at::empty_like(values_);
+    use.values.narrow(0, own.begin, own.size()).copy_(values_.narrow(0, own.begin, own.size()).sigmoid());
   }
   return use;
 }
@@ -82,6 +116,10 @@ void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin,
                   .unbias1 = numbers.unbias1,
                   .unbias2 = numbers.unbias2,
                   .clamp = !sigmoid};
+  if (counts_.defined() && m_.defined()) {
+    rule.counts = rows(counts_);
+    rule.counts.add_(1);
+  }
   if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
     rule.beta1 = adam->beta1, rule.beta2 = adam->beta2, rule.eps = adam->eps;
   }
@@ -98,15 +136,20 @@ AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) cons
 }
 
 NamedTensors PersistentAdversary::buffers() const {
-  NamedTensors buffers = {{"source", values_}};
-  if (m_.defined()) buffers.insert(buffers.end(), {{"m", m_}, {"v", v_}});
+  const bool pooled = pool_.values.defined();
+  NamedTensors buffers = {{"source", pooled ? pool_.values : values_}};
+  if (m_.defined()) {
+    buffers.emplace_back("m", pooled ? pool_.m : m_);
+    buffers.emplace_back("v", pooled ? pool_.v : v_);
+  }
   return buffers;
 }
 
-NamedTensors PersistentAdversary::state(const Sites& sites) const {
+/// Buffers as [B, T or K, C + 1] of each site.
+NamedTensors PersistentAdversary::parts(const Sites& sites) const {
   NamedTensors tensors;
   for (const auto& [kind, buffer] : buffers()) {
-    const at::Tensor shaped = buffer.view({layout_.batch_rows, layout_.time_rows, layout_.columns});
+    const at::Tensor shaped = buffer.view({layout_.batch_rows, -1, layout_.columns});
     for (std::size_t i = 0; i < sites.size(); ++i) {
       tensors.emplace_back(kind + "/" + sites[i].name,
                            shaped.narrow(2, sites[i].offset + static_cast<std::int64_t>(i), sites[i].C + 1));
@@ -115,9 +158,20 @@ NamedTensors PersistentAdversary::state(const Sites& sites) const {
   return tensors;
 }
 
+NamedTensors PersistentAdversary::state(const Sites& sites) const {
+  NamedTensors tensors = parts(sites);
+  if (pool_.counts.defined())
+    tensors.emplace_back("ascents", pool_.counts.view({layout_.batch_rows, -1}).to(at::kDouble));
+  return tensors;
+}
+
 void PersistentAdversary::load(const SafetensorsFile& file, const std::string& prefix, const Sites& sites) {
-  for (const auto& [name, target] : state(sites)) {
+  for (const auto& [name, target] : parts(sites)) {
     at::Tensor(target).copy_(load_checked(file, prefix + name, target.sizes()));
+  }
+  if (pool_.counts.defined()) {
+    const at::Tensor shaped = pool_.counts.view({layout_.batch_rows, -1});
+    at::Tensor(shaped).copy_(load_checked(file, prefix + "ascents", shaped.sizes(), at::kDouble));
   }
 }
 

@@ -13,14 +13,15 @@ constexpr const char* starts_at_target =
 }  // namespace
 
 std::optional<config::Complaint> PersistentAdversaryConfig::validate() const {
-  const bool has_rows = scope == PersistentScope::n_sources;
-  if (has_rows && !sources) {
-    return config::Complaint{"sources",
-                             "expected a whole number of at least 1 for scope n_sources, found none"};
+  const bool has_number = scope == PersistentScope::n_sources || scope == PersistentScope::pooled;
+  if (has_number && !sources) {
+    return config::Complaint{"sources", std::string("expected a whole number of at least 1 for scope ") +
+                                            (scope == PersistentScope::pooled ? "pooled" : "n_sources") +
+                                            ", found none"};
   }
-  if (!has_rows && sources) {
-    return config::Complaint{"sources",
-                             "expected null, found a number that only scope n_sources has a use for"};
+  if (!has_number && sources) {
+    return config::Complaint{
+        "sources", "expected null, found a number that only scopes n_sources and pooled have a use for"};
   }
   if (shared_across_positions && scope != PersistentScope::shared_across_batch) {
     return config::Complaint{

@@ -14,7 +14,8 @@ std::string_view kind_of(const TermConfig& term) {
 bool at_most_once(const TermConfig& term) {
   return std::holds_alternative<FaithfulnessTerm>(term) ||
          std::holds_alternative<ImportanceMinimalityTerm>(term) ||
-         std::holds_alternative<FrequencyMinimalityTerm>(term);
+         std::holds_alternative<FrequencyMinimalityTerm>(term) ||
+         std::holds_alternative<TopkAttributionReconTerm>(term);
 }
 
 }  // namespace
@@ -28,7 +29,8 @@ const Coefficient& coefficient_of(const TermConfig& term) {
 }
 
 TermFamily family_of(const TermConfig& term) {
-  if (std::holds_alternative<FaithfulnessTerm>(term)) return TermFamily::parameters;
+  if (std::holds_alternative<FaithfulnessTerm>(term) || std::holds_alternative<SchattenTerm>(term))
+    return TermFamily::parameters;
   if (std::holds_alternative<ImportanceMinimalityTerm>(term) ||
       std::holds_alternative<FrequencyMinimalityTerm>(term)) {
     return TermFamily::minimality;
@@ -37,20 +39,23 @@ TermFamily family_of(const TermConfig& term) {
 }
 
 const AdversaryConfig* adversary_of(const TermConfig& term) {
-  const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
-  return adversarial ? &adversarial->adversary : nullptr;
+  if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) return &adversarial->adversary;
+  const auto* hidden = std::get_if<HiddenActsReconTerm>(&term);
+  const auto* masks = hidden ? std::get_if<AdversarialMasksConfig>(&hidden->masks) : nullptr;
+  return masks ? &masks->adversary : nullptr;
 }
 
-Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.p) return *term.p;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->p : ImportanceMinimalityTerm{}.p;
-}
-
-double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.eps) return *term.eps;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->eps : ImportanceMinimalityTerm{}.eps;
+const RoutingConfig& routing_of(const TermConfig& term) {
+  static const RoutingConfig everywhere = AllRoutingConfig{};
+  return std::visit(
+      [](const auto& t) -> const RoutingConfig& {
+        if constexpr (requires { t.routing; }) {
+          return t.routing;
+        } else {
+          return everywhere;
+        }
+      },
+      term);
 }
 
 std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objective, bool delta_component) {
@@ -76,13 +81,20 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
     }
     if (const AdversaryConfig* adversary = adversary_of(term)) {
       if (const auto complaint = validate_start(*adversary, delta_component)) {
-        return config::Complaint{fmt::format("[{}].adversary.{}", i, complaint->where), complaint->text};
+        const char* place =
+            std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";
+        return config::Complaint{fmt::format("[{}].{}.{}", i, place, complaint->where), complaint->text};
       }
     }
-    const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term);
-    if (frequency && !(frequency->p && frequency->eps) && !find_term<ImportanceMinimalityTerm>(objective)) {
-      return config::Complaint{fmt::format("[{}].{}", i, frequency->p ? "eps" : "p"),
-                               "expected a value where no importance_minimality lends its own, found none"};
+    const auto* schatten = std::get_if<SchattenTerm>(&term);
+    if (schatten && schatten->weighted_by_topk && !find_term<TopkAttributionReconTerm>(objective)) {
+      return config::Complaint{
+          fmt::format("[{}].weighted_by_topk", i),
+          "expected false where no topk_attribution_recon says what is kept, found true"};
+    }
+    if (const auto* frequency = std::get_if<FrequencyMinimalityTerm>(&term)) {
+      if (const auto complaint = validate_frequency(*frequency, objective))
+        return config::Complaint{fmt::format("[{}].{}", i, complaint->where), complaint->text};
     }
   }
   return std::nullopt;

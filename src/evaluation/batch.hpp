@@ -77,9 +77,9 @@ std::unique_ptr<Metric> make_hidden_acts();
 std::unique_ptr<Metric> make_losses(std::int64_t step);
 std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
 
-/// Mean divergence on the batch after a fresh adversary's ascent (method, section 6). `stream` tells
+/// Mean loss on the batch after a fresh adversary's ascent (method, section 6). `stream` tells
 /// adversaries of one batch apart.
 double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
-              const RoutingConfig& routing, std::uint64_t stream);
+              const RoutingConfig& routing, std::uint64_t stream, Comparison comparison = Comparison::output);
 
 }  // namespace vpd

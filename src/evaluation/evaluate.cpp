@@ -36,7 +36,9 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
   for (std::size_t k = 0; k < settings.metrics.size(); ++k) {
     if (!slow && std::visit([](const auto& metric) { return metric.slow; }, settings.metrics[k])) continue;
     metrics.push_back(make_metric(settings.metrics[k], k, decomposition.sites, step));
-    outputs = outputs || std::holds_alternative<HiddenActsMetric>(settings.metrics[k]);
+    outputs = outputs || std::holds_alternative<HiddenActsMetric>(settings.metrics[k]) ||
+              (std::holds_alternative<LossesMetric>(settings.metrics[k]) &&
+               find_term<HiddenActsReconTerm>(config.objective));
   }
   const std::vector<Parameter> ci_parameters = decomposition.ci_parameters.bind({});
   for (std::int64_t k = 0; k < settings.batches; ++k) {

@@ -3,13 +3,14 @@
 // adversary of 20 steps of 0.1.
 
 #include <map>
-#include <type_traits>
 
 #include <ATen/ATen.h>
 
 #include "batch.hpp"
+#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/objective/schatten.hpp"
 
 namespace vpd {
 namespace {
@@ -22,13 +23,12 @@ class Losses final : public Metric {
     const ObjectiveConfig& objective = batch.config.objective;
     const auto weight = static_cast<double>(batch.positions());
     positions_ += weight;
-    const std::vector<MinimalityPower> powers =
-        minimality_powers(objective, step_, batch.config.training.steps);
+    const std::vector<MinimalitySum> minimality =
+        minimality_sums(objective, step_, batch.config.training.steps);
     for (std::size_t k = 0; k < objective.size(); ++k) {
       const std::string name = label(objective[k]);
       if (!sums_.contains(name)) order_.push_back(name);
-      sums_[name] +=
-          weight * std::visit([&](const auto& term) { return value(batch, term, powers, k); }, objective[k]);
+      sums_[name] += weight * std::visit(Value{batch, objective[k], minimality, k}, objective[k]);
     }
   }
 
@@ -37,51 +37,115 @@ class Losses final : public Metric {
   }
 
  private:
-  template <class Term>
-  static double value(const EvaluationBatch& batch, const Term& term,
-                      const std::vector<MinimalityPower>& powers, std::uint64_t k) {
-    const Decomposition& d = batch.decomposition;
-    const auto mean = [&](const auto& sources, const RoutingConfig& routing, std::uint64_t draw) {
+  /// One term on one batch: a mean over its positions.
+  struct Value {
+    const EvaluationBatch& batch;
+    const TermConfig& config;
+    const std::vector<MinimalitySum>& minimality;
+    std::uint64_t number;  // of the term
+    Comparison comparison = Comparison::output;
+
+    double operator()(const FaithfulnessTerm&) const {
+      const Decomposition& d = batch.decomposition;
+      double sum = 0.0;
+      for (std::size_t i = 0; i < d.sites.size(); ++i) sum += squared_delta(d, i, 0.0, {}, {}).item<double>();
+      return sum / static_cast<double>(d.sites.entries());
+    }
+    double operator()(const ImportanceMinimalityTerm&) const {
+      return importance_minimality(sums(batch, minimality.front()), batch.positions()).item<double>();
+    }
+    double operator()(const FrequencyMinimalityTerm& term) const {
+      return frequency_minimality(sums(batch, minimality.back()), batch.positions(), term.reference_count)
+          .item<double>();
+    }
+    double operator()(const StochasticReconTerm& term) const { return random(term.samples, term.sources); }
+    double operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
+    double operator()(const CiMaskedReconTerm&) const { return constant(0.0); }
+    double operator()(const UnmaskedReconTerm&) const { return constant(1.0); }
+    double operator()(const SchattenTerm& term) const {
+      const Decomposition& d = batch.decomposition;
+      at::Tensor weights;
+      if (term.weighted_by_topk) {
+        const auto* topk = find_term<TopkAttributionReconTerm>(batch.config.objective);
+        weights = kept(topk->k).mean(0, false, at::kDouble);
+      }
+      double sum = 0.0;
+      for (std::size_t i = 0; i < d.sites.size(); ++i) {
+        const at::Tensor of_site =
+            weights.defined() ? weights.narrow(0, d.sites[i].offset, d.sites[i].C) : weights;
+        sum += schatten(d, i, term, of_site, 0.0, {}, {}).item<double>();
+      }
+      return sum;
+    }
+    double operator()(const TopkAttributionReconTerm& term) const {
+      const at::Tensor masks = kept(term.k);
+      return batch.sum([&](const LaneBatch& lane) {
+        const at::Tensor rows = masks.narrow(0, lane.first_batch * batch.T, lane.clean.N());
+        return reconstruct(batch.context(lane, rows), constant_sources(0.0, 0.0), {}, 0.0,
+                           Comparison::squared_error);
+      }) / static_cast<double>(batch.positions());
+    }
+    double operator()(const HiddenActsReconTerm& term) const {
+      Value value = *this;
+      value.comparison = Comparison::hidden_acts;
+      return std::visit(value, term.masks);
+    }
+    double operator()(const RandomMasksConfig& masks) const { return random(masks.samples, masks.sources); }
+    double operator()(const CiMasksConfig&) const { return constant(0.0); }
+    double operator()(const AdversarialMasksConfig& masks) const { return adversarial(masks.adversary); }
+
+   private:
+    /// 1 where the batch keeps a subcomponent, wide [B T, Σ C].
+    at::Tensor kept(double k) const {
+      const Decomposition& d = batch.decomposition;
+      const at::Tensor scores = at::zeros({batch.positions(), d.sites.total_C()}, d.numerics.options());
+      batch.pool.run([&](int i) {
+        const auto number = static_cast<std::size_t>(i);
+        if (number >= batch.lanes.size()) return;  // fewer rows than lanes
+        const LaneBatch& lane = batch.lanes[number];
+        attribute(d, lane.clean, batch.components,
+                  scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
+      });
+      keep_largest(scores, kept_count(k, batch.positions(), d.sites, "objective: topk_attribution_recon.k"));
+      return scores;
+    }
+
+    template <class Sources>
+    double mean(const Sources& sources, std::uint64_t draw) const {
       return batch.sum([&](const LaneBatch& lane) {
         const PassContext context = batch.context(lane);
-        return reconstruct(context, sources(context),
-                           draw_routing(routing, batch.key(RandomPurpose::routing, k, draw), context), 0.0);
+        const RoutingDraw routing =
+            draw_routing(routing_of(config), batch.key(RandomPurpose::routing, number, draw), context);
+        return reconstruct(context, sources(context), routing, 0.0, comparison);
       }) / static_cast<double>(batch.positions());
-    };
-    if constexpr (std::is_same_v<Term, FaithfulnessTerm>) {
-      double sum = 0.0;
-      for (std::size_t i = 0; i < d.sites.size(); ++i)
-        sum += squared_delta(d, i, 0.0, {}, {}).template item<double>();
-      return sum / static_cast<double>(d.sites.entries());
-    } else if constexpr (std::is_same_v<Term, ImportanceMinimalityTerm>) {
-      return importance_minimality(sums(batch, powers.front()), batch.positions()).template item<double>();
-    } else if constexpr (std::is_same_v<Term, FrequencyMinimalityTerm>) {
-      return frequency_minimality(sums(batch, powers.back()), batch.positions()).template item<double>();
-    } else if constexpr (std::is_same_v<Term, StochasticReconTerm>) {
+    }
+    double random(std::int64_t samples, SourceDistribution distribution) const {
       const SourceKind kind =
-          term.sources == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
+          distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
       double total = 0.0;
-      for (std::int64_t s = 0; s < term.samples; ++s) {
+      for (std::int64_t s = 0; s < samples; ++s) {
         const auto draw = static_cast<std::uint64_t>(s);
         total += mean(
             [&](const PassContext& context) {
-              return random_sources(context, kind, batch.key(RandomPurpose::mask_sources, k, draw));
+              return random_sources(context, kind, batch.key(RandomPurpose::mask_sources, number, draw));
             },
-            term.routing, draw);
+            draw);
       }
-      return total / static_cast<double>(term.samples);
-    } else if constexpr (std::is_same_v<Term, AdversarialReconTerm>) {
-      const auto* fresh = std::get_if<FreshAdversaryConfig>(&term.adversary);
-      return attack(batch, fresh ? *fresh : FreshAdversaryConfig{}, term.routing, 1000 + k);
-    } else {
-      const double mask = std::is_same_v<Term, UnmaskedReconTerm> ? 1.0 : 0.0;
-      return mean([&](const PassContext&) { return constant_sources(mask, 0.0); }, AllRoutingConfig{}, 0);
+      return total / static_cast<double>(samples);
     }
-  }
+    double adversarial(const AdversaryConfig& adversary) const {
+      const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversary);
+      return attack(batch, fresh ? *fresh : FreshAdversaryConfig{}, routing_of(config), 1000 + number,
+                    comparison);
+    }
+    double constant(double mask) const {
+      return mean([&](const PassContext&) { return constant_sources(mask, 0.0); }, 0);
+    }
+  };
 
-  static at::Tensor sums(const EvaluationBatch& batch, const MinimalityPower& power) {
+  static at::Tensor sums(const EvaluationBatch& batch, const MinimalitySum& sum) {
     return batch.sum_tensors(
-        [&](const LaneBatch& lane) { return power_sums(lane.importance.z, power.p, power.eps); });
+        [&](const LaneBatch& lane) { return penalty_sums(lane.importance.z, sum.penalty); });
   }
 
   std::int64_t step_;

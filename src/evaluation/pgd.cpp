@@ -9,7 +9,7 @@
 namespace vpd {
 
 double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
-              const RoutingConfig& routing, std::uint64_t stream) {
+              const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
   const auto number = static_cast<std::uint64_t>(batch.number);
   const Sites& sites = batch.decomposition.sites;
   FreshSources fresh =
@@ -23,8 +23,8 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
     SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
     if (ascent) use.gradient = gradients[static_cast<std::size_t>(&lane - batch.lanes.data())];
     const double seed = ascent ? 1.0 / static_cast<double>(batch.positions()) : 0.0;
-    return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context),
-                       seed);
+    return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context), seed,
+                       comparison);
   };
   for (std::int64_t step = 0; step < adversary.steps; ++step) {
     batch.sum([&](const LaneBatch& lane) { return pass(lane, true); });

@@ -270,17 +270,22 @@ void check_header(const SafetensorsFile& file, std::string_view name, at::IntArr
             "{}: expected a floating-point dtype (F64, F32, F16 or BF16), found {}", where, info->dtype);
 }
 
-at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape) {
+at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape,
+                        at::ScalarType type) {
   check_header(file, name, expected_shape);
   const std::string where = tensor_in(file.path().string(), name);
-  const at::Tensor tensor = file.load(name).to(at::kFloat);
+  VPD_CHECK(type == at::kFloat || type == at::kDouble, UsageError,
+            "{}: expected to be asked for float32 or float64, found {}", where, at::toString(type));
+  const at::Tensor tensor = file.load(name).to(type);
 
-  const auto* values = tensor.const_data_ptr<float>();
   std::int64_t count = 0;
   std::int64_t first = 0;
-  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
-    if (!std::isfinite(values[i]) && count++ == 0) first = i;
-  }
+  const auto look = [&](const auto* values) {
+    for (std::int64_t i = 0; i < tensor.numel(); ++i) {
+      if (!std::isfinite(values[i]) && count++ == 0) first = i;
+    }
+  };
+  type == at::kFloat ? look(tensor.const_data_ptr<float>()) : look(tensor.const_data_ptr<double>());
   VPD_CHECK(count == 0, DataError,
             "{}: expected finite values, found {} that {} NaN or infinite, first at index [{}]", where, count,
             count == 1 ? "is" : "are", fmt::join(index_of(first, tensor.sizes()), ", "));

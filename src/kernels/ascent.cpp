@@ -48,6 +48,15 @@ void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m
   if (rule.adam) {
     p.m = m.mutable_data_ptr(), p.v = v.mutable_data_ptr();
     p.unbias1 = rule.unbias1, p.unbias2 = rule.unbias2;
+    if (rule.counts.defined()) {
+      const std::int64_t parts = rule.counts.numel();
+      VPD_CHECK(rule.counts.scalar_type() == at::kLong && rule.counts.is_contiguous() &&
+                    rule.counts.device() == x.device() && parts > 0 && x.numel() % parts == 0,
+                UsageError,
+                "ascent: expected contiguous int64 counts of equal parts of {} sources, found {} of {}",
+                x.numel(), parts, at::toString(rule.counts.scalar_type()));
+      p.counts = rule.counts.const_data_ptr<std::int64_t>(), p.part = x.numel() / parts;
+    }
   }
   on_device(
       x, [&] { ascend_cpu(p); }, [&](void* stream) { ascend_cuda(p, stream); });

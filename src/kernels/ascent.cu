@@ -51,6 +51,13 @@ struct Rule {
         inverse2(static_cast<T>(p.unbias2.get())),
         clamp(p.clamp) {}
 
+  __device__ __forceinline__ void correct(const AscentParams& p, std::int64_t element) {
+    if (!p.counts) return;
+    const auto t = static_cast<double>(p.counts[element / p.part]);
+    inverse1 = static_cast<T>(1 / (1 - pow(p.beta1, t)));
+    inverse2 = static_cast<T>(1 / (1 - pow(p.beta2, t)));
+  }
+
   __device__ __forceinline__ T kept(T x) const {
     if (!clamp) return x;
     const T raised = x < 0 ? T(0) : x;
@@ -69,7 +76,7 @@ struct Rule {
 
 template <class T, int width>
 __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
-  const Rule<T> rule(p);
+  Rule<T> rule(p);
   const std::int64_t packs = p.count / width;
   const std::int64_t self = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   const std::int64_t all = static_cast<std::int64_t>(gridDim.x) * threads;
@@ -79,6 +86,7 @@ __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
   T* v_all = static_cast<T*>(p.v);
   for (std::int64_t i = self; i < packs; i += all) {
     T x[width], d[width], m[width], v[width];
+    rule.correct(p, i * width);
     load(x_all + i * width, x);
     load(d_all + i * width, d);
     if (m_all) {
@@ -95,6 +103,7 @@ __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
     store(x_all + i * width, x);
   }
   for (std::int64_t i = packs * width + self; i < p.count; i += all) {
+    rule.correct(p, i);
     x_all[i] =
         m_all ? rule.adam_step(x_all[i], d_all[i], m_all[i], v_all[i]) : rule.sign_step(x_all[i], d_all[i]);
   }
@@ -115,7 +124,8 @@ void ascend(const AscentParams& p, cudaStream_t stream) {
   if (p.count == 0) return;
   constexpr int width = pack_width<T>;
   const bool packed = packs_fit<T>(p.x, 0, width) && packs_fit<T>(p.gradient, 0, width) &&
-                      packs_fit<T>(p.m, 0, width) && packs_fit<T>(p.v, 0, width);
+                      packs_fit<T>(p.m, 0, width) && packs_fit<T>(p.v, 0, width) &&
+                      (!p.counts || p.part % width == 0);
   const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
   const unsigned grid = grid_of((pieces + threads - 1) / threads);
   if (packed) {

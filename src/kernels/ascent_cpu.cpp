@@ -44,28 +44,47 @@ void fill(const FillUniformParams& p) {
 }
 
 template <class T>
-void step(const AscentParams& p) {
-  const auto b1 = static_cast<T>(p.beta1), b2 = static_cast<T>(p.beta2), eps = static_cast<T>(p.eps);
-  const auto rate = static_cast<T>(p.rate.get()), c1 = static_cast<T>(p.unbias1.get()),
-             c2 = static_cast<T>(p.unbias2.get());
+void sign_steps(const AscentParams& p, std::int64_t begin, std::int64_t end) {
+  const auto rate = static_cast<T>(p.rate.get());
   const Bounds<T> bounds(p.clamp);
-  parallel_rows(p.count, 2, [&](std::int64_t begin, std::int64_t end) {
-    T* __restrict x = static_cast<T*>(p.x);
-    const T* __restrict d = static_cast<const T*>(p.gradient);
-    T* __restrict m = static_cast<T*>(p.m);
-    T* __restrict v = static_cast<T*>(p.v);
-    if (!m) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const T sign = d[i] > 0 ? T(1) : (d[i] < 0 ? T(-1) : T(0));
-        x[i] = bounds(x[i] + rate * sign);
+  T* __restrict x = static_cast<T*>(p.x);
+  const T* __restrict d = static_cast<const T*>(p.gradient);
+  for (std::int64_t i = begin; i < end; ++i) {
+    const T sign = d[i] > 0 ? T(1) : (d[i] < 0 ? T(-1) : T(0));
+    x[i] = bounds(x[i] + rate * sign);
+  }
+}
+
+template <class T>
+void adam_steps(const AscentParams& p, double unbias1, double unbias2, std::int64_t begin, std::int64_t end) {
+  const auto b1 = static_cast<T>(p.beta1), b2 = static_cast<T>(p.beta2), eps = static_cast<T>(p.eps);
+  const auto rate = static_cast<T>(p.rate.get()), c1 = static_cast<T>(unbias1), c2 = static_cast<T>(unbias2);
+  const Bounds<T> bounds(p.clamp);
+  T* __restrict x = static_cast<T*>(p.x);
+  const T* __restrict d = static_cast<const T*>(p.gradient);
+  T* __restrict m = static_cast<T*>(p.m);
+  T* __restrict v = static_cast<T*>(p.v);
+  for (std::int64_t i = begin; i < end; ++i) {
+    m[i] = b1 * m[i] + (1 - b1) * d[i];
+    v[i] = b2 * v[i] + (1 - b2) * d[i] * d[i];
+    x[i] = bounds(x[i] + rate * (m[i] * c1) / (std::sqrt(v[i] * c2) + eps));
+  }
+}
+
+template <class T>
+void step(const AscentParams& p) {
+  if (p.counts) {
+    parallel_rows(p.count / p.part, 2 * p.part, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t part = begin; part < end; ++part) {
+        const auto t = static_cast<double>(p.counts[part]);
+        adam_steps<T>(p, 1 / (1 - std::pow(p.beta1, t)), 1 / (1 - std::pow(p.beta2, t)), part * p.part,
+                      (part + 1) * p.part);
       }
-      return;
-    }
-    for (std::int64_t i = begin; i < end; ++i) {
-      m[i] = b1 * m[i] + (1 - b1) * d[i];
-      v[i] = b2 * v[i] + (1 - b2) * d[i] * d[i];
-      x[i] = bounds(x[i] + rate * (m[i] * c1) / (std::sqrt(v[i] * c2) + eps));
-    }
+    });
+    return;
+  }
+  parallel_rows(p.count, 2, [&](std::int64_t begin, std::int64_t end) {
+    p.m ? adam_steps<T>(p, p.unbias1.get(), p.unbias2.get(), begin, end) : sign_steps<T>(p, begin, end);
   });
 }
 

@@ -29,6 +29,8 @@ struct AscentParams {
   LateNumber rate = 0.0;
   LateNumber unbias1 = 1.0;  // 1 / (1 - beta1^t)
   LateNumber unbias2 = 1.0;
+  const std::int64_t* counts = nullptr;  // in place of both: t of each part
+  std::int64_t part = 0;                 // elements of a part
   bool clamp = true;
 };
 

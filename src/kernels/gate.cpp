@@ -11,6 +11,16 @@
 namespace vpd {
 namespace {
 
+bool has_matrix(const GateSources& s) { return s.kind == SourceKind::tensor || s.kind == SourceKind::mixed; }
+
+/// A contiguous byte a position, or null where there is none.
+const std::uint8_t* flags(const at::Tensor& x, std::int64_t N, const char* what) {
+  if (!x.defined()) return nullptr;
+  VPD_CHECK(x.scalar_type() == at::kByte && x.is_contiguous() && x.numel() == N, UsageError,
+            "gate: expected {} as contiguous uint8 of {} positions, found {} elements", what, N, x.numel());
+  return x.const_data_ptr<std::uint8_t>();
+}
+
 GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateSources& s,
                   const at::Tensor& routing) {
   const std::int64_t N = h.size(0), C = h.size(1);
@@ -22,16 +32,15 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
   check_matrix(importance, N, C, wide, "gate: importance");
   p.h = h.const_data_ptr(), p.h_stride = h.stride(0);
   p.importance = importance.const_data_ptr(), p.importance_stride = importance.stride(0);
-  if (routing.defined()) {
-    VPD_CHECK(routing.scalar_type() == at::kByte && routing.is_contiguous() && routing.numel() == N,
-              UsageError, "gate: expected routing as contiguous uint8 of {} positions, found {} elements", N,
-              routing.numel());
-    p.routing = routing.const_data_ptr<std::uint8_t>();
-  }
+  p.routing = flags(routing, N, "routing");
   p.kind = s.kind;
   p.value = s.value, p.delta_value = s.delta_value, p.delta = s.delta;
   p.key = s.key, p.site = s.site, p.first_row = s.first_row;
-  if (s.kind == SourceKind::tensor) {
+  if (s.kind == SourceKind::mixed) {
+    p.from_matrix = flags(s.from_matrix, N, "the choice between sources");
+    VPD_CHECK(p.from_matrix, UsageError, "gate: expected a choice between mixed sources, found none");
+  }
+  if (has_matrix(s)) {
     VPD_CHECK(s.time_length > 0 && N % s.time_length == 0, UsageError,
               "gate: expected whole sequences of {}, found {} positions", s.time_length, N);
     VPD_CHECK(
@@ -109,7 +118,7 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
     p.importance_gradient = importance_gradient.mutable_data_ptr();
     p.importance_gradient_stride = importance_gradient.stride(0);
   }
-  const bool wants_sources = sources.kind == SourceKind::tensor && sources.gradient.defined();
+  const bool wants_sources = has_matrix(sources) && sources.gradient.defined();
   if (wants_sources) {
     if (sources.delta) {
       VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() &&

@@ -16,6 +16,7 @@ template <class T>
 struct Row {
   std::int64_t source;  // row of the source matrix
   T delta;
+  bool matrix;  // whether r is read there
 };
 
 template <class T>
@@ -38,12 +39,12 @@ __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n
 /// One thread finds out and tells the others through `shared`: all of the block must come here.
 template <class T>
 __device__ Row<T> find_row(const GateParams& p, std::int64_t n, Row<T>* shared) {
-  if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0)};
+  if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0), false};
   __syncthreads();  // the row before may still be read
   if (threadIdx.x == 0) {
-    Row<T> row{0, T(0)};
-    if (p.kind == SourceKind::tensor) {
-      row.source = source_row(p, n);
+    Row<T> row{0, T(0), reads_matrix(p, n)};
+    if (p.sources) row.source = source_row(p, n);
+    if (row.matrix) {
       if (p.delta) row.delta = static_cast<const T*>(p.sources)[row.source * p.sources_stride + p.columns];
     } else if (p.delta) {
       std::uint32_t words[4];
@@ -99,7 +100,7 @@ struct Quad {
 template <bool adjacent, class T>
 __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row,
                                              bool packed, const Quad<adjacent>& quad, T (&r)[4]) {
-  if (p.kind == SourceKind::tensor) {
+  if (row.matrix) {
     quad.read(static_cast<const T*>(p.sources) + row.source * p.sources_stride, packed, r);
   } else if (p.kind == SourceKind::constant) {
 #pragma unroll
@@ -185,6 +186,10 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       clear_row(dr_row, p.columns + 1);
       continue;
     }
+    if (dr_row && !row.matrix) {  // its sources are drawn
+      if (p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
+      dr_row = nullptr;
+    }
     const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Real* dgated_row = static_cast<const Real*>(p.gradient) + n * p.columns;
     const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
@@ -236,7 +241,7 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
       packs_fit<Real>(p.gradient, p.columns, 4) && packs_fit<Real>(p.h_gradient, p.columns, 4) &&
       packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
       packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4);
-  const bool random = p.kind == SourceKind::uniform || p.kind == SourceKind::binomial;
+  const bool random = p.kind != SourceKind::constant && p.kind != SourceKind::tensor;
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
   if (backward && (random || packed)) {
     gate_backward_kernel<Real, true><<<grid, threads, 0, stream>>>(p, packed);

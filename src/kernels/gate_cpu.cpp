@@ -5,8 +5,9 @@
 //   dL/dh = dL/dgated (m - δ)      dL/dg += dL/dgated h (1 - r)
 //   dL/dr = dL/dgated h (1 - g)    dL/dδ  = dL/dscale - Σ_c dL/dgated h
 //
-// Rows are independent, except that positions may share a source row, whose gradient they add to: with such
-// sources rows run in order on one thread. Random r are drawn again in the backward pass.
+// A position whose sources are drawn leaves dL/dr as it is, or 0 where it is overwritten. Rows are
+// independent, except that positions may share a source row, whose gradient they add to: with such sources
+// rows run in order on one thread. Random r are drawn again in the backward pass.
 
 #include <algorithm>
 #include <vector>
@@ -65,22 +66,16 @@ struct RowSources {
 template <class Wide>
 RowSources<Wide> row_sources(const GateParams& p, std::int64_t n, Wide* buffer) {
   RowSources<Wide> s{buffer, static_cast<Wide>(p.delta_value)};
-  switch (p.kind) {
-    case SourceKind::constant:
-      break;  // `buffer` was filled once
-    case SourceKind::uniform:
-    case SourceKind::binomial:
-      draw_uniform(p, n, buffer);
-      s.delta = draw_delta<Wide>(p, n);
-      if (p.kind == SourceKind::binomial) {
-        for (std::int64_t c = 0; c < p.columns; ++c) buffer[c] = buffer[c] < Wide(0.5) ? Wide(0) : Wide(1);
-        s.delta = s.delta < Wide(0.5) ? Wide(0) : Wide(1);
-      }
-      break;
-    case SourceKind::tensor:
-      s.r = static_cast<const Wide*>(p.sources) + source_row(p, n) * p.sources_stride;
-      s.delta = s.r[p.columns];
-      break;
+  if (reads_matrix(p, n)) {
+    s.r = static_cast<const Wide*>(p.sources) + source_row(p, n) * p.sources_stride;
+    s.delta = s.r[p.columns];
+  } else if (p.kind != SourceKind::constant) {  // of a constant one `buffer` was filled once
+    draw_uniform(p, n, buffer);
+    s.delta = draw_delta<Wide>(p, n);
+    if (p.kind == SourceKind::binomial) {
+      for (std::int64_t c = 0; c < p.columns; ++c) buffer[c] = buffer[c] < Wide(0.5) ? Wide(0) : Wide(1);
+      s.delta = s.delta < Wide(0.5) ? Wide(0) : Wide(1);
+    }
   }
   if (!p.delta) s.delta = 0;
   return s;
@@ -141,6 +136,10 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
       if (gated) std::fill_n(gated, p.columns, Real(0));
       if (dr && p.source_gradient_overwrite) std::fill_n(dr, p.columns + 1, Wide(0));
       continue;
+    }
+    if (dr && !reads_matrix(p, n)) {
+      if (p.source_gradient_overwrite) std::fill_n(dr, p.columns + 1, Wide(0));
+      dr = nullptr;
     }
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;

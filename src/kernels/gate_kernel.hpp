@@ -34,7 +34,8 @@ struct GateParams {
   LateKey key;
   std::uint32_t site = 0;
   std::int64_t first_row = 0;
-  const void* sources = nullptr;  // wide [R, C + 1]
+  const std::uint8_t* from_matrix = nullptr;  // [N]: of mixed sources
+  const void* sources = nullptr;              // wide [R, C + 1]
   std::int64_t sources_stride = 0;
   void* source_gradient = nullptr;  // wide [R, C + 1] or null
   std::int64_t source_gradient_stride = 0;
@@ -62,6 +63,11 @@ VPD_HOST_DEVICE std::int64_t source_row(const GateParams& p, std::int64_t n) {
   const std::int64_t b = n / p.time_length + p.first_batch;
   const std::int64_t t = n % p.time_length;
   return (b % p.batch_rows) * p.time_rows + t % p.time_rows;
+}
+
+/// Whether position n reads the source matrix.
+VPD_HOST_DEVICE bool reads_matrix(const GateParams& p, std::int64_t n) {
+  return p.kind == SourceKind::tensor || (p.kind == SourceKind::mixed && p.from_matrix[n]);
 }
 
 void gate_forward_cpu(const GateParams& params);

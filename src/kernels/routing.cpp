@@ -25,14 +25,14 @@ at::Tensor draw_subset_routing(const LateKey& key, std::int64_t L, std::int64_t 
   return draw({.sites = L, .rows = N, .first_row = first_row, .key = key}, device);
 }
 
-at::Tensor draw_static_routing(const LateKey& key, double probability, std::int64_t L, std::int64_t N,
-                               std::int64_t first_row, at::Device device) {
+at::Tensor draw_static_routing(const LateKey& key, const LateNumber& probability, std::int64_t L,
+                               std::int64_t N, std::int64_t first_row, at::Device device) {
   return draw({.sites = L,
                .rows = N,
                .first_row = first_row,
                .key = key,
                .subset = false,
-               .probability = static_cast<float>(probability)},
+               .probability = probability},
               device);
 }
 

@@ -23,12 +23,13 @@ __device__ __forceinline__ void random_words(const RoutingParams& p, std::uint64
 __global__ void static_routing_kernel(RoutingParams p) {
   const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (n >= p.rows) return;
+  const auto probability = static_cast<float>(p.probability.get());
   for (std::int64_t first = 0; first < p.sites; first += 4) {
     std::uint32_t words[4];
     random_words(p, static_cast<std::uint64_t>(n + p.first_row), first / 4, words);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (first + i < p.sites) p.out[(first + i) * p.rows + n] = to_uniform(words[i]) < p.probability ? 1 : 0;
+      if (first + i < p.sites) p.out[(first + i) * p.rows + n] = to_uniform(words[i]) < probability ? 1 : 0;
     }
   }
 }

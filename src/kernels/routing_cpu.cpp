@@ -10,6 +10,7 @@ namespace vpd {
 
 void routing_cpu(const RoutingParams& p) {
   const RandomKey key = p.key.get();
+  const auto probability = static_cast<float>(p.probability.get());
   parallel_rows(p.rows, 8 * p.sites, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::uint32_t> words(static_cast<std::size_t>(p.sites));
     for (std::int64_t n = begin; n < end; ++n) {
@@ -18,7 +19,7 @@ void routing_cpu(const RoutingParams& p) {
       const std::int64_t k = p.subset ? subset_size(key, row, p.sites) : 0;
       for (std::int64_t l = 0; l < p.sites; ++l) {
         const std::uint32_t own = words[static_cast<std::size_t>(l)];
-        bool on = to_uniform(own) < p.probability;
+        bool on = to_uniform(own) < probability;
         if (p.subset) {
           std::int64_t before = 0;
           for (std::int64_t other = 0; other < p.sites; ++other) {

@@ -16,7 +16,7 @@ struct RoutingParams {
   std::int64_t first_row = 0;
   LateKey key;
   bool subset = true;  // false: each site with `probability`
-  float probability = 0.0f;
+  LateNumber probability = 0.0;
   std::uint8_t* out = nullptr;  // [L, N]
 };
 

@@ -33,6 +33,17 @@ at::Tensor squash(const at::Tensor& z, const at::Tensor* gradient, bool upper) {
   return out;
 }
 
+/// Without these a slope at 0 has no value. What is read late cannot be looked at here.
+void check(const Penalty& penalty) {
+  if (penalty.kind == PenaltyKind::power) {
+    VPD_CHECK(penalty.eps > 0.0, UsageError, "penalty: expected eps above 0, found {}", penalty.eps);
+  } else {
+    const double gamma = penalty.gamma.value;
+    VPD_CHECK(penalty.gamma.address || gamma > 0.0, UsageError, "penalty: expected gamma above 0, found {}",
+              gamma);
+  }
+}
+
 }  // namespace
 
 at::Tensor lower_leaky(const at::Tensor& z) { return squash(z, nullptr, false); }
@@ -44,45 +55,46 @@ at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z)
   return squash(z, &gradient, true);
 }
 
-at::Tensor power_sums(const at::Tensor& z, const LateNumber& p, double eps) {
-  PowerSumsParams params;
+at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty) {
+  PenaltySumsParams params;
   params.type = wide_element(z);
-  check_matrix(z, z.size(0), z.size(1), z.scalar_type(), "power sums: z");
-  VPD_CHECK(eps > 0.0, UsageError, "power sums: expected eps above 0, found {}", eps);
+  check_matrix(z, z.size(0), z.size(1), z.scalar_type(), "penalty sums: z");
+  check(penalty);
   at::Tensor sums = at::zeros({z.size(1)}, z.options().dtype(at::kDouble));
   params.rows = z.size(0), params.columns = z.size(1), params.z = z.const_data_ptr(),
   params.z_stride = z.stride(0);
-  params.slope = leaky_slope, params.p = p, params.eps = eps, params.sums = sums.mutable_data_ptr<double>();
+  params.slope = leaky_slope, params.penalty = penalty, params.sums = sums.mutable_data_ptr<double>();
   on_device(
-      z, [&] { power_sums_cpu(params); },
+      z, [&] { penalty_sums_cpu(params); },
       [&](void* stream) {
         const at::Tensor workspace =
             at::empty({column_sum_groups(params.rows, params.columns), params.columns}, sums.options());
         params.workspace = workspace.mutable_data_ptr<double>();
-        power_sums_cuda(params, stream);
+        penalty_sums_cuda(params, stream);
       });
   return sums;
 }
 
-at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient, const PowerGradient* terms,
-                           int count) {
+at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient,
+                           const PenaltyGradient* penalties, int count) {
   SquashBackwardParams p;
   p.type = wide_element(z);
-  VPD_CHECK(count >= 0 && count <= max_power_terms, UsageError,
-            "squash backward: expected at most {} power terms, found {}", max_power_terms, count);
+  VPD_CHECK(count >= 0 && count <= most_penalties, UsageError,
+            "squash backward: expected at most {} penalties, found {}", most_penalties, count);
   VPD_CHECK(z.dim() == 2 && z.is_contiguous() && lower_gradient.is_contiguous() &&
                 lower_gradient.sizes() == z.sizes() && lower_gradient.scalar_type() == z.scalar_type(),
             UsageError, "squash backward: expected contiguous z [N, C] and a gradient like it");
   at::Tensor out = at::empty_like(z);
   p.rows = z.size(0), p.columns = z.size(1), p.z = z.const_data_ptr(),
   p.lower_gradient = lower_gradient.const_data_ptr();
-  p.out = out.mutable_data_ptr(), p.slope = leaky_slope, p.terms = count;
+  p.out = out.mutable_data_ptr(), p.slope = leaky_slope, p.penalties = count;
   for (int k = 0; k < count; ++k) {
-    const at::Tensor& weight = terms[k].weight;
+    const at::Tensor& weight = penalties[k].weight;
     VPD_CHECK(weight.scalar_type() == at::kDouble && weight.is_contiguous() && weight.numel() == p.columns,
               UsageError, "squash backward: expected a float64 weight for each of {} subcomponents, found {}",
               p.columns, weight.numel());
-    p.weight[k] = weight.const_data_ptr<double>(), p.p[k] = terms[k].p, p.eps[k] = terms[k].eps;
+    check(penalties[k].penalty);
+    p.weight[k] = weight.const_data_ptr<double>(), p.penalty[k] = penalties[k].penalty;
   }
   on_device(
       z, [&] { squash_backward_cpu(p); }, [&](void* stream) { squash_backward_cuda(p, stream); });

@@ -1,7 +1,7 @@
-// Leaky squashings and power sums on CUDA; formulas in squash_cpu.cpp.
+// Leaky squashings and sums of penalties on CUDA; formulas in squash_cpu.cpp.
 //
-// The squashings and their backward passes are elementwise and overwrite `out`; power_sums adds to `sums`, by
-// column sums in two stages. Deterministic.
+// The squashings and their backward passes are elementwise and overwrite `out`; penalty_sums adds to `sums`,
+// by column sums in two stages. Deterministic.
 
 #include "column_sums.cuh"
 #include "device.cuh"
@@ -69,15 +69,48 @@ __global__ void __launch_bounds__(threads) squash_kernel(SquashParams p, bool pa
   }
 }
 
+/// A penalty in the type of the arithmetic.
 template <class T>
-struct PowerOfElement {
+struct DevicePenalty {
+  PenaltyKind kind;
+  T p, p_minus_1, eps, gamma;
+
+  DevicePenalty() = default;
+  __device__ __forceinline__ explicit DevicePenalty(const Penalty& penalty)
+      : kind(penalty.kind), p(0), p_minus_1(0), eps(static_cast<T>(penalty.eps)), gamma(0) {
+    if (kind == PenaltyKind::power) {
+      p = static_cast<T>(penalty.p.get());
+      p_minus_1 = static_cast<T>(penalty.p.get() - 1);
+    } else {
+      gamma = static_cast<T>(penalty.gamma.get());
+    }
+  }
+
+  __device__ __forceinline__ T value(T g) const {
+    return kind == PenaltyKind::power ? device_power(g + eps, p) : g * g / (g * g + gamma * gamma);
+  }
+  /// φ'(g) without the factor that slope_factor() gives.
+  __device__ __forceinline__ T slope(T g) const {
+    if (kind == PenaltyKind::power) return device_power(g + eps, p_minus_1);
+    const T below = g * g + gamma * gamma;
+    return g / (below * below);
+  }
+};
+
+__device__ __forceinline__ double slope_factor(const Penalty& penalty) {
+  const double gamma = penalty.gamma.get();
+  return penalty.kind == PenaltyKind::power ? penalty.p.get() : 2.0 * gamma * gamma;
+}
+
+template <class T>
+struct PenaltyOfElement {
   const T* z;
   std::int64_t stride;
-  T slope, eps;
-  LateNumber power;
+  T slope;
+  Penalty penalty;
 
   __device__ T operator()(std::int64_t n, std::int64_t c) const {
-    return device_power(upper_value(z[n * stride + c], slope) + eps, static_cast<T>(power.get()));
+    return DevicePenalty<T>(penalty).value(upper_value(z[n * stride + c], slope));
   }
 };
 
@@ -87,13 +120,15 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
   const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
   if (first >= p.columns) return;
   const auto slope = static_cast<T>(p.slope);
-  T weight[max_power_terms][width] = {}, power[max_power_terms] = {};
+  T weight[most_penalties][width] = {};
+  DevicePenalty<T> penalty[most_penalties];
 #pragma unroll
-  for (int k = 0; k < max_power_terms; ++k) {
-    if (k >= p.terms) break;
-    power[k] = static_cast<T>(p.p[k].get() - 1);
+  for (int k = 0; k < most_penalties; ++k) {
+    if (k >= p.penalties) break;
+    penalty[k] = DevicePenalty<T>(p.penalty[k]);
 #pragma unroll
-    for (int i = 0; i < width; ++i) weight[k][i] = static_cast<T>(p.weight[k][first + i] * p.p[k].get());
+    for (int i = 0; i < width; ++i)
+      weight[k][i] = static_cast<T>(p.weight[k][first + i] * slope_factor(p.penalty[k]));
   }
   for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {
     const std::int64_t at = n * p.columns + first;
@@ -106,9 +141,9 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
       const T value = upper_value(z[i], slope), through = upper_derivative(z[i], slope);
       if (through != 0) {
 #pragma unroll
-        for (int k = 0; k < max_power_terms; ++k) {
-          if (k >= p.terms) break;
-          total += weight[k][i] * device_power(value + static_cast<T>(p.eps[k]), power[k]) * through;
+        for (int k = 0; k < most_penalties; ++k) {
+          if (k >= p.penalties) break;
+          total += weight[k][i] * penalty[k].slope(value) * through;
         }
       }
       z[i] = total;
@@ -147,9 +182,9 @@ void squash(const SquashParams& p, cudaStream_t stream) {
 }
 
 template <class T>
-void power_sums(const PowerSumsParams& p, cudaStream_t stream) {
-  const PowerOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope),
-                                  static_cast<T>(p.eps), p.p};
+void penalty_sums(const PenaltySumsParams& p, cudaStream_t stream) {
+  const PenaltyOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope),
+                                    p.penalty};
   add_column_sums<T>(p.rows, p.columns, p.workspace, p.sums, element, stream);
 }
 
@@ -159,9 +194,9 @@ void squash_cuda(const SquashParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
   params.type == ElementType::float64 ? squash<double>(params, on) : squash<float>(params, on);
 }
-void power_sums_cuda(const PowerSumsParams& params, void* stream) {
+void penalty_sums_cuda(const PenaltySumsParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
-  params.type == ElementType::float64 ? power_sums<double>(params, on) : power_sums<float>(params, on);
+  params.type == ElementType::float64 ? penalty_sums<double>(params, on) : penalty_sums<float>(params, on);
 }
 void squash_backward_cuda(const SquashBackwardParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);

@@ -1,4 +1,4 @@
-// Leaky squashings and power sums on the CPU, and the specification of squash.cu.
+// Leaky squashings and sums of penalties on the CPU, and the specification of squash.cu.
 //
 // x^p is exp(p log x): x = g + eps is at least eps > 0. Column sums run over blocks of rows in float32, and
 // over blocks in float64, so that neither the number of positions nor the order of threads shows in the
@@ -57,9 +57,48 @@ void squash(const SquashParams& p) {
 }
 
 template <class T>
-void power_sums(const PowerSumsParams& p) {
+struct Power {
+  T p, eps;
+  explicit Power(const Penalty& penalty)
+      : p(static_cast<T>(penalty.p.get())), eps(static_cast<T>(penalty.eps)) {}
+  T operator()(T g) const { return vexp(p * vlog(g + eps)); }
+};
+
+template <class T>
+struct SmoothL0 {
+  T gamma;
+  explicit SmoothL0(const Penalty& penalty) : gamma(static_cast<T>(penalty.gamma.get())) {}
+  T operator()(T g) const { return g * g / (g * g + gamma * gamma); }
+};
+
+/// φ'(g) without the factor that slope_factor() moves into the weights.
+template <class T>
+struct PowerSlope {
+  T p, eps;
+  explicit PowerSlope(const Penalty& penalty)
+      : p(static_cast<T>(penalty.p.get() - 1)), eps(static_cast<T>(penalty.eps)) {}
+  T operator()(T g) const { return vexp(p * vlog(g + eps)); }
+};
+
+template <class T>
+struct SmoothL0Slope {
+  T gamma;
+  explicit SmoothL0Slope(const Penalty& penalty) : gamma(static_cast<T>(penalty.gamma.get())) {}
+  T operator()(T g) const {
+    const T below = g * g + gamma * gamma;
+    return g / (below * below);
+  }
+};
+
+double slope_factor(const Penalty& penalty) {
+  const double gamma = penalty.gamma.get();
+  return penalty.kind == PenaltyKind::power ? penalty.p.get() : 2.0 * gamma * gamma;
+}
+
+template <class T, class Value>
+void penalty_sums(const PenaltySumsParams& p, const Value& value) {
   constexpr std::int64_t block = 64;
-  const auto slope = static_cast<T>(p.slope), power = static_cast<T>(p.p.get()), eps = static_cast<T>(p.eps);
+  const auto slope = static_cast<T>(p.slope);
   // Threads take columns, so that each sum has one order.
   parallel_rows(p.columns, 8 * p.rows, [&](std::int64_t begin, std::int64_t end) {
     std::vector<T> partial(static_cast<std::size_t>(end - begin));
@@ -68,8 +107,7 @@ void power_sums(const PowerSumsParams& p) {
       for (std::int64_t n = first; n < std::min(p.rows, first + block); ++n) {
         const T* __restrict z = static_cast<const T*>(p.z) + n * p.z_stride + begin;
         T* __restrict sum = partial.data();
-        for (std::int64_t c = 0; c < end - begin; ++c)
-          sum[c] += vexp(power * vlog(upper_value(z[c], slope) + eps));
+        for (std::int64_t c = 0; c < end - begin; ++c) sum[c] += value(upper_value(z[c], slope));
       }
       for (std::int64_t c = begin; c < end; ++c)
         p.sums[c] += static_cast<double>(partial[static_cast<std::size_t>(c - begin)]);
@@ -78,26 +116,42 @@ void power_sums(const PowerSumsParams& p) {
 }
 
 template <class T>
+void penalty_sums(const PenaltySumsParams& p) {
+  p.penalty.kind == PenaltyKind::power ? penalty_sums<T>(p, Power<T>(p.penalty))
+                                       : penalty_sums<T>(p, SmoothL0<T>(p.penalty));
+}
+
+template <class T, class Slope>
+void add_penalty(std::int64_t columns, const T* __restrict z, const T* __restrict weight, T slope,
+                 const Slope& slope_of, T* __restrict out) {
+  for (std::int64_t c = 0; c < columns; ++c) {
+    const T derivative = weight[c] * slope_of(upper_value(z[c], slope));
+    const T through = upper_derivative(z[c], slope);
+    out[c] += through == 0 ? T(0) : derivative * through;
+  }
+}
+
+template <class T>
 void backward(const SquashBackwardParams& p) {
   const auto slope = static_cast<T>(p.slope);
   const auto columns = static_cast<std::size_t>(p.columns);
-  std::vector<T> weights(columns * max_power_terms);
-  for (int k = 0; k < p.terms; ++k)
+  std::vector<T> weights(columns * most_penalties);
+  for (int k = 0; k < p.penalties; ++k)
     for (std::size_t c = 0; c < columns; ++c)
-      weights[columns * static_cast<std::size_t>(k) + c] = static_cast<T>(p.weight[k][c] * p.p[k].get());
+      weights[columns * static_cast<std::size_t>(k) + c] =
+          static_cast<T>(p.weight[k][c] * slope_factor(p.penalty[k]));
   parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       const T* __restrict z = static_cast<const T*>(p.z) + n * p.columns;
       const T* __restrict lower = static_cast<const T*>(p.lower_gradient) + n * p.columns;
       T* __restrict out = static_cast<T*>(p.out) + n * p.columns;
       for (std::int64_t c = 0; c < p.columns; ++c) out[c] = lower_derivative(lower[c], z[c], slope);
-      for (int k = 0; k < p.terms; ++k) {
-        const T* __restrict weight = weights.data() + columns * static_cast<std::size_t>(k);
-        const auto power = static_cast<T>(p.p[k].get() - 1), eps = static_cast<T>(p.eps[k]);
-        for (std::int64_t c = 0; c < p.columns; ++c) {
-          const T derivative = weight[c] * vexp(power * vlog(upper_value(z[c], slope) + eps));
-          const T through = upper_derivative(z[c], slope);
-          out[c] += through == 0 ? T(0) : derivative * through;
+      for (int k = 0; k < p.penalties; ++k) {
+        const T* weight = weights.data() + columns * static_cast<std::size_t>(k);
+        if (p.penalty[k].kind == PenaltyKind::power) {
+          add_penalty(p.columns, z, weight, slope, PowerSlope<T>(p.penalty[k]), out);
+        } else {
+          add_penalty(p.columns, z, weight, slope, SmoothL0Slope<T>(p.penalty[k]), out);
         }
       }
     }
@@ -109,8 +163,8 @@ void backward(const SquashBackwardParams& p) {
 void squash_cpu(const SquashParams& params) {
   params.type == ElementType::float64 ? squash<double>(params) : squash<float>(params);
 }
-void power_sums_cpu(const PowerSumsParams& params) {
-  params.type == ElementType::float64 ? power_sums<double>(params) : power_sums<float>(params);
+void penalty_sums_cpu(const PenaltySumsParams& params) {
+  params.type == ElementType::float64 ? penalty_sums<double>(params) : penalty_sums<float>(params);
 }
 void squash_backward_cpu(const SquashBackwardParams& params) {
   params.type == ElementType::float64 ? backward<double>(params) : backward<float>(params);

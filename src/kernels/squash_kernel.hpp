@@ -3,10 +3,11 @@
 #include <cstdint>
 
 #include "gate_kernel.hpp"
+#include "vpd/kernels/penalty.hpp"
 
 namespace vpd {
 
-inline constexpr int max_power_terms = 2;
+inline constexpr int most_penalties = 2;
 
 /// Elementwise over `count` elements. type: float32 or float64.
 struct SquashParams {
@@ -19,15 +20,14 @@ struct SquashParams {
   double slope = 0.01;
 };
 
-struct PowerSumsParams {
+struct PenaltySumsParams {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   ElementType type = ElementType::float32;
   const void* z = nullptr;  // [N, C]
   std::int64_t z_stride = 0;
   double slope = 0.01;
-  LateNumber p = 1.0;
-  double eps = 0.0;
+  Penalty penalty;
   double* sums = nullptr;       // [C], zeroed by the caller, added to
   double* workspace = nullptr;  // [column_sum_groups, C]: CUDA
 };
@@ -40,17 +40,16 @@ struct SquashBackwardParams {
   const void* lower_gradient = nullptr;
   void* out = nullptr;
   double slope = 0.01;
-  int terms = 0;
-  const double* weight[max_power_terms] = {};  // [C] each
-  LateNumber p[max_power_terms] = {};
-  double eps[max_power_terms] = {};
+  int penalties = 0;
+  const double* weight[most_penalties] = {};  // [C] each
+  Penalty penalty[most_penalties];
 };
 
 void squash_cpu(const SquashParams& params);
-void power_sums_cpu(const PowerSumsParams& params);
+void penalty_sums_cpu(const PenaltySumsParams& params);
 void squash_backward_cpu(const SquashBackwardParams& params);
 void squash_cuda(const SquashParams& params, void* stream);
-void power_sums_cuda(const PowerSumsParams& params, void* stream);
+void penalty_sums_cuda(const PenaltySumsParams& params, void* stream);
 void squash_backward_cuda(const SquashBackwardParams& params, void* stream);
 
 }  // namespace vpd

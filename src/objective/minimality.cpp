@@ -5,43 +5,79 @@
 #include <ATen/ATen.h>
 
 namespace vpd {
+namespace {
 
-std::vector<MinimalityPower> minimality_powers(const ObjectiveConfig& objective, std::int64_t step,
-                                               std::int64_t steps) {
-  std::vector<MinimalityPower> powers;
+Penalty penalty_at(const PenaltyConfig& config, const Annealed& p, double eps, std::int64_t step,
+                   std::int64_t steps) {
+  if (const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&config))
+    return {.kind = PenaltyKind::smooth_l0, .gamma = value_at(smooth->gamma, step, steps)};
+  return {.kind = PenaltyKind::power, .p = value_at(p, step, steps), .eps = eps};
+}
+
+}  // namespace
+
+std::vector<MinimalitySum> minimality_sums(const ObjectiveConfig& objective, std::int64_t step,
+                                           std::int64_t steps) {
+  std::vector<MinimalitySum> sums;
   if (const auto* importance = find_term<ImportanceMinimalityTerm>(objective)) {
-    powers.push_back({.p = value_at(importance->p, step, steps),
-                      .eps = importance->eps,
-                      .importance_coefficient = value_at(importance->coefficient, step, steps),
-                      .has_importance = true});
+    sums.push_back({.penalty = penalty_at(importance->penalty, importance->p, importance->eps, step, steps),
+                    .importance_coefficient = value_at(importance->coefficient, step, steps),
+                    .has_importance = true});
   }
   if (const auto* frequency = find_term<FrequencyMinimalityTerm>(objective)) {
-    const Annealed exponent = exponent_of(*frequency, objective);
+    const PenaltyConfig penalty = penalty_of(*frequency, objective);
+    const Annealed p = exponent_of(*frequency, objective);
     const double eps = eps_of(*frequency, objective);
     // By their configuration, not by what two different lines happen to be at this step.
-    if (powers.empty() || find_term<ImportanceMinimalityTerm>(objective)->p != exponent ||
-        powers[0].eps != eps)
-      powers.push_back({.p = value_at(exponent, step, steps), .eps = eps});
-    powers.back().frequency_coefficient = value_at(frequency->coefficient, step, steps);
-    powers.back().has_frequency = true;
+    const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+    const bool power = std::holds_alternative<PowerPenaltyConfig>(penalty);
+    const bool shared = importance && importance->penalty == penalty &&
+                        (!power || (importance->p == p && importance->eps == eps));
+    if (!shared) sums.push_back({.penalty = penalty_at(penalty, p, eps, step, steps)});
+    sums.back().frequency_coefficient = value_at(frequency->coefficient, step, steps);
+    sums.back().has_frequency = true;
+    sums.back().reference_count = frequency->reference_count;
   }
-  return powers;
+  return sums;
 }
 
 at::Tensor importance_minimality(const at::Tensor& sums, std::int64_t N) {
   return sums.sum() / static_cast<double>(N);
 }
 
-at::Tensor frequency_minimality(const at::Tensor& sums, std::int64_t N) {
-  return (sums * (sums + 1.0).log2()).sum() / static_cast<double>(N);
+at::Tensor frequency_minimality(const at::Tensor& sums, std::int64_t N,
+                                std::optional<double> reference_count) {
+  const double n = static_cast<double>(N), per_sum = reference_count.value_or(n) / n;
+  return (sums * (sums * per_sum + 1.0).log2()).sum() / n;
 }
 
-PowerGradient minimality_gradient(const MinimalityPower& power, const at::Tensor& sums, std::int64_t N) {
-  // d/ds [s log2(1 + s)] = log2(1 + s) + s / ((1 + s) ln 2)
-  const at::Tensor derivative = (sums + 1.0).log2() + sums / ((sums + 1.0) * std::log(2.0));
+PenaltyGradient minimality_gradient(const MinimalitySum& sum, const at::Tensor& frequency_sums,
+                                    std::int64_t N) {
+  // With x = s R / N: d/ds [s log2(1 + x)] = log2(1 + x) + x / ((1 + x) ln 2)
   const double n = static_cast<double>(N);
-  return {(derivative * (power.frequency_coefficient / n) + power.importance_coefficient / n).contiguous(),
-          power.p, power.eps};
+  const at::Tensor x = frequency_sums * (sum.reference_count.value_or(n) / n);
+  const at::Tensor derivative = (x + 1.0).log2() + x / ((x + 1.0) * std::log(2.0));
+  return {(derivative * (sum.frequency_coefficient / n) + sum.importance_coefficient / n).contiguous(),
+          sum.penalty};
+}
+
+FrequencyAverage::FrequencyAverage(const MovingAverageConfig& config, const Sites& sites,
+                                   const Numerics& numerics)
+    : decay_(config.decay),
+      mean_(at::zeros({sites.total_C()}, numerics.options().dtype(at::kDouble))),
+      weight_(at::zeros({1}, mean_.options())) {}
+
+at::Tensor FrequencyAverage::estimate(const at::Tensor& sums, std::int64_t N) {
+  const double n = static_cast<double>(N);
+  next_mean_ = mean_ * decay_ + sums * ((1.0 - decay_) / n);
+  next_weight_ = weight_ * decay_ + (1.0 - decay_);
+  return next_mean_ * n / next_weight_;
+}
+
+void FrequencyAverage::keep(const at::Tensor& broken) {
+  const at::Tensor fine = broken.eq(0.0);
+  mean_.copy_(at::where(fine, next_mean_, mean_));
+  weight_.copy_(at::where(fine, next_weight_, weight_));
 }
 
 }  // namespace vpd

@@ -64,18 +64,27 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
 }
 
 at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
-                       double seed) {
+                       double seed, Comparison comparison) {
   const Decomposition& d = *context.decomposition;
   const CleanPass& clean = *context.clean;
   const std::size_t count = routing.passes(d.sites);
   const double share = 1.0 / static_cast<double>(count);
+  const bool hidden_acts = comparison == Comparison::hidden_acts;
+  const Divergence divergence =
+      comparison == Comparison::squared_error ? Divergence::mse : d.target->divergence();
   at::Tensor total;
   for (std::size_t pass = 0; pass < count; ++pass) {
     const std::vector<SitePass> passes = site_passes(context, sources, routing, pass);
-    MaskedExecutor executor(d.sites, passes);
+    MaskedExecutor executor(d.sites, passes, /*keep_outputs=*/hidden_acts);
     const at::AutoGradMode record(seed != 0.0);
     const at::Tensor hidden = d.target->hidden(clean.input, executor);
-    const at::Tensor sum = divergence_from_hidden(d, clean, hidden, executor, seed * share);
+    at::Tensor sum;
+    if (hidden_acts) {
+      if (!d.frozen_head()) d.target->output(hidden, executor);  // it may hold sites of its own
+      sum = squared_error_of_sites(clean.outputs, executor.outputs, d.numerics.wide, seed * share);
+    } else {
+      sum = divergence_from_hidden(d, clean, hidden, executor, seed * share, divergence);
+    }
     total = total.defined() ? total.add_(sum) : sum;
   }
   return total.mul_(share);

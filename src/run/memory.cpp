@@ -1,5 +1,5 @@
 // What a training step holds, buffer by buffer, at each of the moments that can be its largest. Written
-// against src/training/ and against what each operation keeps for its backward pass
+// against src/training/step.cpp and against what each operation keeps for its backward pass
 // (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
 
 #include <algorithm>
@@ -34,6 +34,7 @@ class Memory {
       if (!passes) continue;
       moments.push_back(masked_pass(passes->loss));
       if (passes->ascents > 0) moments.push_back(masked_pass(passes->ascent));
+      if (std::holds_alternative<TopkAttributionReconTerm>(term)) moments.push_back(attributions());
     }
     if (w_.numerics.device.is_cpu()) {
       for (Parts& moment : moments) moment.push_back(kept_by_the_c_library(total(moment)));
@@ -73,6 +74,13 @@ class Memory {
     return rows * w_.model.vocab_size * compute_ + N_ * d_ * compute_;
   }
 
+  /// What all sites give.
+  std::int64_t site_outputs() const {
+    std::int64_t width = 0;
+    for (const Site& site : w_.sites) width += site.d_out;
+    return N_ * width * compute_;
+  }
+
   bool decomposed(std::int64_t block, std::size_t which) const {
     return w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which] >= 0;
   }
@@ -92,6 +100,9 @@ class Memory {
     parts.push_back(
         {w_.lanes > 1 ? "gradients, one buffer for each lane" : "gradients", w_.lanes * trained() * wide_});
     parts.push_back({"optimizer moments", 2 * trained() * wide_});
+    if (find_term<TopkAttributionReconTerm>(w_.objective)) {
+      parts.push_back({"attributions of the batch", w_.B() * w_.T * w_.sites.total_C() * wide_});
+    }
     if (const std::int64_t bytes = adversaries(); bytes > 0)
       parts.push_back({"adversaries: sources, moments and gradients", bytes});
     return parts;
@@ -101,19 +112,22 @@ class Memory {
     const std::int64_t channels = w_.sites.total_C() + static_cast<std::int64_t>(w_.sites.size());
     std::int64_t bytes = 0;
     for (const TermConfig& term : w_.objective) {
-      const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
-      if (!adversarial) continue;
+      const AdversaryConfig* adversary = adversary_of(term);
+      if (!adversary) continue;
       std::int64_t rows = 0, copies = 0;
-      if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversarial->adversary)) {
-        const bool local = persistent->scope == PersistentScope::per_position;
-        rows = local ? w_.B() * w_.T
-                     : persistent->sources.value_or(1) * (persistent->shared_across_positions ? 1 : w_.T);
-        copies = 1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0) +
-                 (local ? 1 : w_.lanes);
+      if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary)) {
+        const bool pooled = persistent->scope == PersistentScope::pooled;
+        const bool local = pooled || persistent->scope == PersistentScope::per_position;
+        const std::int64_t each = persistent->shared_across_positions || pooled ? 1 : w_.T;
+        rows = (local ? w_.B() : persistent->sources.value_or(1)) * each;
+        const std::int64_t held =
+            1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0);
+        copies = held + (local ? 1 : w_.lanes);
+        if (pooled) copies += held * persistent->sources.value();
         // The sigmoid of unbounded values, made by each lane in every pass.
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
       } else {
-        const auto& fresh = std::get<FreshAdversaryConfig>(adversarial->adversary);
+        const auto& fresh = std::get<FreshAdversaryConfig>(*adversary);
         rows = fresh.scope == FreshScope::per_datapoint ? w_.B() : 1;
         copies = 2 + w_.lanes;
       }
@@ -122,7 +136,8 @@ class Memory {
     return bytes;
   }
 
-  /// Logits and what the sites read, each tensor once however many sites read it.
+  /// Logits, what the sites read and, where a term compares it, what they gave; each input tensor once
+  /// however many sites read it.
   std::int64_t clean_pass() const {
     std::int64_t width = 0;
     for (std::int64_t i = 0; i < w_.model.n_layer; ++i) {
@@ -132,7 +147,8 @@ class Memory {
       if (decomposed(i, 5)) width += d_ff_;
     }
     if (w_.sites.of_matrix().back() >= 0) width += d_;
-    return N_ * width * compute_ + logits();
+    const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
+    return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
   }
 
   /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it.
@@ -189,12 +205,27 @@ class Memory {
   Parts masked_pass(const PassKind& kind) const {
     Parts parts = kept_of_the_batch();
     if (kind.backward) parts.push_back({"masked pass: activations", activations(kind)});
-    parts.push_back({"masked pass: logits", masked_logits()});
+    if (kind.hidden_acts) {
+      parts.push_back({"masked pass: outputs of sites and their gradients", 2 * site_outputs()});
+    } else {
+      // Of a squared error all logits exist, and their gradient beside them.
+      parts.push_back({"masked pass: logits", kind.squared_error ? 2 * logits() : masked_logits()});
+    }
     parts.push_back({"masked pass: temporaries of the largest site", temporaries()});
     return parts;
   }
 
-  std::int64_t activations(const PassKind& kind) const {
+  /// What the target's own operations keep, its logits and their gradient, and the scores of a site.
+  Parts attributions() const {
+    Parts parts = kept_of_the_batch();
+    parts.push_back({"attributions: activations", activations({}, /*inner=*/false)});
+    parts.push_back({"attributions: logits and their gradient", 2 * logits()});
+    parts.push_back({"attributions: temporaries of the largest site", temporaries()});
+    return parts;
+  }
+
+  /// `inner`: x V of each site is kept too.
+  std::int64_t activations(const PassKind& kind, bool inner = true) const {
     std::int64_t width = 0;
     bool tracked = false;  // whether gradients flow from here on
     // LibTorch's attention takes keys and values repeated to the number of query heads.
@@ -203,16 +234,17 @@ class Memory {
       // With layerwise routing one site at a time is masked, but its inputs count for little: the first
       // block's case is the largest.
       const auto C = [&](std::size_t which) { return kind.layerwise && i > 0 ? 0 : C_of(i, which); };
+      const auto kept = [&](std::size_t which) { return inner ? C(which) : 0; };
       if (tracked) width += d_;  // the residual stream, for the first norm
       if (C(0) + C(1) + C(2) > 0) width += d_, tracked = true;
-      width += C(0) + C(1) + C(2);
+      width += kept(0) + kept(1) + kept(2);
       // q, k and v as attention saw them, and what it gave, which o reads too.
       if (tracked) width += 2 * d_ + 2 * keys + probabilities(w_.model.n_head);
-      if (C(3) > 0) width += C(3) + (tracked ? 0 : d_), tracked = true;
+      if (C(3) > 0) width += kept(3) + (tracked ? 0 : d_), tracked = true;
       if (tracked) width += d_;  // the residual stream, for the second norm
-      if (C(4) > 0) width += d_ + C(4), tracked = true;
+      if (C(4) > 0) width += d_ + kept(4), tracked = true;
       if (tracked) width += d_ff_;  // before GELU
-      if (C(5) > 0) width += d_ff_ + C(5), tracked = true;
+      if (C(5) > 0) width += d_ff_ + kept(5), tracked = true;
     }
     return N_ * (width + d_) * compute_ + N_ * static_cast<std::int64_t>(w_.sites.size()) * (wide_ + 1);
   }

@@ -1,4 +1,4 @@
-// Operations of a training step, part by part. Written against src/training/ and the backward passes
+// Operations of a training step, part by part. Written against src/training/step.cpp and the backward passes
 // of src/decomposition/masked_executor.cpp and src/kernels/differentiable.cpp: each product there is a line
 // here.
 
@@ -36,6 +36,7 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
     const MatrixShape& matrix = w.matrices[i];
     if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
     const int site = w.sites.of_matrix()[i];
+    if (kind.hidden_acts && !matrix.in_block && site < 0) continue;  // nobody asks for logits
     const double whole = product(N, matrix.d_in, matrix.d_out);
     if (site < 0 || (masked_only >= 0 && site != masked_only)) {
       operations += whole;                                // x Wᵀ
@@ -55,6 +56,28 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
     if (i % matrices_per_block == keys_and_values_end - 1 && matrix.in_block) {
       const double mixing = attention(N, causal_keys(w.T), w.model.n_embd);
       operations += mixing + (kind.backward && next ? 2.0 * mixing : 0.0);
+    }
+  }
+  return operations;
+}
+
+/// The clean forward again, back from the output, and both products of every subcomponent's attribution.
+double attributions(const Workload& w, std::int64_t N) {
+  double operations = 0.0;
+  bool tracked = false, next = false;
+  for (std::size_t i = 0; i < w.matrices.size(); ++i) {
+    const MatrixShape& matrix = w.matrices[i];
+    if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
+    const double whole = product(N, matrix.d_in, matrix.d_out);
+    operations += whole + (tracked ? whole : 0.0);
+    if (const int site = w.sites.of_matrix()[i]; site >= 0) {
+      const std::int64_t C = w.sites[static_cast<std::size_t>(site)].C;
+      operations += product(N, matrix.d_in, C) + product(N, C, matrix.d_out);
+      next = true;
+    }
+    if (i % matrices_per_block == keys_and_values_end - 1 && matrix.in_block) {
+      const double mixing = attention(N, causal_keys(w.T), w.model.n_embd);
+      operations += mixing + (next ? 2.0 * mixing : 0.0);
     }
   }
   return operations;
@@ -97,7 +120,7 @@ std::vector<OperationCount> count_operations(const Workload& w) {
                                        {"causal importance, backward", 2.0 * importance - first}};
   std::int64_t repeated = 0;  // clean forwards and causal importances made again for micro-batches
   const bool micro_batches = w.micro() < w.B();
-  if (micro_batches && has_minimality(w.objective)) repeated = 1;
+  if (micro_batches && needs_whole_batch(w.objective)) repeated = 1;
   for (const TermConfig& term : w.objective) {
     if (const auto* faithfulness = std::get_if<FaithfulnessTerm>(&term)) {
       double products = 0.0;
@@ -107,6 +130,8 @@ std::vector<OperationCount> count_operations(const Workload& w) {
     }
     const std::optional<TermPasses> term_passes = passes_of(term, w.delta_component);
     if (!term_passes) continue;
+    if (std::holds_alternative<TopkAttributionReconTerm>(term))
+      parts.push_back({label(term) + ", attributions", attributions(w, N)});
     if (term_passes->ascents > 0) {
       parts.push_back({label(term) + ", ascents",
                        static_cast<double>(term_passes->ascents) * passes(w, N, term_passes->ascent)});

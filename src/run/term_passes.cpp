@@ -1,7 +1,5 @@
 #include "term_passes.hpp"
 
-#include <type_traits>
-
 namespace vpd {
 namespace {
 
@@ -10,59 +8,70 @@ bool draws_subsets(const RoutingConfig& routing) {
          std::holds_alternative<StaticProbabilityRoutingConfig>(routing);
 }
 
-bool is_layerwise(const RoutingConfig& routing) {
-  return std::holds_alternative<LayerwiseRoutingConfig>(routing);
-}
+/// What a pass of a term costs, by its type and, for hidden_acts_recon, that of its masks.
+struct Passes {
+  const TermConfig& config;
+  bool delta_component;
 
-TermPasses adversarial(const AdversarialReconTerm& term, bool delta_component) {
-  TermPasses passes;
-  const bool trains = term.coefficient.start != 0.0;
-  PassKind kind{.weight = delta_component || draws_subsets(term.routing),
-                .layerwise = is_layerwise(term.routing)};
-  passes.ascent = kind;
-  passes.ascent.trains = false, passes.ascent.sources = true;
-  if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&term.adversary)) {
-    passes.ascents = persistent->warmup_steps;
-    passes.shared = persistent->scope != PersistentScope::per_position;
-    passes.loss = passes.ascent;  // its gradient makes one more ascent
-    passes.loss.trains = trains;
-  } else {
-    passes.ascents = std::get<FreshAdversaryConfig>(term.adversary).steps;
-    passes.shared = true;
-    passes.loss = kind;
-    passes.loss.trains = passes.loss.backward = trains;
+  using Result = std::optional<TermPasses>;
+  Result operator()(const FaithfulnessTerm&) const { return std::nullopt; }
+  Result operator()(const ImportanceMinimalityTerm&) const { return std::nullopt; }
+  Result operator()(const FrequencyMinimalityTerm&) const { return std::nullopt; }
+  Result operator()(const SchattenTerm&) const { return std::nullopt; }
+  Result operator()(const StochasticReconTerm& term) const { return random(term.samples); }
+  Result operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
+  Result operator()(const CiMaskedReconTerm&) const { return constant(); }
+  Result operator()(const UnmaskedReconTerm&) const { return constant(); }
+  Result operator()(const TopkAttributionReconTerm&) const { return constant(); }
+  Result operator()(const HiddenActsReconTerm& term) const { return std::visit(*this, term.masks); }
+  Result operator()(const RandomMasksConfig& masks) const { return random(masks.samples); }
+  Result operator()(const CiMasksConfig&) const { return constant(); }
+  Result operator()(const AdversarialMasksConfig& masks) const { return adversarial(masks.adversary); }
+
+ private:
+  PassKind kind(bool delta) const {
+    const bool trains = coefficient_of(config).start != 0.0;
+    const RoutingConfig& routing = routing_of(config);
+    return {.backward = trains,
+            .trains = trains,
+            .weight = delta || draws_subsets(routing),
+            .layerwise = std::holds_alternative<LayerwiseRoutingConfig>(routing),
+            .hidden_acts = std::holds_alternative<HiddenActsReconTerm>(config),
+            .squared_error = std::holds_alternative<TopkAttributionReconTerm>(config)};
   }
-  return passes;
-}
+
+  TermPasses constant() const { return {.loss = kind(/*delta=*/false)}; }
+
+  TermPasses random(std::int64_t samples) const {
+    return {.loss = kind(delta_component), .samples = samples};
+  }
+
+  TermPasses adversarial(const AdversaryConfig& adversary) const {
+    TermPasses passes{.loss = kind(delta_component), .ascent = kind(delta_component)};
+    passes.ascent.backward = passes.ascent.sources = true;
+    passes.ascent.trains = false;
+    if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversary)) {
+      passes.ascents = persistent->warmup_steps;
+      passes.shared =
+          persistent->scope != PersistentScope::per_position && persistent->scope != PersistentScope::pooled;
+      passes.loss.backward = passes.loss.sources = true;  // its gradient makes one more ascent
+    } else {
+      passes.ascents = std::get<FreshAdversaryConfig>(adversary).steps;
+      passes.shared = true;
+    }
+    return passes;
+  }
+};
 
 }  // namespace
 
 std::optional<TermPasses> passes_of(const TermConfig& config, bool delta_component) {
-  return std::visit(
-      [&](const auto& term) -> std::optional<TermPasses> {
-        using Term = std::decay_t<decltype(term)>;
-        const bool trains = term.coefficient.start != 0.0;
-        TermPasses passes;
-        passes.loss.backward = passes.loss.trains = trains;
-        if constexpr (std::is_same_v<Term, StochasticReconTerm>) {
-          passes.samples = term.samples;
-          passes.loss.weight = delta_component || draws_subsets(term.routing);
-          passes.loss.layerwise = is_layerwise(term.routing);
-        } else if constexpr (std::is_same_v<Term, AdversarialReconTerm>) {
-          passes = adversarial(term, delta_component);
-        } else if constexpr (std::is_same_v<Term, CiMaskedReconTerm> ||
-                             std::is_same_v<Term, UnmaskedReconTerm>) {
-          passes.loss.weight = false;
-        } else {
-          return std::nullopt;
-        }
-        return passes;
-      },
-      config);
+  return std::visit(Passes{config, delta_component}, config);
 }
 
-bool has_minimality(const ObjectiveConfig& objective) {
-  return find_term<ImportanceMinimalityTerm>(objective) || find_term<FrequencyMinimalityTerm>(objective);
+bool needs_whole_batch(const ObjectiveConfig& objective) {
+  return find_term<ImportanceMinimalityTerm>(objective) || find_term<FrequencyMinimalityTerm>(objective) ||
+         find_term<TopkAttributionReconTerm>(objective);
 }
 
 }  // namespace vpd

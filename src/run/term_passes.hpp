@@ -17,10 +17,12 @@ inline constexpr std::size_t keys_and_values_end = 3;
 /// One masked pass through the target.
 struct PassKind {
   bool backward = true;
-  bool trains = true;      ///< gradients of U, V and importances are wanted
-  bool sources = false;    ///< gradients of sources are wanted
-  bool weight = true;      ///< x Wᵀ is part of the output: a Δ-mask or routing
-  bool layerwise = false;  ///< one pass per site
+  bool trains = true;          ///< gradients of U, V and importances are wanted
+  bool sources = false;        ///< gradients of sources are wanted
+  bool weight = true;          ///< x Wᵀ is part of the output: a Δ-mask or routing
+  bool layerwise = false;      ///< one pass per site
+  bool hidden_acts = false;    ///< the sites' outputs are kept and compared, and not the target's
+  bool squared_error = false;  ///< of the target's output, all of it at once
 };
 
 struct TermPasses {
@@ -34,6 +36,7 @@ struct TermPasses {
 /// Nothing for terms without a masked pass.
 std::optional<TermPasses> passes_of(const TermConfig& term, bool delta_component);
 
-bool has_minimality(const ObjectiveConfig& objective);
+/// Whether terms need something of all rows before any loss.
+bool needs_whole_batch(const ObjectiveConfig& objective);
 
 }  // namespace vpd

@@ -6,6 +6,7 @@
 #include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/lanes.hpp"
+#include "vpd/objective/attribution.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
 namespace vpd {
@@ -60,6 +61,8 @@ Workload make_workload(const RunConfig& config, const ModelConfig& model, bool u
   VPD_CHECK(w.T <= longest, ConfigError,
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
             source, longest, w.T);
+  if (const auto* topk = find_term<TopkAttributionReconTerm>(w.objective))
+    kept_count(topk->k, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
   w.lanes = suitable_lanes(numerics.device, w.micro(), threads,
                            w.components.flat().numel() + w.ci_parameters.flat().numel());
   return w;

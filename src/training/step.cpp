@@ -5,6 +5,7 @@
 
 #include "term_pass.hpp"
 #include "vpd/kernels/squash.hpp"
+#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
 
@@ -38,6 +39,7 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
       steps_before_capture_(2) {
   // On a CPU the numbers are read late all the same, and there is nothing to capture.
   if (late_.late() && d_.numerics.device.is_cuda()) graph_ = std::make_unique<CudaGraph>();
+  keep_outputs_ = find_term<HiddenActsReconTerm>(config.objective) != nullptr;
   for (std::size_t k = 0; k < config.objective.size(); ++k) {
     StepTerm term;
     term.config = &config.objective[k];
@@ -48,6 +50,14 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
       term.persistent =
           std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics, config.seed, k);
       if (term.persistent->local()) term.local_gradient = term.persistent->make_gradient();
+    }
+    if (const auto* topk = std::get_if<TopkAttributionReconTerm>(term.config)) {
+      kept_count(topk->k, B_ * T_, d_.sites, "objective: " + term.label + ".k");
+      term.kept = at::zeros({B_ * T_, d_.sites.total_C()}, d_.numerics.options());
+    }
+    const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config);
+    if (frequency && frequency->moving_average) {
+      term.average = std::make_unique<FrequencyAverage>(*frequency->moving_average, d_.sites, d_.numerics);
     }
     terms_.push_back(std::move(term));
   }
@@ -66,23 +76,30 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
 
 TrainingStep::~TrainingStep() = default;
 
+/// Clean forward and causal importances of rows [first, first + micro) in every lane; with a graph where
+/// losses follow. `whole_batch` adds what terms need of all rows before any loss: sums of penalties and
+/// attributions.
 void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
-                           const std::vector<MinimalityPower>* powers) {
+                           const StepContext* whole_batch) {
   pool_.run([&](int i) {
     StepLane& lane = lanes_[static_cast<std::size_t>(i)];
     const Range part = lane_range(micro_, i, pool_.count());
     lane.first_batch = first + part.begin;
     lane.forget_batch();
     const at::Tensor rows = tokens.narrow(0, lane.first_batch, part.size()).to(d_.numerics.device);
-    lane.clean = clean_pass(d_, rows);
+    lane.clean = clean_pass(d_, rows, keep_outputs_);
     const at::AutoGradMode record(graph);
     lane.importance = causal_importance(
         d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters, /*want_lower=*/false);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros_like(lane.importance.z);
-    if (!powers) return;
-    for (std::size_t k = 0; k < powers->size(); ++k) {
-      lane.sums[k].add_(power_sums(lane.importance.z.detach(), (*powers)[k].p, (*powers)[k].eps));
+    if (!whole_batch) return;
+    const std::vector<MinimalitySum>& minimality = whole_batch->values.minimality;
+    for (std::size_t k = 0; k < minimality.size(); ++k)
+      lane.sums[k].add_(penalty_sums(lane.importance.z.detach(), minimality[k].penalty));
+    if (whole_batch->kept.defined()) {
+      attribute(d_, lane.clean, lane.frozen_components,
+                whole_batch->kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
     }
   });
 }
@@ -90,7 +107,7 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
 /// Everything that needs one lane alone: ascents of its own sources, losses, and one backward pass to all
 /// parameters.
 void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
-                               const std::vector<PowerGradient>& powers, bool first_micro_batch) {
+                               const std::vector<PenaltyGradient>& penalties, bool first_micro_batch) {
   for (const StepTerm& term : terms_) {
     at::Tensor& loss = lane.losses[term.number];
     switch (family_of(*term.config)) {
@@ -106,8 +123,8 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
         break;  // its sums run over the whole batch
     }
   }
-  const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient, powers.data(),
-                                        static_cast<int>(powers.size()));
+  const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient,
+                                        penalties.data(), static_cast<int>(penalties.size()));
   torch::autograd::backward({lane.importance.z}, {dz});
   lane.importance.z = lane.importance.z.detach();
 }
@@ -150,28 +167,42 @@ StepResult TrainingStep::capture_and_replay(const at::Tensor& tokens, const Step
 /// through `values`: a captured step runs this once.
 StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0) {
   const std::int64_t N = B_ * T_;
-  const StepContext step{d_, config_, B_, T_, values};
-  const std::vector<MinimalityPower>& powers = values.powers;
+  StepContext step{d_, config_, B_, T_, values, {}};
+  const std::vector<MinimalitySum>& minimality = values.minimality;
+  for (const StepTerm& term : terms_) {
+    if (term.kept.defined()) step.kept = term.kept;
+    if (term.persistent) term.persistent->begin_step(values.key(RandomPurpose::pooled_sources, term.number));
+  }
   const bool whole = micro_ == B_;
   for (StepLane& lane : lanes_) {
     lane.losses.clear();
     lane.sums.clear();
     for (std::size_t k = 0; k < terms_.size(); ++k) lane.losses.push_back(scalar(0.0, d_.numerics));
-    for (std::size_t k = 0; k < powers.size(); ++k) {
+    for (std::size_t k = 0; k < minimality.size(); ++k) {
       lane.sums.push_back(at::zeros({d_.sites.total_C()}, d_.numerics.options().dtype(at::kDouble)));
     }
   }
-  if (whole || !powers.empty()) {
-    for (std::int64_t first = 0; first < B_; first += micro_)
-      prepare(tokens, first, /*graph=*/whole, &powers);
+  if (whole || !minimality.empty() || step.kept.defined()) {
+    for (std::int64_t first = 0; first < B_; first += micro_) prepare(tokens, first, /*graph=*/whole, &step);
   }
-  std::vector<at::Tensor> sums;
-  std::vector<PowerGradient> power_gradients;
-  for (std::size_t k = 0; k < powers.size(); ++k) {
+  if (step.kept.defined()) {
+    const double k = find_term<TopkAttributionReconTerm>(config_.objective)->k;
+    keep_largest(step.kept, kept_count(k, N, d_.sites, ""));
+  }
+  at::Tensor importance_sums, frequency_sums;
+  std::vector<PenaltyGradient> penalties;
+  for (std::size_t k = 0; k < minimality.size(); ++k) {
     at::Tensor total = lanes_.front().sums[k];
     for (std::size_t i = 1; i < lanes_.size(); ++i) total.add_(lanes_[i].sums[k]);
-    power_gradients.push_back(minimality_gradient(powers[k], total, N));
-    sums.push_back(total);
+    if (minimality[k].has_importance) importance_sums = total;
+    if (minimality[k].has_frequency) {
+      frequency_sums = total;
+      for (StepTerm& term : terms_) {
+        if (term.average) frequency_sums = term.average->estimate(total, N);
+      }
+      total = frequency_sums;
+    }
+    penalties.push_back(minimality_gradient(minimality[k], total, N));
   }
   ascend_shared(tokens, step);
   at::Tensor active = scalar(0.0, d_.numerics);
@@ -183,7 +214,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
         lane.components_gradient.zero_();
         lane.ci_gradient.zero_();
       }
-      lane_losses(lane, static_cast<std::size_t>(i), step, power_gradients, first == 0);
+      lane_losses(lane, static_cast<std::size_t>(i), step, penalties, first == 0);
     });
     if (want_l0) {
       for (const StepLane& lane : lanes_) active.add_(at::count_nonzero(lane.importance.z.gt(0)));
@@ -197,9 +228,9 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
     at::Tensor loss = lanes_.front().losses[term.number];
     for (std::size_t i = 1; i < lanes_.size(); ++i) loss.add_(lanes_[i].losses[term.number]);
     if (std::holds_alternative<ImportanceMinimalityTerm>(*term.config)) {
-      loss = importance_minimality(sums.front(), N);
-    } else if (std::holds_alternative<FrequencyMinimalityTerm>(*term.config)) {
-      loss = frequency_minimality(sums.back(), N);
+      loss = importance_minimality(importance_sums, N);
+    } else if (const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config)) {
+      loss = frequency_minimality(frequency_sums, N, frequency->reference_count);
     } else {
       loss.div_(divisor(step, term));
     }
@@ -230,6 +261,9 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   update(d_.ci_parameters, ci.front(), ci_state_, adamw, values.causal_importance, ci_norm.divisor, broken_,
          pool_);
 
+  for (StepTerm& term : terms_) {
+    if (term.average) term.average->keep(broken_);
+  }
   ascend_after_update(values);
   return result;
 }

@@ -57,16 +57,16 @@ void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std
 void TrainingStep::ascend_after_update(const StepValues& values) {
   for (StepTerm& term : terms_) {
     if (!term.persistent) continue;
-    const std::int64_t last = term.persistent->config().warmup_steps;
-    if (!term.local_gradient.defined()) {
-      ascend_together(term, values, last);
-      continue;
+    if (term.local_gradient.defined()) {
+      pool_.run([&](int i) {
+        const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
+        term.persistent->ascend(term.local_gradient, rows.begin, rows.end,
+                                values.terms[term.number].ascents.back());
+      });
+    } else {
+      ascend_together(term, values, term.persistent->config().warmup_steps);
     }
-    pool_.run([&](int i) {
-      const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
-      term.persistent->ascend(term.local_gradient, rows.begin, rows.end,
-                              values.terms[term.number].ascents.back());
-    });
+    term.persistent->end_step();
   }
 }
 

@@ -25,6 +25,8 @@ struct StepTerm {
   at::Tensor
       local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
   FreshSources fresh;  ///< of the present step
+  std::unique_ptr<FrequencyAverage> average;
+  at::Tensor kept;  ///< of topk_attribution_recon wide [B T, Σ C]: attributions, then 1 where they are kept
 };
 
 /// What the schedules of one term say at one step.
@@ -32,6 +34,7 @@ struct TermValues {
   double coefficient = 0.0;
   std::vector<AscentNumbers>
       ascents;  ///< of a persistent adversary: those before the loss, and the one after
+  LateNumber adversarial_fraction = 1.0;  ///< of merged masks
 };
 
 /// Everything in a step that its number decides, found out once at its beginning. What a captured step may
@@ -40,7 +43,7 @@ struct StepValues {
   std::int64_t step = 0;
   AdamWNumbers components, causal_importance;
   std::vector<TermValues> terms;
-  std::vector<MinimalityPower> powers;
+  std::vector<MinimalitySum> minimality;
   LateBlock* late = nullptr;
 
   /// The key of a term's draw; `which` tells the draws of one purpose apart.
@@ -63,7 +66,7 @@ struct StepLane {
   CleanPass clean;
   Importance importance;
   at::Tensor importance_gradient;
-  std::vector<at::Tensor> sums;    ///< per minimality power, float64 [Σ C]
+  std::vector<at::Tensor> sums;    ///< per minimality sum, float64 [Σ C]
   std::vector<at::Tensor> losses;  ///< per term, float64: sums over the lane's positions
 
   /// Gives back the memory of what it has of a batch, before it takes the next one.
@@ -71,11 +74,6 @@ struct StepLane {
     clean = CleanPass();
     importance = Importance();
     importance_gradient = at::Tensor();
-  }
-
-  /// The lane's rows of a buffer with a row per position of the batch.
-  at::Tensor rows_of(const at::Tensor& buffer) const {
-    return buffer.narrow(0, first_batch * clean.T(), clean.N());
   }
 };
 

@@ -4,6 +4,18 @@
 #include "vpd/training/step.hpp"
 
 namespace vpd {
+namespace {
+
+/// What a frequency term has averaged so far, float64: "mean/<site>" [C] each, "weight" [1].
+NamedTensors parts_of(const FrequencyAverage& average, const Sites& sites) {
+  NamedTensors parts;
+  for (const Site& site : sites)
+    parts.emplace_back("mean/" + site.name, average.mean().narrow(0, site.offset, site.C));
+  parts.emplace_back("weight", average.weight());
+  return parts;
+}
+
+}  // namespace
 
 NamedTensors TrainingStep::state() const {
   NamedTensors tensors;
@@ -16,6 +28,7 @@ NamedTensors TrainingStep::state() const {
   add("optimizer/v/causal_importance.", d_.ci_parameters.named(ci_state_.v));
   for (const StepTerm& term : terms_) {
     if (term.persistent) add("adversary/" + term.label + "/", term.persistent->state(d_.sites));
+    if (term.average) add("minimality/" + term.label + "/", parts_of(*term.average, d_.sites));
   }
   return tensors;
 }
@@ -32,6 +45,12 @@ void TrainingStep::load(const std::filesystem::path& path, std::int64_t steps_ma
   take("optimizer/v/causal_importance.", d_.ci_parameters.named(ci_state_.v));
   components_state_.count = ci_state_.count = steps_made;
   for (StepTerm& term : terms_) {
+    if (term.average) {
+      for (const auto& [name, value] : parts_of(*term.average, d_.sites)) {
+        at::Tensor(value).copy_(
+            load_checked(file, "minimality/" + term.label + "/" + name, value.sizes(), at::kDouble));
+      }
+    }
     if (!term.persistent) continue;
     term.persistent->load(file, "adversary/" + term.label + "/", d_.sites);
     term.persistent->ascents = steps_made * (term.persistent->config().warmup_steps + 1);

@@ -17,9 +17,13 @@ AscentNumbers late_numbers(const AscentNumbers& now, LateBlock& late, std::size_
 StepValues values_at(const RunConfig& config, std::int64_t step, const std::vector<StepTerm>& terms,
                      std::int64_t updates, LateBlock& late) {
   const std::int64_t steps = config.training.steps;
-  StepValues values{.step = step, .powers = minimality_powers(config.objective, step, steps), .late = &late};
-  for (std::size_t k = 0; k < values.powers.size(); ++k)
-    values.powers[k].p = late.number(fmt::format("power {}", k), values.powers[k].p.value);
+  StepValues values{
+      .step = step, .minimality = minimality_sums(config.objective, step, steps), .late = &late};
+  for (std::size_t k = 0; k < values.minimality.size(); ++k) {
+    Penalty& penalty = values.minimality[k].penalty;
+    penalty.p = late.number(fmt::format("exponent of penalty {}", k), penalty.p.value);
+    penalty.gamma = late.number(fmt::format("gamma of penalty {}", k), penalty.gamma.value);
+  }
   values.components.rate = value_at(config.training.learning_rate, step, steps);
   values.components.count = updates + 1;
   if (late.on_cuda()) {  // on a CPU the optimizer would read them back, with fewer digits
@@ -30,6 +34,12 @@ StepValues values_at(const RunConfig& config, std::int64_t step, const std::vect
   for (const StepTerm& term : terms) {
     TermValues& of_term = values.terms.emplace_back();
     of_term.coefficient = value_at(coefficient_of(*term.config), step, steps);
+    const auto* adversarial = std::get_if<AdversarialReconTerm>(term.config);
+    if (adversarial && adversarial->merged) {
+      const double fraction = value_at(adversarial->merged->adversarial_fraction, step, steps);
+      of_term.adversarial_fraction =
+          late.number(fmt::format("adversarial fraction of term {}", term.number), fraction);
+    }
     if (!term.persistent) continue;
     const PersistentAdversaryConfig& adversary = term.persistent->config();
     const double rate = value_at(adversary.learning_rate, step, steps);

@@ -17,6 +17,7 @@ struct StepContext {
   std::int64_t B = 0;
   std::int64_t T = 0;
   const StepValues& values;
+  at::Tensor kept;  ///< of the objective's topk_attribution_recon: see StepTerm
 };
 
 /// One pass of a reconstruction term (method, sections 4 and 5) over a lane's rows: the sum of its loss over

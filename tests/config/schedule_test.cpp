@@ -74,6 +74,14 @@ TEST(Annealed, MovesOverTheWholeRun) {
   EXPECT_EQ(value_at(p, 0, 0), 2.0);
 }
 
+TEST(Annealed, MayStayAtItsEndForTheRestOfTheRun) {
+  const Annealed gamma = {1.0, 0.01, 0.9};
+  EXPECT_EQ(value_at(gamma, 0, 100), 1.0);
+  EXPECT_DOUBLE_EQ(value_at(gamma, 45, 100), 0.505);
+  EXPECT_DOUBLE_EQ(value_at(gamma, 90, 100), 0.01);
+  EXPECT_DOUBLE_EQ(value_at(gamma, 99, 100), 0.01);
+}
+
 TEST(Schedule, IsANumberOnlyWhenNothingElseIsSaid) {
   EXPECT_EQ(Schedule::from_number(0.5).as_number(), 0.5);
   EXPECT_EQ((Schedule{.start = 0.5, .warmup_fraction = 0.1}.as_number()), std::nullopt);

@@ -105,6 +105,16 @@ TEST_F(Safetensors, ReadsAHeaderWrittenElsewhere) {
   EXPECT_EQ(file.metadata().at("format"), "pt");
 }
 
+TEST_F(Safetensors, DoublesKeepTheirBitsWhereAskedFor) {
+  const at::Tensor x = at::full({2}, 1.0 / 3.0, at::kDouble);
+  save_safetensors(path_, {{"a", x}, {"b", x * std::numeric_limits<double>::infinity()}});
+  const SafetensorsFile file(path_);
+  EXPECT_TRUE(load_checked(file, "a", {2}, at::kDouble).equal(x));
+  EXPECT_EQ(load_checked(file, "a", {2}).scalar_type(), at::kFloat);
+  EXPECT_DATA_ERROR("expected finite values, found 2", load_checked(file, "b", {2}, at::kDouble));
+  EXPECT_THROW(load_checked(file, "a", {2}, at::kLong), UsageError);
+}
+
 TEST_F(Safetensors, MissingTensorIsNamed) {
   save_safetensors(path_, {{"a", at::ones({2})}});
   const SafetensorsFile file(path_);

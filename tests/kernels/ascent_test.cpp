@@ -90,6 +90,29 @@ TEST_P(AscentTest, AdamClimbs) {
   }
 }
 
+TEST_P(AscentTest, PartsMayHaveClimbedDifferentlyOften) {
+  for (const std::int64_t part : {1, 3, 4, 131}) {
+    AscentRule rule;
+    rule.rate = 0.25;
+    const at::Tensor counts = at::tensor({1, 7, 2}, at::kLong);
+    const at::Tensor x = real(uniform_values({3, part}, 1, 0.0, 1.0)), d = real(uniform_values({3, part}, 2));
+    const at::Tensor m = real(uniform_values({3, part}, 3)), v = real(uniform_values({3, part}, 4, 0.1, 1.0));
+    const at::Tensor alone = x.clone(), am = m.clone(), av = v.clone();
+    for (std::int64_t row = 0; row < 3; ++row) {
+      const auto ascents = counts[row].item<std::int64_t>();
+      rule.unbias1 = bias_correction(rule.beta1, ascents),
+      rule.unbias2 = bias_correction(rule.beta2, ascents);
+      const auto one = [&](const at::Tensor& y) { return y.narrow(0, row, 1); };
+      ascend(one(alone), one(d), one(am), one(av), rule);
+    }
+    rule.counts = counts.to(device());
+    ascend(x, d, m, v, rule);
+    expect_close(x, alone, rounding(dtype(), 4, 1.0), "x");
+    expect_close(m, am, rounding(dtype(), 2, 1.0), "m");
+    expect_close(v, av, rounding(dtype(), 2, 1.0), "v");
+  }
+}
+
 TEST_P(AscentTest, SignStepsClimb) {
   AscentRule rule;
   rule.adam = false, rule.rate = 0.1;
@@ -128,6 +151,12 @@ TEST_P(AscentTest, SaysWhatIsWrong) {
   AscentRule rule;
   expect_usage_error([&] { ascend(x, d, {}, {}, rule); }, "Adam needs moments");
   expect_usage_error([&] { ascend(x, d, d.clone(), d.narrow(0, 0, 2), rule); }, "Adam needs moments");
+  rule.counts = at::ones({5}, at::TensorOptions().dtype(at::kLong).device(device()));
+  expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule); },
+                     "int64 counts of equal parts of 24 sources, found 5 of Long");
+  rule.counts = at::ones({4}, at::TensorOptions().device(device()));
+  expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule); }, "found 4 of Float");
+  rule.counts = {};
   rule.adam = false;
   expect_usage_error([&] { ascend(x, d.t(), {}, {}, rule); }, "contiguous float32 or float64 sources");
   expect_usage_error([&] { ascend(x.narrow(1, 0, 3), d.narrow(1, 0, 3), {}, {}, rule); },

@@ -45,7 +45,12 @@ const std::vector<Kind> kinds = {
     {"shared across all", SourceKind::tensor, 0, 0, 1, 1},
     {"shared across time", SourceKind::tensor, 0, 0, 0, 1},
     {"n sources", SourceKind::tensor, 0, 0, 2, 0, 3},
+    {"mixed", SourceKind::mixed},
+    {"mixed, shared across all", SourceKind::mixed, 0, 0, 1, 1},
+    {"mixed, shared across time", SourceKind::mixed, 0, 0, 0, 1},
 };
+
+bool has_matrix(SourceKind kind) { return kind == SourceKind::tensor || kind == SourceKind::mixed; }
 
 constexpr RandomKey key{0x12345678u, 0x9abcdef0u};
 constexpr std::uint32_t site = 7;
@@ -89,7 +94,10 @@ class GateTest : public DeviceTest {
     sources_.delta = delta;
     sources_.key = key, sources_.site = site, sources_.first_row = 11;
     rows_.clear();
-    if (kind.kind == SourceKind::tensor) {
+    if (kind.kind == SourceKind::mixed) {
+      sources_.from_matrix = uniform_values({N_}, 7).gt(-0.2).to(device(), at::kByte);
+    }
+    if (has_matrix(kind.kind)) {
       sources_.time_length = T, sources_.first_batch = kind.first_batch;
       sources_.batch_rows = (kind.batch_rows ? kind.batch_rows : B) + (kind.extra_batch ? 2 : 0);
       sources_.time_rows = kind.time_rows ? kind.time_rows : T;
@@ -106,7 +114,12 @@ class GateTest : public DeviceTest {
 
   /// float64 sources of each position, [N, C + 1], from `matrix` where the kind is a tensor.
   at::Tensor position_sources(const at::Tensor& matrix) const {
-    if (sources_.kind == SourceKind::tensor) return matrix.index_select(0, at::tensor(rows_, at::kLong));
+    if (has_matrix(sources_.kind)) {
+      const at::Tensor read = matrix.index_select(0, at::tensor(rows_, at::kLong));
+      if (sources_.kind == SourceKind::tensor) return read;
+      return at::where(sources_.from_matrix.cpu().to(at::kBool).unsqueeze(1), read,
+                       drawn(SourceKind::uniform, N_, C_, sources_.first_row));
+    }
     if (sources_.kind != SourceKind::constant) return drawn(sources_.kind, N_, C_, sources_.first_row);
     return at::cat({at::full({N_, C_}, sources_.value, at::kDouble),
                     at::full({N_, 1}, sources_.delta_value, at::kDouble)},
@@ -147,7 +160,7 @@ class GateTest : public DeviceTest {
 
   void check_backward(bool overwrite, double factor) {
     const at::Tensor h = leaf(h_), g = leaf(g_);
-    const bool wants_sources = sources_.kind == SourceKind::tensor;
+    const bool wants_sources = has_matrix(sources_.kind);
     at::Tensor matrix, before, dg_before;
     if (wants_sources) {
       matrix = leaf(sources_.sources);
@@ -387,6 +400,10 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   expect_usage_error(
       [&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, g_.narrow(1, 0, 3), false); },
       "gate: importance gradient: expected");
+  prepare({2, 3, 4}, {"mixed", SourceKind::mixed}, false, true, false);
+  with(sources_.from_matrix, at::Tensor(), forward, "expected a choice between mixed sources, found none");
+  with(sources_.from_matrix, sources_.from_matrix.narrow(0, 0, 5), forward,
+       "the choice between sources as contiguous uint8 of 6 positions, found 5");
   prepare({2, 3, 4}, {"shared across batch", SourceKind::tensor, 0, 0, 1, 0}, false, true, false);
   sources_.gradient = at::zeros_like(sources_.sources);
   sources_.overwrite_gradient = true;

@@ -44,6 +44,8 @@ TEST_P(LateValueTest, KeysOfDraws) {
                    draw_subset_routing(key, 6, 33, 2, device()), "subset routing");
   expect_identical(draw_static_routing(late(key), 0.3, 6, 33, 2, device()),
                    draw_static_routing(key, 0.3, 6, 33, 2, device()), "static routing");
+  expect_identical(draw_static_routing(key, late(0.3), 6, 33, 2, device()),
+                   draw_static_routing(key, 0.3, 6, 33, 2, device()), "its probability");
 }
 
 TEST_P(LateValueTest, KeysOfMasks) {
@@ -80,13 +82,19 @@ TEST_P(LateValueTest, NumbersOfAscents) {
   }
 }
 
-TEST_P(LateValueTest, ExponentsOfMinimality) {
+TEST_P(LateValueTest, NumbersOfPenalties) {
   const at::Tensor z = broad(uniform_values({70, 19}, 1, -0.5, 1.5)),
                    lower = broad(uniform_values({70, 19}, 2));
-  expect_identical(power_sums(z, late(0.7), 1e-12), power_sums(z, 0.7, 1e-12), "sums");
-  PowerGradient now{at::ones({19}, z.options().dtype(at::kDouble)), 0.7, 1e-12}, later = now;
-  later.p = late(0.7);
-  expect_identical(squash_backward(z, lower, &later, 1), squash_backward(z, lower, &now, 1), "dz");
+  for (const PenaltyKind kind : {PenaltyKind::power, PenaltyKind::smooth_l0}) {
+    const Penalty penalty{.kind = kind, .p = 0.7, .eps = 1e-12, .gamma = 0.3};
+    Penalty late_penalty = penalty;
+    late_penalty.p = late(0.7), late_penalty.gamma = late(0.3);
+    expect_identical(penalty_sums(z, late_penalty), penalty_sums(z, penalty), "sums");
+    const PenaltyGradient now{at::ones({19}, z.options().dtype(at::kDouble)), penalty};
+    PenaltyGradient later = now;
+    later.penalty = late_penalty;
+    expect_identical(squash_backward(z, lower, &later, 1), squash_backward(z, lower, &now, 1), "dz");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, LateValueTest,

@@ -76,7 +76,7 @@ TEST_P(SquashTest, TakesViewsOfAnyShape) {
   EXPECT_EQ(lower_leaky(z.narrow(0, 0, 0)).numel(), 0);
 }
 
-TEST_P(SquashTest, PowerSumsAreTheFormula) {
+TEST_P(SquashTest, SumsOfPowersAreTheFormula) {
   for (const auto& [N, C] : shapes) {
     for (const double p : {2.0, 1.0, 0.4}) {
       for (const bool strided : {false, true}) {
@@ -86,9 +86,44 @@ TEST_P(SquashTest, PowerSumsAreTheFormula) {
         const double eps = 1e-6;
         const at::Tensor expected = (upper_reference(exact(z)) + eps).pow(p).sum(0);
         // x^p is exp(p log x) with |p log x| below 28, which the exponential turns into as many roundings.
-        expect_close(power_sums(z, p, eps), expected, {32 * epsilon(dtype()), 0.0}, "sums");
+        expect_close(penalty_sums(z, {.p = p, .eps = eps}), expected, {32 * epsilon(dtype()), 0.0}, "sums");
       }
     }
+  }
+}
+
+TEST_P(SquashTest, SumsOfSmoothL0AreTheFormula) {
+  for (const auto& [N, C] : shapes) {
+    for (const double gamma : {1.0, 0.1, 0.01}) {
+      for (const bool strided : {false, true}) {
+        SCOPED_TRACE(::testing::Message() << N << " x " << C << " gamma " << gamma);
+        const at::Tensor plain = pre_activations({N, C}, 3);
+        const at::Tensor z = strided ? column_slice(plain) : plain;
+        const at::Tensor g2 = upper_reference(exact(z)).square();
+        expect_close(penalty_sums(z, {.kind = PenaltyKind::smooth_l0, .gamma = gamma}),
+                     (g2 / (g2 + gamma * gamma)).sum(0), {32 * epsilon(dtype()), 0.0}, "sums");
+      }
+    }
+  }
+}
+
+TEST_P(SquashTest, BothPenaltiesInOnePass) {
+  const double gamma = 0.2;
+  for (const auto& [N, C] : shapes) {
+    SCOPED_TRACE(::testing::Message() << N << " x " << C);
+    const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
+    const at::Tensor first = uniform_values({C}, 7), second = uniform_values({C}, 8);
+    const at::Tensor leaf = exact(z).clone().requires_grad_(true), g = upper_reference(leaf);
+    ((g.square() / (g.square() + gamma * gamma)).sum(0) * first + (g + 1e-2).pow(0.5).sum(0) * second)
+        .sum()
+        .backward();
+    const std::array<PenaltyGradient, 2> penalties = {
+        PenaltyGradient{first.to(device()), {.kind = PenaltyKind::smooth_l0, .gamma = gamma}},
+        PenaltyGradient{second.to(device()), {.p = 0.5, .eps = 1e-2}}};
+    // The steepest slope of smooth-L0 is 0.65 / gamma.
+    const at::Tensor expected = lower_backward_reference(exact(lower), exact(z)) + leaf.grad();
+    expect_close(squash_backward(z, lower, penalties.data(), 2), expected.to(dtype()),
+                 rounding(dtype(), 16, 0.65 / gamma + 5.0), "dz");
   }
 }
 
@@ -96,7 +131,7 @@ TEST_P(SquashTest, ManyRowsDoNotLosePrecision) {
   const std::int64_t N = 20011, C = 5;
   const at::Tensor z = real(uniform_values({N, C}, 4, 0.2, 0.9));
   const at::Tensor expected = (exact(z) + 1e-12).square().sum(0);
-  expect_close(power_sums(z, 2.0, 1e-12), expected, {32 * epsilon(dtype()), 0.0}, "sums");
+  expect_close(penalty_sums(z, {.p = 2.0, .eps = 1e-12}), expected, {32 * epsilon(dtype()), 0.0}, "sums");
 }
 
 TEST_P(SquashTest, OneBackwardPassDoesAll) {
@@ -107,10 +142,10 @@ TEST_P(SquashTest, OneBackwardPassDoesAll) {
       const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
       const at::Tensor leaf = exact(z).clone().requires_grad_(true);
       at::Tensor expected = lower_backward_reference(exact(lower), exact(z));
-      std::array<PowerGradient, 2> powers;
+      std::array<PenaltyGradient, 2> powers;
       for (int k = 0; k < terms; ++k) {
         powers[static_cast<std::size_t>(k)] = {
-            uniform_values({C}, 7 + static_cast<std::uint64_t>(k)).to(device()), p[k], eps[k]};
+            uniform_values({C}, 7 + static_cast<std::uint64_t>(k)).to(device()), {.p = p[k], .eps = eps[k]}};
         const at::Tensor sums = (upper_reference(leaf) + eps[k]).pow(p[k]).sum(0);
         (sums * exact(powers[static_cast<std::size_t>(k)].weight)).sum().backward();
       }
@@ -128,27 +163,32 @@ TEST_P(SquashTest, SaysWhatIsWrong) {
   expect_usage_error([&] { lower_leaky(z.to(at::kBFloat16)); },
                      "expected float32 or float64 pre-activations, found BFloat16");
   expect_usage_error([&] { lower_leaky_backward(d.narrow(0, 0, 2), z); }, "of 12 elements, found 8");
-  expect_usage_error([&] { power_sums(z, 2.0, 0.0); }, "eps above 0");
-  expect_usage_error([&] { power_sums(z.t(), 2.0, 1e-6); }, "power sums: z: expected");
+  expect_usage_error([&] { penalty_sums(z, {.p = 2.0, .eps = 0.0}); }, "eps above 0, found 0");
+  expect_usage_error([&] { penalty_sums(z, {.kind = PenaltyKind::smooth_l0, .gamma = 0.0}); },
+                     "gamma above 0, found 0");
+  expect_usage_error([&] { penalty_sums(z.t(), {.p = 2.0, .eps = 1e-6}); }, "penalty sums: z: expected");
   expect_usage_error([&] { squash_backward(z, d.t(), nullptr, 0); }, "contiguous z [N, C]");
-  expect_usage_error([&] { squash_backward(z, d, nullptr, 3); }, "at most 2 power terms, found 3");
-  const PowerGradient narrow{at::ones({3}, z.options().dtype(at::kDouble)), 1.0, 1e-6};
+  expect_usage_error([&] { squash_backward(z, d, nullptr, 3); }, "at most 2 penalties, found 3");
+  const PenaltyGradient narrow{at::ones({3}, z.options().dtype(at::kDouble)), {.p = 1.0, .eps = 1e-6}};
   expect_usage_error([&] { squash_backward(z, d, &narrow, 1); }, "for each of 4 subcomponents, found 3");
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, SquashTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),
                          device_case_name);
 
-TEST(SquashGradient, IsTheSlopeOfThePowerSums) {
+TEST(SquashGradient, IsTheSlopeOfThePenaltySums) {
   // Away from the kinks at 0 and 1.
   const at::Tensor z = at::cat({uniform_values({3, 4}, 1, 0.1, 0.9), uniform_values({2, 4}, 2, 1.1, 2.0),
                                 uniform_values({2, 4}, 3, -1.0, -0.1)});
   const at::Tensor weight = uniform_values({4}, 4);
-  const PowerGradient term{weight, 0.6, 1e-2};
-  const at::Tensor dz = squash_backward(z, at::zeros_like(z), &term, 1);
-  check_gradient(
-      [&](const std::vector<at::Tensor>& x) { return (power_sums(x[0], 0.6, 1e-2) * weight).sum(); }, {z},
-      {dz}, "z");
+  for (const Penalty& penalty :
+       {Penalty{.p = 0.6, .eps = 1e-2}, Penalty{.kind = PenaltyKind::smooth_l0, .gamma = 0.3}}) {
+    const PenaltyGradient term{weight, penalty};
+    const at::Tensor dz = squash_backward(z, at::zeros_like(z), &term, 1);
+    check_gradient(
+        [&](const std::vector<at::Tensor>& x) { return (penalty_sums(x[0], penalty) * weight).sum(); }, {z},
+        {dz}, "z");
+  }
   const at::Tensor d = uniform_values({7, 4}, 5);
   check_gradient([&](const std::vector<at::Tensor>& x) { return (upper_leaky(x[0]) * d).sum(); }, {z},
                  {upper_leaky_backward(d, z)}, "upper");

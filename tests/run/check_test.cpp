@@ -83,6 +83,38 @@ TEST(Check, CountsLayerwisePasses) {
   EXPECT_DOUBLE_EQ(operations.at("stochastic_recon"), 12 * 1647504.0 + 2 * 51 * 24624.0);
 }
 
+TEST(Check, CountsAttributions) {
+  const std::string objective = "objective=[{type: topk_attribution_recon, coefficient: 1, k: 3}]";
+  const CheckReport report = check_plain({objective, "training.batch_size=64"});
+  const auto operations = as_map(report.operations, &OperationCount::operations);
+  constexpr double N = 64 * 17, attention = 2 * 4 * N * 9 * 24, head = 2 * N * 24 * 61;
+  const double weights = 2 * N * 13824, to_outputs = 2 * N * 12528, from_inputs = 2 * N * 12096;
+  const double first_three =
+      2 * N * 3 * 24 * 24;  // nobody wants the gradient of the first q, k and v's input
+  EXPECT_DOUBLE_EQ(operations.at("topk_attribution_recon, attributions"),
+                   2 * weights - first_three + 2 * head + 3 * attention + to_outputs + from_inputs);
+  const auto memory = as_map(report.memory, &MemoryPart::bytes);
+  EXPECT_EQ(memory.at("attributions of the batch"), 4 * N * 282);
+  const auto micro =
+      as_map(check_plain({objective, "training.batch_size=64", "training.micro_batch_size=16"}).operations,
+             &OperationCount::operations);
+  EXPECT_TRUE(micro.contains("clean forward and causal importance again, micro-batches"));
+  EXPECT_ERROR_AS(ConfigError, "topk_attribution_recon.k: expected a number of subcomponents a position",
+                  check_plain({"objective=[{type: topk_attribution_recon, coefficient: 1, k: 1000}]"}));
+}
+
+TEST(Check, HiddenActivationsNeedNoHead) {
+  const auto operations = as_map(
+      check_plain({"objective=[{type: hidden_acts_recon, coefficient: 0, masks: {type: ci}}]"}).operations,
+      &OperationCount::operations);
+  EXPECT_DOUBLE_EQ(operations.at("hidden_acts_recon"), 2 * 51 * 24624.0 + 2 * 4 * 51 * 9 * 24);
+  const auto memory = as_map(
+      check_plain({"objective=[{type: hidden_acts_recon, coefficient: 1}]", "training.batch_size=64"}).memory,
+      &MemoryPart::bytes);
+  EXPECT_EQ(memory.at("masked pass: outputs of sites and their gradients"),
+            2 * 4 * 64 * 17 * 2 * (4 * 24 + 96 + 24));
+}
+
 TEST(Check, PredictsWhatIsKeptAllAlong) {
   const auto memory = as_map(check_plain().memory, &MemoryPart::bytes);
   EXPECT_EQ(memory.at("target"), 4 * 15408);
@@ -111,6 +143,10 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   EXPECT_EQ(whole.at("masked pass: activations"), 3 * micro.at("masked pass: activations"));
   const char* shared = "objective.4.adversary.scope=shared_across_batch";
   EXPECT_EQ(of({shared}).at("adversaries: sources, moments and gradients"), 4 * 4 * 17 * (282 + 12));
+  // Those drawn with moments and a gradient, and a pool of five a row with moments.
+  EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
+                .at("adversaries: sources, moments and gradients"),
+            4 * (4 + 5 * 3) * 3 * (282 + 12));
 }
 
 TEST(Check, GradientsOfLanes) {

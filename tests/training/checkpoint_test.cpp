@@ -1,6 +1,7 @@
 #include "vpd/training/checkpoint.hpp"
 
 #include <fstream>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -62,6 +63,41 @@ TEST_F(CheckpointOfThreeSteps, TheStateDecidesTheNextStep) {
   for (std::size_t i = 0; i < made_.decomposition.components.size(); ++i) {
     EXPECT_TRUE(other.decomposition.components.value(i).equal(made_.decomposition.components.value(i)));
   }
+}
+
+// Every term and adversary that carries something from step to step.
+RunConfig run_with_memories() {
+  RunConfig config = testing::run_with_draws();
+  std::erase_if(config.objective, [](const TermConfig& term) {
+    return family_of(term) == TermFamily::minimality || adversary_of(term);
+  });
+  const Coefficient one = Coefficient::from_number(0.01);
+  config.objective.push_back(
+      ImportanceMinimalityTerm{.coefficient = one, .penalty = SmoothL0PenaltyConfig{}});
+  config.objective.push_back(
+      FrequencyMinimalityTerm{.coefficient = one, .moving_average = MovingAverageConfig{.decay = 0.7}});
+  const PersistentAdversaryConfig pool{.scope = PersistentScope::pooled, .sources = 2};
+  config.objective.push_back(AdversarialReconTerm{.coefficient = one, .adversary = pool});
+  return config;
+}
+
+TEST(CheckpointOfMemories, GoesOnBitForBit) {
+  const TemporaryDirectory directory;
+  const RunDirectory run = RunDirectory::create(directory / "run");
+  RunCase made(run_with_memories());
+  for (std::int64_t s = 0; s < 3; ++s) made.step.run(made.batch(s), s);
+  save_checkpoint(run, made.decomposition, made.step, {.step = 3, .data_position = 9, .lanes = 2}, 1);
+  RunCase other(run_with_memories());
+  load_checkpoint(run.checkpoint_path(3), other.decomposition, other.step);
+  for (std::int64_t s = 3; s < 6; ++s) {
+    const StepResult expected = made.step.run(made.batch(s), s), found = other.step.run(other.batch(s), s);
+    for (std::size_t k = 0; k < expected.losses.size(); ++k)
+      EXPECT_EQ(found.losses[k].item<double>(), expected.losses[k].item<double>()) << expected.labels[k];
+  }
+  const NamedTensors expected = made.step.state(), found = other.step.state();
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    EXPECT_TRUE(found[i].second.equal(expected[i].second)) << expected[i].first;
 }
 
 TEST_F(CheckpointOfThreeSteps, DamageIsFoundInEachFile) {

@@ -50,7 +50,7 @@ struct Workspace {
   }
 
   /// dL/dz of all that reached the importances, and on to the CI function's parameters.
-  void finish(const std::vector<PowerGradient>& powers = {}) {
+  void finish(const std::vector<PenaltyGradient>& powers = {}) {
     const at::Tensor dz = squash_backward(importance.z.detach(), importance_gradient, powers.data(),
                                           static_cast<int>(powers.size()));
     torch::autograd::backward({importance.z}, {dz});
@@ -105,7 +105,7 @@ TEST_P(Golden, CleanForwardAndCausalImportance) {
 TEST_P(Golden, ReconstructionLossesAndGradients) {
   const GoldenCase golden(GetParam().name, GetParam().type);
   for (const std::string loss :
-       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon"}) {
+       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon", "hidden_acts_recon"}) {
     SCOPED_TRACE(loss);
     Workspace w(golden);
     const Sites& sites = w.d.sites;
@@ -126,7 +126,11 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
         drawn ? tensor_sources(sites, {.layout = layout, .values = values, .gradient = gradient, .T = T})
               : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
     const double N = static_cast<double>(B * T);
-    const double value = reconstruct(w.context, sources, routing, 1.0 / N).item<double>() / N;
+    const double value =
+        reconstruct(w.context, sources, routing, 1.0 / N,
+                    loss == "hidden_acts_recon" ? Comparison::hidden_acts : Comparison::output)
+            .item<double>() /
+        N;
     EXPECT_LE(relative_error(value, golden.number("losses", loss)), tolerance(1e-5));
     w.finish();
     w.expect_gradients(golden, loss, tolerance(5e-5));
@@ -160,14 +164,13 @@ TEST_P(Golden, MinimalityAndGradients) {
     SCOPED_TRACE(loss);
     Workspace w(golden);
     const std::int64_t N = w.clean.N();
-    const at::Tensor sums = power_sums(w.importance.z.detach(), p, eps);
+    const at::Tensor sums = penalty_sums(w.importance.z.detach(), {.p = p, .eps = eps});
     const bool importance = loss == "importance_minimality";
     const at::Tensor value = importance ? importance_minimality(sums, N) : frequency_minimality(sums, N);
     EXPECT_LE(relative_error(value.item<double>(), golden.number("losses", loss)), tolerance(1e-5));
-    const MinimalityPower power{.p = p,
-                                .eps = eps,
-                                .importance_coefficient = importance ? 1.0 : 0.0,
-                                .frequency_coefficient = importance ? 0.0 : 1.0};
+    const MinimalitySum power{.penalty = {.p = p, .eps = eps},
+                              .importance_coefficient = importance ? 1.0 : 0.0,
+                              .frequency_coefficient = importance ? 0.0 : 1.0};
     w.finish({minimality_gradient(power, sums, N)});
     w.expect_gradients(golden, loss, tolerance(1e-2));
   }

@@ -8,6 +8,7 @@
 
 #include "vpd/adversary/sources.hpp"
 #include "vpd/config/adversary.hpp"
+#include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/late_value.hpp"
 
 namespace vpd {
@@ -19,8 +20,11 @@ struct AscentNumbers {
 
 /// Sources that live as long as the run, with their ascent's state (method, section 6).
 ///
-/// Their rows belong either to one lane each (`local()`: per-position sources), and each lane climbs its own
-/// on its own, or are shared by lanes, whose gradients are added up before each ascent.
+/// Their rows belong either to one lane each (`local()`: sources of one batch row), and each lane climbs its
+/// own on its own, or are shared by lanes, whose gradients are added up before each ascent.
+///
+/// Pooled sources are K a batch row, of which a step uses one: begin_step() draws and takes it out of the
+/// pool, with its moments and the count of its own ascents, and end_step() puts it back.
 class PersistentAdversary {
  public:
   /// B: the whole batch's rows; T: positions. Initial values are drawn from `seed` and `term`, the term's
@@ -30,13 +34,22 @@ class PersistentAdversary {
 
   const PersistentAdversaryConfig& config() const { return config_; }
   const SourceLayout& layout() const { return layout_; }
-  bool local() const { return config_.scope == PersistentScope::per_position; }
+  bool local() const {
+    return config_.scope == PersistentScope::per_position || config_.scope == PersistentScope::pooled;
+  }
+  /// Rows of the sources that batch rows [first, first + count) use: of local() ones alone.
+  Range rows_of_batch(std::int64_t first, std::int64_t count) const {
+    return {first * layout_.time_rows, (first + count) * layout_.time_rows};
+  }
+
+  void begin_step(const LateKey& key);
+  void end_step();
 
   /// Sources in [0, 1] for batch rows [first, first + count) of length T, for a pass over them. `gradient`, a
-  /// buffer of make_gradient()'s shape, receives gradient_scale · dL/dr; `overwrite` it where each of its
-  /// entries is met once (local() alone).
+  /// buffer of make_gradient()'s shape, receives gradient_scale · dL/dr: `once` says that this pass is all
+  /// that it is to hold, so that local() rows need not be zeroed before.
   SourceUse use(std::int64_t first, std::int64_t count, std::int64_t T, const at::Tensor& gradient,
-                double gradient_scale, bool overwrite) const;
+                double gradient_scale, bool once) const;
 
   /// Zeroed [R, Σ (C + 1)].
   at::Tensor make_gradient() const;
@@ -44,22 +57,31 @@ class PersistentAdversary {
   /// One ascent along `gradient` (of the loss itself) on rows [begin, end) of the sources.
   void ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, const AscentNumbers& numbers);
 
-  /// The numbers of the ascent that is number `count` (from 1) of the run.
+  /// The numbers of the ascent that is number `count` (from 1) of the run. Pooled sources correct Adam's bias
+  /// by their own counts instead.
   AscentNumbers numbers(double rate, std::int64_t count) const;
 
   std::int64_t ascents = 0;  ///< made so far
 
-  /// Everything a resumed run needs: "source/<site>" (values as they are held), "m/<site>", "v/<site>".
+  /// Everything a resumed run needs: "source/<site>" (values as they are held), "m/<site>", "v/<site>"; of a
+  /// pool "ascents" too, float64 [B, K].
   NamedTensors state(const Sites& sites) const;
   void load(const SafetensorsFile& file, const std::string& prefix, const Sites& sites);
 
  private:
   NamedTensors buffers() const;
+  NamedTensors parts(const Sites& sites) const;
 
   PersistentAdversaryConfig config_;
   SourceLayout layout_;
   at::Tensor values_;  // sources, or unbounded values whose sigmoid they are
   at::Tensor m_, v_;   // undefined for sign steps
+  struct Pool {
+    at::Tensor values, m, v;  // [B K, Σ (C + 1)]
+    at::Tensor counts;        // int64 [B K]: ascents of each
+    at::Tensor drawn;         // int64 [B]: rows of the pool
+  } pool_;                    // of scope pooled
+  at::Tensor counts_;         // int64 [B]: ascents of those drawn
 };
 
 }  // namespace vpd

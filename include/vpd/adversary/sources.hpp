@@ -39,4 +39,13 @@ struct SourceUse {
 };
 SourceOf tensor_sources(const Sites& sites, const SourceUse& use);
 
+/// Which (site, position) of a pass a merged term leaves to the adversary: uint8 [L, N], each 1 with chance
+/// `fraction`, drawn from counters per position, per row of the batch or once for all of it.
+at::Tensor draw_merged(const MergedMasksConfig& config, const LateNumber& fraction, const LateKey& key,
+                       const PassContext& context);
+
+/// Those sources where `adversarial` is 1, and U(0,1) of `key` elsewhere.
+SourceOf merged_sources(SourceOf sources, const at::Tensor& adversarial, const LateKey& key,
+                        const PassContext& context);
+
 }  // namespace vpd

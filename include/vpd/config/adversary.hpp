@@ -13,12 +13,13 @@
 
 namespace vpd {
 
-enum class PersistentScope { per_position, shared_across_batch, n_sources };
+enum class PersistentScope { per_position, shared_across_batch, n_sources, pooled };
 
-constexpr std::array<config::EnumName<PersistentScope>, 3> config_names(PersistentScope) {
+constexpr std::array<config::EnumName<PersistentScope>, 4> config_names(PersistentScope) {
   return {{{PersistentScope::per_position, "per_position"},
            {PersistentScope::shared_across_batch, "shared_across_batch"},
-           {PersistentScope::n_sources, "n_sources"}}};
+           {PersistentScope::n_sources, "n_sources"},
+           {PersistentScope::pooled, "pooled"}}};
 }
 
 enum class SourceParametrization { clamped, sigmoid };
@@ -90,12 +91,13 @@ struct PersistentAdversaryConfig {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     using config::field;
-    visit(field("scope",
-                "shape of the sources: [B, T, C+1]; [1, T, C+1] shared by the batch; or `sources` rows [N, "
-                "T, C+1] "
-                "repeated over the batch"),
-          self.scope);
-    visit(field("sources", "N, the number of rows of scope n_sources, which alone has it").at_least(1),
+    visit(
+        field("scope",
+              "shape of the sources: [B, T, C+1]; [1, T, C+1] shared by the batch; `sources` rows [N, T, "
+              "C+1] repeated over the batch; or a pool of `sources` for each row of the batch, [B, K, C+1], "
+              "of which a step draws one a row, for all positions, and climbs no other"),
+        self.scope);
+    visit(field("sources", "N of scope n_sources, K of scope pooled; the other scopes have none").at_least(1),
           self.sources);
     visit(field("shared_across_positions",
                 "true: scope shared_across_batch with one source for all positions, [1, 1, C+1]"),

@@ -57,21 +57,28 @@ struct Schedule {
 
 using Coefficient = Schedule;
 
-// A value that moves along a line from `start`, at step 0, towards `end`, which a step after the last would
-// have.
+// A value that moves along a line from `start`, at step 0, towards `end`, which a step after the last of that
+// part of the run would have, and stays there.
 struct Annealed {
   static constexpr std::string_view name = "line";
   static constexpr std::string_view summary =
-      "a number that stays, or a map: linear over the whole run, start + (end - start) * step / steps";
+      "a number that stays, or a map: linear over the run or its first part, start + (end - start) * "
+      "min(step / (fraction * steps), 1)";
 
   double start = 0.0;
   double end = 0.0;
+  double fraction = 1.0;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     using config::field;
     visit(field("start", "value at step 0").required(), self.start);
     visit(field("end", "value that the step after the last one would have").required(), self.end);
+    visit(
+        field("fraction", "part of the run over which it moves, after which it stays at `end`; 1: all of it")
+            .more_than(0)
+            .at_most(1),
+        self.fraction);
   }
 
   static Annealed from_number(double number);
@@ -87,7 +94,7 @@ struct Annealed {
 //   progress = min((step - w) / (total_steps - w - 1), 1);  `start` where total_steps - w <= 1
 double value_at(const Schedule& schedule, std::int64_t step, std::int64_t total_steps);
 
-// start + (end - start) * step / total_steps, the fraction held in [0, 1]; `start` for a run of no steps.
+// start + (end - start) * min(step / (fraction * total_steps), 1); `start` for a run of no steps.
 double value_at(const Annealed& annealed, std::int64_t step, std::int64_t total_steps);
 
 }  // namespace vpd

@@ -25,6 +25,12 @@ struct Decomposition {
   ParameterSet ci_parameters;
 
   const Matrix& matrix(std::size_t site) const { return target->matrices()[sites[site].matrix]; }
+
+  /// The target's head where it is a matrix that is no site, else null.
+  const Matrix* frozen_head() const {
+    const Matrix* head = target->head();
+    return head && sites.of_matrix()[head->index] < 0 ? head : nullptr;
+  }
 };
 
 /// Loads the target and makes the parameters, initialised from `config.seed`. `source` names the

@@ -54,9 +54,10 @@ class SafetensorsFile {
 // DataError unless the header lists a floating-point tensor of exactly `expected_shape` under that name.
 void check_header(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape);
 
-// Loads a weight that check_header() accepts, all of it finite, as float32 on the CPU. Anything else is a
-// DataError.
-at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape);
+// Loads a weight that check_header() accepts, all of it finite, as float32 (or, where told, float64) on the
+// CPU. Anything else is a DataError.
+at::Tensor load_checked(const SafetensorsFile& file, std::string_view name, at::IntArrayRef expected_shape,
+                        at::ScalarType type = at::kFloat);
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 

@@ -20,6 +20,7 @@ struct AscentRule {
   LateNumber rate = 0.01;
   LateNumber unbias1 = 1.0;  ///< Adam's bias correction of m: bias_correction(beta1, ascents so far)
   LateNumber unbias2 = 1.0;  ///< of v
+  at::Tensor counts;         ///< in place of both int64 [R]: ascents so far of each of R equal parts of x
   bool clamp = true;         ///< to [0, 1] after the step
 };
 

@@ -17,25 +17,26 @@
 
 namespace vpd {
 
-/// The sources of one site in one forward pass.
+/// The sources of one site in one forward pass. Kinds uniform and binomial draw them, tensor reads them, and
+/// mixed does either.
 struct GateSources {
   SourceKind kind = SourceKind::constant;
-  double value = 0.0;        ///< constant: r
-  double delta_value = 0.0;  ///< constant: δ. Other kinds: unused
-  bool delta = true;         ///< false: no Δ-component, δ = 0 whatever the kind
-  LateKey key;               ///< uniform, binomial
-  std::uint32_t site = 0;    ///< uniform, binomial: index of the site, part of the counter
-  std::int64_t first_row =
-      0;                ///< uniform, binomial: number of row 0 in the global batch, part of the counter
-  at::Tensor sources;   ///< tensor: wide [R, C + 1]; row of position (b, t) is ((b + first_batch) %
-                        ///< batch_rows) * time_rows + t % time_rows
-  at::Tensor gradient;  ///< tensor: where the backward pass adds dL/dr, same shape; undefined: not wanted
+  double value = 0.0;               ///< constant: r
+  double delta_value = 0.0;         ///< constant: δ. Other kinds: unused
+  bool delta = true;                ///< false: no Δ-component, δ = 0 whatever the kind
+  LateKey key;                      ///< drawn
+  std::uint32_t site = 0;           ///< drawn: index of the site, part of the counter
+  std::int64_t first_row = 0;       ///< drawn: number of row 0 in the global batch, part of the counter
+  at::Tensor from_matrix;           ///< mixed: uint8 [N], 1 where `sources` are read and 0 where r is drawn
+  at::Tensor sources;               ///< read: wide [R, C + 1]; row of position (b, t) is ((b + first_batch) %
+                                    ///< batch_rows) * time_rows + t % time_rows
+  at::Tensor gradient;              ///< read: where the backward pass adds dL/dr, same shape, or undefined
   double gradient_scale = 1.0;      ///< dL/dr is multiplied by this before it is added
   bool overwrite_gradient = false;  ///< store instead of add: only where every entry is met exactly once
-  std::int64_t time_length = 1;     ///< tensor: T
-  std::int64_t first_batch = 0;     ///< tensor: index in the source's batch of this pass's first batch row
-  std::int64_t batch_rows = 1;      ///< tensor: B, the number of sources, or 1
-  std::int64_t time_rows = 1;       ///< tensor: T or 1
+  std::int64_t time_length = 1;     ///< read: T
+  std::int64_t first_batch = 0;     ///< read: index in the source's batch of this pass's first batch row
+  std::int64_t batch_rows = 1;      ///< read: B, the number of sources, or 1
+  std::int64_t time_rows = 1;       ///< read: T or 1
 };
 
 struct GateOutput {

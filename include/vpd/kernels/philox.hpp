@@ -28,6 +28,8 @@ enum class RandomPurpose : std::uint32_t {
   evaluation = 6,
   fresh_sources = 7,
   initial_target = 8,
+  pooled_sources = 12,
+  merged_masks = 13,
 };
 
 /// Mixes a 64-bit value (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs.

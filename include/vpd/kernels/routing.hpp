@@ -14,7 +14,7 @@ at::Tensor draw_subset_routing(const LateKey& key, std::int64_t L, std::int64_t 
                                at::Device device);
 
 /// Each (site, position) masked with `probability`, independently. Returns uint8 [L, N].
-at::Tensor draw_static_routing(const LateKey& key, double probability, std::int64_t L, std::int64_t N,
-                               std::int64_t first_row, at::Device device);
+at::Tensor draw_static_routing(const LateKey& key, const LateNumber& probability, std::int64_t L,
+                               std::int64_t N, std::int64_t first_row, at::Device device);
 
 }  // namespace vpd

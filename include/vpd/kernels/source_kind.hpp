@@ -10,6 +10,7 @@ enum class SourceKind : std::int32_t {
   uniform,   ///< r ~ U(0,1) per element, δ ~ U(0,1) per position, from counters
   binomial,  ///< r in {0, 1} with equal chances, δ likewise
   tensor,    ///< r and δ from a matrix whose last column of the site's C + 1 is δ
+  mixed,     ///< at some positions tensor, at the others uniform
 };
 
 }  // namespace vpd

@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/kernels/late_value.hpp"
+#include "vpd/kernels/penalty.hpp"
 
 namespace vpd {
 
@@ -24,21 +24,21 @@ at::Tensor lower_leaky_backward(const at::Tensor& gradient, const at::Tensor& z)
 at::Tensor upper_leaky(const at::Tensor& z);
 at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z);
 
-/// s_c = sum over positions of (upper_leaky(z) + eps)^p. z [N, C] with contiguous rows; returns float64 [C].
-at::Tensor power_sums(const at::Tensor& z, const LateNumber& p, double eps);
+/// s_c = sum over positions of the penalty of upper_leaky(z). z [N, C] with contiguous rows; returns float64
+/// [C].
+at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty);
 
-/// What the derivative of the minimality terms needs of their sums: with g the upper-leaky importances,
-/// dL/dg = weight_c · p (g + eps)^(p - 1), weight_c = ∂L/∂s_c. Each term that has its own p or eps is one of
-/// these.
-struct PowerGradient {
+/// What the derivative of the minimality terms needs of their sums: with g the upper-leaky importances and φ
+/// the penalty, dL/dg = weight_c · φ'(g), weight_c = ∂L/∂s_c. Each term that has a penalty of its own is one
+/// of these.
+struct PenaltyGradient {
   at::Tensor weight;  ///< float64 [C]
-  LateNumber p = 1.0;
-  double eps = 0.0;
+  Penalty penalty;
 };
 
 /// dL/dz of everything that reaches z: `lower_gradient` (dL/d lower_leaky(z), same shape as z) through
-/// lower_leaky, and the power terms (at most two) through upper_leaky. One pass over z.
-at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient, const PowerGradient* terms,
-                           int count);
+/// lower_leaky, and the penalties (at most two) through upper_leaky. One pass over z.
+at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient,
+                           const PenaltyGradient* penalties, int count);
 
 }  // namespace vpd

@@ -39,11 +39,19 @@ struct RoutingDraw {
 };
 RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context);
 
+/// What of a masked forward pass is compared with the clean one.
+enum class Comparison {
+  output,         ///< the target's output, by the target's own divergence
+  squared_error,  ///< the target's output, by the mean squared error of its entries
+  hidden_acts,    ///< what every site gave, by the mean squared error over all their entries
+};
+
 /// Forward passes under one draw of sources and routing, and their backward passes where `seed` is not 0.
 /// Returns Σ over positions of the divergence from the target (zero-dimensional float64), a mean over
 /// layerwise passes. Gradients of `seed` times that go where the context and the sources say.
+/// `hidden_acts` needs a clean pass that kept the sites' outputs.
 at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
-                       double seed);
+                       double seed, Comparison comparison = Comparison::output);
 
 /// The passes of one forward: shared by reconstruct() and by whoever needs the logits themselves.
 std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources,

@@ -66,18 +66,18 @@ class TrainingStep {
  private:
   StepResult enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0);
   StepResult capture_and_replay(const at::Tensor& tokens, const StepValues& values);
-  void prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
-               const std::vector<MinimalityPower>* powers);
+  void prepare(const at::Tensor& tokens, std::int64_t first, bool graph, const StepContext* whole_batch);
   void ascend_shared(const at::Tensor& tokens, const StepContext& step);
   void ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent);
   void ascend_after_update(const StepValues& values);
   void lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
-                   const std::vector<PowerGradient>& powers, bool first_micro_batch);
+                   const std::vector<PenaltyGradient>& penalties, bool first_micro_batch);
 
   Decomposition& d_;
   const RunConfig& config_;
   Lanes& pool_;
   std::int64_t B_, T_, micro_;
+  bool keep_outputs_ = false;  // of the sites, in the clean pass
   std::vector<StepTerm> terms_;
   std::vector<StepLane> lanes_;
   AdamWState components_state_, ci_state_, warm_up_state_;

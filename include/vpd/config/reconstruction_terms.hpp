@@ -1,0 +1,224 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include <vpd/config/adversary.hpp>
+#include <vpd/config/routing.hpp>
+#include <vpd/config/schedule.hpp>
+#include <vpd/config/term.hpp>
+
+// Terms that compare a masked forward pass with the target's own.
+
+namespace vpd {
+
+// Random sources of masks.
+enum class SourceDistribution { uniform, binomial };
+
+constexpr std::array<config::EnumName<SourceDistribution>, 2> config_names(SourceDistribution) {
+  return {{{SourceDistribution::uniform, "uniform"}, {SourceDistribution::binomial, "binomial"}}};
+}
+
+namespace config {
+
+constexpr Field samples_field() { return field("samples", "forward passes per step, averaged").at_least(1); }
+
+constexpr Field random_sources_field() {
+  return field("sources", "random sources of the masks: U(0,1), or 0 and 1 alike");
+}
+
+}  // namespace config
+
+// Divergence from the target's output under random masks, a mean over samples.
+struct StochasticReconTerm {
+  static constexpr std::string_view kind = "stochastic_recon";
+  static constexpr std::string_view summary = "divergence from the target under random masks";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  std::int64_t samples = 1;
+  SourceDistribution sources = SourceDistribution::uniform;
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::samples_field(), self.samples);
+    visit(config::random_sources_field(), self.sources);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const StochasticReconTerm&) const = default;
+};
+
+// How often the sites of a merged pass choose between random and adversarial sources.
+enum class MergedDraw { per_step, per_row, per_position };
+
+constexpr std::array<config::EnumName<MergedDraw>, 3> config_names(MergedDraw) {
+  return {{{MergedDraw::per_step, "per_step"},
+           {MergedDraw::per_row, "per_row"},
+           {MergedDraw::per_position, "per_position"}}};
+}
+
+// Random and adversarial masks in one pass.
+struct MergedMasksConfig {
+  static constexpr std::string_view summary =
+      "each site draws whether its masks come from U(0,1) or from the adversary, which climbs where it was "
+      "drawn";
+  Schedule adversarial_fraction = {.start = 0.5};
+  MergedDraw draw = MergedDraw::per_step;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("adversarial_fraction",
+                        "chance of the adversary, a number or a schedule; 1: no merging")
+              .fraction(),
+          self.adversarial_fraction);
+    visit(config::field("draw",
+                        "one draw of each site for the whole batch, for each of its rows, or for each "
+                        "position"),
+          self.draw);
+  }
+  std::optional<config::Complaint> validate() const;
+  bool operator==(const MergedMasksConfig&) const = default;
+};
+
+// The same divergence under masks that an adversary chose.
+struct AdversarialReconTerm {
+  static constexpr std::string_view kind = "adversarial_recon";
+  static constexpr std::string_view summary =
+      "divergence from the target under masks that an adversary chose, or in part random ones";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  RoutingConfig routing = AllRoutingConfig{};
+  AdversaryConfig adversary;
+  std::optional<MergedMasksConfig> merged;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::routing_field(), self.routing);
+    visit(config::field("adversary", "who chooses the sources"), self.adversary);
+    visit(config::field("merged", "random sources in some sites' masks; null: the adversary's in all"),
+          self.merged);
+  }
+  bool operator==(const AdversarialReconTerm&) const = default;
+};
+
+// Divergence with the causal importances themselves as masks, the Delta-component off. A monitor.
+struct CiMaskedReconTerm {
+  static constexpr std::string_view kind = "ci_masked_recon";
+  static constexpr std::string_view summary =
+      "divergence with the causal importances as masks; a monitor, not meant to be trained on";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const CiMaskedReconTerm&) const = default;
+};
+
+// Divergence with every mask 1, the Delta-component off. A monitor.
+struct UnmaskedReconTerm {
+  static constexpr std::string_view kind = "unmasked_recon";
+  static constexpr std::string_view summary =
+      "divergence with every mask 1; a monitor, not meant to be trained on";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const UnmaskedReconTerm&) const = default;
+};
+
+// What the masks of hidden_acts_recon are made from.
+
+struct RandomMasksConfig {
+  static constexpr std::string_view kind = "random";
+  static constexpr std::string_view summary = "random sources, as in stochastic_recon";
+  std::int64_t samples = 1;
+  SourceDistribution sources = SourceDistribution::uniform;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::samples_field(), self.samples);
+    visit(config::random_sources_field(), self.sources);
+  }
+  bool operator==(const RandomMasksConfig&) const = default;
+};
+
+struct CiMasksConfig {
+  static constexpr std::string_view kind = "ci";
+  static constexpr std::string_view summary =
+      "the causal importances themselves, the Delta-component off, as in ci_masked_recon";
+  template <class Self, class Visitor>
+  static void describe(Self&, Visitor&) {}
+  bool operator==(const CiMasksConfig&) const = default;
+};
+
+struct AdversarialMasksConfig {
+  static constexpr std::string_view kind = "adversarial";
+  static constexpr std::string_view summary =
+      "sources that an adversary chose to make this very error large, as in adversarial_recon";
+  AdversaryConfig adversary;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("adversary", "who chooses the sources"), self.adversary);
+  }
+  bool operator==(const AdversarialMasksConfig&) const = default;
+};
+
+using HiddenActsMasksConfig = std::variant<RandomMasksConfig, CiMasksConfig, AdversarialMasksConfig>;
+
+// Mean squared error between what each site gives in the clean and in the masked forward, all entries of all
+// sites weighted equally.
+struct HiddenActsReconTerm {
+  static constexpr std::string_view kind = "hidden_acts_recon";
+  static constexpr std::string_view summary =
+      "mean squared error of the sites' outputs under masks, all entries of all sites weighted equally";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  HiddenActsMasksConfig masks = RandomMasksConfig{};
+  RoutingConfig routing = AllRoutingConfig{};
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::field("masks", "what the masks are made from"), self.masks);
+    visit(config::routing_field(), self.routing);
+  }
+  bool operator==(const HiddenActsReconTerm&) const = default;
+};
+
+// Mean squared error of the target's output with the most attributed subcomponents alone (APD).
+struct TopkAttributionReconTerm {
+  static constexpr std::string_view kind = "topk_attribution_recon";
+  static constexpr std::string_view summary =
+      "mean squared error of the output with those subcomponents alone that have the largest gradient "
+      "attributions";
+  std::optional<std::string> name;
+  Coefficient coefficient;
+  double k = 1.0;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::term_name_field(), self.name);
+    visit(config::coefficient_field(), self.coefficient);
+    visit(config::field("k",
+                        "subcomponents kept a position, a mean over the batch: k times its positions "
+                        "are kept, wherever they are the largest; need not be whole")
+              .required()
+              .more_than(0),
+          self.k);
+  }
+  bool operator==(const TopkAttributionReconTerm&) const = default;
+};
+
+}  // namespace vpd

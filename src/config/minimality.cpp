@@ -1,0 +1,58 @@
+#include <spdlog/fmt/fmt.h>
+#include <vpd/config/objective.hpp>
+
+namespace vpd {
+namespace {
+
+config::Complaint useless(const char* key, const char* penalty) {
+  return {key, fmt::format("expected none beside penalty {}, found a value that only penalty power has a use "
+                           "for",
+                           penalty)};
+}
+
+}  // namespace
+
+std::optional<config::Complaint> ImportanceMinimalityTerm::validate() const {
+  if (std::holds_alternative<PowerPenaltyConfig>(penalty)) return std::nullopt;
+  const ImportanceMinimalityTerm defaults;
+  if (p != defaults.p) return useless("p", "smooth_l0");
+  if (eps != defaults.eps) return useless("eps", "smooth_l0");
+  return std::nullopt;
+}
+
+Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
+  if (term.p) return *term.p;
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  return importance ? importance->p : ImportanceMinimalityTerm{}.p;
+}
+
+double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
+  if (term.eps) return *term.eps;
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  return importance ? importance->eps : ImportanceMinimalityTerm{}.eps;
+}
+
+PenaltyConfig penalty_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
+  if (term.penalty) return *term.penalty;
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  return importance ? importance->penalty : PowerPenaltyConfig{};
+}
+
+std::optional<config::Complaint> validate_frequency(const FrequencyMinimalityTerm& term,
+                                                    const ObjectiveConfig& objective) {
+  const PenaltyConfig penalty = penalty_of(term, objective);
+  if (!std::holds_alternative<PowerPenaltyConfig>(penalty)) {
+    if (term.p) return useless("p", "smooth_l0");
+    if (term.eps) return useless("eps", "smooth_l0");
+    return std::nullopt;
+  }
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  const bool lends = importance && std::holds_alternative<PowerPenaltyConfig>(importance->penalty);
+  if ((term.p && term.eps) || lends) return std::nullopt;
+  return config::Complaint{
+      term.p ? "eps" : "p",
+      fmt::format("expected a value where no importance_minimality {}lends its own, found none",
+                  importance ? "with penalty power " : "")};
+}
+
+}  // namespace vpd

@@ -1,0 +1,40 @@
+#include "vpd/decomposition/attribution_executor.hpp"
+
+#include <ATen/ATen.h>
+
+#include "kernels/record.hpp"
+#include "vpd/kernels/matrix_product.hpp"
+
+namespace vpd {
+namespace {
+
+struct AttributionBackward {
+  at::Tensor x, W, V, U, scores;
+
+  template <class Wanted>
+  void operator()(const at::Tensor& dy, const Wanted& wanted, torch::autograd::variable_list& out) const {
+    const at::NoGradGuard no_grad;
+    const at::Tensor along = matrix_product(dy, U.t()).to(scores.scalar_type());
+    at::Tensor(scores).copy_(along.mul_(matrix_product(x, V)).abs_());
+    if (wanted(0)) out[0] = matrix_product(dy, W);
+  }
+};
+
+}  // namespace
+
+at::Tensor AttributionExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
+  const int site = sites_.of_matrix()[matrix.index];
+  if (site < 0) return vpd::linear(x, matrix.weight, matrix.bias);
+  const auto i = static_cast<std::size_t>(site);
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_grad;
+    y = vpd::linear(x.detach(), matrix.weight, matrix.bias);
+  }
+  AttributionBackward backward{x.detach(), matrix.weight.value, components_[2 * i].value,
+                               components_[2 * i + 1].value,
+                               scores_.narrow(1, sites_[i].offset, sites_[i].C)};
+  return record(std::move(y), "attribution", {x}, /*needed=*/true, std::move(backward));
+}
+
+}  // namespace vpd

@@ -1,0 +1,44 @@
+"""Each file of configs/recipes is checked, makes two steps on the demo's target, in fewer and shorter rows, and is evaluated."""
+
+import json
+import math
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from support import ProgramTest, metrics
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs" / "recipes").glob("*.yaml"))
+SMALL = ("training.steps=2", "training.batch_size=2", "training.faithfulness_warmup.steps=1", "output.log_every=1",
+         "data.train.sequence_length=8", "data.eval.sequence_length=8", "evaluation.batch_size=2", "evaluation.batches=1")
+
+
+class Recipes(ProgramTest):
+    def overrides(self):
+        return [word for setting in SMALL for word in ("--set", setting)]
+
+    def test_there_are_five(self):
+        self.assertEqual([path.stem for path in RECIPES], ["apd", "report", "spd", "vpd", "vpd_smooth_l0"])
+
+    def test_each_makes_two_steps(self):
+        for path in RECIPES:
+            with self.subTest(recipe=path.stem):
+                out = self.root / path.stem
+                text, _ = self.run_program("check", path, *self.overrides())
+                self.assertIn("training fits", text)
+                self.run_program("decompose", path, "--out", out, *self.overrides())
+                steps = metrics(out)
+                self.assertEqual([step["step"] for step in steps], [0, 1])
+                for step in steps:
+                    losses = {name: value for name, value in step.items() if name.startswith("train/loss/")}
+                    self.assertGreater(len(losses), 3)
+                    self.assertTrue(all(math.isfinite(value) for value in losses.values()), losses)
+                self.run_program("evaluate", out, "--json", self.root / "evaluation.json")
+                values = json.loads((self.root / "evaluation.json").read_text())["metrics"]
+                self.assertEqual({name[5:] for name in values if name.startswith("loss/")},
+                                 {name[11:] for name in losses if name != "train/loss/total"})
+
+
+if __name__ == "__main__":
+    unittest.main()
