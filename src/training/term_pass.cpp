@@ -50,7 +50,7 @@ class TermPass {
   at::Tensor operator()(const TopkAttributionReconTerm&) const {
     TermPass alone = *this;
     alone.context_.importance = step_.kept.narrow(0, context_.first_row, lane_.clean.N());
-    alone.context_.importance_gradient = {};
+    alone.context_.importance_gradient = at::Tensor();
     return alone.constant(0.0);
   }
 
