@@ -76,7 +76,8 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     lane.clean = clean_pass(d_, rows);
     const at::AutoGradMode record(graph);
     lane.importance =
-        causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters);
+        graph ? causal_importance(d_, lane.clean, lane.ci_parameters, lane.components)
+              : causal_importance(d_, lane.clean, lane.frozen_ci_parameters, lane.frozen_components);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros_like(lane.importance.lower);
     if (!powers) return;
