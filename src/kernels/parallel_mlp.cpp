@@ -1,6 +1,7 @@
-// Some networks at a time, so that what lies between layers stays in the caches of a CPU, and within bounds
-// on CUDA. Hidden layers are [networks, width, N]: positions last, so that every operation runs along them
-// however narrow the networks are.
+// On a CPU networks of one input and one hidden layer have a kernel of their own (scalar_mlp_cpu.cpp). All
+// others are computed some at a time, so that what lies between layers stays in the caches of a CPU, and
+// within bounds on CUDA. Hidden layers are [networks, width, N]: positions last, so that every operation runs
+// along them however narrow the networks are.
 
 #include "vpd/kernels/parallel_mlp.hpp"
 
@@ -9,7 +10,9 @@
 
 #include <ATen/ATen.h>
 
+#include "dispatch.hpp"
 #include "record.hpp"
+#include "scalar_mlp_kernel.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 
@@ -17,6 +20,10 @@ namespace vpd {
 namespace {
 
 using torch::autograd::variable_list;
+
+bool has_kernel(const at::Device& device, std::size_t hidden_layers, ParallelInput input) {
+  return device.is_cpu() && hidden_layers == 1 && input == ParallelInput::column;
+}
 
 /// Networks whose widest hidden layers have about as many elements together as suit the device. Networks
 /// that share their input multiply it at once, which pays in wider products.
@@ -49,6 +56,24 @@ struct Networks {
     });
   }
 
+  bool has_kernel() const { return vpd::has_kernel(x.device(), layers.size() - 1, input); }
+
+  /// What the kernel needs in either pass.
+  ScalarMlpParams kernel_params() const {
+    const auto wanted = [](const Parameter& parameter) {
+      return parameter.gradient.defined() ? parameter.gradient.mutable_data_ptr() : nullptr;
+    };
+    ScalarMlpParams p;
+    p.N = N(), p.C = C(), p.hidden = layers[0].weight.value.size(2);
+    p.type = element_type(x, "parallel MLP: x");
+    p.x = x.const_data_ptr(), p.x_stride = x.stride(0);
+    p.w1 = layers[0].weight.value.const_data_ptr(), p.b1 = layers[0].bias.value.const_data_ptr();
+    p.w2 = layers[1].weight.value.const_data_ptr(), p.b2 = layers[1].bias.value.const_data_ptr();
+    p.w1_gradient = wanted(layers[0].weight), p.b1_gradient = wanted(layers[0].bias);
+    p.w2_gradient = wanted(layers[1].weight), p.b2_gradient = wanted(layers[1].bias);
+    return p;
+  }
+
   template <class Work>
   void in_spans(const Work& work) const {
     std::int64_t widest = 1;
@@ -79,6 +104,12 @@ struct Networks {
 
   at::Tensor forward() const {
     at::Tensor z = at::empty({N(), C()}, x.options());
+    if (has_kernel()) {
+      ScalarMlpParams p = kernel_params();
+      p.z = z.mutable_data_ptr();
+      scalar_mlp_forward_cpu(p);
+      return z;
+    }
     in_spans([&](Span span) {
       at::Tensor h = input == ParallelInput::column ? columns(x, span) : at::Tensor();
       for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -108,7 +139,14 @@ struct Networks {
 
   /// dz [N, C]. Returns dL/dx of networks with columns of their own, where it is wanted.
   at::Tensor backward(const at::Tensor& dz, bool x_wanted) const {
-    at::Tensor dx = x_wanted ? at::empty_like(x) : at::Tensor();
+    at::Tensor dx = x_wanted ? at::empty({N(), C()}, x.options()) : at::Tensor();
+    if (has_kernel()) {
+      ScalarMlpParams p = kernel_params();
+      p.gradient = dz.const_data_ptr();
+      p.x_gradient = x_wanted ? dx.mutable_data_ptr() : nullptr;
+      scalar_mlp_backward_cpu(p);
+      return dx;
+    }
     in_spans([&](Span span) {
       std::vector<at::Tensor> before,
           after = {input == ParallelInput::column ? columns(x, span) : at::Tensor()};
@@ -135,6 +173,12 @@ void check_layers(const Networks& n) {
   VPD_CHECK(n.layers.size() >= 2, UsageError,
             "parallel MLP: expected a hidden layer and a last one, found {}", n.layers.size());
   VPD_CHECK(n.x.dim() == 2, UsageError, "parallel MLP: expected a matrix x, found {} dimensions", n.x.dim());
+  const auto lies_plainly = [&](const Parameter& parameter) {
+    const at::Tensor& gradient = parameter.gradient;
+    return parameter.value.is_contiguous() && parameter.value.scalar_type() == n.x.scalar_type() &&
+           (!gradient.defined() || (gradient.is_contiguous() && gradient.sizes() == parameter.value.sizes() &&
+                                    gradient.scalar_type() == wide_type(n.x.scalar_type())));
+  };
   std::int64_t width = n.input == ParallelInput::column ? 1 : n.x.size(1);
   for (std::size_t i = 0; i < n.layers.size(); ++i) {
     const at::Tensor &weight = n.layers[i].weight.value, &bias = n.layers[i].bias.value;
@@ -145,6 +189,10 @@ void check_layers(const Networks& n) {
               "[{3}] and [{4}]",
               n.C(), width, i, fmt::join(weight.sizes().begin(), weight.sizes().end(), ", "),
               fmt::join(bias.sizes().begin(), bias.sizes().end(), ", "));
+    VPD_CHECK(lies_plainly(n.layers[i].weight) && lies_plainly(n.layers[i].bias), UsageError,
+              "parallel MLP: expected contiguous parameters of one dtype in layer {}, and their gradients in "
+              "the wide type beside it",
+              i);
     width = weight.size(2);
   }
   VPD_CHECK(width == 1, UsageError, "parallel MLP: expected one output, found {}", width);
@@ -178,6 +226,7 @@ at::Tensor parallel_mlp(const at::Tensor& x, const std::vector<ParallelLayer>& l
 std::int64_t parallel_mlp_workspace(const at::Device& device, std::int64_t N, std::int64_t C,
                                     std::int64_t d_in, const std::vector<std::int64_t>& hidden_dims,
                                     ParallelInput input) {
+  if (has_kernel(device, hidden_dims.size(), input)) return 0;
   const std::int64_t widest = *std::max_element(hidden_dims.begin(), hidden_dims.end()),
                      all = std::accumulate(hidden_dims.begin(), hidden_dims.end(), std::int64_t{0}),
                      networks = networks_at_once(device, N, C, widest, input);

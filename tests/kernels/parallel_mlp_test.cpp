@@ -50,13 +50,14 @@ at::Tensor reference(const at::Tensor& x, const std::vector<at::Tensor>& values,
   return at::cat(z, 1);
 }
 
-/// Sizes with ones, primes, and more networks than are computed at once on a CPU, with a tail.
+/// Networks of one input and one hidden layer have a kernel of their own on CPUs; the others' sizes matter
+/// to both. Sizes with ones, primes, and more networks than are computed at once on a CPU, with a tail.
 std::vector<std::pair<ParallelInput, Shape>> shapes() {
   using enum ParallelInput;
-  return {{column, {1, 1, {1, 1}}},     {column, {7, 3, {1, 5}}},   {column, {13, 5, {1, 4, 3}}},
-          {column, {700, 29, {1, 16}}}, {column, {33, 2, {1, 17}}}, {column, {301, 30, {1, 19, 24}}},
-          {row, {1, 1, {1, 1}}},        {row, {7, 3, {4, 5}}},      {row, {13, 5, {6, 4, 3}}},
-          {row, {1100, 67, {3, 16}}}};
+  return {{column, {1, 1, {1, 1}}},         {column, {7, 3, {1, 5}}},  {column, {13, 5, {1, 4, 3}}},
+          {column, {129, 29, {1, 16}}},     {column, {64, 3, {1, 2}}}, {column, {33, 2, {1, 17}}},
+          {column, {301, 30, {1, 19, 24}}}, {row, {1, 1, {1, 1}}},     {row, {7, 3, {4, 5}}},
+          {row, {13, 5, {6, 4, 3}}},        {row, {1100, 67, {3, 16}}}};
 }
 
 class ParallelMlpTest : public DeviceTest {
@@ -206,6 +207,16 @@ TEST(ParallelMlp, SaysWhatIsWrong) {
         parallel_mlp(x, {layer(2, 1, 4), layer(2, 4, 1)}, column);
       },
       "a column for each of 2 networks, found 3");
+  ParallelLayer mixed = layer(3, 1, 4);
+  mixed.bias.value = mixed.bias.value.to(at::kFloat);
+  expect_usage_error(
+      [&] {
+        parallel_mlp(x, {mixed, layer(3, 4, 1)}, column);
+      },
+      "contiguous parameters of one dtype in layer 0");
+  mixed = layer(3, 4, 1);
+  mixed.weight.gradient = at::zeros({3, 4, 2}, at::kDouble).narrow(2, 0, 1);
+  expect_usage_error([&] { parallel_mlp(x, {layer(3, 1, 4), mixed}, column); }, "dtype in layer 1");
   expect_usage_error([&] { parallel_mlp(x[0], {layer(3, 1, 4), layer(3, 4, 1)}, column); }, "a matrix x");
   expect_usage_error(
       [&] {
@@ -215,12 +226,13 @@ TEST(ParallelMlp, SaysWhatIsWrong) {
 }
 
 TEST(ParallelMlp, TheWorkspaceStaysWithinBounds) {
-  const auto workspace = [](std::int64_t N, std::int64_t C) {
-    return parallel_mlp_workspace(at::kCPU, N, C, 1, {16}, ParallelInput::column);
+  const auto workspace = [](std::int64_t N, std::int64_t C, const std::vector<std::int64_t>& hidden) {
+    return parallel_mlp_workspace(at::kCPU, N, C, 1, hidden, ParallelInput::column);
   };
-  EXPECT_EQ(workspace(10, 3), 3 * 10 * (2 * 16 + 2 * 16 + 3));
-  EXPECT_EQ(workspace(1024, 100), workspace(1024, 10000));
-  EXPECT_LE(workspace(1024, 10000), 67 * (std::int64_t{1} << 17) / 16);
+  EXPECT_EQ(workspace(10, 3, {16, 8}), 3 * 10 * (2 * (16 + 8) + 2 * 16 + 3));
+  EXPECT_EQ(workspace(1024, 100, {16, 8}), workspace(1024, 10000, {16, 8}));
+  EXPECT_LE(workspace(1024, 10000, {16, 8}), 83 * (std::int64_t{1} << 17) / 16);
+  EXPECT_EQ(workspace(1024, 100, {16}), 0);  // computed in registers
 }
 
 }  // namespace
