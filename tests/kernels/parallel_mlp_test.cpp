@@ -2,6 +2,7 @@
 
 #include "vpd/kernels/parallel_mlp.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>

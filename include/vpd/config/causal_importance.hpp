@@ -29,6 +29,15 @@ constexpr Field initialization_field() {
   return field("initialization", "published: N(0, gain^2 / fan_in); framework: LibTorch's defaults");
 }
 
+// Where each subcomponent has a network of its own, that has at least one hidden layer; a network for many
+// may be a linear map.
+constexpr Field own_hidden_dims_field() {
+  return field("hidden_dims", "widths of each network's hidden layers").required().non_empty().at_least(1);
+}
+constexpr Field shared_hidden_dims_field() {
+  return field("hidden_dims", "widths of the hidden layers; none: one linear map").required().at_least(1);
+}
+
 }  // namespace config
 
 struct GlobalSharedTransformerConfig {
@@ -60,8 +69,7 @@ struct GlobalSharedTransformerConfig {
   bool operator==(const GlobalSharedTransformerConfig&) const = default;
 };
 
-// The kinds that are MLPs of exact GELUs. Without hidden layers those of one network are linear maps; a
-// subcomponent's own network has at least one.
+// The kinds that are MLPs: exact GELU after each layer but the last.
 
 struct MlpCiConfig {
   static constexpr std::string_view kind = "mlp";
@@ -71,11 +79,7 @@ struct MlpCiConfig {
   CiInitialization initialization = CiInitialization::published;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("hidden_dims", "widths of each network's hidden layers")
-              .required()
-              .non_empty()
-              .at_least(1),
-          self.hidden_dims);
+    visit(config::own_hidden_dims_field(), self.hidden_dims);
     visit(config::initialization_field(), self.initialization);
   }
   bool operator==(const MlpCiConfig&) const = default;
@@ -89,11 +93,7 @@ struct VectorMlpCiConfig {
   CiInitialization initialization = CiInitialization::published;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("hidden_dims", "widths of each network's hidden layers")
-              .required()
-              .non_empty()
-              .at_least(1),
-          self.hidden_dims);
+    visit(config::own_hidden_dims_field(), self.hidden_dims);
     visit(config::initialization_field(), self.initialization);
   }
   bool operator==(const VectorMlpCiConfig&) const = default;
@@ -107,10 +107,7 @@ struct SharedMlpCiConfig {
   CiInitialization initialization = CiInitialization::published;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("hidden_dims", "widths of the hidden layers; none: one linear map")
-              .required()
-              .at_least(1),
-          self.hidden_dims);
+    visit(config::shared_hidden_dims_field(), self.hidden_dims);
     visit(config::initialization_field(), self.initialization);
   }
   bool operator==(const SharedMlpCiConfig&) const = default;
@@ -123,10 +120,7 @@ struct GlobalSharedMlpCiConfig {
   CiInitialization initialization = CiInitialization::published;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("hidden_dims", "widths of the hidden layers; none: one linear map")
-              .required()
-              .at_least(1),
-          self.hidden_dims);
+    visit(config::shared_hidden_dims_field(), self.hidden_dims);
     visit(config::initialization_field(), self.initialization);
   }
   bool operator==(const GlobalSharedMlpCiConfig&) const = default;
