@@ -89,6 +89,8 @@ def main():
     for number in range(a.rounds):
         runs["ours"].append(run(ours_command))
         shapes = runs["ours"][0]
+        if "causal_importance" not in shapes:
+            sys.exit(f"{a.config}: expected causal importance of type global_shared_transformer, the one that the others have")
         for name, command in other_sides(a, shapes, common).items():
             runs.setdefault(name, []).append(run(command))
             for key in ("subcomponents", "parameters_components", "parameters_ci"):

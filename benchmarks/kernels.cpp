@@ -12,6 +12,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #ifdef VPD_WITH_CUDA
 #include <ATen/cuda/CUDAContext.h>
@@ -27,6 +28,7 @@
 #include "vpd/kernels/kl.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
+#include "vpd/kernels/parallel_mlp.hpp"
 #include "vpd/kernels/rotary.hpp"
 #include "vpd/kernels/routing.hpp"
 #include "vpd/kernels/squash.hpp"
@@ -251,6 +253,24 @@ void matrix_product(State& state) {
           [&] { benchmark::DoNotOptimize(vpd::matrix_product(a, b)); });
 }
 
+/// N positions of C networks of one input and one hidden layer, forward and backward.
+void scalar_networks(State& state) {
+  const std::int64_t N = state.range(0), C = state.range(1), hidden = state.range(2);
+  const auto parameter = [](at::IntArrayRef sizes) {
+    const at::Tensor value = at::randn(sizes, at::TensorOptions().device(device()));
+    return vpd::Parameter{value.to(compute()), at::zeros_like(value)};
+  };
+  const std::vector<vpd::ParallelLayer> layers = {{parameter({C, 1, hidden}), parameter({C, hidden})},
+                                                  {parameter({C, hidden, 1}), parameter({C, 1})}};
+  const at::Tensor x = real(N, C).requires_grad_(true), dz = real(N, C);
+  measure(state, 5.0 * compute_bytes() * size(state), 0.0, [&] {
+    const at::AutoGradMode record(true);
+    const at::Tensor z = vpd::parallel_mlp(x, layers, vpd::ParallelInput::column);
+    benchmark::DoNotOptimize(torch::autograd::grad({z}, {x}, {dz}));
+  });
+  state.counters["units"] = static_cast<double>(N * C * hidden);
+}
+
 using Arguments = std::vector<std::int64_t>;
 
 void add(const char* name, void (*function)(State&), const std::vector<Arguments>& cpu,
@@ -275,6 +295,8 @@ void add_all() {
   add("lower_leaky", lower_leaky, cpu, all);
   add("power_sums", power_sums, cpu, all);
   add("squash_backward", squash_backward, cpu, all);
+  add("scalar_networks", scalar_networks, {{2048, 20, 16}, {1024, 100, 16}, {1024, 100, 100}},
+      {{4096, 20, 16}, {2048, 100, 16}, {2048, 500, 128}});
   add("ascend", ascend, cpu, all);
   add("fill_uniform", fill_uniform, cpu, all);
   add("kl", kl, {{128, 1024}, {128, 4019}, {512, 50277}}, {{8192, 50277}, {16384, 4019}});

@@ -113,12 +113,13 @@ Json workload_json(const Workload& w) {
   Json target = Json::parse(model_config_json(w.model));
   Json sites = Json::array();
   for (const Site& site : w.sites) sites.push_back({site.name, site.C});
-  const auto& ci = std::get<GlobalSharedTransformerConfig>(w.causal_importance);
-  return {
-      {"target", target},
-      {"sites", sites},
-      {"causal_importance",
-       {{"d_model", ci.d_model}, {"n_blocks", ci.n_blocks}, {"n_heads", ci.n_heads}, {"d_mlp", ci.d_mlp}}}};
+  Json result = {{"target", target}, {"sites", sites}};
+  // Nothing under this key where the other program, which knows the transformer alone, cannot be compared.
+  if (const auto* ci = std::get_if<GlobalSharedTransformerConfig>(&w.causal_importance)) {
+    result["causal_importance"] = {
+        {"d_model", ci->d_model}, {"n_blocks", ci->n_blocks}, {"n_heads", ci->n_heads}, {"d_mlp", ci->d_mlp}};
+  }
+  return result;
 }
 
 Json measure(const Options& options) {

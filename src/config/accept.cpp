@@ -69,6 +69,17 @@ void accept_number(Value& value, const Type& type, const std::string& path) {
   value.data = *number;
 }
 
+void accept_scalar(Value& value, const Type& type, const std::string& path) {
+  if (const auto* large = std::get_if<std::uint64_t>(&value.data)) value.data = static_cast<double>(*large);
+  const auto* real = std::get_if<double>(&value.data);
+  if (real && !std::isfinite(*real)) {
+    fail(value.origin, path, fmt::format("expected a finite number, found {}", to_yaml_line(value)));
+  }
+  const bool fits = real || value.text() || std::holds_alternative<bool>(value.data) ||
+                    std::holds_alternative<std::int64_t>(value.data);
+  if (!fits) mismatch(value, type, path);
+}
+
 void accept_text(const Value& value, const Type& type, const std::string& path) {
   const std::string* text = value.text();
   const Field& limits = type.limits;
@@ -194,6 +205,9 @@ void accept(Value& value, const Type& type, const std::string& path, const Place
       }
       break;
     }
+    case Kind::scalar:
+      accept_scalar(value, type, path);
+      break;
     case Kind::optional:
       if (!value.is_null()) accept(value, type.inside[0], path, places);
       break;

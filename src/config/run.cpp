@@ -12,16 +12,6 @@ const config::Type& run_type() {
 
 }  // namespace
 
-std::optional<config::Complaint> GlobalSharedTransformerConfig::validate() const {
-  if (d_model % n_heads != 0 || d_model / n_heads % 2 != 0) {
-    return config::Complaint{"n_heads",
-                             fmt::format("expected a number that divides d_model, which is {}, into even "
-                                         "parts (rotary embedding turns pairs), found {}",
-                                         d_model, n_heads)};
-  }
-  return std::nullopt;
-}
-
 std::optional<config::Complaint> RunConfig::validate() const {
   if (auto complaint = validate_objective(objective, delta_component)) {
     return config::Complaint{"objective" + complaint->where, complaint->text};

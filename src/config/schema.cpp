@@ -83,6 +83,12 @@ Value::Map schema_of(const Type& type) {
       for (const std::string& choice : type.choices) choices.push_back(Value(choice));
       return {{"enum", Value(std::move(choices))}};
     }
+    case Kind::scalar: {
+      Value::List options;
+      for (const char* name : {"boolean", "number", "string"})
+        options.push_back(Value(Value::Map{{"type", text(name)}}));
+      return {{"anyOf", Value(std::move(options))}};
+    }
     case Kind::optional: {
       Value::List options{Value(schema_of(type.inside[0])), Value(Value::Map{{"type", text("null")}})};
       return {{"anyOf", Value(std::move(options))}};

@@ -54,6 +54,8 @@ std::string describe_non_null(const Type& type) {
       return "a path";
     case Kind::choice:
       return "one of " + join_words(type.choices);
+    case Kind::scalar:
+      return "a number, text, or true or false";
     case Kind::optional:
       return describe_expected(type.inside[0]);
     case Kind::list:
@@ -117,6 +119,7 @@ void apply_limits(Type& type, const Field& field) {
       break;
     case Kind::boolean:
     case Kind::choice:
+    case Kind::scalar:
     case Kind::map:
     case Kind::fields:
     case Kind::variant:

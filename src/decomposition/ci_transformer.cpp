@@ -9,9 +9,8 @@
 
 #include <ATen/ATen.h>
 
-#include "vpd/decomposition/causal_importance.hpp"
+#include "ci_kinds.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
-#include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/norm.hpp"
 
 namespace vpd {
@@ -74,8 +73,8 @@ class CiTransformer final : public CausalImportance {
     parameters.refresh();
   }
 
-  at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B,
-                     const std::vector<Parameter>& p) const override {
+  at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B, const std::vector<Parameter>& p,
+                     const std::vector<Parameter>&) const override {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);
     const RotaryTable& table = rotary_table(N / B);
@@ -95,20 +94,32 @@ class CiTransformer final : public CausalImportance {
     return linear(x, p[p.size() - 2], p[p.size() - 1]);
   }
 
+  std::optional<CausalImportanceCost> cost(std::int64_t N, std::int64_t T) const override {
+    const std::int64_t d = config_.d_model,
+                       bytes = static_cast<std::int64_t>(c10::elementSize(numerics_.compute));
+    const double blocks = static_cast<double>(config_.n_blocks),
+                 first = product_operations(N, input_width(), d),
+                 mixing = blocks * 2.0 * product_operations(N, T, d);
+    CausalImportanceCost cost;
+    cost.forward = first +
+                   blocks * (4 * product_operations(N, d, d) + 2 * product_operations(N, d, config_.d_mlp)) +
+                   mixing + product_operations(N, d, sites_.total_C());
+    cost.backward = 2.0 * cost.forward - first;  // nobody wants the gradient of the input
+    // A block keeps its input, both norms, q, k, v, the mixed values and the residual between; and both sides
+    // of its GELU; and on a CPU the probabilities of each head.
+    const std::int64_t probabilities =
+        attention_keeps_probabilities(numerics_.device, numerics_.compute, T) ? config_.n_heads * T : 0;
+    const std::int64_t block = 8 * d + 2 * config_.d_mlp + probabilities;
+    cost.kept = N * (input_width() + config_.n_blocks * block + d) * bytes;
+    cost.temporaries = N * (2 * config_.d_mlp + 2 * d) * bytes;
+    return cost;
+  }
+
  private:
   std::int64_t input_width() const {
     std::int64_t width = 0;
     for (const Site& site : sites_) width += site.d_in;
     return width;
-  }
-
-  /// U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the framework's default for a linear layer.
-  static void fill_symmetric(const at::Tensor& x, std::int64_t fan_in, RandomKey key) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
-    at::Tensor uniform = at::empty({1, x.numel()}, at::kFloat);
-    fill_uniform(uniform, key);
-    at::Tensor target = x;
-    target.copy_(uniform.mul_(2 * bound).sub_(bound).view(x.sizes()));
   }
 
   /// Each site's input normalised, side by side: [N, Σ d_in]. Inputs carry no gradient, so neither does this.
@@ -145,19 +156,9 @@ class CiTransformer final : public CausalImportance {
 
 }  // namespace
 
-std::unique_ptr<CausalImportance> make_causal_importance(const CausalImportanceConfig& config,
-                                                         const Sites& sites, const Numerics& numerics) {
-  return std::make_unique<CiTransformer>(std::get<GlobalSharedTransformerConfig>(config), sites, numerics);
-}
-
-std::int64_t count_causal_importance(const CausalImportanceConfig& config, const Sites& sites) {
-  std::int64_t count = 0;
-  for (const ParameterSpec& spec : make_causal_importance(config, sites, {})->parameters()) {
-    std::int64_t elements = 1;
-    for (const std::int64_t size : spec.shape) elements *= size;
-    count += elements;
-  }
-  return count;
+std::unique_ptr<CausalImportance> make_ci(const GlobalSharedTransformerConfig& config, const Sites& sites,
+                                          const Numerics& numerics) {
+  return std::make_unique<CiTransformer>(config, sites, numerics);
 }
 
 }  // namespace vpd

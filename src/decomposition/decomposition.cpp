@@ -55,10 +55,11 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
 }
 
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
-                             const std::vector<Parameter>& parameters, bool want_lower) {
+                             const std::vector<Parameter>& parameters,
+                             const std::vector<Parameter>& components, bool want_lower) {
   Importance importance;
-  importance.z =
-      decomposition.ci->forward(clean.inputs, clean.B(), parameters).to(decomposition.numerics.wide);
+  importance.z = decomposition.ci->forward(clean.inputs, clean.B(), parameters, components)
+                     .to(decomposition.numerics.wide);
   if (want_lower) importance.lower = lower_leaky(importance.z.detach());
   return importance;
 }

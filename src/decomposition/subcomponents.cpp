@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "vpd/kernels/ascent.hpp"
+
 namespace vpd {
 
 ParameterSet make_subcomponents(const Sites& sites, const Numerics& numerics) {
@@ -22,6 +24,14 @@ void fill_normal(const at::Tensor& x, double deviation, RandomKey key) {
   values.normal_(0.0, deviation, generator);
   at::Tensor target = x;
   target.copy_(values);
+}
+
+void fill_symmetric(const at::Tensor& x, std::int64_t fan_in, RandomKey key) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+  at::Tensor uniform = at::empty({1, x.numel()}, at::kFloat);
+  fill_uniform(uniform, key);
+  at::Tensor target = x;
+  target.copy_(uniform.mul_(2 * bound).sub_(bound).view(x.sizes()));
 }
 
 void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, std::uint64_t seed) {

@@ -59,7 +59,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
       lane.clean =
           clean_pass(decomposition,
                      tokens.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
-      lane.importance = causal_importance(decomposition, lane.clean, ci_parameters);
+      lane.importance = causal_importance(decomposition, lane.clean, ci_parameters, batch.components);
     });
     for (const auto& metric : metrics) metric->add(batch);
   }

@@ -13,6 +13,14 @@ namespace vpd {
 
 using torch::autograd::variable_list;
 
+at::Tensor on_graph(const Parameter& parameter) {
+  return record(parameter.value.detach(), "on_graph", {}, parameter.gradient.defined(),
+                [parameter](const at::Tensor& gradient, const auto&, variable_list&) {
+                  at::Tensor total = parameter.gradient;
+                  total.add_(gradient);
+                });
+}
+
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias) {
   at::Tensor y;
   at::Tensor input;

@@ -103,4 +103,37 @@ void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::T
   }
 }
 
+at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b) {
+  VPD_CHECK(a.dim() == 3 && b.dim() == 3, UsageError,
+            "batched product: expected two tensors of three dimensions, found {} and {}", shape(a), shape(b));
+  at::Tensor out = at::empty({a.size(0), a.size(1), b.size(2)}, a.options());
+  batched_product_into(out, a, b, /*accumulate=*/false);
+  return out;
+}
+
+void batched_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
+  VPD_CHECK(a.dim() == 3 && b.dim() == 3 && out.dim() == 3 && a.size(0) == b.size(0) &&
+                out.size(0) == a.size(0) && a.size(2) == b.size(1) && out.size(1) == a.size(1) &&
+                out.size(2) == b.size(2),
+            UsageError, "batched product: expected [C, M, K] [C, K, N] into [C, M, N], found {} {} into {}",
+            shape(a), shape(b), shape(out));
+  VPD_CHECK(a.scalar_type() == b.scalar_type(), UsageError,
+            "batched product: expected factors of one dtype, found {} and {}", at::toString(a.scalar_type()),
+            at::toString(b.scalar_type()));
+  at::NoGradGuard no_grad;
+  if (out.is_cpu() && a.scalar_type() == at::kFloat && onednn_sgemm()) {
+    for (std::int64_t c = 0; c < a.size(0); ++c) matrix_product_into(out[c], a[c], b[c], accumulate);
+    return;
+  }
+  at::Tensor target = out;
+  if (a.scalar_type() != out.scalar_type()) {
+    const at::Tensor product = at::bmm(a, b);
+    accumulate ? target.add_(product) : target.copy_(product);
+  } else if (accumulate) {
+    target.baddbmm_(a, b);
+  } else {
+    at::bmm_out(target, a, b);
+  }
+}
+
 }  // namespace vpd

@@ -12,6 +12,10 @@ __attribute__((simd("notinbranch"))) float expf(float) noexcept;
 __attribute__((simd("notinbranch"))) double exp(double) noexcept;
 __attribute__((simd("notinbranch"))) float logf(float) noexcept;
 __attribute__((simd("notinbranch"))) double log(double) noexcept;
+#if __GLIBC_PREREQ(2, 35)
+__attribute__((simd("notinbranch"))) float erff(float) noexcept;
+__attribute__((simd("notinbranch"))) double erf(double) noexcept;
+#endif
 }
 #endif
 
@@ -20,4 +24,6 @@ inline float vexp(float x) { return ::expf(x); }
 inline double vexp(double x) { return ::exp(x); }
 inline float vlog(float x) { return ::logf(x); }
 inline double vlog(double x) { return ::log(x); }
+inline float verf(float x) { return ::erff(x); }
+inline double verf(double x) { return ::erf(x); }
 }  // namespace vpd

@@ -52,6 +52,11 @@ CheckReport check_run(const CheckOptions& options) {
     check_parameters(*report.config.initialize_from / causal_importance_file, report.workload.ci_parameters);
   }
 
+  if (!report.workload.ci->cost(report.workload.B() * report.workload.T, report.workload.T)) {
+    report.warnings.emplace_back(
+        "the causal-importance function does not say what it costs (CausalImportance::cost): its operations "
+        "and activations are not counted");
+  }
   report.operations = count_operations(report.workload);
   report.memory = predict_memory(report.workload);
   report.available = available_bytes(numerics.device);

@@ -3,7 +3,6 @@
 // (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
 
 #include <algorithm>
-#include <type_traits>
 
 #include <ATen/ATen.h>
 
@@ -151,23 +150,12 @@ class Memory {
     return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
   }
 
-  /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it.
-  std::int64_t importance_graph() const {
-    return std::visit(
-        [&](const auto& config) {
-          static_assert(std::is_same_v<std::decay_t<decltype(config)>, GlobalSharedTransformerConfig>);
-          std::int64_t inputs = 0;
-          for (const Site& site : w_.sites) inputs += site.d_in;
-          // A block keeps its input, both norms, q, k, v, the mixed values and the residual between; and both
-          // sides of its GELU.
-          const std::int64_t block = 8 * config.d_model + 2 * config.d_mlp + probabilities(config.n_heads);
-          return N_ * (inputs + config.n_blocks * block + config.d_model) * compute_;
-        },
-        w_.causal_importance);
-  }
+  /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it,
+  /// in all lanes.
+  std::int64_t importance_graph() const { return w_.importance_cost(N_).kept; }
   std::int64_t importance_temporaries() const {
-    const auto& config = std::get<GlobalSharedTransformerConfig>(w_.causal_importance);
-    return N_ * (2 * config.d_mlp + 2 * config.d_model) * compute_ + importances() +
+    const std::int64_t of_lane = (N_ + w_.lanes - 1) / w_.lanes;
+    return w_.lanes * w_.importance_cost(of_lane).temporaries + importances() +
            (two_types() ? N_ * w_.sites.total_C() * compute_ : 0);
   }
 

@@ -2,8 +2,6 @@
 // of src/decomposition/masked_executor.cpp and src/kernels/differentiable.cpp: each product there is a line
 // here.
 
-#include <type_traits>
-
 #include "term_passes.hpp"
 #include "vpd/run/workload.hpp"
 
@@ -90,34 +88,15 @@ double passes(const Workload& w, std::int64_t N, const PassKind& kind) {
   return operations;
 }
 
-/// Forward products of the causal-importance function; `first` receives the share of the layer whose input
-/// needs no gradient.
-double importance_forward(const Workload& w, std::int64_t N, double& first, double& mixing) {
-  return std::visit(
-      [&](const auto& config) {
-        static_assert(std::is_same_v<std::decay_t<decltype(config)>, GlobalSharedTransformerConfig>);
-        std::int64_t width = 0;
-        for (const Site& site : w.sites) width += site.d_in;
-        first = product(N, width, config.d_model);
-        mixing =
-            static_cast<double>(config.n_blocks) * attention(N, static_cast<double>(w.T), config.d_model);
-        const double block =
-            4 * product(N, config.d_model, config.d_model) + 2 * product(N, config.d_model, config.d_mlp);
-        return first + static_cast<double>(config.n_blocks) * block + mixing +
-               product(N, config.d_model, w.sites.total_C());
-      },
-      w.causal_importance);
-}
-
 }  // namespace
 
 std::vector<OperationCount> count_operations(const Workload& w) {
   const std::int64_t N = w.B() * w.T;
-  double first = 0.0, mixing = 0.0;
-  const double clean = clean_forward(w, N), importance = importance_forward(w, N, first, mixing);
+  const double clean = clean_forward(w, N);
+  const CausalImportanceCost importance = w.importance_cost(N);
   std::vector<OperationCount> parts = {{"clean forward", clean},
-                                       {"causal importance, forward", importance},
-                                       {"causal importance, backward", 2.0 * importance - first}};
+                                       {"causal importance, forward", importance.forward},
+                                       {"causal importance, backward", importance.backward}};
   std::int64_t repeated = 0;  // clean forwards and causal importances made again for micro-batches
   const bool micro_batches = w.micro() < w.B();
   if (micro_batches && needs_whole_batch(w.objective)) repeated = 1;
@@ -143,7 +122,7 @@ std::vector<OperationCount> count_operations(const Workload& w) {
   if (repeated > 0) {
     OperationCount& part = parts.emplace_back();
     part.part = "clean forward and causal importance again, micro-batches";
-    part.operations = static_cast<double>(repeated) * (clean + importance);
+    part.operations = static_cast<double>(repeated) * (clean + importance.forward);
   }
   return parts;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "vpd/base/error.hpp"
-#include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/objective/attribution.hpp"
@@ -38,6 +37,10 @@ std::int64_t Workload::target_parameters() const {
   return count;
 }
 
+CausalImportanceCost Workload::importance_cost(std::int64_t N) const {
+  return ci->cost(N, T).value_or(CausalImportanceCost{});
+}
+
 Workload make_workload(const RunConfig& config, const ModelConfig& model, bool untied_head,
                        const Numerics& numerics, int threads, const std::string& source) {
   Workload w;
@@ -49,9 +52,9 @@ Workload make_workload(const RunConfig& config, const ModelConfig& model, bool u
   Numerics shapes_only = numerics;
   shapes_only.device = at::kMeta;
   w.components = make_subcomponents(w.sites, shapes_only);
-  w.ci_parameters = ParameterSet(
-      make_causal_importance(config.causal_importance, w.sites, shapes_only)->parameters(), shapes_only);
   w.causal_importance = config.causal_importance;
+  w.ci = make_causal_importance(config.causal_importance, w.sites, numerics);
+  w.ci_parameters = ParameterSet(w.ci->parameters(), shapes_only);
   w.objective = config.objective;
   w.training = config.training;
   w.delta_component = config.delta_component;

@@ -89,8 +89,9 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     const at::Tensor rows = tokens.narrow(0, lane.first_batch, part.size()).to(d_.numerics.device);
     lane.clean = clean_pass(d_, rows, keep_outputs_);
     const at::AutoGradMode record(graph);
-    lane.importance = causal_importance(
-        d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters, /*want_lower=*/false);
+    lane.importance =
+        causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters,
+                          graph ? lane.components : lane.frozen_components, /*want_lower=*/false);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros_like(lane.importance.z);
     if (!whole_batch) return;

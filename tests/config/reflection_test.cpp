@@ -55,6 +55,7 @@ struct All {
   std::optional<double> maybe;
   std::vector<double> list = {1.0};
   std::map<std::string, std::vector<std::string>> map;
+  std::map<std::string, Scalar> options;
   std::variant<Empty, Pair> choice = Pair{2, 5};
   Schedule rate = {.start = 0.5, .warmup_fraction = 0.1};
   Pair inner = {4, 8};
@@ -73,6 +74,7 @@ struct All {
     visit(field("maybe", "a number or none").more_than(0), self.maybe);
     visit(field("list", "numbers").non_empty().fraction(), self.list);
     visit(field("map", "lists"), self.map);
+    visit(field("options", "of any type"), self.options);
     visit(field("choice", "one or the other"), self.choice);
     visit(field("rate", "a rate").at_least(0), self.rate);
     visit(field("inner", "a pair"), self.inner);
@@ -102,7 +104,8 @@ TEST(Reflection, EveryTypeIsRead) {
   const All all = read(
       "flag: false\nwhole: 7\nseed: 18446744073709551615\nreal: 0.25\ntext: \"5\"\nword: cab\npath: "
       "x/y\ncolour: blue\n"
-      "maybe: 2\nlist: [0, 0.5, 1]\nmap: {a: [x, y], b: []}\nchoice: {type: empty}\nrate: {start: 1, "
+      "maybe: 2\nlist: [0, 0.5, 1]\nmap: {a: [x, y], b: []}\noptions: {a: 1, b: 1.0, "
+      "c: \"1\", d: true, e: 1e3, f: 18446744073709551615}\nchoice: {type: empty}\nrate: {start: 1, "
       "schedule: linear, "
       "final_fraction: 0}\ninner: {high: 9}\npairs: [{low: 1, high: 2}, {high: 3}]\n");
   EXPECT_EQ(all.flag, false);
@@ -117,6 +120,12 @@ TEST(Reflection, EveryTypeIsRead) {
   EXPECT_EQ(all.list, (std::vector<double>{0.0, 0.5, 1.0}));
   EXPECT_EQ(all.map.at("a"), (std::vector<std::string>{"x", "y"}));
   EXPECT_TRUE(all.map.at("b").empty());
+  EXPECT_EQ(all.options.at("a"), Scalar(std::int64_t{1}));
+  EXPECT_EQ(all.options.at("b"), Scalar(1.0));
+  EXPECT_EQ(all.options.at("c"), Scalar(std::string("1")));
+  EXPECT_EQ(all.options.at("d"), Scalar(true));
+  EXPECT_EQ(all.options.at("e"), Scalar(1000.0));
+  EXPECT_EQ(all.options.at("f"), Scalar(18446744073709551615.0));
   EXPECT_TRUE(std::holds_alternative<Empty>(all.choice));
   EXPECT_EQ(all.rate, (Schedule{.start = 1.0, .schedule = ScheduleShape::linear, .final_fraction = 0.0}));
   EXPECT_EQ(all.inner, (Pair{0, 9})) << "what a map leaves out has its own struct's default";
@@ -129,6 +138,10 @@ TEST(Reflection, PrintingAndReadingAreInverse) {
   all.text = "true";
   all.maybe = 1e-12;
   all.map["odd: key"] = {"*"};
+  all.options = {{"a", Scalar(std::int64_t{2})},
+                 {"b", Scalar(2.0)},
+                 {"c", Scalar(std::string("2"))},
+                 {"d", Scalar(false)}};
   all.pairs = {{1, 2}};
   all.choice = Empty{};
   all.rate = Schedule::from_number(2);
@@ -141,7 +154,7 @@ TEST(Reflection, PrintingAndReadingAreInverse) {
 
 TEST(Reflection, PrintsEveryDefaultAndTheTypeFirst) {
   const Value value = value_of(All{});
-  EXPECT_EQ(value.map()->size(), 15u);
+  EXPECT_EQ(value.map()->size(), 16u);
   EXPECT_EQ(to_yaml_line(*value.find("choice")), "{type: pair, low: 2, high: 5}");
   EXPECT_EQ(to_yaml_line(*value.find("maybe")), "null");
   EXPECT_EQ(to_yaml_line(value_of(Schedule::from_number(2))), "2.0");
@@ -171,6 +184,8 @@ TEST(Reflection, WrongTypesSayWhatWasExpectedAndFound) {
             "f.yaml:1: list[1]: expected a number from 0 to 1, found a list of 1 entry");
   EXPECT_EQ(message("map: [1, 2]"), "f.yaml:1: map: expected a map of names, found a list of 2 entries");
   EXPECT_EQ(message("map: {a: x}"), "f.yaml:1: map.a: expected a list, found the text \"x\"");
+  EXPECT_EQ(message("options: {a: null}"),
+            "f.yaml:1: options.a: expected a number, text, or true or false, found null");
   EXPECT_EQ(message("inner: 5"),
             "f.yaml:1: inner: expected a map with keys from low, high, found the number 5");
   EXPECT_EQ(message("choice: pair"),
@@ -202,6 +217,7 @@ TEST(Reflection, RangesHold) {
 }
 
 TEST(Reflection, NumbersAreFinite) {
+  EXPECT_EQ(message("options: {a: .nan}"), "f.yaml:1: options.a: expected a finite number, found .nan");
   EXPECT_EQ(message("real: .nan"), "f.yaml:1: real: expected a finite number, found .nan");
   EXPECT_EQ(message("rate: .inf"), "f.yaml:1: rate: expected a finite number, found .inf");
   EXPECT_EQ(message("maybe: 1e999"), "f.yaml:1: maybe: expected a finite number, found .inf");
@@ -302,7 +318,7 @@ TEST(Schema, SaysWhatIsAccepted) {
   EXPECT_EQ(to_yaml_line(*root.find("additionalProperties")), "false");
   EXPECT_EQ(root.find("required"), nullptr);
   const Value& properties = *root.find("properties");
-  EXPECT_EQ(properties.map()->size(), 15u);
+  EXPECT_EQ(properties.map()->size(), 16u);
   const auto line = [&](const char* key) { return to_yaml_line(*properties.find(key)); };
   EXPECT_EQ(line("flag"), "{description: \"a flag\", type: boolean, default: true}");
   EXPECT_EQ(line("whole"),
@@ -312,6 +328,10 @@ TEST(Schema, SaysWhatIsAccepted) {
             "default: 0.5}");
   EXPECT_EQ(line("word"), "{description: \"a word\", type: string, pattern: \"^([a-c]+)$\", default: a}");
   EXPECT_EQ(line("colour"), "{description: \"a colour\", enum: [red, blue], default: red}");
+  EXPECT_EQ(
+      line("options"),
+      "{description: \"of any type\", type: object, additionalProperties: {anyOf: [{type: boolean}, {type: "
+      "number}, {type: string}]}, default: {}}");
   EXPECT_EQ(line("maybe"),
             "{description: \"a number or none\", anyOf: [{type: number, exclusiveMinimum: 0}, {type: "
             "\"null\"}], default: null}");

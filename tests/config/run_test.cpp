@@ -160,6 +160,52 @@ TEST_F(RunConfigTest, ImpossibleValues) {
             "");
 }
 
+TEST_F(RunConfigTest, CausalImportanceOfEachKind) {
+  const auto load_kind = [&](const char* kind) { return load("causal_importance", kind).causal_importance; };
+  EXPECT_EQ(std::get<MlpCiConfig>(load_kind("{type: mlp, hidden_dims: [16]}")), (MlpCiConfig{{16}}));
+  EXPECT_EQ(std::get<VectorMlpCiConfig>(load_kind("{type: vector_mlp, hidden_dims: [16, 8]}")),
+            (VectorMlpCiConfig{{16, 8}}));
+  EXPECT_EQ(std::get<SharedMlpCiConfig>(load_kind("{type: shared_mlp, hidden_dims: []}")),
+            SharedMlpCiConfig{});
+  EXPECT_EQ(std::get<GlobalSharedMlpCiConfig>(
+                load_kind("{type: global_shared_mlp, hidden_dims: [4], initialization: framework}")),
+            (GlobalSharedMlpCiConfig{{4}, CiInitialization::framework}));
+  for (const char* kind : {"mlp", "vector_mlp"}) {
+    EXPECT_EQ(message("causal_importance", fmt::format("{{type: {}, hidden_dims: []}}", kind)),
+              "causal_importance.hidden_dims: expected a list of at least one entry, found an empty list");
+  }
+  for (const char* kind : {"mlp", "vector_mlp", "shared_mlp", "global_shared_mlp"}) {
+    EXPECT_EQ(message("causal_importance", fmt::format("{{type: {}, hidden_dims: [8, 0]}}", kind)),
+              "causal_importance.hidden_dims[1]: expected a whole number of at least 1, found the number 0");
+    EXPECT_EQ(message("causal_importance", fmt::format("{{type: {}}}", kind))
+                  .find("causal_importance.hidden_dims: "),
+              0u);
+  }
+}
+
+TEST_F(RunConfigTest, CustomCausalImportanceHasOptionsOfItsOwn) {
+  const RunConfig run =
+      load("causal_importance",
+           "{type: custom, name: mine, options: {width: 32, slope: 0.5, form: \"1\", bias: true}}",
+           {"causal_importance.options.width=64"});
+  const auto& custom = std::get<CustomCiConfig>(run.causal_importance);
+  EXPECT_EQ(custom.name, "mine");
+  EXPECT_EQ(custom.options,
+            (std::map<std::string, config::Scalar>{{"width", config::Scalar(std::int64_t{64})},
+                                                   {"slope", config::Scalar(0.5)},
+                                                   {"form", config::Scalar(std::string("1"))},
+                                                   {"bias", config::Scalar(true)}}));
+  EXPECT_EQ(load_run_config(scratch.write("again.yaml", to_yaml(run))), run);
+  EXPECT_EQ(load_run_config(scratch.write("again.json", to_json(run))), run);
+  EXPECT_EQ(message("causal_importance", "{type: custom, name: ''}"),
+            "causal_importance.name: expected text that is not empty, found the text \"\"");
+  EXPECT_EQ(
+      message("causal_importance", "{type: custom, name: a, options: {b: [1]}}"),
+      "causal_importance.options.b: expected a number, text, or true or false, found a list of 1 entry");
+  EXPECT_EQ(message("causal_importance", "{type: custom, name: a, options: {b: .inf}}"),
+            "causal_importance.options.b: expected a finite number, found .inf");
+}
+
 TEST_F(RunConfigTest, TermsOfOneTypeNeedNames) {
   const std::string recon = "{type: stochastic_recon, coefficient: 1}";
   EXPECT_EQ(objective_message(recon + "," + recon),

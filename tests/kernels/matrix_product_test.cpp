@@ -101,6 +101,30 @@ TEST_P(MatrixProductTest, EmptyMatricesHaveEmptyOrZeroProducts) {
   expect_identical(out, real(at::ones({2, 3})), "sum");
 }
 
+TEST_P(MatrixProductTest, BatchedProductsAreProductsOneByOne) {
+  const at::Tensor a = real(uniform_values({3, 5, 7}, 1)),
+                   b = real(uniform_values({3, 11, 7}, 2)).transpose(1, 2);
+  const at::Tensor expected = at::bmm(exact(a), exact(b)), before = broad(uniform_values({3, 5, 11}, 3));
+  expect_close(batched_product(a, b), expected.to(dtype()), tolerance(7), "product");
+  const at::Tensor wider = at::full({3, 6, 11}, std::numeric_limits<double>::quiet_NaN(), before.options());
+  const at::Tensor out = wider.narrow(1, 0, 5);
+  batched_product_into(out, a, b, /*accumulate=*/false);
+  expect_close(out, expected.to(wide()), tolerance(7), "overwritten");
+  out.copy_(before);
+  batched_product_into(out, a, b, /*accumulate=*/true);
+  expect_close(out, (expected + exact(before)).to(wide()), tolerance(7), "sum");
+  EXPECT_TRUE(at::isnan(wider.narrow(1, 5, 1)).all().item<bool>());
+}
+
+TEST_P(MatrixProductTest, BatchedProductsSayWhatIsWrong) {
+  const at::Tensor a = real(at::zeros({4, 2, 3})), b = real(at::zeros({4, 3, 5}));
+  expect_usage_error([&] { batched_product(a, a); }, "found [4, 2, 3] [4, 2, 3] into [4, 2, 3]");
+  expect_usage_error([&] { batched_product(a, b[0]); }, "found [4, 2, 3] and [3, 5]");
+  expect_usage_error([&] { batched_product(a, b.narrow(0, 0, 3)); }, "into [4, 2, 5]");
+  expect_usage_error([&] { batched_product_into(b, a, b, false); }, "into [4, 3, 5]");
+  expect_usage_error([&] { batched_product(a, b.to(at::kHalf)); }, "factors of one dtype");
+}
+
 TEST_P(MatrixProductTest, SaysWhatIsWrong) {
   const at::Tensor a = real(at::zeros({2, 3})), b = real(at::zeros({3, 4}));
   expect_usage_error([&] { matrix_product(a, a); }, "found [2, 3] [2, 3] into [2, 3]");

@@ -35,14 +35,23 @@ class Memory(ProgramTest):
     def test_small(self):
         self.compare(self.configure())
 
-    def test_simple_stories(self):
+    def compare_simple_stories(self, *overrides):
         self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", self.root / "ss_2l", "--set", "training.steps=0")
         draws = random.Random(0)
         write_shard(self.root / "tokens.bin", [draws.randrange(4019) for _ in range(10_000)])
         tokens = self.root / "tokens.bin"
         self.compare(CONFIGS / "ss_2l.yaml", "training.batch_size=2", "data.train.sequence_length=128", "data.eval.sequence_length=128",
                      f"target.path={self.root / 'ss_2l'}", f"data.train.path={tokens}", f"data.eval.path={tokens}", "evaluation.every=null",
-                     "evaluation.slow_every=null", "training.faithfulness_warmup.steps=1", "device=cpu")
+                     "evaluation.slow_every=null", "training.faithfulness_warmup.steps=1", "device=cpu", *overrides)
+
+    def test_simple_stories(self):
+        self.compare_simple_stories()
+
+    def test_networks_of_subcomponents(self):
+        self.compare_simple_stories("causal_importance={type: vector_mlp, hidden_dims: [16, 16]}")
+
+    def test_networks_of_sites(self):
+        self.compare_simple_stories("causal_importance={type: shared_mlp, hidden_dims: [1024, 512]}")
 
 
 if __name__ == "__main__":

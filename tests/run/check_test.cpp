@@ -67,6 +67,35 @@ TEST(Check, CountsOperations) {
   EXPECT_EQ(operations.size(), expected.size());
 }
 
+TEST(Check, CountsEachKindOfCausalImportance) {
+  constexpr double two_N = 2 * 51, C = 282, inputs = 432,
+                   products = 12096;  // Σ C, Σ d_in and Σ d_in C over sites
+  struct Expected {
+    const char* kind;
+    double forward, backward, kept;
+  };
+  for (const auto& [kind, forward, backward, kept] :
+       {Expected{"{type: mlp, hidden_dims: [6]}", products + 12 * C, products + 5 * 6 * C, C},
+        Expected{"{type: mlp, hidden_dims: [6, 5]}", products + (6 + 30 + 5) * C,
+                 products + (3 * 6 + 3 * 30 + 2 * 5) * C, C},
+        Expected{"{type: vector_mlp, hidden_dims: [6]}", 6 * products + 6 * C, 2 * 6 * products + 2 * 6 * C,
+                 0},
+        Expected{"{type: shared_mlp, hidden_dims: [20]}", 20 * (inputs + C), 20 * (inputs + 2 * C),
+                 12 * 2 * 20},
+        Expected{"{type: shared_mlp, hidden_dims: []}", products, products, 0},
+        Expected{"{type: global_shared_mlp, hidden_dims: [24, 20]}", 24 * inputs + 24 * 20 + 20 * C,
+                 24 * inputs + 2 * 24 * 20 + 2 * 20 * C, inputs + 2 * 24 + 2 * 20}}) {
+    SCOPED_TRACE(kind);
+    const CheckReport report =
+        check_plain({"initialize_from=null", std::string("causal_importance=") + kind});
+    const auto operations = as_map(report.operations, &OperationCount::operations);
+    EXPECT_DOUBLE_EQ(operations.at("causal importance, forward"), two_N * forward);
+    EXPECT_DOUBLE_EQ(operations.at("causal importance, backward"), two_N * backward);
+    EXPECT_DOUBLE_EQ(static_cast<double>(report.workload.importance_cost(51).kept), 4 * 51 * kept);
+    EXPECT_EQ(report.warnings.size(), 1u);  // ci_masked_recon trains
+  }
+}
+
 TEST(Check, CountsWhatMicroBatchesRepeat) {
   const auto operations =
       as_map(check_plain({"training.micro_batch_size=1"}).operations, &OperationCount::operations);

@@ -40,7 +40,7 @@ struct Workspace {
     components_gradient = d.components.make_gradient();
     ci_gradient = d.ci_parameters.make_gradient();
     components = d.components.bind(components_gradient);
-    importance = causal_importance(d, clean, d.ci_parameters.bind(ci_gradient));
+    importance = causal_importance(d, clean, d.ci_parameters.bind(ci_gradient), components);
     importance_gradient = at::zeros_like(importance.lower);
     context = {.decomposition = &d,
                .clean = &clean,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <vpd/config/field.hpp>
+#include <vpd/config/scalar.hpp>
 #include <vpd/config/type.hpp>
 #include <vpd/config/value.hpp>
 
@@ -112,6 +113,8 @@ Value value_of(const T& object) {
     return Value();
   } else if constexpr (std::same_as<T, std::filesystem::path>) {
     return Value(object.string());
+  } else if constexpr (std::same_as<T, Scalar>) {
+    return std::visit([](const auto& content) { return Value(content); }, object.data);
   } else if constexpr (std::same_as<T, std::uint64_t>) {
     if (std::in_range<std::int64_t>(object)) return Value(static_cast<std::int64_t>(object));
     return Value(object);
@@ -119,8 +122,8 @@ Value value_of(const T& object) {
     static_assert(
         std::same_as<T, bool> || std::same_as<T, std::int64_t> || std::same_as<T, double> ||
             std::same_as<T, std::string>,
-        "a configuration holds bool, std::int64_t, std::uint64_t, double, std::string, paths, enumerations, "
-        "described structs, and optional, vector, map and variant of these");
+        "a configuration holds bool, std::int64_t, std::uint64_t, double, std::string, scalars, paths, "
+        "enumerations, described structs, and optional, vector, map and variant of these");
     return Value(object);
   }
 }
@@ -221,6 +224,7 @@ Type type_of() {
                 : std::same_as<T, std::uint64_t> ? Type::Kind::unsigned_integer
                 : std::same_as<T, double>        ? Type::Kind::number
                 : std::same_as<T, std::string>   ? Type::Kind::text
+                : std::same_as<T, Scalar>        ? Type::Kind::scalar
                                                  : Type::Kind::path;
   }
   return type;
@@ -297,6 +301,15 @@ void assign(T& object, const Value& value, const std::string& path) {
   } else if constexpr (std::same_as<T, std::uint64_t>) {
     const std::int64_t* small = std::get_if<std::int64_t>(&value.data);
     object = small ? static_cast<std::uint64_t>(*small) : std::get<std::uint64_t>(value.data);
+  } else if constexpr (std::same_as<T, Scalar>) {
+    std::visit(
+        [&]<class Content>(const Content& content) {
+          if constexpr (std::same_as<Content, bool> || std::same_as<Content, std::int64_t> ||
+                        std::same_as<Content, double> || std::same_as<Content, std::string>) {
+            object = Scalar(content);
+          }
+        },
+        value.data);
   } else {
     object = std::get<T>(value.data);
   }

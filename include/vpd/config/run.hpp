@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include <vpd/config/causal_importance.hpp>
 #include <vpd/config/common.hpp>
 #include <vpd/config/evaluation.hpp>
 #include <vpd/config/field.hpp>
@@ -62,45 +63,6 @@ struct SitePattern {
   }
   bool operator==(const SitePattern&) const = default;
 };
-
-// `published`: N(0, gain^2 / fan_in); `framework`: LibTorch's defaults.
-enum class CiInitialization { published, framework };
-
-constexpr std::array<config::EnumName<CiInitialization>, 2> config_names(CiInitialization) {
-  return {{{CiInitialization::published, "published"}, {CiInitialization::framework, "framework"}}};
-}
-
-struct GlobalSharedTransformerConfig {
-  static constexpr std::string_view kind = "global_shared_transformer";
-  static constexpr std::string_view summary = "one bidirectional transformer that reads all sites' inputs";
-
-  std::int64_t d_model = 0;
-  std::int64_t n_blocks = 0;
-  std::int64_t n_heads = 0;
-  std::int64_t d_mlp = 0;
-  double rope_base = 10000.0;
-  CiInitialization initialization = CiInitialization::published;
-
-  template <class Self, class Visitor>
-  static void describe(Self& self, Visitor& visit) {
-    using config::field;
-    visit(field("d_model", "width").required().at_least(1), self.d_model);
-    visit(field("n_blocks", "blocks").required().at_least(1), self.n_blocks);
-    visit(field("n_heads", "attention heads of a block; divides d_model into even parts")
-              .required()
-              .at_least(1),
-          self.n_heads);
-    visit(field("d_mlp", "hidden width of a block's MLP").required().at_least(1), self.d_mlp);
-    visit(field("rope_base", "base of the rotary angles").more_than(0), self.rope_base);
-    visit(field("initialization", "published: N(0, gain^2 / fan_in); framework: LibTorch's defaults"),
-          self.initialization);
-  }
-
-  std::optional<config::Complaint> validate() const;
-  bool operator==(const GlobalSharedTransformerConfig&) const = default;
-};
-
-using CausalImportanceConfig = std::variant<GlobalSharedTransformerConfig>;
 
 struct RunConfig {
   static constexpr std::string_view summary = "a decomposition";

@@ -26,6 +26,7 @@ struct Type {
     text,
     path,
     choice,            // one of `choices`
+    scalar,            // true or false, a number or text
     optional,          // null or inside[0]
     list,              // of inside[0]
     map,               // text to inside[0]

@@ -67,14 +67,16 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
 
 /// Causal importances of all sites side by side, columns in the sites' order.
 struct Importance {
-  at::Tensor
-      z;  ///< wide [N, Σ C]: pre-activations, on the graph of the CI function's parameters if those train
+  at::Tensor z;      ///< wide [N, Σ C]: pre-activations, on the graph of the CI function if anything that it
+                     ///< reads trains
   at::Tensor lower;  ///< wide [N, Σ C]: lower-leaky, detached. Masked passes clamp z themselves
 };
 
-/// parameters: ParameterSet::bind() of the decomposition's ci_parameters. `lower` is left undefined where
+/// parameters, components: ParameterSet::bind() of the decomposition's ci_parameters and components. Some
+/// kinds read V, and their gradient reaches it where it is bound to a buffer. `lower` is left undefined where
 /// nobody wants it.
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
-                             const std::vector<Parameter>& parameters, bool want_lower = true);
+                             const std::vector<Parameter>& parameters,
+                             const std::vector<Parameter>& components, bool want_lower = true);
 
 }  // namespace vpd

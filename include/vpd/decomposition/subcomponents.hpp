@@ -21,4 +21,7 @@ void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, s
 /// Fills x with N(0, deviation²) draws of a stream; the same on every device.
 void fill_normal(const at::Tensor& x, double deviation, RandomKey key);
 
+/// U(-1/√fan_in, 1/√fan_in), the framework's default for a linear layer; the same on every device.
+void fill_symmetric(const at::Tensor& x, std::int64_t fan_in, RandomKey key);
+
 }  // namespace vpd

@@ -22,6 +22,10 @@ struct Parameter {
   at::Tensor gradient;  ///< float32 (float64 for float64), same shape
 };
 
+/// The parameter's value as part of LibTorch's graph, for expressions that no operation below covers: what
+/// reaches it in the backward pass is added to its gradient buffer. A frozen one is a constant.
+at::Tensor on_graph(const Parameter& parameter);
+
 /// x Wᵀ + bias: x [N, d_in], weight [d_out, d_in], bias [d_out] or an undefined value. Returns [N, d_out] in
 /// the weight's type.
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias = {});

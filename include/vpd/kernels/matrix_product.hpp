@@ -13,4 +13,8 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);
 /// b (float32 beside bfloat16).
 void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate);
 
+/// The same for each of C pairs: a [C, M, K], b [C, K, N], out [C, M, N].
+at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b);
+void batched_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate);
+
 }  // namespace vpd

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 
 #include "vpd/config/model.hpp"
 #include "vpd/config/run.hpp"
+#include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/decomposition/parameter_set.hpp"
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/target/numerics.hpp"
@@ -25,6 +27,7 @@ struct Workload {
   ParameterSet components;     ///< without memory: shapes, names and counts
   ParameterSet ci_parameters;  ///< likewise
   CausalImportanceConfig causal_importance;
+  std::shared_ptr<const CausalImportance> ci;  ///< made for `numerics`; says what it costs
   ObjectiveConfig objective;
   TrainingConfig training;
   bool delta_component = true;
@@ -35,6 +38,8 @@ struct Workload {
   std::int64_t B() const { return training.batch_size; }
   std::int64_t micro() const { return training.micro_batch_size.value_or(training.batch_size); }
   std::int64_t target_parameters() const;
+  /// Of the causal-importance function on N positions; zeros where it does not know.
+  CausalImportanceCost importance_cost(std::int64_t N) const;
 };
 
 /// `threads`: how many the run would use. `source` names the configuration in errors (ConfigError where a
