@@ -41,7 +41,7 @@ at::Tensor draw_merged(const MergedMasksConfig& config, const LateNumber& fracti
     case MergedDraw::per_position:
       return draw(B * T, context.first_row);
     case MergedDraw::per_row:
-      return draw(B, context.first_row / T).unsqueeze(2).expand({L, B, T}).reshape({L, B * T});
+      return draw(B, context.first_row / T).unsqueeze(2).expand({L, B, T}).contiguous().view({L, B * T});
     case MergedDraw::per_step:
       break;
   }

@@ -55,7 +55,8 @@ double value_at(const Schedule& schedule, std::int64_t step, std::int64_t total_
 double value_at(const Annealed& annealed, std::int64_t step, std::int64_t total_steps) {
   if (total_steps <= 0) return annealed.start;
   const double length = annealed.fraction * static_cast<double>(total_steps);
-  const double progress = std::clamp(static_cast<double>(step) / length, 0.0, 1.0);
+  const double progress = std::max(static_cast<double>(step) / length, 0.0);
+  if (progress >= 1.0) return annealed.end;
   return annealed.start + (annealed.end - annealed.start) * progress;
 }
 

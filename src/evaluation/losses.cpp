@@ -100,9 +100,8 @@ class Losses final : public Metric {
       const Decomposition& d = batch.decomposition;
       const at::Tensor scores = at::zeros({batch.positions(), d.sites.total_C()}, d.numerics.options());
       batch.pool.run([&](int i) {
-        const auto number = static_cast<std::size_t>(i);
-        if (number >= batch.lanes.size()) return;  // fewer rows than lanes
-        const LaneBatch& lane = batch.lanes[number];
+        if (static_cast<std::size_t>(i) >= batch.lanes.size()) return;  // fewer rows than lanes
+        const LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
         attribute(d, lane.clean, batch.components,
                   scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
       });

@@ -43,6 +43,11 @@ TEST(Merged, DrawsAreOfTheSizeAskedFor) {
     EXPECT_EQ(c.draw(how, 0.0).sum().item<std::int64_t>(), 0);
     EXPECT_EQ(c.draw(how, 1.0).sum().item<std::int64_t>(), c.L * B * T);
     EXPECT_TRUE(c.draw(how, 0.5).is_contiguous());
+    CleanPass one_row = c.clean;
+    one_row.input = c.clean.input.narrow(0, 0, 1);
+    PassContext context = c.context;
+    context.clean = &one_row;
+    EXPECT_EQ(draw_merged({.draw = how}, 0.5, key, context).stride(1), 1);
   }
   const at::Tensor step = c.draw(MergedDraw::per_step, 0.5);
   EXPECT_TRUE(step.equal(step.narrow(1, 0, 1).expand({c.L, B * T})));

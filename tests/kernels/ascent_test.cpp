@@ -156,7 +156,7 @@ TEST_P(AscentTest, SaysWhatIsWrong) {
                      "int64 counts of equal parts of 24 sources, found 5 of Long");
   rule.counts = at::ones({4}, at::TensorOptions().device(device()));
   expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule); }, "found 4 of Float");
-  rule.counts = {};
+  rule.counts = at::Tensor();
   rule.adam = false;
   expect_usage_error([&] { ascend(x, d.t(), {}, {}, rule); }, "contiguous float32 or float64 sources");
   expect_usage_error([&] { ascend(x.narrow(1, 0, 3), d.narrow(1, 0, 3), {}, {}, rule); },

@@ -92,7 +92,7 @@ TEST_P(Reconstruction, ConstantMasksTakeRouting) {
 TEST_P(Reconstruction, SquaredErrorUnderMasksThatNobodyLearns) {
   importance_ = importance_.gt(0.5).to(at::kDouble);
   context_.importance = importance_;
-  context_.importance_gradient = {};
+  context_.importance_gradient = at::Tensor();
   const WrittenOut reference(d_, clean_, importance_);
   const at::Tensor zero = at::zeros({N_, 1}, at::kDouble);
   const auto mask_of = [&](std::size_t i) { return WrittenOutMask{reference.g(i).detach(), zero}; };

@@ -152,8 +152,7 @@ TEST(TrainingStep, TopKIsOfTheWholeBatch) {
 const char* const averaged_frequency =
     "objective=[{type: importance_minimality, coefficient: 0.01, penalty: {type: smooth_l0}},"
     "{type: frequency_minimality, coefficient: 0.02, penalty: {type: smooth_l0, gamma: 0.3}, "
-    "reference_count: "
-    "500,"
+    "reference_count: 500,"
     " moving_average: {decay: 0.8}},"
     "{type: ci_masked_recon, coefficient: 0.5}]";
 
@@ -223,12 +222,15 @@ TEST(TrainingStep, ANanStopsBeforeTheUpdateAndNamesLossAndSite) {
 
 TEST(TrainingStep, NumbersReadLateAreTheStepsOwn) {
   // Schedules that move, so that a number of an earlier step would show.
-  const std::vector<std::string> moving = {
-      "training.steps=10", "training.learning_rate={start: 0.01, schedule: cosine, final_fraction: 0.1}"};
+  std::vector<std::string> moving = {
+      "training.steps=10", "training.learning_rate={start: 0.01, schedule: cosine, final_fraction: 0.1}", ""};
   std::vector<std::string> late = moving;
-  late.push_back("training.cuda_graph=true");
-  for (const int lanes : {1, 2}) {
+  for (const auto& [objective, lanes] :
+       {std::pair(every_term, 1), std::pair(every_term, 2), std::pair(averaged_frequency, 2)}) {
+    moving.back() = late.back() = objective;
+    late.push_back("training.cuda_graph=true");
     const Trace now = train(moving, lanes, 4), later = train(late, lanes, 4);
+    late.pop_back();
     EXPECT_EQ(now.losses, later.losses);
     EXPECT_EQ(now.norms, later.norms);
     EXPECT_TRUE(now.components.equal(later.components));
