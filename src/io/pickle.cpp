@@ -62,7 +62,8 @@ class Machine {
   [[noreturn]] void refuse(const std::string& what) const {
     throw DataError(fmt::format(
         "{}: expected only tensors, numbers, texts, lists, tuples and dictionaries, found {} (at byte {}); "
-        "nothing of it was run: save the tensors alone, with torch.save(model.state_dict(), file)",
+        "nothing of it was run: do not load the file in Python unless you trust who made it, and save the "
+        "tensors alone with torch.save(model.state_dict(), file)",
         where_, what, begin_));
   }
 
