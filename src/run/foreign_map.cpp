@@ -3,6 +3,7 @@
 #include <cmath>
 #include <variant>
 
+#include "io/foreign_text.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {
@@ -14,9 +15,15 @@ std::string join_path(const std::string& path, std::string_view key) {
   return path.empty() || key.empty() ? path + std::string(key) : fmt::format("{}.{}", path, key);
 }
 
+// As config::describe_found(), with a text that is fit for a terminal, since somebody else wrote it.
+std::string describe(const Value& value) {
+  return value.text() ? fmt::format("the text {}", quote_foreign(*value.text()))
+                      : config::describe_found(value);
+}
+
 [[noreturn]] void mismatch(const Value& value, const std::string& path, std::string_view expected) {
-  throw DataError(fmt::format("{}: {}: expected {}, found {}", value.origin, path, expected,
-                              config::describe_found(value)));
+  throw DataError(
+      fmt::format("{}: {}: expected {}, found {}", value.origin, path, expected, describe(value)));
 }
 
 double number_of(const Value& value, const std::string& path) {
@@ -56,7 +63,7 @@ std::vector<std::string> texts_of(const Value& value, const std::string& path) {
 ForeignMap::ForeignMap(const Value& value, std::string path) : value_(&value), path_(std::move(path)) {
   if (!value.map()) {
     throw DataError(fmt::format("{}: {}expected a map of keys, found {}", value.origin,
-                                path_.empty() ? "" : path_ + ": ", config::describe_found(value)));
+                                path_.empty() ? "" : path_ + ": ", describe(value)));
   }
 }
 
@@ -164,7 +171,7 @@ std::string ForeignMap::place(std::string_view key) const {
 void ForeignMap::fail(std::string_view key, const std::string& expected) const {
   const Value* found = value_->find(key);
   throw DataError(fmt::format("{}: expected {}, found {}", place(key), expected,
-                              found ? config::describe_found(*found) : "no such key"));
+                              found ? describe(*found) : "no such key"));
 }
 
 std::vector<std::pair<std::string, std::string>> ForeignMap::unasked() const {

@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "io/foreign_text.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -57,6 +58,10 @@ ForeignState::ForeignState(const std::filesystem::path& file) : file_(file) {
 }
 
 void ForeignState::add(const std::string& name, std::vector<std::int64_t> shape, at::ScalarType type) {
+  // Names come back in messages, where control characters could write over what a terminal shows.
+  const bool is_plain = std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  VPD_CHECK(is_plain, DataError, "{}: expected tensors whose names are printable ASCII, found {}",
+            file_.string(), quote_foreign(name));
   const std::string newest = newest_name(name);
   const auto [place, is_new] =
       entries_.try_emplace(newest, Entry{name, std::move(shape), at::isFloatingType(type)});

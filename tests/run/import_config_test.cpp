@@ -217,7 +217,7 @@ TEST_F(ImportConfig, WhatChangesTheMeaningOfTheWeights) {
 }
 
 TEST_F(ImportConfig, WrongTypes) {
-  expect_rejected("seed: 3", "seed: three", "seed: expected a whole number, found the text \"three\"");
+  expect_rejected("seed: 3", "seed: three", "seed: expected a whole number, found the text 'three'");
   expect_rejected("seed: 3", "seed: -3", "seed: expected a number of at least 0, found the number -3");
   expect_rejected("steps: 400000", "steps: 1.5", "steps: expected a whole number, found the number 1.5");
   expect_rejected("steps: 400000", "steps: -1", "steps: expected a whole number of at least 0");

@@ -210,6 +210,8 @@ TEST_F(Import, TargetsThatAreRefused) {
                   "expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
                   "(_components.h-0-attn-q_proj.V), found a, b");
   expect_rejected({.path = target_of({})}, "found no tensors");
+  expect_rejected({.path = target_of({{"a\x1b[2J", at::ones({1})}})},
+                  "expected tensors whose names are printable ASCII, found 'a\\x1b[2J'");
   fs::remove(directory_ / "t" / "model_config.yaml");
   save_torch(directory_ / "t" / "model_step_100.pt", tensors_of(golden_target));
   expect_rejected({.path = directory_ / "t"},
