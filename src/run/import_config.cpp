@@ -263,7 +263,7 @@ TranslatedConfig translate_config(const fs::path& file) {
   const config::Value value = read(file);
   ForeignMap top(value, "");
   if (top.has("pd")) {
-    top.fail("pd", "the keys of a run at the top, as its checkpoint's version wrote them");
+    top.fail("pd", "none, since the layout of later versions, with its keys below pd, cannot be imported");
   }
   TranslatedConfig result;
   RunConfig& config = result.config;

@@ -213,7 +213,7 @@ TEST_F(ImportConfig, WhatChangesTheMeaningOfTheWeights) {
   expect_rejected("pretrained_model_output_attr: idx_0", "output_extract: hidden",
                   "output_extract: expected 0");
   expect_rejected("task_name: lm", "task_name: tms", "task_config.task_name: expected lm");
-  expect_rejected("seed: 3", "pd: {seed: 3}", "pd: expected the keys of a run at the top");
+  expect_rejected("seed: 3", "pd: {seed: 3}", "pd: expected none, since the layout of later versions");
 }
 
 TEST_F(ImportConfig, WrongTypes) {

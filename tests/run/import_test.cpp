@@ -393,6 +393,8 @@ TEST_F(Import, RunsThatAreRefused) {
   expect_run_rejected(
       with("_components.h-9-attn-q_proj.V", at::zeros({24, 12})),
       "expected subcomponents of matrices of the target, found _components.h-9-attn-q_proj.V");
+  expect_run_rejected(with("_components.wte.V", at::zeros({61, 12})),
+                      "expected subcomponents of matrices of the target, found _components.wte.V");
   expect_run_rejected(
       with("_components.h-0-attn-q_proj.W", at::zeros({24, 12})),
       "expected only tensors that its configuration speaks of, found _components.h-0-attn-q_proj.W");
