@@ -4,7 +4,6 @@
 #include <chrono>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -21,48 +20,16 @@
 #include "vpd/io/tokens.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/training/pretrain.hpp"
+#include "workplace.hpp"
 
 namespace vpd {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-// The directory in which a target grows, beside its final place. It is removed unless it was published.
-class Workplace {
- public:
-  explicit Workplace(const fs::path& out) {
-    destination_ = fs::absolute(out).lexically_normal();
-    if (destination_.filename().empty()) destination_ = destination_.parent_path();
-    std::error_code error;
-    VPD_CHECK(
-        !fs::exists(destination_, error) || fs::is_empty(destination_, error), DataError,
-        "{}: expected a new or an empty directory, found something there: choose another --out or remove it",
-        out.string());
-    path_ = destination_.parent_path() / fmt::format(".tmp-{}", destination_.filename().string());
-    fs::remove_all(path_, error);
-    if (!error) fs::create_directories(path_, error);
-    VPD_CHECK(!error, DataError, "{}: cannot make this directory: {}; check the path and its permissions",
-              path_.string(), error.message());
-  }
-  ~Workplace() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Workplace(const Workplace&) = delete;
-  Workplace& operator=(const Workplace&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void publish() { publish_directory(path_, destination_); }
-
- private:
-  fs::path destination_;
-  fs::path path_;
-};
 
 std::unique_ptr<TokenDataset> open_rows(const DataSource& source, const PretrainConfig& config) {
   const auto& tokens = std::get<TokensData>(source);

@@ -1,0 +1,117 @@
+#include "vpd/run/import.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "import_parts.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+#include "workplace.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string count(std::int64_t number) { return human_count(static_cast<double>(number)); }
+
+}  // namespace
+
+void import_target(const ImportOptions& options, ForeignState& state, ImportSummary& summary) {
+  VPD_CHECK(!options.tokens && !options.target, UsageError,
+            "--tokens and --target belong to a run, and {} is a target: leave them out",
+            state.file().string());
+  const std::vector<fs::path> directories = directories_of({summary.checkpoint, summary.step});
+  for (const fs::path& directory : directories) {
+    const std::optional<fs::path> found = find_model_config(directory);
+    if (found && summary.model_config.empty()) summary.model_config = *found;
+  }
+  VPD_CHECK(!summary.model_config.empty(), DataError,
+            "{}: expected a model_config.yaml or .json beside it or one directory above, found none; put it "
+            "there",
+            state.file().string());
+  summary.model = read_model_config(summary.model_config, summary.warnings);
+  const NamedTensors weights = take_target(state, "", summary.model, summary.warnings);
+
+  Workplace workplace(options.out);
+  write_llama_simple_mlp(workplace.path(), summary.model, weights);
+  for (const fs::path& directory : directories) {
+    const fs::path copy = workplace.path() / "tokenizer.json";
+    if (fs::exists(directory / "tokenizer.json") && !fs::exists(copy)) {
+      write_atomically(copy, read_text(directory / "tokenizer.json"));
+    }
+  }
+  write_import_provenance(workplace.path() / "provenance.json", options,
+                          {state.file(), summary.model_config});
+  workplace.publish();
+
+  summary.kind = "target";
+  for (const auto& [name, weight] : weights) summary.target_parameters += weight.numel();
+}
+
+ImportSummary import_artefact(const ImportOptions& options) {
+  const CheckpointFile checkpoint = find_checkpoint(options.path, options.step);
+  ImportSummary summary;
+  summary.checkpoint = checkpoint.path;
+  summary.step = checkpoint.step;
+  summary.out = options.out;
+  ForeignState state(checkpoint.path);
+  if (state.has_prefix("_components.")) {
+    import_run(options, state, summary);
+  } else {
+    std::vector<std::string> names = state.names();
+    if (names.size() > 3) {
+      names.resize(3);
+      names.emplace_back("...");
+    }
+    VPD_CHECK(state.contains("wte.weight"), DataError,
+              "{}: expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
+              "(_components.h-0-attn-q_proj.V), found {}",
+              checkpoint.path.string(), names.empty() ? "no tensors" : join_words(names));
+    import_target(options, state, summary);
+  }
+  return summary;
+}
+
+std::string import_text(const ImportSummary& summary) {
+  std::string text = fmt::format("{}: a {}{}\n\n", summary.checkpoint.string(), summary.kind,
+                                 summary.step ? fmt::format(" after {} steps", *summary.step) : "");
+  const auto line = [&](const char* name, const std::string& content) {
+    text += fmt::format("  {:<18} {}\n", name, content);
+  };
+  const ModelConfig& model = summary.model;
+  line("target",
+       fmt::format("LlamaSimpleMLP, {} blocks of width {}, vocabulary {}: {} parameters", model.n_layer,
+                   model.n_embd, model.vocab_size, count(summary.target_parameters)));
+  line("its shapes from", summary.model_config.string());
+  if (summary.kind == "run") {
+    line("sites", fmt::format("{}, with {} subcomponents: {} parameters in U and V", summary.sites,
+                              summary.subcomponents, count(summary.component_parameters)));
+    line("causal importance", fmt::format("{}: {} parameters", summary.causal_importance,
+                                          count(summary.causal_importance_parameters)));
+  }
+  line("written to", summary.out.string());
+  return text;
+}
+
+std::string import_json(const ImportSummary& summary) {
+  nlohmann::ordered_json json = {{"kind", summary.kind},
+                                 {"checkpoint", summary.checkpoint.string()},
+                                 {"step", nullptr},
+                                 {"model_config", summary.model_config.string()},
+                                 {"target_parameters", summary.target_parameters},
+                                 {"out", summary.out.string()},
+                                 {"warnings", summary.warnings}};
+  if (summary.step) json["step"] = *summary.step;
+  if (summary.kind == "run") {
+    json["sites"] = summary.sites;
+    json["subcomponents"] = summary.subcomponents;
+    json["component_parameters"] = summary.component_parameters;
+    json["causal_importance"] = summary.causal_importance;
+    json["causal_importance_parameters"] = summary.causal_importance_parameters;
+  }
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace vpd

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "import_state.hpp"
+#include "vpd/io/safetensors.hpp"
+#include "vpd/run/import.hpp"
+
+namespace vpd {
+
+/// A checkpoint of the original code, and the step that its name says: model_10.pth, model_step_100.pt.
+struct CheckpointFile {
+  std::filesystem::path path;
+  std::optional<std::int64_t> step;
+};
+
+/// `path` itself where it is a file, else the checkpoint of the wanted step, or of the last, in that
+/// directory or its folder "checkpoints". Throws DataError where there is none.
+CheckpointFile find_checkpoint(const std::filesystem::path& path, std::optional<std::int64_t> step);
+
+/// model_config.{yaml,yml,json} in a directory.
+std::optional<std::filesystem::path> find_model_config(const std::filesystem::path& directory);
+/// The directory of a checkpoint and the one above, where its configuration may lie.
+std::vector<std::filesystem::path> directories_of(const CheckpointFile& checkpoint);
+
+/// The weights of a LlamaSimpleMLP whose tensors begin with `prefix`, under their names here; a head that is
+/// equal to the embedding is left out. `warnings` receives a sentence for each tensor that is no weight.
+NamedTensors take_target(ForeignState& state, const std::string& prefix, const ModelConfig& model,
+                         std::vector<std::string>& warnings);
+
+/// What became of the files of a result, for provenance.json: name and SHA-256 of what was read.
+void write_import_provenance(const std::filesystem::path& path, const ImportOptions& options,
+                             const std::vector<std::filesystem::path>& inputs);
+
+void import_target(const ImportOptions& options, ForeignState& state, ImportSummary& summary);
+void import_run(const ImportOptions& options, ForeignState& state, ImportSummary& summary);
+
+}  // namespace vpd

@@ -1,0 +1,505 @@
+#include "vpd/run/import.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "io/support.hpp"
+#include "io/torch_files.hpp"
+#include "run/import_state.hpp"
+#include "vpd/config/run.hpp"
+#include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/run_directory.hpp"
+#include "vpd/io/sha256.hpp"
+#include "vpd/io/torch_checkpoint.hpp"
+#include "vpd/run/evaluate.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::contains;
+using testing::count_entries;
+using testing::save_torch;
+using testing::TemporaryDirectory;
+
+const fs::path golden = fs::path(VPD_TEST_DATA) / "import";
+const fs::path golden_target = golden / "target" / "model_step_100.pt";
+const fs::path golden_run = golden / "run" / "model_10.pth";
+
+NamedTensors tensors_of(const fs::path& file) {
+  const TorchCheckpoint checkpoint(file);
+  NamedTensors tensors;
+  for (const TorchTensorInfo& info : checkpoint.tensors())
+    tensors.emplace_back(info.name, checkpoint.load(info.name).clone());
+  return tensors;
+}
+
+at::Tensor& tensor_in(NamedTensors& tensors, const std::string& name) {
+  for (auto& [key, tensor] : tensors) {
+    if (key == name) return tensor;
+  }
+  throw std::runtime_error("no tensor " + name);
+}
+
+void drop(NamedTensors& tensors, const std::string& part) {
+  std::erase_if(tensors, [&](const auto& entry) { return contains(entry.first, part); });
+}
+
+class Import : public ::testing::Test {
+ protected:
+  // A copy of the golden target or run whose tensors are others.
+  fs::path target_of(const NamedTensors& tensors, const std::string& name = "model_step_100.pt") {
+    fs::create_directories(directory_ / "t");
+    fs::copy_file(golden / "target" / "model_config.yaml", directory_ / "t" / "model_config.yaml",
+                  fs::copy_options::overwrite_existing);
+    save_torch(directory_ / "t" / name, tensors);
+    return directory_ / "t" / name;
+  }
+  fs::path run_of(const NamedTensors& tensors, const std::string& config = {}) {
+    fs::create_directories(directory_ / "r");
+    write_atomically(directory_ / "r" / "final_config.yaml",
+                     config.empty() ? read_text(golden / "run" / "final_config.yaml") : config);
+    save_torch(directory_ / "r" / "model_10.pth", tensors);
+    return directory_ / "r" / "model_10.pth";
+  }
+
+  ImportSummary import_to_out(ImportOptions options) {
+    fs::remove_all(out_);
+    options.out = out_;
+    options.command_line = "vpd import";
+    return import_artefact(options);
+  }
+  // A run of the golden target.
+  ImportSummary import_run(const fs::path& path) {
+    return import_to_out({.path = path, .target = golden / "target"});
+  }
+
+  // Leaves nothing behind.
+  void expect_rejected(ImportOptions options, const std::string& part) {
+    fs::remove_all(out_);
+    options.out = out_;
+    const std::size_t before = count_entries(directory_.path());
+    EXPECT_DATA_ERROR(part, import_artefact(options));
+    EXPECT_EQ(count_entries(directory_.path()), before);
+  }
+  void expect_run_rejected(const fs::path& path, const std::string& part) {
+    expect_rejected({.path = path, .target = golden / "target"}, part);
+  }
+
+  void expect_warning(const ImportSummary& summary, const std::string& part) {
+    std::string all;
+    for (const std::string& warning : summary.warnings) all += warning + "\n";
+    EXPECT_TRUE(contains(all, part)) << "expected '" << part << "' among:\n" << all;
+  }
+
+  TemporaryDirectory directory_;
+  fs::path out_ = directory_ / "out";
+};
+
+TEST_F(Import, Target) {
+  const ImportSummary summary = import_to_out({.path = golden / "target"});
+  EXPECT_EQ(summary.kind, "target");
+  EXPECT_EQ(summary.step, 100);
+  EXPECT_EQ(summary.target_parameters, 15408);
+  EXPECT_TRUE(summary.warnings.empty());
+  std::vector<std::string> warnings;
+  const LlamaSimpleMlpCheckpoint loaded = read_llama_simple_mlp(out_, warnings);
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_EQ(loaded.config, read_model_config(golden / "target" / "model_config.yaml", warnings));
+  const TorchCheckpoint original(golden_target);
+  EXPECT_EQ(loaded.weights.size() + 1, original.tensors().size());  // the head is tied
+  for (const auto& [name, weight] : loaded.weights)
+    EXPECT_TRUE(at::equal(weight, original.load(name))) << name;
+  const auto provenance = nlohmann::json::parse(read_text(out_ / "provenance.json"));
+  EXPECT_EQ(provenance["imported"][golden_target.string()], sha256_of_file(golden_target));
+  EXPECT_EQ(provenance["command_line"], "vpd import");
+}
+
+TEST_F(Import, UntiedHead) {
+  NamedTensors tensors = tensors_of(golden_target);
+  tensor_in(tensors, "lm_head.weight")[3][4] += 1.0;
+  import_to_out({.path = target_of(tensors)});
+  EXPECT_TRUE(at::equal(SafetensorsFile(out_ / "model.safetensors").load("lm_head.weight"),
+                        tensor_in(tensors, "lm_head.weight")));
+}
+
+TEST_F(Import, OtherFloatingPointTypesBecomeFloat32) {
+  NamedTensors tensors = tensors_of(golden_target);
+  for (const at::ScalarType type : {at::kBFloat16, at::kDouble}) {
+    for (auto& [name, tensor] : tensors) tensor = tensor.to(type);
+    import_to_out({.path = target_of(tensors)});
+    const SafetensorsFile file(out_ / "model.safetensors");
+    EXPECT_EQ(file.find("wte.weight")->scalar_type, at::kFloat);
+    EXPECT_TRUE(at::equal(file.load("wte.weight"), tensor_in(tensors, "wte.weight").to(at::kFloat)));
+  }
+}
+
+// Later targets were published as safetensors.
+TEST_F(Import, TargetOfSafetensors) {
+  const fs::path path = target_of(tensors_of(golden_target));
+  save_safetensors(directory_ / "t" / "model_step_99999.safetensors", tensors_of(golden_target));
+  const ImportSummary summary = import_to_out({.path = directory_ / "t"});
+  EXPECT_EQ(summary.step, 99999);
+  import_to_out({.path = golden / "target"});
+  const std::string expected = sha256_of_file(out_ / "model.safetensors");
+  import_to_out({.path = directory_ / "t"});
+  EXPECT_EQ(sha256_of_file(out_ / "model.safetensors"), expected);
+}
+
+TEST_F(Import, ChecksWhichCheckpointIsMeant) {
+  const NamedTensors tensors = tensors_of(golden_target);
+  const fs::path last = target_of(tensors, "model_step_1000.pt");
+  target_of(tensors, "model_step_200.pt");
+  EXPECT_EQ(import_to_out({.path = directory_ / "t"}).step, 1000);
+  EXPECT_EQ(import_to_out({.path = directory_ / "t", .step = 200}).step, 200);
+  expect_rejected({.path = directory_ / "t", .step = 300},
+                  "expected a checkpoint of step 300, found those of 200, 1000");
+  EXPECT_ERROR_AS(UsageError, "--step chooses among the checkpoints of a directory",
+                  import_to_out({.path = last, .step = 1000}));
+  // The original code keeps them in a folder below the configuration.
+  fs::create_directories(directory_ / "t" / "checkpoints");
+  fs::rename(last, directory_ / "t" / "checkpoints" / "model_step_1000.pt");
+  EXPECT_EQ(import_to_out({.path = directory_ / "t"}).step, 1000);
+  EXPECT_EQ(import_to_out({.path = directory_ / "t" / "checkpoints"}).step, 1000);
+  fs::rename(directory_ / "t" / "model_step_200.pt", directory_ / "t" / "a.pt");
+  fs::rename(directory_ / "t" / "checkpoints" / "model_step_1000.pt", directory_ / "t" / "b.pt");
+  expect_rejected({.path = directory_ / "t"}, "expected one checkpoint, or names that end with their step");
+  expect_rejected({.path = directory_ / "t", .step = 1},
+                  "expected a checkpoint of step 1, found none with a step");
+  fs::remove(directory_ / "t" / "a.pt");
+  EXPECT_EQ(import_to_out({.path = directory_ / "t"}).step, std::nullopt);
+  fs::remove(directory_ / "t" / "b.pt");
+  expect_rejected({.path = directory_ / "t"},
+                  "expected checkpoints (.pt, .pth, .safetensors) in the directory");
+  expect_rejected({.path = directory_ / "none"}, "found nothing of that name");
+}
+
+TEST_F(Import, TensorsOfATargetThatAreNoWeights) {
+  NamedTensors tensors = tensors_of(golden_target);
+  tensors.emplace_back("h.0.attn.bias", at::ones({1, 1, 32, 32}));
+  tensors.emplace_back("h.0.attn.rotary_sin", at::ones({32, 8}));
+  EXPECT_TRUE(import_to_out({.path = target_of(tensors)}).warnings.empty());
+  tensors.emplace_back("h.0.attn.gate", at::ones({3}));
+  expect_warning(import_to_out({.path = target_of(tensors)}),
+                 "the tensor h.0.attn.gate is not part of a LlamaSimpleMLP");
+}
+
+TEST_F(Import, TargetsThatAreRefused) {
+  const auto changed = [&](const std::string& name, const at::Tensor& tensor) {
+    NamedTensors tensors = tensors_of(golden_target);
+    tensor_in(tensors, name) = tensor;
+    return target_of(tensors);
+  };
+  expect_rejected({.path = changed("h.0.mlp.c_fc.weight", at::zeros({96, 23}))},
+                  "tensor h.0.mlp.c_fc.weight: expected the shape [96, 24], found [96, 23]");
+  expect_rejected({.path = changed("h.0.mlp.c_fc.weight", at::zeros({96, 24}, at::kLong))},
+                  "expected real floating-point numbers");
+  at::Tensor broken = at::zeros({24});
+  broken[5] = std::numeric_limits<float>::quiet_NaN();
+  expect_rejected({.path = changed("ln_f.weight", broken)},
+                  "tensor ln_f.weight: expected finite values, found nan at element 5");
+  NamedTensors tensors = tensors_of(golden_target);
+  drop(tensors, "h.1.rms_2");
+  expect_rejected({.path = target_of(tensors)},
+                  "expected a tensor h.1.rms_2.weight, found none of that name among 18; the nearest is");
+  tensors.emplace_back("h.0.attn.c_attn.weight", at::zeros({72, 24}));
+  expect_rejected({.path = target_of(tensors)}, "found one c_attn for all three");
+  expect_rejected({.path = target_of({{"a", at::ones({1})}, {"b", at::ones({1})}})},
+                  "expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
+                  "(_components.h-0-attn-q_proj.V), found a, b");
+  expect_rejected({.path = target_of({})}, "found no tensors");
+  expect_rejected({.path = target_of({{"a\x1b[2J", at::ones({1})}})},
+                  "expected tensors whose names are printable ASCII, found 'a\\x1b[2J'");
+  fs::remove(directory_ / "t" / "model_config.yaml");
+  save_torch(directory_ / "t" / "model_step_100.pt", tensors_of(golden_target));
+  expect_rejected({.path = directory_ / "t"},
+                  "expected a model_config.yaml or .json beside it or one directory above");
+  expect_rejected({.path = golden / "hostile.pth"}, "found the name 'posix.system'");
+  for (const ImportOptions& options :
+       {ImportOptions{.path = golden_target, .target = golden / "target"},
+        ImportOptions{.path = golden_target, .tokens = golden / "tokens.npy"}}) {
+    EXPECT_ERROR_AS(UsageError, "--tokens and --target belong to a run", import_to_out(options));
+  }
+}
+
+TEST_F(Import, OutIsNewOrEmpty) {
+  fs::create_directories(out_);
+  import_artefact({.path = golden_target, .out = out_});
+  EXPECT_DATA_ERROR("expected a new or an empty directory",
+                    import_artefact({.path = golden_target, .out = out_}));
+  write_atomically(directory_ / "file", "x");
+  EXPECT_DATA_ERROR("expected a new or an empty directory",
+                    import_artefact({.path = golden_target, .out = directory_ / "file"}));
+  EXPECT_DATA_ERROR("cannot make this directory",
+                    import_artefact({.path = golden_target, .out = directory_ / "file" / "out"}));
+}
+
+TEST_F(Import, Run) {
+  const ImportSummary summary = import_to_out({.path = golden / "run", .tokens = golden / "tokens.npy"});
+  EXPECT_EQ(summary.kind, "run");
+  EXPECT_EQ(summary.step, 10);
+  EXPECT_EQ(summary.sites, 12);
+  EXPECT_EQ(summary.subcomponents, 300);
+  EXPECT_EQ(summary.causal_importance, "global_shared_transformer");
+  const RunDirectory run = RunDirectory::open(out_);
+  ASSERT_TRUE(run.latest());
+  EXPECT_EQ(run.latest()->step, 10);
+  const TorchCheckpoint original(golden_run);
+  const SafetensorsFile components(run.latest()->path / components_file);
+  EXPECT_EQ(components.tensors().size(), 24u);
+  EXPECT_TRUE(
+      at::equal(components.load("h.1.mlp.down_proj.U"), original.load("_components.h-1-mlp-down_proj.U")));
+  const SafetensorsFile importance(run.latest()->path / causal_importance_file);
+  const std::string base = "ci_fn._global_ci_fn.";
+  for (const auto& [ours, theirs] :
+       std::vector<std::pair<std::string, std::string>>{{"proj_in.weight", "_input_projector.W"},
+                                                        {"blocks.1.mlp.fc.weight", "_blocks.1.mlp.0.W"},
+                                                        {"blocks.0.mlp.proj.weight", "_blocks.0.mlp.2.W"},
+                                                        {"proj_out.weight", "_output_head.W"}}) {
+    EXPECT_TRUE(at::equal(importance.load(ours), original.load(base + theirs).t())) << ours;
+  }
+  for (const auto& [ours, theirs] : std::vector<std::pair<std::string, std::string>>{
+           {"proj_in.bias", "_input_projector.b"},
+           {"blocks.1.attn.o_proj.weight", "_blocks.1.attn.out_proj.weight"},
+           {"blocks.0.attn.k_proj.weight", "_blocks.0.attn.k_proj.weight"},
+           {"blocks.1.mlp.fc.bias", "_blocks.1.mlp.0.b"}}) {
+    EXPECT_TRUE(at::equal(importance.load(ours), original.load(base + theirs))) << ours;
+  }
+  EXPECT_EQ(read_text(out_ / "imported_config.yaml"), read_text(golden / "run" / "final_config.yaml"));
+  const RunConfig config = load_run_config(run.config_path());
+  EXPECT_EQ(std::get<LlamaSimpleMlpTarget>(config.target).path, out_ / "target");
+  EXPECT_EQ(std::get<TokensData>(config.data.eval).path, golden / "tokens.npy");
+  const auto imported = nlohmann::json::parse(read_text(run.provenance_path()))["imported"];
+  EXPECT_EQ(imported.size(), 3u);
+  EXPECT_EQ(imported[golden_run.string()], sha256_of_file(golden_run));
+}
+
+// The numbers that the original code gave, from a run that was moved after its import.
+TEST_F(Import, EvaluationGivesTheOriginalNumbers) {
+  import_to_out({.path = golden / "run", .tokens = golden / "tokens.npy"});
+  fs::rename(out_, directory_ / "moved");
+  const EvaluateResult result = evaluate_run({.run = directory_ / "moved", .device = "cpu"});
+  const auto expected = nlohmann::json::parse(read_text(golden / "expected.json"))["evaluation"];
+  std::size_t found = 0;
+  for (const auto& [name, value] : result.metrics) {
+    if (!expected.contains(name)) continue;
+    ++found;
+    EXPECT_NEAR(value / expected[name].get<double>(), 1.0, 2e-5) << name;
+  }
+  EXPECT_EQ(found, expected.size());
+}
+
+TEST_F(Import, WithoutTokens) {
+  const ImportSummary summary = import_to_out({.path = golden / "run"});
+  expect_warning(summary, "no --tokens: data names tokens.npy in the run directory");
+  fs::copy_file(golden / "tokens.npy", out_ / "tokens.npy");
+  EXPECT_GT(evaluate_run({.run = out_, .metrics = {"ci_l0"}, .device = "cpu"}).metrics.size(), 0u);
+}
+
+TEST_F(Import, TokensThatDoNotFit) {
+  expect_rejected({.path = golden / "run", .tokens = directory_ / "none.npy"}, "none.npy");
+  fs::copy_file(golden / "tokens.npy", directory_ / "tokens.npy");
+  std::string tokens = read_text(directory_ / "tokens.npy");
+  tokens[tokens.size() - 4 * 17 * 3] = 61;
+  write_atomically(directory_ / "tokens.npy", tokens);
+  expect_rejected({.path = golden / "run", .tokens = directory_ / "tokens.npy"}, "61");
+}
+
+// --target may name the target's directory, as it was or as it was imported, or its configuration alone.
+TEST_F(Import, WhereTheTargetIsDescribed) {
+  import_artefact({.path = golden / "target", .out = directory_ / "imported"});
+  const fs::path run = run_of(tensors_of(golden_run));
+  std::string expected;
+  for (const fs::path& target :
+       {golden / "target", directory_ / "imported", golden / "target" / "model_config.yaml",
+        directory_ / "imported" / "model_config.json"}) {
+    const ImportSummary summary = import_to_out({.path = run, .target = target});
+    EXPECT_TRUE(summary.model_config == target || summary.model_config.parent_path() == target) << target;
+    const std::string weights = sha256_of_file(out_ / "target" / "model.safetensors");
+    EXPECT_TRUE(expected.empty() || weights == expected);
+    expected = weights;
+  }
+  // Without it, a neighbour with the same weights, and no other, is the target.
+  fs::remove_all(out_);
+  EXPECT_EQ(import_to_out({.path = run}).model_config, directory_ / "imported" / "model_config.json");
+  NamedTensors others = tensors_of(golden_target);
+  tensor_in(others, "ln_f.weight")[0] += 1.0;
+  const fs::path other = target_of(others);
+  fs::remove_all(directory_ / "imported");
+  expect_rejected({.path = run}, "name the target's directory or that file with --target");
+  expect_rejected(
+      {.path = run, .target = other.parent_path()},
+      "expected the weights of the run's target, found another ln_f.weight than target_model.ln_f.weight");
+  expect_rejected({.path = run, .target = directory_ / "none"}, "found nothing of that name");
+  expect_rejected({.path = run, .target = run.parent_path()}, "or a directory with one, found neither");
+  fs::copy_file(golden / "target" / "model_config.yaml", directory_ / "r" / "model_config.yaml");
+  EXPECT_EQ(import_to_out({.path = run}).model_config, directory_ / "r" / "model_config.yaml");
+}
+
+TEST_F(Import, RunWithoutItsTarget) {
+  NamedTensors tensors = tensors_of(golden_run);
+  drop(tensors, "target_model.");
+  const fs::path run = run_of(tensors);
+  import_to_out({.path = run, .target = golden / "target"});
+  import_artefact({.path = golden / "target", .out = directory_ / "imported"});
+  EXPECT_EQ(sha256_of_file(out_ / "target" / "model.safetensors"),
+            sha256_of_file(directory_ / "imported" / "model.safetensors"));
+  expect_rejected({.path = run, .target = golden / "target" / "model_config.yaml"},
+                  "expected the target's weights in it or beside");
+}
+
+TEST_F(Import, NamesOfOlderVersions) {
+  EXPECT_EQ(newest_name("_gates.h-0-x.layers.0.W"), "ci_fn._ci_fns.h-0-x.layers.0.W");
+  EXPECT_EQ(newest_name("ci_fn._ci_fns.h-0-x.layers.0.W"), "ci_fn._ci_fns.h-0-x.layers.0.W");
+  EXPECT_EQ(newest_name("patched_model.h.0.attn.q_proj.original.weight"),
+            "target_model.h.0.attn.q_proj.weight");
+  EXPECT_EQ(newest_name("patched_model.h.0.attn.q_proj.components.V"), "_components.h-0-attn-q_proj.V");
+  EXPECT_EQ(newest_name("_orig_mod.h.0._orig_mod.mlp.c_fc.weight"), "h.0.mlp.c_fc.weight");
+  import_run(run_of(tensors_of(golden_run)));
+  const std::string expected = sha256_of_file(out_ / "checkpoints" / "latest" / components_file);
+  NamedTensors tensors = tensors_of(golden_run);
+  for (auto& [name, tensor] : tensors) {
+    if (name.starts_with("target_model.")) {
+      name = "patched_model." + name.substr(std::string("target_model.").size());
+    } else if (name.starts_with("_components.")) {
+      const std::size_t begin = std::string("_components.").size();
+      std::string site = name.substr(begin, name.rfind('.') - begin);
+      std::replace(site.begin(), site.end(), '-', '.');
+      name = "patched_model." + site + ".components." + name.back();
+    }
+  }
+  import_run(run_of(tensors));
+  EXPECT_EQ(sha256_of_file(out_ / "checkpoints" / "latest" / components_file), expected);
+  tensors.emplace_back("target_model.ln_f.weight", at::ones({24}));
+  expect_run_rejected(run_of(tensors),
+                      "expected one tensor target_model.ln_f.weight, found patched_model.ln_f.weight and "
+                      "target_model.ln_f.weight");
+}
+
+TEST_F(Import, RunsThatAreRefused) {
+  const auto with = [&](const std::string& name, const at::Tensor& tensor) {
+    NamedTensors tensors = tensors_of(golden_run);
+    drop(tensors, name);
+    tensors.emplace_back(name, tensor);
+    return run_of(tensors);
+  };
+  const std::string ci = "ci_fn._global_ci_fn.";
+  expect_run_rejected(with("_components.h-0-attn-q_proj.U", at::zeros({12, 25})),
+                      "expected the shape [12, 24], found [12, 25]");
+  expect_run_rejected(with("_components.h-0-attn-q_proj.V", at::zeros({24})),
+                      "tensor _components.h-0-attn-q_proj.V: expected a matrix, found [24]");
+  expect_run_rejected(
+      with("_components.h-9-attn-q_proj.V", at::zeros({24, 12})),
+      "expected subcomponents of matrices of the target, found _components.h-9-attn-q_proj.V");
+  expect_run_rejected(with("_components.wte.V", at::zeros({61, 12})),
+                      "expected subcomponents of matrices of the target, found _components.wte.V");
+  expect_run_rejected(
+      with("_components.h-0-attn-q_proj.W", at::zeros({24, 12})),
+      "expected only tensors that its configuration speaks of, found _components.h-0-attn-q_proj.W");
+  expect_run_rejected(with(ci + "_blocks.2.mlp.0.b", at::zeros({64})),
+                      "found ci_fn._global_ci_fn._blocks.2.mlp.0.b");
+  expect_run_rejected(with(ci + "_output_head.W", at::zeros({300, 32})),
+                      "expected the shape [32, 300], found [300, 32]");
+  expect_run_rejected(with(ci + "_blocks.0.attn.rope.inv_freq", at::ones({4})),
+                      "expected the frequencies of rope_base 10000 and 4 heads");
+  expect_run_rejected(with(ci + "_blocks.0.attn.rope.inv_freq", at::ones({3})),
+                      "expected the shape [4], found [3]");
+  expect_run_rejected(with("_components.h-0-attn-q_proj.bias", at::zeros({24})),
+                      "expected the target's own bias, found another");
+  NamedTensors tensors = tensors_of(golden_run);
+  drop(tensors, ci + "_output_head.b");
+  expect_run_rejected(run_of(tensors),
+                      "expected a tensor ci_fn._global_ci_fn._output_head.b, found none of that name");
+  const fs::path run = run_of(tensors_of(golden_run));
+  fs::remove(run.parent_path() / "final_config.yaml");
+  expect_run_rejected(run, "expected the run's final_config.yaml beside it or one directory above");
+}
+
+TEST_F(Import, SettingsThatAreRefused) {
+  const auto with = [&](const std::string& passage, const std::string& by) {
+    std::string config = read_text(golden / "run" / "final_config.yaml");
+    const std::size_t at = config.find(passage);
+    EXPECT_NE(at, std::string::npos);
+    return run_of(tensors_of(golden_run), config.replace(at, passage.size(), by));
+  };
+  expect_run_rejected(with("max_seq_len: 17", "max_seq_len: 33"),
+                      "expected at most the 32 tokens that the target takes, found 33");
+  expect_run_rejected(with("max_seq_len: 17", "max_seq_len: 1"), "its settings cannot be kept here: ");
+  expect_run_rejected(with("n_blocks: 2", "n_blocks: 1"), "ci_fn._global_ci_fn._blocks.1");
+  expect_run_rejected(with("rope_base: 10000.0", "rope_base: 1000.0"),
+                      "expected the frequencies of rope_base 1000");
+}
+
+// Patterns that mean other matrices here than in Python, where one that matches twice was an error.
+TEST_F(Import, SitesByName) {
+  std::string config = read_text(golden / "run" / "final_config.yaml");
+  const std::string passage = "h.*.attn.[qk]_proj";
+  config.replace(config.find(passage), passage.size(), "h.*.attn.[!vo]_projection");
+  const ImportSummary summary = import_run(run_of(tensors_of(golden_run), config));
+  expect_warning(summary, "its patterns do not give the 12 matrices that the checkpoint decomposes");
+  const RunConfig run = load_run_config(out_ / "config.yaml", {}, config::Files::may_be_missing);
+  ASSERT_EQ(run.sites.size(), 12u);
+  EXPECT_EQ(run.sites[0], (SitePattern{"h.0.attn.q_proj", 12}));
+  // A matrix less in the checkpoint than the patterns match.
+  NamedTensors tensors = tensors_of(golden_run);
+  drop(tensors, "_components.h-0-attn-q_proj");
+  expect_run_rejected(run_of(tensors), "_input_projector.W: expected the shape");
+}
+
+TEST_F(Import, OtherTensorsAreTold) {
+  NamedTensors tensors = tensors_of(golden_run);
+  tensors.emplace_back("optimizer.step", at::ones({1}));
+  tensors.emplace_back("target_model.extra", at::ones({1}));
+  const ImportSummary summary = import_run(run_of(tensors));
+  expect_warning(summary, "the tensor optimizer.step is part of neither target nor decomposition");
+  expect_warning(summary, "the tensor target_model.extra is not part of a LlamaSimpleMLP");
+}
+
+// Subcomponents carry a copy of their matrix's bias.
+TEST_F(Import, Biases) {
+  NamedTensors tensors = tensors_of(golden_run);
+  for (const char* block : {"h.0.", "h.1."}) {
+    for (const auto& [site, width] :
+         std::vector<std::pair<std::string, std::int64_t>>{{"mlp.c_fc", 96}, {"mlp.down_proj", 24}}) {
+      const at::Tensor bias = at::rand({width});
+      std::string dashed = block + site;
+      std::replace(dashed.begin(), dashed.end(), '.', '-');
+      tensors.emplace_back("target_model." + std::string(block) + site + ".bias", bias);
+      tensors.emplace_back("_components." + dashed + ".bias", bias);
+    }
+  }
+  std::string model = read_text(golden / "target" / "model_config.yaml");
+  model.replace(model.find("mlp_bias: false"), 15, "mlp_bias: true");
+  const fs::path run = run_of(tensors);
+  write_atomically(run.parent_path() / "model_config.yaml", model);
+  import_to_out({.path = run});
+  EXPECT_TRUE(at::equal(SafetensorsFile(out_ / "target" / "model.safetensors").load("h.1.mlp.c_fc.bias"),
+                        tensor_in(tensors, "target_model.h.1.mlp.c_fc.bias")));
+  tensor_in(tensors, "_components.h-1-mlp-c_fc.bias") = at::rand({96});
+  save_torch(run, tensors);
+  expect_rejected({.path = run},
+                  "tensor _components.h-1-mlp-c_fc.bias: expected the target's own bias, found another");
+}
+
+TEST_F(Import, SummaryForPeopleAndPrograms) {
+  const ImportSummary summary = import_to_out({.path = golden / "run", .tokens = golden / "tokens.npy"});
+  const std::string text = import_text(summary);
+  for (const char* part : {"a run after 10 steps", "2 blocks of width 24, vocabulary 61: 15.4 k parameters",
+                           "12, with 300 subcomponents", "global_shared_transformer", "model_config.yaml"}) {
+    EXPECT_TRUE(contains(text, part)) << part << " in\n" << text;
+  }
+  const auto json = nlohmann::json::parse(import_json(summary));
+  EXPECT_EQ(json["kind"], "run");
+  EXPECT_EQ(json["step"], 10);
+  EXPECT_EQ(json["sites"], 12);
+  EXPECT_EQ(json["causal_importance_parameters"], 40332);
+  EXPECT_EQ(json["warnings"].size(), summary.warnings.size());
+  const auto target = nlohmann::json::parse(import_json(import_to_out({.path = golden_target})));
+  EXPECT_FALSE(target.contains("sites"));
+  EXPECT_EQ(target["target_parameters"], 15408);
+}
+
+}  // namespace
+}  // namespace vpd
