@@ -330,7 +330,10 @@ TEST(Pickle, TooManyValues) {
   expect_rejected("\x80\x02(" + std::string(4'000'001, 'N') + "t.", "at most 4000000 values");
   expect_rejected("\x80\x02" + std::string(4'000'001, '('), "at most 4000000 values");
   std::string puts = "\x80\x02N";
-  for (std::uint32_t i = 0; i < 4'000'000; ++i) puts += "r" + little_endian(i * 1000U);
+  for (std::uint32_t i = 0; i < 4'000'000; ++i) {
+    puts += 'r';
+    puts += little_endian(i * 1000U);
+  }
   expect_rejected(puts + ".", "at most 4000000 values");
   expect_rejected("\x80\x02" + std::string((64 << 20) + 1, 'N'), "a pickle of at most 67108864 bytes");
 }

@@ -25,10 +25,10 @@ using namespace std::string_literals;
 const fs::path golden = fs::path(VPD_TEST_DATA) / "import";
 
 std::string text(const std::string& content) {
-  return "X" + little_endian(static_cast<std::uint32_t>(content.size())) + content;
+  return std::string("X").append(little_endian(static_cast<std::uint32_t>(content.size()))).append(content);
 }
 
-std::string number(std::int64_t value) { return "\x8a\x08" + little_endian(value); }
+std::string number(std::int64_t value) { return std::string("\x8a\x08").append(little_endian(value)); }
 
 std::string tuple(const std::vector<std::string>& items) {
   std::string body = "(";
