@@ -64,6 +64,10 @@ class Weights {
 constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
                                                        "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
 
+std::int64_t longest_sequence(const ModelConfig& config) {
+  return std::max(config.block_size, config.n_ctx.value_or(config.block_size));
+}
+
 }  // namespace
 
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
@@ -89,11 +93,29 @@ std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool unti
   return specs;
 }
 
+Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_head) {
+  const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
+  const AttentionShape attention{c.n_head, c.n_key_value_heads, c.head_dim()};
+  Architecture architecture{.output_width = c.vocab_size, .longest_sequence = longest_sequence(c)};
+  for (std::int64_t i = 0; i < c.n_layer; ++i) {
+    const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
+    architecture.add_stage({{name(0), d, d}, {name(1), d, kv}, {name(2), d, kv}}, d);
+    architecture.add_stage({{name(3), d, d}}, 0, attention);
+    architecture.add_stage({{name(4), d, wide}}, d);
+    architecture.add_stage({{name(5), wide, d}}, wide);
+  }
+  architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
+  for (const WeightSpec& spec : llama_simple_mlp_weights(c, untied_head)) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : spec.shape) elements *= size;
+    architecture.parameters += elements;
+  }
+  return architecture;
+}
+
 LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights,
                                const Numerics& numerics, const NamedTensors& gradients)
-    : Target(numerics),
-      config_(config),
-      longest_(std::max(config.block_size, config.n_ctx.value_or(config.block_size))) {
+    : Target(numerics), config_(config), longest_(vpd::longest_sequence(config)) {
   const Weights source(weights, gradients, numerics);
   embedding_ = source.vector("wte.weight");
   ln_f_ = source.vector("ln_f.weight");

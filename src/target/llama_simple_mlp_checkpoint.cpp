@@ -74,13 +74,6 @@ LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
   return checkpoint;
 }
 
-std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics,
-                                    std::vector<std::string>& warnings) {
-  const auto& llama = std::get<LlamaSimpleMlpTarget>(config);
-  const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(llama.path, warnings);
-  return std::make_unique<LlamaSimpleMlp>(checkpoint.config, checkpoint.weights, numerics);
-}
-
 NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t seed) {
   const RandomKey key = make_key(seed, RandomPurpose::initial_target);
   auto generator = at::detail::createCPUGenerator((static_cast<std::uint64_t>(key.high) << 32) | key.low);

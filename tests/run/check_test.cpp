@@ -178,6 +178,25 @@ TEST(Check, MemoryFollowsTheConfiguration) {
             4 * (4 + 5 * 3) * 3 * (282 + 12));
 }
 
+TEST(Check, ActivationsOfOneSite) {
+  // Every pass keeps the scale and the routing of each site, 5 bytes a position. From c_fc of the last block
+  // on gradients flow through the GELU (96), the residual stream (24), and c_fc keeps its input and inner
+  // activations.
+  const auto of = [](const std::string& sites, const char* routing) {
+    return as_map(check_plain(
+                      {"initialize_from=null", "sites=" + sites,
+                       std::string("objective=[{type: stochastic_recon, coefficient: 1, routing: {type: ") +
+                           routing + "}}]"})
+                      .memory,
+                  &MemoryPart::bytes)
+        .at("masked pass: activations");
+  };
+  EXPECT_EQ(of("[{pattern: h.1.mlp.c_fc, C: 40}]", "all"), 51 * (4 * (24 + 40 + 96 + 24) + 5));
+  EXPECT_EQ(of("[{pattern: lm_head, C: 3}]", "all"), 51 * (4 * (24 + 3) + 5));
+  // Layerwise: the pass of c_fc is the larger one.
+  EXPECT_EQ(of("[{pattern: \"h.1.mlp.*\", C: 40}]", "layerwise"), 51 * (4 * (24 + 40 + 96 + 24) + 2 * 5));
+}
+
 TEST(Check, GradientsOfLanes) {
   const CheckReport report =
       check_run({.config = plain, .overrides = {"training.batch_size=4"}, .threads = 2});

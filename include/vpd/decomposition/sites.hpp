@@ -43,14 +43,6 @@ class Sites {
   std::int64_t total_C_ = 0;
 };
 
-/// What a pattern is matched against.
-struct MatrixShape {
-  std::string name;
-  std::int64_t d_in = 0;
-  std::int64_t d_out = 0;
-  bool in_block = true;
-};
-
 /// The first shell pattern that matches a matrix makes it a site. The head is a site only where a pattern is
 /// its name in full. Throws ConfigError where a pattern matches nothing, or only what earlier patterns took,
 /// naming `source` (the file).
