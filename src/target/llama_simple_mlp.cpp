@@ -70,6 +70,16 @@ std::int64_t longest_sequence(const ModelConfig& config) {
 
 }  // namespace
 
+std::int64_t count_elements(const std::vector<WeightSpec>& specs) {
+  std::int64_t count = 0;
+  for (const WeightSpec& spec : specs) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : spec.shape) elements *= size;
+    count += elements;
+  }
+  return count;
+}
+
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
   const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
   std::vector<WeightSpec> specs = {{"wte.weight", {c.vocab_size, d}}};
@@ -105,11 +115,7 @@ Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_hea
     architecture.add_stage({{name(5), wide, d}}, wide);
   }
   architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
-  for (const WeightSpec& spec : llama_simple_mlp_weights(c, untied_head)) {
-    std::int64_t elements = 1;
-    for (const std::int64_t size : spec.shape) elements *= size;
-    architecture.parameters += elements;
-  }
+  architecture.parameters = count_elements(llama_simple_mlp_weights(c, untied_head));
   return architecture;
 }
 

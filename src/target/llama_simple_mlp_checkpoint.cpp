@@ -23,8 +23,11 @@ fs::path find_model_config(const fs::path& directory) {
   for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
     if (fs::exists(directory / name)) return directory / name;
   }
-  throw DataError(
-      fmt::format("{}: expected model_config.yaml or model_config.json, found neither", directory.string()));
+  throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found neither{}",
+                              directory.string(),
+                              fs::exists(directory / "config.json")
+                                  ? "; with a config.json, Hugging Face's layout, the target's type is hf"
+                                  : ""));
 }
 
 fs::path find_weights(const fs::path& directory) {

@@ -51,5 +51,15 @@ TEST(Architecture, OfLlamaSimpleMlpIsThatOfTheTarget) {
   }
 }
 
+TEST(Architecture, OfModelsInHuggingFacesLayoutIsThatOfTheTarget) {
+  const std::filesystem::path root = std::filesystem::path(VPD_TEST_DATA) / "huggingface";
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    if (!entry.is_directory()) continue;
+    SCOPED_TRACE(entry.path().filename());
+    expect_described(HuggingFaceTarget{entry.path()});
+  }
+  expect_described(Gpt2Target{root / "gpt2"});
+}
+
 }  // namespace
 }  // namespace vpd

@@ -19,6 +19,9 @@ struct WeightSpec {
   std::vector<std::int64_t> shape;
 };
 
+/// Entries of all of them together.
+std::int64_t count_elements(const std::vector<WeightSpec>& specs);
+
 /// Every tensor of a LlamaSimpleMLP's state dict (method, section 8), the untied head last when there is one.
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& config, bool untied_head);
 
