@@ -87,7 +87,8 @@ class Memory {
     Parts parts;
     std::int64_t target = w_.target.parameters * wide_;
     if (two_types()) {
-      for (const MatrixShape& matrix : w_.target.matrices) target += matrix.d_in * matrix.d_out * compute_;
+      for (const MatrixShape& matrix : w_.target.matrices)
+        target += matrix.embedding ? 0 : matrix.d_in * matrix.d_out * compute_;
     }
     parts.push_back({"target", target});
     parts.push_back({"parameters", trained() * (wide_ + (two_types() ? compute_ : 0))});
@@ -135,7 +136,7 @@ class Memory {
   std::int64_t clean_pass() const {
     std::int64_t width = 0;
     for (const Stage& stage : w_.target.stages) {
-      if (C_of(stage, every_site) > 0) width += w_.target.matrices[stage.first].d_in;
+      if (C_of(stage, every_site) > 0) width += width_kept_of(stage);
     }
     const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
     return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
@@ -143,7 +144,11 @@ class Memory {
 
   /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it,
   /// in all lanes.
-  std::int64_t importance_graph() const { return w_.importance_cost(N_).kept; }
+  std::int64_t importance_graph() const {
+    std::int64_t inner = 0;  // activations of embeddings, made for the function to read
+    for (const Site& site : w_.sites) inner += site.embedding ? site.C : 0;
+    return w_.importance_cost(N_).kept + N_ * inner * compute_;
+  }
   std::int64_t importance_temporaries() const {
     const std::int64_t of_lane = (N_ + w_.lanes - 1) / w_.lanes;
     return w_.lanes * w_.importance_cost(of_lane).temporaries + importances() +
@@ -214,6 +219,12 @@ class Memory {
 
   static constexpr int every_site = -1;
 
+  /// Of what a stage's matrices read; tokens count for nothing.
+  std::int64_t width_kept_of(const Stage& stage) const {
+    const MatrixShape& matrix = w_.target.matrices[stage.first];
+    return matrix.embedding ? 0 : matrix.d_in;
+  }
+
   /// Σ C of the stage's masked sites: all of them, or `masked_only`.
   std::int64_t C_of(const Stage& stage, int masked_only) const {
     std::int64_t sum = 0;
@@ -239,7 +250,7 @@ class Memory {
       const std::int64_t C = C_of(stage, masked_only);
       if (C == 0) continue;
       const bool kept_by_attention = tracked && stage.attention;
-      width += (inner ? C : 0) + (kept_by_attention ? 0 : w_.target.matrices[stage.first].d_in);
+      width += (inner ? C : 0) + (kept_by_attention ? 0 : width_kept_of(stage));
       tracked = true;
     }
     return width;
@@ -259,7 +270,8 @@ class Memory {
 
   std::int64_t temporaries() const {
     std::int64_t width = 0;
-    for (const Site& site : w_.sites) width = std::max(width, 3 * site.C + site.d_in + site.d_out);
+    for (const Site& site : w_.sites)
+      width = std::max(width, 3 * site.C + (site.embedding ? site.d_out : site.d_in) + site.d_out);
     return N_ * width * compute_;
   }
 

@@ -25,10 +25,14 @@ double attention_of(const Stage& stage, std::int64_t N, std::int64_t T) {
   return attention(N, keys, stage.attention->width());
 }
 
+/// Entries of the input that take part in a product: none of an embedding's, which is read row by row.
+std::int64_t read_width(const MatrixShape& matrix) { return matrix.embedding ? 0 : matrix.d_in; }
+
 double clean_forward(const Workload& w, std::int64_t N) {
   double operations = 0.0;
   for (const Stage& stage : w.target.stages) operations += attention_of(stage, N, w.T);
-  for (const MatrixShape& matrix : w.target.matrices) operations += product(N, matrix.d_in, matrix.d_out);
+  for (const MatrixShape& matrix : w.target.matrices)
+    operations += product(N, read_width(matrix), matrix.d_out);
   return operations;
 }
 
@@ -45,13 +49,13 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
       const int site = w.site_of(i);
       const bool head = w.target.has_head && i + 1 == w.target.matrices.size();
       if (kind.hidden_acts && head && site < 0) continue;  // nobody asks for logits
-      const double whole = product(N, matrix.d_in, matrix.d_out);
+      const double whole = product(N, read_width(matrix), matrix.d_out);
       if (site < 0 || (masked_only >= 0 && site != masked_only)) {
         operations += whole;                                // x Wᵀ
         if (kind.backward && tracked) operations += whole;  // dy W
         continue;
       }
-      const double through_V = product(N, matrix.d_in, w.C_of(i)),
+      const double through_V = product(N, read_width(matrix), w.C_of(i)),
                    through_U = product(N, w.C_of(i), matrix.d_out);
       operations += through_V + through_U + (kind.weight ? whole : 0.0);
       if (!kind.backward) continue;
@@ -74,9 +78,9 @@ double attributions(const Workload& w, std::int64_t N) {
     operations += attention_of(stage, N, w.T) * (tracked ? 3.0 : 1.0);
     for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) {
       const MatrixShape& matrix = w.target.matrices[i];
-      operations += product(N, matrix.d_in, matrix.d_out) * (tracked ? 2.0 : 1.0);
+      operations += product(N, read_width(matrix), matrix.d_out) * (tracked ? 2.0 : 1.0);
       if (w.site_of(i) < 0) continue;
-      operations += product(N, matrix.d_in, w.C_of(i)) + product(N, w.C_of(i), matrix.d_out);
+      operations += product(N, read_width(matrix), w.C_of(i)) + product(N, w.C_of(i), matrix.d_out);
       next = true;
     }
   }

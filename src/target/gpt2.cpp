@@ -43,6 +43,7 @@ Architecture gpt2_architecture(const Gpt2Config& c) {
   const std::int64_t d = c.n_embd, wide = c.d_mlp();
   const AttentionShape attention{c.n_head, c.n_head, c.head_width()};
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.n_positions};
+  architecture.add_stage({{"wte", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
     const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
     architecture.add_stage({{name(0), d, d}, {name(1), d, d}, {name(2), d, d}}, d);
@@ -62,7 +63,8 @@ Gpt2::Gpt2(const Gpt2Config& config, const NamedTensors& weights, const Numerics
   const auto norm = [&](const std::string& name) {
     return Norm{source.master(name + ".weight"), source.master(name + ".bias")};
   };
-  embedding_ = source.vector("wte.weight");
+  const Parameter table = source.vector("wte.weight");
+  matrices_.push_back(embedding_matrix("wte", table));
   positions_ = source.master("wpe.weight");
   for (std::int64_t i = 0; i < config.n_layer; ++i) {
     const std::string h = fmt::format("h.{}.", i);
@@ -70,7 +72,7 @@ Gpt2::Gpt2(const Gpt2Config& config, const NamedTensors& weights, const Numerics
     for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
   }
   ln_f_ = norm("ln_f");
-  matrices_.push_back(source.head(config.tie_word_embeddings ? &embedding_ : nullptr, matrices_.size()));
+  matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
 at::Tensor Gpt2::normalised(const at::Tensor& x, const Norm& norm) const {
@@ -82,7 +84,7 @@ at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor) const {
   VPD_CHECK(T <= config_.n_positions, UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
             config_.n_positions, T);
-  at::Tensor x = embedding(tokens.reshape({B * T}), embedding_);
+  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
   x = at::add(x.view({B, T, d}), positions_.narrow(0, 0, T)).view({B * T, d});
   const bool tanh_form = config_.activation_function == GeluForm::tanh;
   for (const Block& block : blocks_) {

@@ -52,6 +52,7 @@ Architecture llama_architecture(const LlamaConfig& c) {
   const std::int64_t d = c.hidden_size, q = query_width(c), kv = key_width(c), wide = c.intermediate_size;
   const AttentionShape attention{c.num_attention_heads, c.key_heads(), c.head_width()};
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.max_position_embeddings};
+  architecture.add_stage({{"embed_tokens", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const auto name = [&](std::size_t which) {
       return fmt::format("layers.{}.{}", i, block_matrices[which]);
@@ -90,7 +91,8 @@ Llama::Llama(const LlamaConfig& config, const NamedTensors& weights, const Numer
   const NamedTensors no_gradients;
   const std::string family = family_of(config);
   const NamedWeights source(family, weights, no_gradients, numerics);
-  embedding_ = source.vector("embed_tokens.weight");
+  const Parameter table = source.vector("embed_tokens.weight");
+  matrices_.push_back(embedding_matrix("embed_tokens", table));
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const std::string layer = fmt::format("layers.{}.", i);
     Block block{source.vector(layer + "input_layernorm.weight"),
@@ -106,7 +108,7 @@ Llama::Llama(const LlamaConfig& config, const NamedTensors& weights, const Numer
     for (const char* name : block_matrices) matrices_.push_back(source.site(layer + name, matrices_.size()));
   }
   norm_ = source.vector("norm.weight");
-  matrices_.push_back(source.head(config.tie_word_embeddings ? &embedding_ : nullptr, matrices_.size()));
+  matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
 const RotaryTable& Llama::rotary_table(std::int64_t T) const {
@@ -132,7 +134,7 @@ at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor) const {
             longest_sequence(), T);
   const at::ScalarType type = numerics().compute;
   const RotaryTable& table = rotary_table(T);
-  at::Tensor x = embedding(tokens.reshape({B * T}), embedding_);
+  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
   for (const Block& block : blocks_) {
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "vpd/base/error.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -9,6 +10,17 @@
 #include "vpd/target/numerics.hpp"
 
 namespace vpd {
+
+/// The first of a target's matrices: an embedding of `table` [vocabulary, d], wide.
+inline Matrix embedding_matrix(std::string name, const Parameter& table) {
+  return {.name = std::move(name),
+          .index = 0,
+          .in_block = false,
+          .embedding = true,
+          .weight = {table.value.t(), table.gradient.defined() ? table.gradient.t() : at::Tensor()},
+          .bias = {},
+          .master = table.value.t()};
+}
 
 /// Turns named tensors into parameters on the run's device.
 class NamedWeights {

@@ -46,6 +46,35 @@ class Families(HuggingFaceTest):
                 for file in (self.root / name).iterdir():
                     self.assertIn(str(file), inputs)
 
+    def test_embeddings(self):
+        """Sites of their own, through training, resumption and evaluation; the tied head stays as it is."""
+        for name, embedding in (("gpt2", "wte"), ("qwen2", "embed_tokens")):
+            with self.subTest(name):
+                self.copy(name)
+                sites = [{"pattern": embedding, "C": 9}, *sites_of(name)]
+                config = self.configure_for(name, sites=sites, output__checkpoint_every=1)
+                whole, halves = self.root / f"whole_{name}", self.root / f"halves_{name}"
+                self.run_program("decompose", config, "--out", whole)
+                checkpoint = read_safetensors(whole / "checkpoints" / "latest" / "decomposition.safetensors")
+                self.assertEqual(checkpoint[embedding + ".V"][1], [61, 9])
+                self.assertEqual(checkpoint[embedding + ".U"][1], [9, 24])
+                self.run_program("decompose", config, "--out", halves)
+                shutil.rmtree(halves / "checkpoints" / "step_00000002")
+                (halves / "checkpoints" / "latest").unlink()
+                (halves / "checkpoints" / "latest").symlink_to("step_00000001")
+                self.assertIn("resumed after 1 of 2 steps", self.run_program("decompose", "--resume", halves)[0])
+                self.assert_same_run(whole, halves, 2)
+                self.run_program("evaluate", whole, "--json", self.root / "evaluation.json", "--set",
+                                 "evaluation.metrics=[{type: ce_kl}, {type: hidden_acts}, {type: losses}, {type: pgd, steps: 2}]")
+                metrics = json.loads((self.root / "evaluation.json").read_text())["metrics"]
+                self.assertGreater(metrics["ce_kl/kl_stochastic"], 0.0)
+
+    def test_an_embedding_without_an_input_vector(self):
+        self.copy("gpt2")
+        config = self.configure_for("gpt2", sites=[{"pattern": "wte", "C": 9}], causal_importance={"type": "shared_mlp", "hidden_dims": [4]})
+        for command in (("decompose", config, "--out", self.out), ("check", config)):
+            self.refuse(2, ["causal_importance.type", "shared_mlp", "wte"], *command)
+
     def test_gpt2(self):
         self.copy("gpt2")
         config = self.configure_for("gpt2", target={"type": "gpt2", "path": "gpt2"}, training__steps=1)

@@ -80,7 +80,8 @@ class Memory(ProgramTest):
         write_shard(self.root / "tokens.bin", [draws.randrange(vocabulary) for _ in range(10_000)])
         data = {"type": "tokens", "path": "tokens.bin", "sequence_length": 256, "shuffle": False}
         self.compare(self.configure(target={"type": "hf", "path": "qwen3"}, data={"train": data, "eval": data},
-                                    sites=[{"pattern": "*.self_attn.*", "C": 192}, {"pattern": "*.mlp.*", "C": 512}],
+                                    sites=[{"pattern": "embed_tokens", "C": 128}, {"pattern": "*.self_attn.*", "C": 192},
+                                           {"pattern": "*.mlp.*", "C": 512}],
                                     training__batch_size=4, causal_importance__d_model=128, causal_importance__d_mlp=256))
 
 

@@ -67,8 +67,8 @@ TEST(Inspect, TargetInHuggingFacesLayout) {
   const Json json = json_of(data / "huggingface" / "llama", "target");
   EXPECT_EQ(json["model_config"]["family"], "Llama");
   EXPECT_EQ(json["model_config"]["rope_parameters"]["rope_theta"], 500.0);
-  ASSERT_EQ(json["matrices"].size(), 15u);
-  EXPECT_EQ(json["matrices"][1], (Json{{"name", "layers.0.self_attn.k_proj"}, {"d_in", 24}, {"d_out", 12}}));
+  ASSERT_EQ(json["matrices"].size(), 16u);
+  EXPECT_EQ(json["matrices"][2], (Json{{"name", "layers.0.self_attn.k_proj"}, {"d_in", 24}, {"d_out", 12}}));
   EXPECT_EQ(json["tensors"].size(), 21u);  // of three shards
   EXPECT_EQ(json["elements"], json["parameters"]);
   const std::string text = inspect(data / "huggingface" / "gpt2").text;

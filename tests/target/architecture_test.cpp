@@ -26,6 +26,7 @@ void expect_described(const TargetConfig& config) {
     EXPECT_EQ(shape.d_in, matrix.d_in()) << matrix.name;
     EXPECT_EQ(shape.d_out, matrix.d_out()) << matrix.name;
     EXPECT_EQ(shape.in_block, matrix.in_block) << matrix.name;
+    EXPECT_EQ(shape.embedding, matrix.embedding) << matrix.name;
   }
   std::size_t next = 0;  // stages take the matrices in their order, each once, and feed them one input
   for (const Stage& stage : description.stages) {

@@ -137,12 +137,14 @@ TEST(HuggingFace, MatricesOfGpt2AreSplitAndNamed) {
   std::vector<std::string> names;
   for (const Matrix& matrix : target->matrices()) names.push_back(matrix.name);
   EXPECT_EQ(names, (std::vector<std::string>{
-                       "h.0.attn.q_proj", "h.0.attn.k_proj", "h.0.attn.v_proj", "h.0.attn.c_proj",
+                       "wte", "h.0.attn.q_proj", "h.0.attn.k_proj", "h.0.attn.v_proj", "h.0.attn.c_proj",
                        "h.0.mlp.c_fc", "h.0.mlp.c_proj", "h.1.attn.q_proj", "h.1.attn.k_proj",
                        "h.1.attn.v_proj", "h.1.attn.c_proj", "h.1.mlp.c_fc", "h.1.mlp.c_proj", "lm_head"}));
   EXPECT_FALSE(target->head()->bias.value.defined());
-  EXPECT_EQ(target->matrices()[4].d_in(), 24);
-  EXPECT_EQ(target->matrices()[4].d_out(), 96);
+  EXPECT_EQ(target->matrices()[5].d_in(), 24);
+  EXPECT_EQ(target->matrices()[5].d_out(), 96);
+  EXPECT_EQ(target->matrices().front().d_in(), 61);
+  EXPECT_EQ(target->matrices().front().d_out(), 24);
 }
 
 TEST(HuggingFace, ABaseModelsCheckpointHasNoPrefix) {

@@ -17,9 +17,10 @@ enum class Divergence { kl, mse };
 /// A weight matrix that can be a site: y = x Wᵀ + bias, W [d_out, d_in].
 struct MatrixShape {
   std::string name;
-  std::int64_t d_in = 0;
+  std::int64_t d_in = 0;  ///< of an embedding: the vocabulary
   std::int64_t d_out = 0;
-  bool in_block = true;  ///< false for the head: a site only where it is named in full
+  bool in_block = true;    ///< false for head and embedding: a site only where it is named in full
+  bool embedding = false;  ///< read by token ids: no matrix product
 };
 
 /// Softmax attention, of query heads of which several neighbours may share a head of keys and values.

@@ -44,7 +44,6 @@ class Gpt2 final : public Target {
   at::Tensor normalised(const at::Tensor& x, const Norm& norm) const;
 
   Gpt2Config config_;
-  Parameter embedding_;
   at::Tensor positions_;  // [n_positions, d], wide
   Norm ln_f_;
   std::vector<Block> blocks_;

@@ -51,7 +51,7 @@ class Llama final : public Target {
   at::Tensor turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const;
 
   LlamaConfig config_;
-  Parameter embedding_, norm_;
+  Parameter norm_;
   std::vector<Block> blocks_;
   std::vector<Matrix> matrices_;
   at::Tensor frequency_;

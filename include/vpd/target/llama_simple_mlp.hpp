@@ -53,7 +53,6 @@ class LlamaSimpleMlp final : public Target {
 
   ModelConfig config_;
   std::int64_t longest_;
-  Parameter embedding_;
   Parameter ln_f_;
   std::vector<Block> blocks_;
   std::vector<Matrix> matrices_;

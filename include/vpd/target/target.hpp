@@ -22,7 +22,8 @@ class Target {
  public:
   virtual ~Target() = default;
 
-  /// Every weight matrix that can be a site, in the order in which a forward pass meets them; the head last.
+  /// Every weight matrix that can be a site, in the order in which a forward pass meets them: an embedding
+  /// first, the head last.
   virtual const std::vector<Matrix>& matrices() const = 0;
 
   /// input -> output [N, V] (logits, for a language model) in the type of matrix products.
