@@ -109,8 +109,8 @@ double matrix_product_peak(const Numerics& numerics, Lanes& lanes, int threads) 
   return best;
 }
 
-Json workload_json(const Workload& w) {
-  Json target = Json::parse(model_config_json(w.model));
+Json workload_json(const Workload& w, const ModelConfig& model) {
+  Json target = Json::parse(model_config_json(model));
   Json sites = Json::array();
   for (const Site& site : w.sites) sites.push_back({site.name, site.C});
   Json result = {{"target", target}, {"sites", sites}};
@@ -137,6 +137,9 @@ Json measure(const Options& options) {
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   const auto& data = std::get<TokensData>(config.data.train);
 
+  // The baselines beside this program know LlamaSimpleMLP alone.
+  VPD_CHECK(options.random_target || std::holds_alternative<LlamaSimpleMlpTarget>(config.target), ConfigError,
+            "{}: target.type: expected llama_simple_mlp", options.config.string());
   std::unique_ptr<Target> target;
   ModelConfig model;
   bool untied_head = false;
@@ -148,8 +151,8 @@ Json measure(const Options& options) {
         describe_llama_simple_mlp(std::get<LlamaSimpleMlpTarget>(config.target).path, warnings);
     target = load_target(config.target, numerics, warnings);
   }
-  const Workload workload =
-      make_workload(config, model, untied_head, numerics, threads, options.config.string());
+  const Workload workload = make_workload(config, llama_simple_mlp_architecture(model, untied_head), numerics,
+                                          threads, options.config.string());
   Decomposition decomposition =
       make_decomposition(config, numerics, options.config.string(), std::move(target));
   if (config.initialize_from && !options.random_target) load_weights(decomposition, *config.initialize_from);
@@ -209,7 +212,7 @@ Json measure(const Options& options) {
               {"matrix_product_peak_flop_per_s", reachable},
               {"ratio_to_peak", achieved / reachable},
               {"losses", losses}};
-  out.update(workload_json(workload));
+  out.update(workload_json(workload, model));
   return out;
 }
 

@@ -20,6 +20,17 @@ struct AttributionBackward {
   }
 };
 
+struct EmbeddingAttributionBackward {
+  at::Tensor tokens, V, U, scores;
+
+  template <class Wanted>
+  void operator()(const at::Tensor& dy, const Wanted&, torch::autograd::variable_list&) const {
+    const at::NoGradGuard no_grad;
+    const at::Tensor along = matrix_product(dy.to(U.scalar_type()), U.t()).to(scores.scalar_type());
+    at::Tensor(scores).copy_(along.mul_(at::embedding(V, tokens)).abs_());
+  }
+};
+
 }  // namespace
 
 at::Tensor AttributionExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
@@ -32,9 +43,22 @@ at::Tensor AttributionExecutor::linear(const Matrix& matrix, const at::Tensor& x
     y = vpd::linear(x.detach(), matrix.weight, matrix.bias);
   }
   AttributionBackward backward{x.detach(), matrix.weight.value, components_[2 * i].value,
-                               components_[2 * i + 1].value,
-                               scores_.narrow(1, sites_[i].offset, sites_[i].C)};
+                               components_[2 * i + 1].value, scores_of(i)};
   return record(std::move(y), "attribution", {x}, /*needed=*/true, std::move(backward));
+}
+
+at::Tensor AttributionExecutor::embedding(const Matrix& matrix, const at::Tensor& tokens) {
+  const int site = sites_.of_matrix()[matrix.index];
+  if (site < 0) return Executor::embedding(matrix, tokens);
+  const auto i = static_cast<std::size_t>(site);
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_grad;
+    y = Executor::embedding(matrix, tokens);
+  }
+  EmbeddingAttributionBackward backward{tokens, components_[2 * i].value, components_[2 * i + 1].value,
+                                        scores_of(i)};
+  return record(std::move(y), "embedding_attribution", {}, /*needed=*/true, std::move(backward));
 }
 
 }  // namespace vpd

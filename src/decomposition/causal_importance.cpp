@@ -75,6 +75,16 @@ std::int64_t count_causal_importance(const CausalImportanceConfig& config, const
   return count;
 }
 
+void refuse_embeddings(const Sites& sites, std::string_view kind) {
+  for (const Site& site : sites) {
+    VPD_CHECK(!site.embedding, ConfigError,
+              "causal_importance.type: {} reads the input vector of each site, and the embedding \"{}\" has "
+              "none: use {}, {} or {}, or leave the embedding out of sites",
+              kind, site.name, MlpCiConfig::kind, GlobalSharedMlpCiConfig::kind,
+              GlobalSharedTransformerConfig::kind);
+  }
+}
+
 void initialise_mlps(ParameterSet& parameters, std::size_t layers, CiInitialization initialization,
                      std::uint64_t seed) {
   const bool published = initialization == CiInitialization::published;

@@ -60,8 +60,8 @@ class ParallelMlps final : public CausalImportance {
       std::vector<ParallelLayer> layers_of_site;
       for (std::size_t layer = 0; layer < layers(); ++layer, next += 2)
         layers_of_site.push_back({next[0], next[1]});
-      const at::Tensor x =
-          input_ == ParallelInput::column ? inner_activations(inputs[i], components[2 * i]) : inputs[i];
+      const bool inner = input_ == ParallelInput::column && !sites_[i].embedding;
+      const at::Tensor x = inner ? inner_activations(inputs[i], components[2 * i]) : inputs[i];
       z.push_back(parallel_mlp(x, layers_of_site, input_));
     }
     return z.size() == 1 ? z.front() : at::cat(z, 1);
@@ -73,7 +73,7 @@ class ParallelMlps final : public CausalImportance {
     const bool columns = input_ == ParallelInput::column;
     for (const Site& site : sites_) {
       const std::vector<std::int64_t> widths = widths_of(site);
-      if (columns) {
+      if (columns && !site.embedding) {
         const double inner = product_operations(N, site.d_in, site.C);
         cost.forward += inner, cost.backward += inner;
         cost.kept += N * site.C * bytes;
@@ -121,6 +121,7 @@ std::unique_ptr<CausalImportance> make_ci(const MlpCiConfig& config, const Sites
 
 std::unique_ptr<CausalImportance> make_ci(const VectorMlpCiConfig& config, const Sites& sites,
                                           const Numerics& numerics) {
+  refuse_embeddings(sites, VectorMlpCiConfig::kind);
   return std::make_unique<ParallelMlps>(config.hidden_dims, config.initialization, ParallelInput::row, sites,
                                         numerics);
 }

@@ -16,7 +16,10 @@ class SharedMlps final : public CausalImportance {
  public:
   SharedMlps(std::vector<std::int64_t> hidden_dims, CiInitialization initialization, bool global,
              const Sites& sites, const Numerics& numerics)
-      : initialization_(initialization), global_(global), numerics_(numerics) {
+      : initialization_(initialization),
+        global_(global),
+        tracked_(has_embedding(sites)),
+        numerics_(numerics) {
     const auto add = [&](const std::string& prefix, std::int64_t d_in, std::int64_t C) {
       Network network{prefix, {d_in}};
       network.widths.insert(network.widths.end(), hidden_dims.begin(), hidden_dims.end());
@@ -26,7 +29,7 @@ class SharedMlps final : public CausalImportance {
     if (global) {
       add("",
           std::accumulate(sites.begin(), sites.end(), std::int64_t{0},
-                          [](std::int64_t sum, const Site& site) { return sum + site.d_in; }),
+                          [](std::int64_t sum, const Site& site) { return sum + site.importance_width(); }),
           sites.total_C());
     } else {
       for (const Site& site : sites) add(site.name + ".", site.d_in, site.C);
@@ -70,7 +73,8 @@ class SharedMlps final : public CausalImportance {
       for (std::size_t i = 0; i < network.layers(); ++i) {
         const double operations = product_operations(N, widths[i], widths[i + 1]);
         cost.forward += operations;
-        cost.backward += (i == 0 ? 1.0 : 2.0) * operations;  // nobody wants the gradient of the input
+        // Nobody wants the gradient of the input, but for an embedding's part of it.
+        cost.backward += (i == 0 && !tracked_ ? 1.0 : 2.0) * operations;
         if (i == 0) continue;
         kept += 2 * widths[i];  // both sides of the GELU
         widest = std::max(widest, widths[i]);
@@ -101,12 +105,12 @@ class SharedMlps final : public CausalImportance {
   }
 
   at::Tensor side_by_side(const std::vector<at::Tensor>& inputs) const {
-    const at::NoGradGuard no_grad;
     return (inputs.size() == 1 ? inputs.front() : at::cat(inputs, 1)).to(numerics_.compute);
   }
 
   CiInitialization initialization_;
   bool global_;
+  bool tracked_;  // whether the input carries a gradient
   Numerics numerics_;
   std::vector<Network> networks_;
 };
@@ -115,6 +119,7 @@ class SharedMlps final : public CausalImportance {
 
 std::unique_ptr<CausalImportance> make_ci(const SharedMlpCiConfig& config, const Sites& sites,
                                           const Numerics& numerics) {
+  refuse_embeddings(sites, SharedMlpCiConfig::kind);
   return std::make_unique<SharedMlps>(config.hidden_dims, config.initialization, /*global=*/false, sites,
                                       numerics);
 }

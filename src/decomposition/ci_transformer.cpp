@@ -10,11 +10,14 @@
 #include <ATen/ATen.h>
 
 #include "ci_kinds.hpp"
+#include "kernels/record.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/norm.hpp"
 
 namespace vpd {
 namespace {
+
+using torch::autograd::variable_list;
 
 constexpr double norm_eps = 1.1920928955078125e-07;  // float32's epsilon, whatever the type
 
@@ -104,7 +107,8 @@ class CiTransformer final : public CausalImportance {
     cost.forward = first +
                    blocks * (4 * product_operations(N, d, d) + 2 * product_operations(N, d, config_.d_mlp)) +
                    mixing + product_operations(N, d, sites_.total_C());
-    cost.backward = 2.0 * cost.forward - first;  // nobody wants the gradient of the input
+    // Nobody wants the gradient of the input, but for an embedding's part of it.
+    cost.backward = 2.0 * cost.forward - (has_embedding(sites_) ? 0.0 : first);
     // A block keeps its input, both norms, q, k, v, the mixed values and the residual between; and both sides
     // of its GELU; and on a CPU the probabilities of each head.
     const std::int64_t probabilities =
@@ -118,20 +122,37 @@ class CiTransformer final : public CausalImportance {
  private:
   std::int64_t input_width() const {
     std::int64_t width = 0;
-    for (const Site& site : sites_) width += site.d_in;
+    for (const Site& site : sites_) width += site.importance_width();
     return width;
   }
 
-  /// Each site's input normalised, side by side: [N, Σ d_in]. Inputs carry no gradient, so neither does this.
+  /// Each site's input normalised, side by side: [N, Σ width]. Of the inputs an embedding's alone carries a
+  /// gradient.
   at::Tensor normalised(const std::vector<at::Tensor>& inputs, std::int64_t N) const {
-    const at::Tensor wide = at::empty({N, input_width()}, inputs.front().options().dtype(numerics_.compute));
+    struct Part {
+      at::Tensor input, reciprocal;
+      std::int64_t column;
+    };
+    at::Tensor wide = at::empty({N, input_width()}, numerics_.options().dtype(numerics_.compute));
+    std::vector<Part> tracked;
+    variable_list on_graph;
     std::int64_t column = 0;
     for (const at::Tensor& input : inputs) {
-      rms_norm_forward(input, {}, norm_eps, numerics_.compute, nullptr,
+      const bool wanted = input.requires_grad();
+      at::Tensor reciprocal;
+      rms_norm_forward(input.detach(), {}, norm_eps, numerics_.compute, wanted ? &reciprocal : nullptr,
                        wide.narrow(1, column, input.size(1)));
+      if (wanted) tracked.push_back({input.detach(), reciprocal, column}), on_graph.push_back(input);
       column += input.size(1);
     }
-    return wide;
+    return record(std::move(wide), "normalised", on_graph, false,
+                  [tracked](const at::Tensor& gradient, const auto&, variable_list& out) {
+                    for (std::size_t i = 0; i < tracked.size(); ++i) {
+                      const Part& part = tracked[i];
+                      out[i] = rms_norm_backward(gradient.narrow(1, part.column, part.input.size(1)),
+                                                 part.input, {}, part.reciprocal, {});
+                    }
+                  });
   }
 
   const RotaryTable& rotary_table(std::int64_t T) const {

@@ -57,9 +57,13 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters,
                              const std::vector<Parameter>& components, bool want_lower) {
+  std::vector<at::Tensor> inputs = clean.inputs;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (decomposition.sites[i].embedding) inputs[i] = embedding(inputs[i], components[2 * i]);
+  }
   Importance importance;
-  importance.z = decomposition.ci->forward(clean.inputs, clean.B(), parameters, components)
-                     .to(decomposition.numerics.wide);
+  importance.z =
+      decomposition.ci->forward(inputs, clean.B(), parameters, components).to(decomposition.numerics.wide);
   if (want_lower) importance.lower = lower_leaky(importance.z.detach());
   return importance;
 }

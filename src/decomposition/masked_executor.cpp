@@ -47,11 +47,38 @@ struct MaskedBackward {
   }
 };
 
+/// Backward of apply_masked_embedding. As above, with rows where x was one-hot:
+///   dV[token] += dh        ds = Σ dy ⊙ W[token]
+/// and nobody behind it who wants a gradient.
+struct MaskedEmbeddingBackward {
+  at::Tensor tokens, h, scale;
+  at::Tensor table;  // [vocabulary, d], wide
+  SitePass pass;
+
+  template <class Wanted>
+  void operator()(const at::Tensor& dy, const Wanted&, variable_list&) const {
+    at::Tensor scale_gradient;
+    if (scale.defined() && pass.sources.gradient.defined() && pass.sources.delta)
+      scale_gradient = at::embedding(table, tokens).mul_(dy).sum(1);
+    const bool trains = pass.U.gradient.defined();
+    const at::Tensor gradient = dy.to(pass.U.value.scalar_type());
+    const GateGradients gate =
+        gate_backward(matrix_product(gradient, pass.U.value.t()), h, pass.importance, pass.sources,
+                      pass.routing, scale_gradient, pass.importance_gradient, trains);
+    if (!trains) return;
+    matrix_product_into(pass.U.gradient, gate.gated.t(), gradient, /*accumulate=*/true);
+    at::Tensor rows = pass.V.gradient;
+    rows.index_add_(0, tokens, gate.h.to(rows.scalar_type()));
+  }
+};
+
+bool wants_gradients(const SitePass& pass) {
+  return pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.gradient.defined();
+}
+
 }  // namespace
 
 at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass) {
-  const bool needed =
-      pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.gradient.defined();
   at::Tensor y;
   MaskedBackward backward{x.detach(), {}, {}, matrix.weight.value, pass};
   {
@@ -67,7 +94,21 @@ at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePas
     }
     if (matrix.bias.value.defined()) y.add_(matrix.bias.value);
   }
-  return record(std::move(y), "apply_masked", {x}, needed, std::move(backward));
+  return record(std::move(y), "apply_masked", {x}, wants_gradients(pass), std::move(backward));
+}
+
+at::Tensor apply_masked_embedding(const at::Tensor& tokens, const Matrix& matrix, const SitePass& pass) {
+  at::Tensor y;
+  MaskedEmbeddingBackward backward{tokens, {}, {}, matrix.table().value, pass};
+  {
+    const at::NoGradGuard no_grad;
+    backward.h = at::embedding(pass.V.value, tokens);
+    const GateOutput gate = gate_forward(backward.h, pass.importance, pass.sources, pass.routing);
+    backward.scale = gate.scale;
+    y = matrix_product(gate.gated, pass.U.value).to(backward.table.scalar_type());
+    if (gate.scale.defined()) y.add_(at::embedding(backward.table, tokens).mul_(gate.scale.unsqueeze(1)));
+  }
+  return record(std::move(y), "apply_masked_embedding", {}, wants_gradients(pass), std::move(backward));
 }
 
 at::Tensor MaskedExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
@@ -75,6 +116,16 @@ at::Tensor MaskedExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
   if (site < 0) return vpd::linear(x, matrix.weight, matrix.bias);
   const SitePass& pass = passes_[static_cast<std::size_t>(site)];
   at::Tensor y = pass.masked ? apply_masked(x, matrix, pass) : vpd::linear(x, matrix.weight, matrix.bias);
+  if (keep_outputs_) outputs[static_cast<std::size_t>(site)] = y;
+  return y;
+}
+
+at::Tensor MaskedExecutor::embedding(const Matrix& matrix, const at::Tensor& tokens) {
+  const int site = sites_.of_matrix()[matrix.index];
+  if (site < 0) return Executor::embedding(matrix, tokens);
+  const SitePass& pass = passes_[static_cast<std::size_t>(site)];
+  at::Tensor y =
+      pass.masked ? apply_masked_embedding(tokens, matrix, pass) : Executor::embedding(matrix, tokens);
   if (keep_outputs_) outputs[static_cast<std::size_t>(site)] = y;
   return y;
 }

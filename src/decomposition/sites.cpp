@@ -32,7 +32,7 @@ bool matches_pattern(const std::string& pattern, const std::string& name) {
 std::vector<MatrixShape> shapes_of(const Target& target) {
   std::vector<MatrixShape> shapes;
   for (const Matrix& matrix : target.matrices())
-    shapes.push_back({matrix.name, matrix.d_in(), matrix.d_out(), matrix.in_block});
+    shapes.push_back({matrix.name, matrix.d_in(), matrix.d_out(), matrix.in_block, matrix.embedding});
   return shapes;
 }
 
@@ -50,8 +50,12 @@ Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<Si
       matched = matched || fits;
       if (!fits || taken[i]) continue;
       taken[i] = took = true;
-      sites.push_back(
-          {.name = matrix.name, .matrix = i, .d_in = matrix.d_in, .d_out = matrix.d_out, .C = pattern.C});
+      sites.push_back({.name = matrix.name,
+                       .matrix = i,
+                       .d_in = matrix.d_in,
+                       .d_out = matrix.d_out,
+                       .C = pattern.C,
+                       .embedding = matrix.embedding});
     }
     if (took) continue;
     if (matched) {
@@ -61,8 +65,6 @@ Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<Si
                       "them or remove it",
                       source, k, pattern.pattern));
     }
-    VPD_CHECK(pattern.pattern != "wte", ConfigError,
-              "{}: sites[{}].pattern: embeddings cannot be decomposed yet: remove \"wte\"", source, k);
     std::vector<std::string> names;
     for (const MatrixShape& matrix : matrices) names.push_back(matrix.name);
     const auto close = nearest(pattern.pattern, names);

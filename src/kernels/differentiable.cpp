@@ -6,8 +6,10 @@
 #include "record.hpp"
 #include "sgemm.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/kernels/layer_norm.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
+#include "vpd/kernels/swiglu.hpp"
 
 namespace vpd {
 
@@ -66,6 +68,27 @@ at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at
   return record(std::move(y), "rms_norm", {x}, weight.gradient.defined(),
                 [input, weight, reciprocal](const at::Tensor& gradient, const auto&, variable_list& out) {
                   out[0] = rms_norm_backward(gradient, input, weight.value, reciprocal, weight.gradient);
+                });
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps,
+                      at::ScalarType output) {
+  const at::Tensor input = x.detach();
+  LayerNormStatistics statistics;
+  at::Tensor y = layer_norm_forward(input, weight, bias, eps, output,
+                                    at::GradMode::is_enabled() ? &statistics : nullptr);
+  return record(std::move(y), "layer_norm", {x}, false,
+                [input, weight, statistics](const at::Tensor& gradient, const auto&, variable_list& out) {
+                  out[0] = layer_norm_backward(gradient, input, weight, statistics);
+                });
+}
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  const at::Tensor g = gate.detach(), u = up.detach();
+  return record(swiglu_forward(g, u), "swiglu", {gate, up}, false,
+                [g, u](const at::Tensor& gradient, const auto&, variable_list& out) {
+                  const SwigluGradients gradients = swiglu_backward(gradient, g, u);
+                  out[0] = gradients.gate, out[1] = gradients.up;
                 });
 }
 

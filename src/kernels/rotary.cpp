@@ -22,6 +22,14 @@ RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, 
   return {angle.cos(), angle.sin(), adjacent};
 }
 
+RotaryTable make_rotary_table(std::int64_t T, const at::Tensor& frequency, bool adjacent) {
+  VPD_CHECK(T > 0 && frequency.dim() == 1 && frequency.numel() > 0, UsageError,
+            "rotary embedding: expected at least one position and one frequency, found {} and {}", T,
+            frequency.numel());
+  const at::Tensor angle = at::arange(T, frequency.options()).unsqueeze(1) * frequency.unsqueeze(0);
+  return {angle.cos(), angle.sin(), adjacent};
+}
+
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse) {
   RotaryParams p;
   p.type = element_type(x, "rotary embedding: x");

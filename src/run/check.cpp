@@ -8,7 +8,7 @@
 #include "vpd/io/safetensors.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/run/machine.hpp"
-#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/target/target.hpp"
 
 namespace vpd {
 namespace {
@@ -43,10 +43,8 @@ CheckReport check_run(const CheckOptions& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   report.threads = at::get_num_threads();
 
-  const auto [model, untied_head] =
-      describe_llama_simple_mlp(std::get<LlamaSimpleMlpTarget>(report.config.target).path, report.warnings);
-  report.workload =
-      make_workload(report.config, model, untied_head, numerics, report.threads, options.config.string());
+  const Architecture target = describe_target(report.config.target, report.warnings);
+  report.workload = make_workload(report.config, target, numerics, report.threads, options.config.string());
   if (report.config.initialize_from) {
     check_parameters(*report.config.initialize_from / components_file, report.workload.components);
     check_parameters(*report.config.initialize_from / causal_importance_file, report.workload.ci_parameters);
@@ -70,8 +68,9 @@ CheckReport check_run(const CheckOptions& options) {
     const std::int64_t at_start = peak_resident_bytes() - total(report.memory);
     if (at_start > 0) report.memory.push_back({"loading the program's libraries, beyond that", at_start});
   }
-  report.data.push_back(check_data("train", report.config.data.train, report.config.seed, model.vocab_size));
-  report.data.push_back(check_data("eval", report.config.data.eval, report.config.seed, model.vocab_size));
+  report.data.push_back(
+      check_data("train", report.config.data.train, report.config.seed, target.output_width));
+  report.data.push_back(check_data("eval", report.config.data.eval, report.config.seed, target.output_width));
   return report;
 }
 

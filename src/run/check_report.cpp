@@ -54,7 +54,7 @@ std::string check_text(const CheckReport& report) {
   for (const CheckedData& data : report.data) {
     line(fmt::format("data.{}: {} tokens in {} file{}, {} rows; all ids are below the vocabulary of {}",
                      data.role, data.tokens, data.files, data.files == 1 ? "" : "s", data.rows,
-                     w.model.vocab_size));
+                     w.target.output_width));
   }
 
   const double operations = total(report.operations);

@@ -6,6 +6,7 @@
 #include "inspect_kinds.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/target/huggingface.hpp"
 
 namespace vpd {
 namespace {
@@ -33,6 +34,7 @@ std::function<Findings(const fs::path&)> inspector_of(const fs::path& path) {
     if (fs::exists(path / components_file)) return inspect_checkpoint;
     if (fs::exists(path / "config.yaml") && fs::is_directory(path / "checkpoints")) return inspect_run;
     if (is_target(path)) return inspect_target;
+    if (is_huggingface(path)) return inspect_huggingface;
     if (has_token_files(path)) return inspect_tokens;
     return {};
   }

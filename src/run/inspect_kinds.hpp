@@ -19,6 +19,7 @@ struct Findings {
 Findings inspect_run(const std::filesystem::path& directory);
 Findings inspect_checkpoint(const std::filesystem::path& directory);
 Findings inspect_target(const std::filesystem::path& directory);
+Findings inspect_huggingface(const std::filesystem::path& directory);
 Findings inspect_tokens(const std::filesystem::path& path);
 Findings inspect_safetensors(const std::filesystem::path& file);
 Findings inspect_tokenizer(const std::filesystem::path& file);

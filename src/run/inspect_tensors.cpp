@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 
 #include <ATen/ATen.h>
 #include <spdlog/fmt/fmt.h>
@@ -11,6 +12,8 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/run_directory.hpp"
 #include "vpd/io/safetensors.hpp"
+#include "vpd/io/safetensors_directory.hpp"
+#include "vpd/target/huggingface.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
 namespace vpd {
@@ -37,16 +40,23 @@ Summary summarise(const at::Tensor& tensor) {
   return s;
 }
 
-/// The table of a file's tensors, and its rows as data.
-void add_tensors(Findings& findings, const SafetensorsFile& file) {
+/// The table of all files' tensors, and its rows as data.
+void add_tensors(Findings& findings, std::span<const SafetensorsFile> files) {
   std::size_t widest = 6;
-  for (const TensorInfo& info : file.tensors()) widest = std::max(widest, info.name.size());
+  std::vector<std::pair<const SafetensorsFile*, const TensorInfo*>> tensors;
+  for (const SafetensorsFile& file : files) {
+    for (const TensorInfo& info : file.tensors()) {
+      widest = std::max(widest, info.name.size());
+      tensors.emplace_back(&file, &info);
+    }
+  }
   findings.text += fmt::format("{:<{}} {:>5} {:>18} {:>11} {:>11} {:>11} {:>11}\n", "tensor", widest, "dtype",
                                "shape", "smallest", "largest", "mean", "norm");
   Value::List rows;
   std::int64_t elements = 0, bytes = 0;
-  for (const TensorInfo& info : file.tensors()) {
-    const at::Tensor tensor = file.load(info.name);
+  for (const auto& [file, entry] : tensors) {
+    const TensorInfo& info = *entry;
+    const at::Tensor tensor = file->load(info.name);
     const Summary s = summarise(tensor);
     elements += tensor.numel(), bytes += info.end - info.begin;
     const std::string shape = fmt::format("[{}]", fmt::join(info.shape, ", "));
@@ -77,6 +87,32 @@ void add_metadata(Findings& findings, const SafetensorsFile& file) {
     map.push_back({key, Value(value)});
   }
   findings.data.map()->push_back({"metadata", Value(std::move(map))});
+}
+
+void add_warnings(Findings& findings, const std::vector<std::string>& warnings) {
+  Value::List sentences;
+  for (const std::string& warning : warnings) {
+    findings.text += "warning: " + warning + "\n";
+    sentences.push_back(Value(warning));
+  }
+  findings.data.map()->push_back({"warnings", Value(std::move(sentences))});
+}
+
+/// The weight matrices by the names that patterns of sites are matched against.
+void add_matrices(Findings& findings, const Architecture& architecture) {
+  std::size_t widest = 6;
+  for (const MatrixShape& matrix : architecture.matrices) widest = std::max(widest, matrix.name.size());
+  findings.text += fmt::format("{:<{}} {:>7} {:>7}\n", "matrix", widest, "d_in", "d_out");
+  Value::List rows;
+  for (const MatrixShape& matrix : architecture.matrices) {
+    findings.text += fmt::format("{:<{}} {:>7} {:>7}{}\n", matrix.name, widest, matrix.d_in, matrix.d_out,
+                                 matrix.in_block ? "" : "  a site only where it is named in full");
+    rows.push_back(Value(Value::Map{
+        {"name", Value(matrix.name)}, {"d_in", Value(matrix.d_in)}, {"d_out", Value(matrix.d_out)}}));
+  }
+  findings.text += fmt::format("{} parameters\n\n", architecture.parameters);
+  findings.data.map()->push_back({"matrices", Value(std::move(rows))});
+  findings.data.map()->push_back({"parameters", Value(architecture.parameters)});
 }
 
 /// Rows of "<site>.V" and "<site>.U": widths, C, and how far the lengths of the rank-one terms reach.
@@ -131,7 +167,7 @@ std::int64_t elements_of(const SafetensorsFile& file) {
 Findings inspect_safetensors(const fs::path& path) {
   Findings findings{.kind = "safetensors", .title = "a safetensors file"};
   const SafetensorsFile file(path);
-  add_tensors(findings, file);
+  add_tensors(findings, {&file, 1});
   add_metadata(findings, file);
   return findings;
 }
@@ -146,13 +182,23 @@ Findings inspect_target(const fs::path& directory) {
   const SafetensorsFile file(checkpoint.weights_file);
   findings.text += fmt::format("the head is {}\n\n",
                                file.find("lm_head.weight") ? "a matrix of its own" : "tied to the embedding");
-  add_tensors(findings, file);
-  Value::List sentences;
-  for (const std::string& warning : warnings) {
-    findings.text += "warning: " + warning + "\n";
-    sentences.push_back(Value(warning));
-  }
-  findings.data.map()->push_back({"warnings", Value(std::move(sentences))});
+  add_tensors(findings, {&file, 1});
+  add_warnings(findings, warnings);
+  return findings;
+}
+
+Findings inspect_huggingface(const fs::path& directory) {
+  Findings findings{.kind = "target"};
+  std::vector<std::string> warnings;
+  const HuggingFaceConfig config = describe_huggingface(directory, warnings);
+  findings.title = fmt::format("a target, {} in Hugging Face's layout", family_of(config));
+  const std::string json = huggingface_config_json(config);
+  findings.text = json + "\n";
+  findings.data.map()->push_back({"model_config", config::parse_json(json, "the model's configuration")});
+  add_matrices(findings, architecture_of(config));
+  const SafetensorsDirectory files(directory);
+  add_tensors(findings, files.files());
+  add_warnings(findings, warnings);
   return findings;
 }
 

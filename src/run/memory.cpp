@@ -22,9 +22,7 @@ class Memory {
       : w_(w),
         N_(w.micro() * w.T),
         compute_(static_cast<std::int64_t>(c10::elementSize(w.numerics.compute))),
-        wide_(static_cast<std::int64_t>(c10::elementSize(w.numerics.wide))),
-        d_(w.model.n_embd),
-        d_ff_(w.model.n_intermediate) {}
+        wide_(static_cast<std::int64_t>(c10::elementSize(w.numerics.wide))) {}
 
   Parts largest_moment() const {
     std::vector<Parts> moments = {importance_backward(), faithfulness()};
@@ -66,13 +64,16 @@ class Memory {
   /// Of one position: its probabilities with all positions, in each head.
   std::int64_t probabilities(std::int64_t heads) const { return keeps_probabilities() ? heads * w_.T : 0; }
   std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
-  std::int64_t logits() const { return N_ * w_.model.vocab_size * compute_; }
+  std::int64_t logits() const { return N_ * w_.target.output_width * compute_; }
 
   /// A frozen head's logits exist a chunk at a time, beside the gradient of what it reads.
   std::int64_t masked_logits() const {
-    if (w_.sites.of_matrix().back() >= 0) return logits();
-    const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, w_.model.vocab_size));
-    return rows * w_.model.vocab_size * compute_ + N_ * d_ * compute_;
+    const Architecture& target = w_.target;
+    const bool chunks =
+        target.has_head && target.divergence == Divergence::kl && w_.site_of(target.matrices.size() - 1) < 0;
+    if (!chunks) return logits();
+    const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, target.output_width));
+    return rows * target.output_width * compute_ + N_ * target.matrices.back().d_in * compute_;
   }
 
   /// What all sites give.
@@ -82,19 +83,12 @@ class Memory {
     return N_ * width * compute_;
   }
 
-  bool decomposed(std::int64_t block, std::size_t which) const {
-    return w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which] >= 0;
-  }
-  std::int64_t C_of(std::int64_t block, std::size_t which) const {
-    const int site = w_.sites.of_matrix()[static_cast<std::size_t>(block) * matrices_per_block + which];
-    return site < 0 ? 0 : w_.sites[static_cast<std::size_t>(site)].C;
-  }
-
   Parts kept_all_along() const {
     Parts parts;
-    std::int64_t target = w_.target_parameters() * wide_;
+    std::int64_t target = w_.target.parameters * wide_;
     if (two_types()) {
-      for (const MatrixShape& matrix : w_.matrices) target += matrix.d_in * matrix.d_out * compute_;
+      for (const MatrixShape& matrix : w_.target.matrices)
+        target += matrix.embedding ? 0 : matrix.d_in * matrix.d_out * compute_;
     }
     parts.push_back({"target", target});
     parts.push_back({"parameters", trained() * (wide_ + (two_types() ? compute_ : 0))});
@@ -141,20 +135,20 @@ class Memory {
   /// however many sites read it.
   std::int64_t clean_pass() const {
     std::int64_t width = 0;
-    for (std::int64_t i = 0; i < w_.model.n_layer; ++i) {
-      if (decomposed(i, 0) || decomposed(i, 1) || decomposed(i, 2)) width += d_;
-      if (decomposed(i, 3)) width += d_;
-      if (decomposed(i, 4)) width += d_;
-      if (decomposed(i, 5)) width += d_ff_;
+    for (const Stage& stage : w_.target.stages) {
+      if (C_of(stage, every_site) > 0) width += width_kept_of(stage);
     }
-    if (w_.sites.of_matrix().back() >= 0) width += d_;
     const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
     return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
   }
 
   /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it,
   /// in all lanes.
-  std::int64_t importance_graph() const { return w_.importance_cost(N_).kept; }
+  std::int64_t importance_graph() const {
+    std::int64_t inner = 0;  // activations of embeddings, made for the function to read
+    for (const Site& site : w_.sites) inner += site.embedding ? site.C : 0;
+    return w_.importance_cost(N_).kept + N_ * inner * compute_;
+  }
   std::int64_t importance_temporaries() const {
     const std::int64_t of_lane = (N_ + w_.lanes - 1) / w_.lanes;
     return w_.lanes * w_.importance_cost(of_lane).temporaries + importances() +
@@ -223,41 +217,67 @@ class Memory {
     return parts;
   }
 
-  /// `inner`: x V of each site is kept too.
-  std::int64_t activations(const PassKind& kind, bool inner = true) const {
+  static constexpr int every_site = -1;
+
+  /// Of what a stage's matrices read; tokens count for nothing.
+  std::int64_t width_kept_of(const Stage& stage) const {
+    const MatrixShape& matrix = w_.target.matrices[stage.first];
+    return matrix.embedding ? 0 : matrix.d_in;
+  }
+
+  /// Σ C of the stage's masked sites: all of them, or `masked_only`.
+  std::int64_t C_of(const Stage& stage, int masked_only) const {
+    std::int64_t sum = 0;
+    for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) {
+      if (masked_only == every_site || w_.site_of(i) == masked_only) sum += w_.C_of(i);
+    }
+    return sum;
+  }
+
+  /// Queries, keys and values as attention saw them, what it gave, and its probabilities. LibTorch's takes
+  /// keys and values repeated to the number of query heads.
+  std::int64_t kept_by(const AttentionShape& attention) const {
+    const std::int64_t keys = keeps_probabilities() ? attention.key_width() : attention.width();
+    return 2 * attention.width() + 2 * keys + probabilities(attention.heads);
+  }
+
+  /// Entries a position that a masked pass keeps for its backward pass; `inner`: x V of each site too.
+  std::int64_t kept_width(int masked_only, bool inner) const {
     std::int64_t width = 0;
     bool tracked = false;  // whether gradients flow from here on
-    // LibTorch's attention takes keys and values repeated to the number of query heads.
-    const std::int64_t keys = keeps_probabilities() ? w_.model.n_key_value_heads * w_.model.head_dim() : d_;
-    for (std::int64_t i = 0; i < w_.model.n_layer; ++i) {
-      // With layerwise routing one site at a time is masked, but its inputs count for little: the first
-      // block's case is the largest.
-      const auto C = [&](std::size_t which) { return kind.layerwise && i > 0 ? 0 : C_of(i, which); };
-      const auto kept = [&](std::size_t which) { return inner ? C(which) : 0; };
-      if (tracked) width += d_;  // the residual stream, for the first norm
-      if (C(0) + C(1) + C(2) > 0) width += d_, tracked = true;
-      width += kept(0) + kept(1) + kept(2);
-      // q, k and v as attention saw them, and what it gave, which o reads too.
-      if (tracked) width += 2 * d_ + 2 * keys + probabilities(w_.model.n_head);
-      if (C(3) > 0) width += kept(3) + (tracked ? 0 : d_), tracked = true;
-      if (tracked) width += d_;  // the residual stream, for the second norm
-      if (C(4) > 0) width += d_ + kept(4), tracked = true;
-      if (tracked) width += d_ff_;  // before GELU
-      if (C(5) > 0) width += d_ff_ + kept(5), tracked = true;
+    for (const Stage& stage : w_.target.stages) {
+      if (tracked) width += stage.kept + (stage.attention ? kept_by(*stage.attention) : 0);
+      const std::int64_t C = C_of(stage, masked_only);
+      if (C == 0) continue;
+      const bool kept_by_attention = tracked && stage.attention;
+      width += (inner ? C : 0) + (kept_by_attention ? 0 : width_kept_of(stage));
+      tracked = true;
     }
-    return N_ * (width + d_) * compute_ + N_ * static_cast<std::int64_t>(w_.sites.size()) * (wide_ + 1);
+    return width;
+  }
+
+  /// With layerwise routing each site has a pass of its own, one after the other.
+  std::int64_t activations(const PassKind& kind, bool inner = true) const {
+    std::int64_t width = 0;
+    if (kind.layerwise) {
+      for (std::size_t i = 0; i < w_.sites.size(); ++i)
+        width = std::max(width, kept_width(static_cast<int>(i), inner));
+    } else {
+      width = kept_width(every_site, inner);
+    }
+    return N_ * width * compute_ + N_ * static_cast<std::int64_t>(w_.sites.size()) * (wide_ + 1);
   }
 
   std::int64_t temporaries() const {
     std::int64_t width = 0;
-    for (const Site& site : w_.sites) width = std::max(width, 3 * site.C + site.d_in + site.d_out);
+    for (const Site& site : w_.sites)
+      width = std::max(width, 3 * site.C + (site.embedding ? site.d_out : site.d_in) + site.d_out);
     return N_ * width * compute_;
   }
 
   const Workload& w_;
   std::int64_t N_;  // positions held at once
   std::int64_t compute_, wide_;
-  std::int64_t d_, d_ff_;
 };
 
 }  // namespace

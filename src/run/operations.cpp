@@ -17,11 +17,22 @@ double attention(std::int64_t N, double keys, std::int64_t width) {
   return 4.0 * static_cast<double>(N) * keys * static_cast<double>(width);
 }
 
-double causal_keys(std::int64_t T) { return 0.5 * static_cast<double>(T + 1); }
+/// A stage's attention; 0 where it has none.
+double attention_of(const Stage& stage, std::int64_t N, std::int64_t T) {
+  if (!stage.attention) return 0.0;
+  const auto positions = static_cast<double>(T);
+  const double keys = stage.attention->causal ? 0.5 * (positions + 1.0) : positions;
+  return attention(N, keys, stage.attention->width());
+}
+
+/// Entries of the input that take part in a product: none of an embedding's, which is read row by row.
+std::int64_t read_width(const MatrixShape& matrix) { return matrix.embedding ? 0 : matrix.d_in; }
 
 double clean_forward(const Workload& w, std::int64_t N) {
-  double operations = static_cast<double>(w.model.n_layer) * attention(N, causal_keys(w.T), w.model.n_embd);
-  for (const MatrixShape& matrix : w.matrices) operations += product(N, matrix.d_in, matrix.d_out);
+  double operations = 0.0;
+  for (const Stage& stage : w.target.stages) operations += attention_of(stage, N, w.T);
+  for (const MatrixShape& matrix : w.target.matrices)
+    operations += product(N, read_width(matrix), matrix.d_out);
   return operations;
 }
 
@@ -30,30 +41,29 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
   double operations = 0.0;
   bool tracked = false;  // whether gradients reach the input of this stage
   bool next = false;
-  for (std::size_t i = 0; i < w.matrices.size(); ++i) {
-    const MatrixShape& matrix = w.matrices[i];
-    if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
-    const int site = w.sites.of_matrix()[i];
-    if (kind.hidden_acts && !matrix.in_block && site < 0) continue;  // nobody asks for logits
-    const double whole = product(N, matrix.d_in, matrix.d_out);
-    if (site < 0 || (masked_only >= 0 && site != masked_only)) {
-      operations += whole;                                // x Wᵀ
-      if (kind.backward && tracked) operations += whole;  // dy W
-    } else {
-      const std::int64_t C = w.sites[static_cast<std::size_t>(site)].C;
-      const double through_V = product(N, matrix.d_in, C), through_U = product(N, C, matrix.d_out);
-      operations += through_V + through_U + (kind.weight ? whole : 0.0);
-      if (kind.backward) {
-        next = true;
-        operations += through_U;                               // dy Uᵀ
-        if (kind.trains) operations += through_U + through_V;  // dU, dV
-        if (tracked) operations += through_V;                  // dh Vᵀ
-        if (kind.weight && (tracked || kind.sources)) operations += whole;
+  for (const Stage& stage : w.target.stages) {
+    tracked = next;
+    operations += attention_of(stage, N, w.T) * (kind.backward && tracked ? 3.0 : 1.0);
+    for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) {
+      const MatrixShape& matrix = w.target.matrices[i];
+      const int site = w.site_of(i);
+      const bool head = w.target.has_head && i + 1 == w.target.matrices.size();
+      if (kind.hidden_acts && head && site < 0) continue;  // nobody asks for logits
+      const double whole = product(N, read_width(matrix), matrix.d_out);
+      if (site < 0 || (masked_only >= 0 && site != masked_only)) {
+        operations += whole;                                // x Wᵀ
+        if (kind.backward && tracked) operations += whole;  // dy W
+        continue;
       }
-    }
-    if (i % matrices_per_block == keys_and_values_end - 1 && matrix.in_block) {
-      const double mixing = attention(N, causal_keys(w.T), w.model.n_embd);
-      operations += mixing + (kind.backward && next ? 2.0 * mixing : 0.0);
+      const double through_V = product(N, read_width(matrix), w.C_of(i)),
+                   through_U = product(N, w.C_of(i), matrix.d_out);
+      operations += through_V + through_U + (kind.weight ? whole : 0.0);
+      if (!kind.backward) continue;
+      next = true;
+      operations += through_U;                               // dy Uᵀ
+      if (kind.trains) operations += through_U + through_V;  // dU, dV
+      if (tracked) operations += through_V;                  // dh Vᵀ
+      if (kind.weight && (tracked || kind.sources)) operations += whole;
     }
   }
   return operations;
@@ -63,19 +73,15 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
 double attributions(const Workload& w, std::int64_t N) {
   double operations = 0.0;
   bool tracked = false, next = false;
-  for (std::size_t i = 0; i < w.matrices.size(); ++i) {
-    const MatrixShape& matrix = w.matrices[i];
-    if (i % matrices_per_block >= keys_and_values_end || i % matrices_per_block == 0) tracked = next;
-    const double whole = product(N, matrix.d_in, matrix.d_out);
-    operations += whole + (tracked ? whole : 0.0);
-    if (const int site = w.sites.of_matrix()[i]; site >= 0) {
-      const std::int64_t C = w.sites[static_cast<std::size_t>(site)].C;
-      operations += product(N, matrix.d_in, C) + product(N, C, matrix.d_out);
+  for (const Stage& stage : w.target.stages) {
+    tracked = next;
+    operations += attention_of(stage, N, w.T) * (tracked ? 3.0 : 1.0);
+    for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) {
+      const MatrixShape& matrix = w.target.matrices[i];
+      operations += product(N, read_width(matrix), matrix.d_out) * (tracked ? 2.0 : 1.0);
+      if (w.site_of(i) < 0) continue;
+      operations += product(N, read_width(matrix), w.C_of(i)) + product(N, w.C_of(i), matrix.d_out);
       next = true;
-    }
-    if (i % matrices_per_block == keys_and_values_end - 1 && matrix.in_block) {
-      const double mixing = attention(N, causal_keys(w.T), w.model.n_embd);
-      operations += mixing + (next ? 2.0 * mixing : 0.0);
     }
   }
   return operations;

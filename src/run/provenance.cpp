@@ -54,9 +54,10 @@ std::vector<fs::path> input_files(const RunConfig& config) {
   std::vector<fs::path> files;
   const fs::path& target = std::visit([](const auto& t) -> const fs::path& { return t.path; }, config.target);
   for (const auto& entry : fs::directory_iterator(target)) {
-    const std::string extension = entry.path().extension();
-    const bool description = entry.path().stem() == "model_config";
-    if (entry.is_regular_file() && (description || extension == ".safetensors"))
+    const std::string name = entry.path().filename();
+    const bool description = entry.path().stem() == "model_config" || name == "config.json" ||
+                             name.ends_with(".safetensors.index.json");
+    if (entry.is_regular_file() && (description || name.ends_with(".safetensors")))
       files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());

@@ -10,10 +10,6 @@
 
 namespace vpd {
 
-/// Matrices of a block: q, k, v (which read one input), o, c_fc, down_proj.
-inline constexpr std::size_t matrices_per_block = 6;
-inline constexpr std::size_t keys_and_values_end = 3;
-
 /// One masked pass through the target.
 struct PassKind {
   bool backward = true;

@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "named_weights.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {
@@ -64,7 +65,21 @@ class Weights {
 constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
                                                        "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
 
+std::int64_t longest_sequence(const ModelConfig& config) {
+  return std::max(config.block_size, config.n_ctx.value_or(config.block_size));
+}
+
 }  // namespace
+
+std::int64_t count_elements(const std::vector<WeightSpec>& specs) {
+  std::int64_t count = 0;
+  for (const WeightSpec& spec : specs) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : spec.shape) elements *= size;
+    count += elements;
+  }
+  return count;
+}
 
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
   const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
@@ -89,13 +104,29 @@ std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool unti
   return specs;
 }
 
+Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_head) {
+  const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
+  const AttentionShape attention{c.n_head, c.n_key_value_heads, c.head_dim()};
+  Architecture architecture{.output_width = c.vocab_size, .longest_sequence = longest_sequence(c)};
+  architecture.add_stage({{"wte", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
+  for (std::int64_t i = 0; i < c.n_layer; ++i) {
+    const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
+    architecture.add_stage({{name(0), d, d}, {name(1), d, kv}, {name(2), d, kv}}, d);
+    architecture.add_stage({{name(3), d, d}}, 0, attention);
+    architecture.add_stage({{name(4), d, wide}}, d);
+    architecture.add_stage({{name(5), wide, d}}, wide);
+  }
+  architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
+  architecture.parameters = count_elements(llama_simple_mlp_weights(c, untied_head));
+  return architecture;
+}
+
 LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights,
                                const Numerics& numerics, const NamedTensors& gradients)
-    : Target(numerics),
-      config_(config),
-      longest_(std::max(config.block_size, config.n_ctx.value_or(config.block_size))) {
+    : Target(numerics), config_(config), longest_(vpd::longest_sequence(config)) {
   const Weights source(weights, gradients, numerics);
-  embedding_ = source.vector("wte.weight");
+  const Parameter table = source.vector("wte.weight");
+  matrices_.push_back(embedding_matrix("wte", table));
   ln_f_ = source.vector("ln_f.weight");
   for (std::int64_t i = 0; i < config.n_layer; ++i) {
     const std::string h = fmt::format("h.{}.", i);
@@ -109,9 +140,9 @@ LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& we
   } else {
     head = {.name = "lm_head",
             .index = matrices_.size(),
-            .weight = {embedding_.value.to(numerics.compute), embedding_.gradient},
+            .weight = {table.value.to(numerics.compute), table.gradient},
             .bias = {},
-            .master = embedding_.value};
+            .master = table.value};
   }
   head.in_block = false;
   matrices_.push_back(std::move(head));
@@ -125,7 +156,7 @@ at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor) 
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
   const at::ScalarType type = numerics().compute;
   const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
-  at::Tensor x = embedding(tokens.reshape({B * T}), embedding_);
+  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
   for (const Block& block : blocks_) {
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);

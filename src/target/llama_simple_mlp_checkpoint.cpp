@@ -23,8 +23,11 @@ fs::path find_model_config(const fs::path& directory) {
   for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
     if (fs::exists(directory / name)) return directory / name;
   }
-  throw DataError(
-      fmt::format("{}: expected model_config.yaml or model_config.json, found neither", directory.string()));
+  throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found neither{}",
+                              directory.string(),
+                              fs::exists(directory / "config.json")
+                                  ? "; with a config.json, Hugging Face's layout, the target's type is hf"
+                                  : ""));
 }
 
 fs::path find_weights(const fs::path& directory) {
@@ -72,13 +75,6 @@ LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
     }
   }
   return checkpoint;
-}
-
-std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics,
-                                    std::vector<std::string>& warnings) {
-  const auto& llama = std::get<LlamaSimpleMlpTarget>(config);
-  const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(llama.path, warnings);
-  return std::make_unique<LlamaSimpleMlp>(checkpoint.config, checkpoint.weights, numerics);
 }
 
 NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t seed) {

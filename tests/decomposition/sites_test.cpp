@@ -7,11 +7,9 @@
 namespace vpd {
 namespace {
 
-const std::vector<MatrixShape> matrices = {{"h.0.attn.q_proj", 8, 8},
-                                           {"h.0.attn.k_proj", 8, 4},
-                                           {"h.0.mlp.c_fc", 8, 16},
-                                           {"h.1.attn.q_proj", 8, 8},
-                                           {"lm_head", 8, 32, false}};
+const std::vector<MatrixShape> matrices = {{"wte", 32, 8, false, true}, {"h.0.attn.q_proj", 8, 8},
+                                           {"h.0.attn.k_proj", 8, 4},   {"h.0.mlp.c_fc", 8, 16},
+                                           {"h.1.attn.q_proj", 8, 8},   {"lm_head", 8, 32, false}};
 
 std::string message_of(const std::vector<SitePattern>& patterns) {
   try {
@@ -32,7 +30,7 @@ TEST(Sites, TheFirstPatternThatMatchesWinsAndSitesAreAlphabetical) {
   EXPECT_EQ(sites[2].offset, 10);
   EXPECT_EQ(sites.total_C(), 13);
   EXPECT_EQ(sites.entries(), 32 + 64 + 64);
-  EXPECT_EQ(sites.of_matrix(), (std::vector<int>{1, 0, -1, 2, -1}));
+  EXPECT_EQ(sites.of_matrix(), (std::vector<int>{-1, 1, 0, -1, 2, -1}));
 }
 
 TEST(Sites, TheHeadIsASiteOnlyWhereItIsNamedInFull) {
@@ -52,8 +50,16 @@ TEST(Sites, APatternThatMatchesOnlyWhatEarlierOnesTookIsAnError) {
   EXPECT_NE(message.find("earlier patterns"), std::string::npos) << message;
 }
 
-TEST(Sites, EmbeddingsAreRefusedByName) {
-  EXPECT_NE(message_of({{"wte", 2}}).find("embeddings"), std::string::npos);
+TEST(Sites, AnEmbeddingIsASiteOnlyWhereItIsNamedInFull) {
+  EXPECT_NE(message_of({{"wt?", 2}}).find("did you mean \"wte\""), std::string::npos);
+  const Sites sites = match_sites(matrices, {{"wte", 3}, {"*", 2}}, "run.yaml");
+  ASSERT_EQ(sites.size(), 5u);
+  const Site& site = sites[4];
+  EXPECT_EQ(site.name, "wte");
+  EXPECT_TRUE(site.embedding);
+  EXPECT_EQ(site.importance_width(), 3);
+  EXPECT_EQ(sites[0].importance_width(), 8);
+  EXPECT_EQ(site.d_in * site.d_out, 32 * 8);
 }
 
 }  // namespace

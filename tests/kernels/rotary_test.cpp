@@ -79,11 +79,21 @@ TEST_P(RotaryTest, TablesHoldAnglesInTheTypeBesideTheActivations) {
                rounding(wide(), 4, 0.05), "sine");
 }
 
+TEST_P(RotaryTest, TablesOfGivenFrequencies) {
+  const at::Tensor frequency = broad(at::tensor({1.0, 0.25, 0.03}, at::kDouble));
+  const RotaryTable table = make_rotary_table(7, frequency, true);
+  EXPECT_TRUE(table.adjacent);
+  const at::Tensor angle = at::arange(7, at::kDouble).unsqueeze(1) * exact(frequency).unsqueeze(0);
+  expect_close(table.cosine, angle.cos().to(wide()), rounding(wide(), 4, 6.0), "cosine");
+  expect_close(table.sine, angle.sin().to(wide()), rounding(wide(), 4, 6.0), "sine");
+}
+
 TEST_P(RotaryTest, SaysWhatIsWrong) {
   expect_usage_error([&] { make_rotary_table(4, 3, 1e4, false, dtype(), device()); }, "even head width");
   expect_usage_error([&] { make_rotary_table(4, 0, 1e4, false, dtype(), device()); }, "even head width");
   expect_usage_error([&] { make_rotary_table(0, 4, 1e4, false, dtype(), device()); },
                      "at least one position");
+  expect_usage_error([&] { make_rotary_table(3, broad(at::ones({0})), false); }, "one frequency");
   const RotaryTable table = make_rotary_table(4, 6, 1e4, false, dtype(), device());
   const at::Tensor x = real(uniform_values({8, 12}, 1));
   expect_usage_error([&] { rotate(x.narrow(0, 0, 7), table, false); }, "whole sequences of 4");

@@ -3,13 +3,14 @@
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support import PROGRAM, ProgramTest, write_shard
+from support import PROGRAM, ProgramTest, write_safetensors, write_shard
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -52,6 +53,36 @@ class Memory(ProgramTest):
 
     def test_networks_of_sites(self):
         self.compare_simple_stories("causal_importance={type: shared_mlp, hidden_dims: [1024, 512]}")
+
+    def test_huggingface(self):
+        """A Qwen3 large enough that its buffers are most of the memory: grouped heads, norms of heads and a gated MLP."""
+        d, heads, key_heads, width, hidden, vocabulary, layers = 256, 8, 2, 32, 768, 4019, 2
+        config = dict(model_type="qwen3", vocab_size=vocabulary, hidden_size=d, intermediate_size=hidden, num_hidden_layers=layers,
+                      num_attention_heads=heads, num_key_value_heads=key_heads, head_dim=width, max_position_embeddings=512,
+                      tie_word_embeddings=True)
+        shapes = {"model.embed_tokens.weight": [vocabulary, d], "model.norm.weight": [d]}
+        for layer in range(layers):
+            inside = {"input_layernorm": [d], "post_attention_layernorm": [d], "self_attn.q_norm": [width], "self_attn.k_norm": [width],
+                      "self_attn.q_proj": [heads * width, d], "self_attn.k_proj": [key_heads * width, d],
+                      "self_attn.v_proj": [key_heads * width, d], "self_attn.o_proj": [d, heads * width],
+                      "mlp.gate_proj": [hidden, d], "mlp.up_proj": [hidden, d], "mlp.down_proj": [d, hidden]}
+            shapes.update({f"model.layers.{layer}.{name}.weight": shape for name, shape in inside.items()})
+        draws = random.Random(0)
+        some = [draws.gauss(0.0, 0.05) for _ in range(4099)]
+        tensors = {}
+        for name, shape in shapes.items():
+            count = shape[0] * (shape[1] if len(shape) == 2 else 1)
+            values = some * (count // len(some) + 1) if len(shape) == 2 else [1.0] * count
+            tensors[name] = ["F32", shape, struct.pack(f"<{count}f", *values[:count])]
+        (self.root / "qwen3").mkdir()
+        (self.root / "qwen3" / "config.json").write_text(json.dumps(config))
+        write_safetensors(self.root / "qwen3" / "model.safetensors", tensors)
+        write_shard(self.root / "tokens.bin", [draws.randrange(vocabulary) for _ in range(10_000)])
+        data = {"type": "tokens", "path": "tokens.bin", "sequence_length": 256, "shuffle": False}
+        self.compare(self.configure(target={"type": "hf", "path": "qwen3"}, data={"train": data, "eval": data},
+                                    sites=[{"pattern": "embed_tokens", "C": 128}, {"pattern": "*.self_attn.*", "C": 192},
+                                           {"pattern": "*.mlp.*", "C": 512}],
+                                    training__batch_size=4, causal_importance__d_model=128, causal_importance__d_mlp=256))
 
 
 if __name__ == "__main__":

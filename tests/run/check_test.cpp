@@ -96,6 +96,34 @@ TEST(Check, CountsEachKindOfCausalImportance) {
   }
 }
 
+TEST(Check, CountsAnEmbeddingSite) {
+  // Its rows are read, not multiplied with; its inner activations [51, 5] are products with U alone.
+  const char* site = "[{pattern: wte, C: 5}]";
+  const char* terms =
+      "[{type: faithfulness, coefficient: 1}, {type: stochastic_recon, coefficient: 1, routing: {type: "
+      "all}}]";
+  const CheckReport report =
+      check_plain({"initialize_from=null", std::string("sites=") + site, std::string("objective=") + terms});
+  EXPECT_EQ(report.target_parameters(), 15408);
+  EXPECT_EQ(report.workload.sites.entries(), 61 * 24);
+  EXPECT_EQ(report.workload.components.count(), 61 * 5 + 5 * 24);
+  EXPECT_EQ(report.workload.ci_parameters.count(),
+            5 * 32 + 32 + 2 * (4 * 32 * 32 + 2 * 32 * 48 + 48 + 32) + 5 * 32 + 5);
+  const auto operations = as_map(report.operations, &OperationCount::operations);
+  constexpr double N = 51, inner = 2 * N * 5 * 24, attention = 2 * 4 * N * 9 * 24,
+                   weights = 2 * N * (13824 + 24 * 61);
+  EXPECT_DOUBLE_EQ(operations.at("clean forward"), weights + attention);
+  EXPECT_DOUBLE_EQ(operations.at("faithfulness"), 3 * 2 * 61 * 5 * 24);
+  // Forward, and back through U and to it, and through every weight and all attention behind it.
+  EXPECT_DOUBLE_EQ(operations.at("stochastic_recon"), 3 * inner + 2 * weights + 3 * attention);
+  EXPECT_DOUBLE_EQ(operations.at("causal importance, backward"),
+                   2 * operations.at("causal importance, forward"));
+  const auto memory = as_map(report.memory, &MemoryPart::bytes);
+  // Inner activations; per block the norms' inputs, attention and the GELU's; the last norm's.
+  const double block = 24 + (4 * 24 + 3 * 17) + 24 + 96;
+  EXPECT_EQ(memory.at("masked pass: activations"), 51 * (4 * (5 + 2 * block + 24) + 5));
+}
+
 TEST(Check, CountsWhatMicroBatchesRepeat) {
   const auto operations =
       as_map(check_plain({"training.micro_batch_size=1"}).operations, &OperationCount::operations);
@@ -176,6 +204,25 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
                 .at("adversaries: sources, moments and gradients"),
             4 * (4 + 5 * 3) * 3 * (282 + 12));
+}
+
+TEST(Check, ActivationsOfOneSite) {
+  // Every pass keeps the scale and the routing of each site, 5 bytes a position. From c_fc of the last block
+  // on gradients flow through the GELU (96), the residual stream (24), and c_fc keeps its input and inner
+  // activations.
+  const auto of = [](const std::string& sites, const char* routing) {
+    return as_map(check_plain(
+                      {"initialize_from=null", "sites=" + sites,
+                       std::string("objective=[{type: stochastic_recon, coefficient: 1, routing: {type: ") +
+                           routing + "}}]"})
+                      .memory,
+                  &MemoryPart::bytes)
+        .at("masked pass: activations");
+  };
+  EXPECT_EQ(of("[{pattern: h.1.mlp.c_fc, C: 40}]", "all"), 51 * (4 * (24 + 40 + 96 + 24) + 5));
+  EXPECT_EQ(of("[{pattern: lm_head, C: 3}]", "all"), 51 * (4 * (24 + 3) + 5));
+  // Layerwise: the pass of c_fc is the larger one.
+  EXPECT_EQ(of("[{pattern: \"h.1.mlp.*\", C: 40}]", "layerwise"), 51 * (4 * (24 + 40 + 96 + 24) + 2 * 5));
 }
 
 TEST(Check, GradientsOfLanes) {

@@ -63,6 +63,21 @@ TEST(Inspect, Target) {
   EXPECT_TRUE(contains(inspect(data / "plain" / "target").text, "tied to the embedding"));
 }
 
+TEST(Inspect, TargetInHuggingFacesLayout) {
+  const Json json = json_of(data / "huggingface" / "llama", "target");
+  EXPECT_EQ(json["model_config"]["family"], "Llama");
+  EXPECT_EQ(json["model_config"]["rope_parameters"]["rope_theta"], 500.0);
+  ASSERT_EQ(json["matrices"].size(), 16u);
+  EXPECT_EQ(json["matrices"][2], (Json{{"name", "layers.0.self_attn.k_proj"}, {"d_in", 24}, {"d_out", 12}}));
+  EXPECT_EQ(json["tensors"].size(), 21u);  // of three shards
+  EXPECT_EQ(json["elements"], json["parameters"]);
+  const std::string text = inspect(data / "huggingface" / "gpt2").text;
+  for (const char* part : {"a target, GPT-2 in Hugging Face's layout", "h.1.attn.k_proj",
+                           "transformer.h.1.attn.c_attn.weight", "only where it is named in full"}) {
+    EXPECT_TRUE(contains(text, part)) << part;
+  }
+}
+
 TEST(Inspect, Checkpoint) {
   const Json json = json_of(data / "plain" / "final", "checkpoint");
   ASSERT_EQ(json["sites"].size(), 12u);

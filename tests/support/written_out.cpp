@@ -34,6 +34,10 @@ class WrittenOutExecutor final : public Executor {
     return y;
   }
 
+  at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override {
+    return linear(matrix, at::one_hot(tokens, matrix.d_in()).to(matrix.weight.value.scalar_type()));
+  }
+
   std::vector<at::Tensor> outputs;
 
  private:

@@ -107,11 +107,12 @@ TEST(Llama, MatricesComeInTheOrderOfTheForwardPassTheHeadLast) {
   std::vector<std::string> names;
   for (const Matrix& matrix : target.matrices()) {
     EXPECT_EQ(matrix.index, names.size());
-    EXPECT_EQ(matrix.in_block, matrix.name != "lm_head");
+    EXPECT_EQ(matrix.in_block, matrix.name != "lm_head" && matrix.name != "wte");
+    EXPECT_EQ(matrix.embedding, matrix.name == "wte");
     names.push_back(matrix.name);
   }
   EXPECT_EQ(names,
-            (std::vector<std::string>{"h.0.attn.q_proj", "h.0.attn.k_proj", "h.0.attn.v_proj",
+            (std::vector<std::string>{"wte", "h.0.attn.q_proj", "h.0.attn.k_proj", "h.0.attn.v_proj",
                                       "h.0.attn.o_proj", "h.0.mlp.c_fc", "h.0.mlp.down_proj",
                                       "h.1.attn.q_proj", "h.1.attn.k_proj", "h.1.attn.v_proj",
                                       "h.1.attn.o_proj", "h.1.mlp.c_fc", "h.1.mlp.down_proj", "lm_head"}));

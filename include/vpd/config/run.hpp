@@ -34,7 +34,39 @@ struct LlamaSimpleMlpTarget {
   bool operator==(const LlamaSimpleMlpTarget&) const = default;
 };
 
-using TargetConfig = std::variant<LlamaSimpleMlpTarget>;
+// Any model in Hugging Face's layout that the program knows; config.json says which.
+struct HuggingFaceTarget {
+  static constexpr std::string_view kind = "hf";
+  static constexpr std::string_view summary =
+      "a checkpoint in Hugging Face's layout: GPT-2, Llama, Qwen2 or Qwen3, as its config.json says";
+  std::filesystem::path path;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("path",
+                        "a directory: config.json beside model.safetensors, or beside shards and their index")
+              .required()
+              .directory(),
+          self.path);
+  }
+  bool operator==(const HuggingFaceTarget&) const = default;
+};
+
+struct Gpt2Target {
+  static constexpr std::string_view kind = "gpt2";
+  static constexpr std::string_view summary = "the same, and an error where it is not of the GPT-2 family";
+  std::filesystem::path path;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("path",
+                        "a directory: config.json beside model.safetensors, or beside shards and their index")
+              .required()
+              .directory(),
+          self.path);
+  }
+  bool operator==(const Gpt2Target&) const = default;
+};
+
+using TargetConfig = std::variant<LlamaSimpleMlpTarget, HuggingFaceTarget, Gpt2Target>;
 
 struct DataConfig {
   static constexpr std::string_view summary = "where tokens come from";

@@ -37,9 +37,10 @@ class CausalImportance {
 
   virtual void initialise(ParameterSet& parameters, std::uint64_t seed) const = 0;
 
-  /// inputs: per site [N, d_in], detached, of B sequences. components: V [d_in, C] of site i is entry 2 i, U
-  /// [C, d_out] entry 2 i + 1. Returns z [N, Σ C] in the type of matrix products or wider, columns in the
-  /// sites' order.
+  /// inputs: per site [N, d_in], detached, of B sequences; of an embedding site the inner activations
+  /// V[token] [N, C], through whose graph a gradient reaches V (Site::importance_width()). components: V
+  /// [d_in, C] of site i is entry 2 i, U [C, d_out] entry 2 i + 1. Returns z [N, Σ C] in the type of matrix
+  /// products or wider, columns in the sites' order.
   ///
   /// Neither list's values belong to LibTorch's graph: a node adds what reaches a parameter to its gradient
   /// buffer in the backward pass (kernels/differentiable.hpp). Frozen ones have none.

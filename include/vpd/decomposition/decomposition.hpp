@@ -54,7 +54,7 @@ void save_weights(const Decomposition& decomposition, const std::filesystem::pat
 struct CleanPass {
   at::Tensor input;                 ///< tokens [B, T] int64, or features [B, n]
   at::Tensor output;                ///< [N, V]: logits, for a language model
-  std::vector<at::Tensor> inputs;   ///< per site [N, d_in]
+  std::vector<at::Tensor> inputs;   ///< per site [N, d_in]; of an embedding site tokens [N] (int64)
   std::vector<at::Tensor> outputs;  ///< per site [N, d_out], on request
 
   std::int64_t B() const { return rows_of(input); }

@@ -25,6 +25,10 @@ struct SitePass {
 /// bias; where routing is off, x Wᵀ + bias. x [N, d_in] -> [N, d_out] in the type of matrix products.
 at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass);
 
+/// The same of an embedding site, for tokens [N] (int64): ((V[token]) ⊙ (m - δ)) U + δ · W[token], with rows
+/// of V and of the table where a product with one-hot vectors would be. Returns [N, d], wide.
+at::Tensor apply_masked_embedding(const at::Tensor& tokens, const Matrix& matrix, const SitePass& pass);
+
 /// Applies sites masked and every other weight as it stands.
 class MaskedExecutor final : public Executor {
  public:
@@ -36,6 +40,7 @@ class MaskedExecutor final : public Executor {
         outputs(keep_outputs ? sites.size() : 0) {}
 
   at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override;
+  at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override;
 
  private:
   const Sites& sites_;

@@ -17,6 +17,11 @@ struct Site {
   std::int64_t d_out = 0;
   std::int64_t C = 0;       ///< number of subcomponents
   std::int64_t offset = 0;  ///< first of its C columns among the Σ C of all sites
+  bool embedding = false;   ///< read by token ids; d_in is the vocabulary
+
+  /// Width of what the causal-importance function reads of it: the input's, or, of an embedding, C: the inner
+  /// activations V[token].
+  std::int64_t importance_width() const { return embedding ? C : d_in; }
 };
 
 /// Sites in alphabetical order of their names.
@@ -43,17 +48,9 @@ class Sites {
   std::int64_t total_C_ = 0;
 };
 
-/// What a pattern is matched against.
-struct MatrixShape {
-  std::string name;
-  std::int64_t d_in = 0;
-  std::int64_t d_out = 0;
-  bool in_block = true;
-};
-
-/// The first shell pattern that matches a matrix makes it a site. The head is a site only where a pattern is
-/// its name in full. Throws ConfigError where a pattern matches nothing, or only what earlier patterns took,
-/// naming `source` (the file).
+/// The first shell pattern that matches a matrix makes it a site. The head and an embedding are sites only
+/// where a pattern is their name in full. Throws ConfigError where a pattern matches nothing, or only what
+/// earlier patterns took, naming `source` (the file).
 Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns,
                   const std::string& source);
 std::vector<MatrixShape> shapes_of(const Target& target);

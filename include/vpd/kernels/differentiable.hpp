@@ -36,6 +36,14 @@ at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight);
 /// RMSNorm of each row in the dtype `output`; an undefined weight is 1.
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at::ScalarType output);
 
+/// LayerNorm of each row in the dtype `output`: x [N, d], float32 (float64), weight and bias [d] of its type,
+/// which are frozen here.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps,
+                      at::ScalarType output);
+
+/// silu(gate) ⊙ up, both [N, d]: what lies between the matrices of a gated MLP.
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
 /// Rotary position embedding of x [N, K d_head].
 at::Tensor rotary(const at::Tensor& x, const RotaryTable& table);
 

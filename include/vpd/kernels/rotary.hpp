@@ -18,6 +18,10 @@ struct RotaryTable {
 RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, bool adjacent,
                               at::ScalarType dtype, at::Device device);
 
+/// The same from each pair's angle a position, `frequency` [d_head / 2] (float32 or float64): for
+/// checkpoints that stretch them.
+RotaryTable make_rotary_table(std::int64_t T, const at::Tensor& frequency, bool adjacent);
+
 /// x [B T, K d_head] rotated (or rotated back: `inverse`, which is also the backward pass); row n is at
 /// position n % T. Contiguous rows; same dtype out.
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse);

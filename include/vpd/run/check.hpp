@@ -40,7 +40,7 @@ struct CheckReport {
   std::int64_t available = 0;      ///< bytes that the device has for it
   std::vector<std::string> warnings;
 
-  std::int64_t target_parameters() const { return workload.target_parameters(); }
+  std::int64_t target_parameters() const { return workload.target.parameters; }
   bool fits() const { return total(memory) <= available; }
 };
 

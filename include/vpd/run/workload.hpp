@@ -8,11 +8,11 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/config/model.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/decomposition/parameter_set.hpp"
 #include "vpd/decomposition/sites.hpp"
+#include "vpd/target/architecture.hpp"
 #include "vpd/target/numerics.hpp"
 
 namespace vpd {
@@ -20,9 +20,7 @@ namespace vpd {
 /// Everything that the cost of a training step depends on, known from shapes alone: no weight is read or
 /// made.
 struct Workload {
-  ModelConfig model;
-  bool untied_head = false;
-  std::vector<MatrixShape> matrices;  ///< as Target::matrices() lists them, the head last
+  Architecture target;
   Sites sites;
   ParameterSet components;     ///< without memory: shapes, names and counts
   ParameterSet ci_parameters;  ///< likewise
@@ -37,15 +35,20 @@ struct Workload {
 
   std::int64_t B() const { return training.batch_size; }
   std::int64_t micro() const { return training.micro_batch_size.value_or(training.batch_size); }
-  std::int64_t target_parameters() const;
   /// Of the causal-importance function on N positions; zeros where it does not know.
   CausalImportanceCost importance_cost(std::int64_t N) const;
+
+  /// Of a matrix of the target: the site's number, or -1; its C, or 0.
+  int site_of(std::size_t matrix) const { return sites.of_matrix()[matrix]; }
+  std::int64_t C_of(std::size_t matrix) const {
+    return site_of(matrix) < 0 ? 0 : sites[static_cast<std::size_t>(site_of(matrix))].C;
+  }
 };
 
 /// `threads`: how many the run would use. `source` names the configuration in errors (ConfigError where a
 /// pattern matches nothing, or where rows are longer than the target takes).
-Workload make_workload(const RunConfig& config, const ModelConfig& model, bool untied_head,
-                       const Numerics& numerics, int threads, const std::string& source);
+Workload make_workload(const RunConfig& config, const Architecture& target, const Numerics& numerics,
+                       int threads, const std::string& source);
 
 /// Floating-point operations of one training step in matrix products and attention, two for each
 /// multiplication with its addition. Everything else in a step moves memory and is not counted. Products that

@@ -19,8 +19,14 @@ struct WeightSpec {
   std::vector<std::int64_t> shape;
 };
 
+/// Entries of all of them together.
+std::int64_t count_elements(const std::vector<WeightSpec>& specs);
+
 /// Every tensor of a LlamaSimpleMLP's state dict (method, section 8), the untied head last when there is one.
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& config, bool untied_head);
+
+/// What a LlamaSimpleMLP of these shapes is made of.
+Architecture llama_simple_mlp_architecture(const ModelConfig& config, bool untied_head);
 
 /// LlamaSimpleMLP, the family of the published 67M-parameter target: per block x += attn(rms_1(x)), x +=
 /// mlp(rms_2(x)), with rotary embedding, grouped key and value heads, GELU in its tanh form and a head that
@@ -47,7 +53,6 @@ class LlamaSimpleMlp final : public Target {
 
   ModelConfig config_;
   std::int64_t longest_;
-  Parameter embedding_;
   Parameter ln_f_;
   std::vector<Block> blocks_;
   std::vector<Matrix> matrices_;

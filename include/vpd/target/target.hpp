@@ -9,14 +9,11 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/config/run.hpp"
+#include "vpd/target/architecture.hpp"
 #include "vpd/target/executor.hpp"
 #include "vpd/target/numerics.hpp"
 
 namespace vpd {
-
-/// How a target's output is compared with the output under masks (method, section 5): `kl` between softmaxes
-/// of logits, in nats, for language models; `mse`, the mean squared error of a row's entries, for the toys.
-enum class Divergence { kl, mse };
 
 /// A model whose weights are decomposed. It is immutable and may be used by several threads at once.
 /// Shapes: B batch, T positions, N = B T (position t of row b is b T + t). An input is tokens [B, T] (int64),
@@ -25,7 +22,8 @@ class Target {
  public:
   virtual ~Target() = default;
 
-  /// Every weight matrix that can be a site, in the order in which a forward pass meets them; the head last.
+  /// Every weight matrix that can be a site, in the order in which a forward pass meets them: an embedding
+  /// first, the head last.
   virtual const std::vector<Matrix>& matrices() const = 0;
 
   /// input -> output [N, V] (logits, for a language model) in the type of matrix products.
@@ -67,5 +65,8 @@ inline std::int64_t length_of(const at::Tensor& input) {
 /// what it has to be.
 std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics,
                                     std::vector<std::string>& warnings);
+
+/// The same target's shapes, from its configuration and the headers of its weight files alone.
+Architecture describe_target(const TargetConfig& config, std::vector<std::string>& warnings);
 
 }  // namespace vpd

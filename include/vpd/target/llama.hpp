@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "vpd/config/huggingface.hpp"
+#include "vpd/io/safetensors.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/target/target.hpp"
+
+namespace vpd {
+
+/// Every tensor of a Llama, Qwen2 or Qwen3, an untied head last. Names are those of checkpoints without
+/// "model." in front (docs/targets.md).
+std::vector<WeightSpec> llama_weights(const LlamaConfig& config);
+
+Architecture llama_architecture(const LlamaConfig& config);
+
+/// Angle a position of each pair of a head [d_head / 2], stretched as `rope` says: all of them (`linear`), or
+/// the slow ones, with a smooth passage (`llama3`).
+at::Tensor rope_frequencies(const RopeParameters& rope, std::int64_t head_width,
+                            const at::TensorOptions& options);
+
+/// Llama and what is built like it (Qwen2, Qwen3): per block x += attn(norm(x)), x += mlp(norm(x)), with
+/// RMSNorm, rotary embedding, grouped key and value heads, silu(gate) ⊙ up, and a head that may be tied to
+/// the embedding.
+class Llama final : public Target {
+ public:
+  /// `weights` {name: float tensor} as llama_weights() lists them. Throws UsageError on a missing name.
+  Llama(const LlamaConfig& config, const NamedTensors& weights, const Numerics& numerics);
+
+  const std::vector<Matrix>& matrices() const override { return matrices_; }
+  at::Tensor hidden(const at::Tensor& tokens, Executor& executor) const override;
+  const Matrix* head() const override { return &matrices_.back(); }
+  std::int64_t vocabulary_size() const override { return config_.vocab_size; }
+  std::int64_t longest_sequence() const override { return config_.max_position_embeddings; }
+  const LlamaConfig& config() const { return config_; }
+
+ private:
+  struct Block {
+    Parameter norm_1, norm_2;
+    Parameter q_norm, k_norm;  // undefined but for Qwen3
+    std::size_t first_matrix;  // q, k, v, o, gate, up, down follow each other
+  };
+
+  const RotaryTable& rotary_table(std::int64_t T) const;
+  at::Tensor turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const;
+
+  LlamaConfig config_;
+  Parameter norm_;
+  std::vector<Block> blocks_;
+  std::vector<Matrix> matrices_;
+  at::Tensor frequency_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::int64_t, RotaryTable> tables_;  // by length; references into a map stay valid
+};
+
+}  // namespace vpd

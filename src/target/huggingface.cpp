@@ -1,0 +1,181 @@
+#include "vpd/target/huggingface.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/io/safetensors_directory.hpp"
+#include "vpd/target/gpt2.hpp"
+#include "vpd/target/llama.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A tensor as files have it, and what becomes of it.
+struct StoredTensor {
+  std::string name;  ///< without the prefix that the base model has in a larger one
+  std::vector<std::int64_t> shape;
+  std::vector<std::string> parts;  ///< names of ours that it holds side by side in its last dimension
+  bool transposed = false;
+};
+
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
+  return std::any_of(endings.begin(), endings.end(),
+                     [&](const char* ending) { return name.ends_with(ending); });
+}
+
+/// GPT-2's Conv1D layers hold [d_in, d_out], and one of them q, k and v.
+std::vector<StoredTensor> stored_tensors(const Gpt2Config& config) {
+  std::vector<StoredTensor> stored;
+  for (const WeightSpec& spec : gpt2_weights(config)) {
+    const bool matrix = spec.shape.size() == 2 && spec.name.starts_with("h.");
+    std::vector<std::int64_t> shape = spec.shape;
+    if (matrix) std::reverse(shape.begin(), shape.end());
+    if (ends_with_any(spec.name, {"q_proj.weight", "q_proj.bias"})) {
+      shape.back() *= 3;
+      stored.push_back({.name = spec.name, .shape = shape, .parts = {}, .transposed = matrix});
+      stored.back().name.replace(spec.name.rfind("q_proj"), 6, "c_attn");
+      for (const char* part : {"q_proj", "k_proj", "v_proj"}) {
+        std::string name = spec.name;
+        stored.back().parts.push_back(name.replace(name.rfind("q_proj"), 6, part));
+      }
+    } else if (!ends_with_any(spec.name, {"k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias"})) {
+      stored.push_back({spec.name, shape, {spec.name}, matrix});
+    }
+  }
+  return stored;
+}
+
+std::vector<StoredTensor> stored_tensors(const LlamaConfig& config) {
+  std::vector<StoredTensor> stored;
+  for (const WeightSpec& spec : llama_weights(config))
+    stored.push_back({spec.name, spec.shape, {spec.name}, false});
+  return stored;
+}
+
+const char* prefix_of(const Gpt2Config&) { return "transformer."; }
+const char* prefix_of(const LlamaConfig&) { return "model."; }
+
+/// Masks and tables that older versions of the package stored, which follow from the configuration.
+bool is_buffer(const std::string& name) {
+  return ends_with_any(name, {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"});
+}
+
+bool is_tied(const HuggingFaceConfig& config) {
+  return std::visit([](const auto& family) { return family.tie_word_embeddings; }, config);
+}
+
+fs::path find_config(const fs::path& directory) {
+  VPD_CHECK(fs::is_directory(directory), DataError,
+            "{}: expected a directory with config.json beside model.safetensors", directory.string());
+  const bool other = fs::exists(directory / "model_config.json") ||
+                     fs::exists(directory / "model_config.yaml") ||
+                     fs::exists(directory / "model_config.yml");
+  VPD_CHECK(is_huggingface(directory), DataError,
+            "{}: expected config.json beside model.safetensors, found none{}", directory.string(),
+            other ? "; with a model_config the target's type is llama_simple_mlp" : "");
+  return directory / "config.json";
+}
+
+class Reader {
+ public:
+  Reader(const fs::path& directory, std::vector<std::string>& warnings)
+      : config_(read_huggingface_config(find_config(directory), warnings)),
+        files_(directory),
+        stored_(std::visit([](const auto& family) { return stored_tensors(family); }, config_)) {
+    const std::string prefix = std::visit([](const auto& family) { return prefix_of(family); }, config_);
+    // The base model's own checkpoints have no prefix; the head never has one.
+    if (!files_.has(stored_.front().name) || files_.has(prefix + stored_.front().name)) prefix_ = prefix;
+    std::set<std::string> known;
+    for (const StoredTensor& tensor : stored_) {
+      const std::string name = in_file(tensor.name);
+      check_header(files_.file_of(name), name, tensor.shape);
+      known.insert(name);
+    }
+    if (is_tied(config_) && files_.has(head)) known.insert(head);
+    std::vector<std::string> others;
+    for (const SafetensorsFile& file : files_.files()) {
+      for (const TensorInfo& tensor : file.tensors()) {
+        if (!known.contains(tensor.name) && !is_buffer(tensor.name)) others.push_back(tensor.name);
+      }
+    }
+    if (others.empty()) return;
+    warnings.push_back(fmt::format("{}: {} that {} not part of a {} passed over: {}", directory.string(),
+                                   others.size() == 1 ? "a tensor" : fmt::format("{} tensors", others.size()),
+                                   others.size() == 1 ? "is" : "are", family_of(config_),
+                                   join_words(others)));
+  }
+
+  const HuggingFaceConfig& config() const { return config_; }
+  std::vector<fs::path> paths() const { return files_.paths(); }
+
+  NamedTensors weights() const {
+    NamedTensors weights;
+    for (const StoredTensor& tensor : stored_) {
+      at::Tensor values = load(tensor.name, tensor.shape);
+      const auto parts = values.chunk(static_cast<std::int64_t>(tensor.parts.size()), -1);
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        const at::Tensor part = tensor.transposed ? parts[i].t() : parts[i];
+        weights.emplace_back(tensor.parts[i], part.contiguous());
+      }
+    }
+    check_tied_head(weights.front().second);
+    return weights;
+  }
+
+ private:
+  static constexpr const char* head = "lm_head.weight";
+
+  std::string in_file(const std::string& name) const { return name == head ? name : prefix_ + name; }
+
+  at::Tensor load(const std::string& name, const std::vector<std::int64_t>& shape) const {
+    return load_checked(files_.file_of(in_file(name)), in_file(name), shape);
+  }
+
+  /// Files may hold the head of a tied model once more; another one in its place would be passed over.
+  void check_tied_head(const at::Tensor& embedding) const {
+    if (!is_tied(config_) || !files_.has(head)) return;
+    const at::Tensor stored = load(head, embedding.sizes().vec());
+    VPD_CHECK(
+        at::equal(stored, embedding), DataError,
+        "{}: expected {} to be the embedding, as tie_word_embeddings in config.json says, found another "
+        "matrix: set tie_word_embeddings to false if the model has a head of its own",
+        files_.file_of(head).path().string(), head);
+  }
+
+  HuggingFaceConfig config_;
+  SafetensorsDirectory files_;
+  std::vector<StoredTensor> stored_;
+  std::string prefix_;
+};
+
+}  // namespace
+
+bool is_huggingface(const fs::path& directory) { return fs::exists(directory / "config.json"); }
+
+HuggingFaceCheckpoint read_huggingface(const fs::path& directory, std::vector<std::string>& warnings) {
+  const Reader reader(directory, warnings);
+  return {reader.config(), reader.weights(), reader.paths()};
+}
+
+HuggingFaceConfig describe_huggingface(const fs::path& directory, std::vector<std::string>& warnings) {
+  return Reader(directory, warnings).config();
+}
+
+Architecture architecture_of(const HuggingFaceConfig& config) {
+  const auto* gpt2 = std::get_if<Gpt2Config>(&config);
+  return gpt2 ? gpt2_architecture(*gpt2) : llama_architecture(std::get<LlamaConfig>(config));
+}
+
+std::unique_ptr<Target> make_target(const HuggingFaceCheckpoint& checkpoint, const Numerics& numerics) {
+  if (const auto* gpt2 = std::get_if<Gpt2Config>(&checkpoint.config))
+    return std::make_unique<Gpt2>(*gpt2, checkpoint.weights, numerics);
+  return std::make_unique<Llama>(std::get<LlamaConfig>(checkpoint.config), checkpoint.weights, numerics);
+}
+
+}  // namespace vpd

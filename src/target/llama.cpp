@@ -1,0 +1,154 @@
+#include "vpd/target/llama.hpp"
+
+#include <array>
+#include <numbers>
+
+#include <ATen/ATen.h>
+
+#include "named_weights.hpp"
+#include "vpd/base/error.hpp"
+
+namespace vpd {
+namespace {
+
+constexpr std::array<const char*, 7> block_matrices = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+
+std::int64_t query_width(const LlamaConfig& c) { return c.num_attention_heads * c.head_width(); }
+std::int64_t key_width(const LlamaConfig& c) { return c.key_heads() * c.head_width(); }
+
+}  // namespace
+
+std::vector<WeightSpec> llama_weights(const LlamaConfig& c) {
+  const std::int64_t d = c.hidden_size, q = query_width(c), kv = key_width(c), wide = c.intermediate_size;
+  std::vector<WeightSpec> specs = {{"embed_tokens.weight", {c.vocab_size, d}}};
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const std::string layer = fmt::format("layers.{}.", i);
+    const auto matrix = [&](std::size_t which, std::int64_t rows, std::int64_t columns, bool bias) {
+      specs.push_back({layer + block_matrices[which] + ".weight", {rows, columns}});
+      if (bias) specs.push_back({layer + block_matrices[which] + ".bias", {rows}});
+    };
+    specs.push_back({layer + "input_layernorm.weight", {d}});
+    matrix(0, q, d, c.qkv_bias());
+    matrix(1, kv, d, c.qkv_bias());
+    matrix(2, kv, d, c.qkv_bias());
+    matrix(3, d, q, c.output_bias());
+    if (c.head_norms()) {
+      specs.push_back({layer + "self_attn.q_norm.weight", {c.head_width()}});
+      specs.push_back({layer + "self_attn.k_norm.weight", {c.head_width()}});
+    }
+    specs.push_back({layer + "post_attention_layernorm.weight", {d}});
+    matrix(4, wide, d, c.mlp_bias);
+    matrix(5, wide, d, c.mlp_bias);
+    matrix(6, d, wide, c.mlp_bias);
+  }
+  specs.push_back({"norm.weight", {d}});
+  if (!c.tie_word_embeddings) specs.push_back({"lm_head.weight", {c.vocab_size, d}});
+  return specs;
+}
+
+Architecture llama_architecture(const LlamaConfig& c) {
+  const std::int64_t d = c.hidden_size, q = query_width(c), kv = key_width(c), wide = c.intermediate_size;
+  const AttentionShape attention{c.num_attention_heads, c.key_heads(), c.head_width()};
+  Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.max_position_embeddings};
+  architecture.add_stage({{"embed_tokens", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const auto name = [&](std::size_t which) {
+      return fmt::format("layers.{}.{}", i, block_matrices[which]);
+    };
+    architecture.add_stage({{name(0), d, q}, {name(1), d, kv}, {name(2), d, kv}}, d);
+    architecture.add_stage({{name(3), q, d}}, c.head_norms() ? q + kv : 0, attention);
+    architecture.add_stage({{name(4), d, wide}, {name(5), d, wide}}, d);
+    architecture.add_stage({{name(6), wide, d}}, 2 * wide);
+  }
+  architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
+  architecture.parameters = count_elements(llama_weights(c));
+  return architecture;
+}
+
+at::Tensor rope_frequencies(const RopeParameters& rope, std::int64_t head_width,
+                            const at::TensorOptions& options) {
+  // In float32 checkpoints' own arithmetic: a rounding of a fast pair is an angle further on.
+  const at::Tensor exponent = at::arange(0, head_width, 2, options) / static_cast<double>(head_width);
+  const at::Tensor frequency = at::reciprocal(at::pow(rope.rope_theta, exponent));
+  if (rope.rope_type == RopeType::standard) return frequency;
+  const at::Tensor stretched = frequency / *rope.factor;
+  if (rope.rope_type == RopeType::linear) return stretched;
+  // How often a pair turns within the original context decides: more than high_freq_factor times, and it
+  // stays; less than low_freq_factor times, and it is stretched; in between it is a mixture.
+  const double context = static_cast<double>(*rope.original_max_position_embeddings);
+  const double low = *rope.low_freq_factor, high = *rope.high_freq_factor;
+  const at::Tensor turns = frequency * (context / (2.0 * std::numbers::pi));
+  const at::Tensor stays = at::clamp((turns - low) / (high - low), 0.0, 1.0);
+  return frequency * stays + stretched * (1.0 - stays);
+}
+
+Llama::Llama(const LlamaConfig& config, const NamedTensors& weights, const Numerics& numerics)
+    : Target(numerics),
+      config_(config),
+      frequency_(rope_frequencies(config.rope, config.head_width(), numerics.options())) {
+  const NamedTensors no_gradients;
+  const std::string family = family_of(config);
+  const NamedWeights source(family, weights, no_gradients, numerics);
+  const Parameter table = source.vector("embed_tokens.weight");
+  matrices_.push_back(embedding_matrix("embed_tokens", table));
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const std::string layer = fmt::format("layers.{}.", i);
+    Block block{source.vector(layer + "input_layernorm.weight"),
+                source.vector(layer + "post_attention_layernorm.weight"),
+                {},
+                {},
+                matrices_.size()};
+    if (config.head_norms()) {
+      block.q_norm = source.vector(layer + "self_attn.q_norm.weight");
+      block.k_norm = source.vector(layer + "self_attn.k_norm.weight");
+    }
+    blocks_.push_back(std::move(block));
+    for (const char* name : block_matrices) matrices_.push_back(source.site(layer + name, matrices_.size()));
+  }
+  norm_ = source.vector("norm.weight");
+  matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
+}
+
+const RotaryTable& Llama::rotary_table(std::int64_t T) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto found = tables_.find(T);
+  if (found == tables_.end())
+    found = tables_.emplace(T, make_rotary_table(T, frequency_, /*adjacent=*/false)).first;
+  return found->second;
+}
+
+/// Heads [N, K d_head], normalised each where there is a norm for it, turned.
+at::Tensor Llama::turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const {
+  if (!norm.value.defined()) return rotary(heads, table);
+  const at::Tensor each =
+      rms_norm(heads.view({-1, config_.head_width()}), norm, config_.rms_norm_eps, numerics().compute);
+  return rotary(each.view(heads.sizes()), table);
+}
+
+at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor) const {
+  const std::int64_t B = tokens.size(0), T = tokens.size(1);
+  VPD_CHECK(T <= longest_sequence(), UsageError,
+            "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
+            longest_sequence(), T);
+  const at::ScalarType type = numerics().compute;
+  const RotaryTable& table = rotary_table(T);
+  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
+  for (const Block& block : blocks_) {
+    const auto apply = [&](std::size_t i, const at::Tensor& input) {
+      return executor.linear(matrices_[block.first_matrix + i], input);
+    };
+    at::Tensor h = rms_norm(x, block.norm_1, config_.rms_norm_eps, type);
+    const at::Tensor q = turned(apply(0, h), block.q_norm, table),
+                     k = turned(apply(1, h), block.k_norm, table), v = apply(2, h);
+    x = at::add(x, apply(3, attention(q, k, v, B, config_.num_attention_heads, config_.key_heads(),
+                                      /*causal=*/true)));
+    h = rms_norm(x, block.norm_2, config_.rms_norm_eps, type);
+    const at::Tensor gate = apply(4, h), up = apply(5, h);
+    x = at::add(x, apply(6, swiglu(gate, up)));
+  }
+  return rms_norm(x, norm_, config_.rms_norm_eps, type);
+}
+
+}  // namespace vpd

@@ -1,0 +1,63 @@
+// One pair of functions for each kind of target that a configuration can name.
+
+#include <variant>
+
+#include "vpd/base/error.hpp"
+#include "vpd/target/huggingface.hpp"
+#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/target/target.hpp"
+
+namespace vpd {
+namespace {
+
+using Warnings = std::vector<std::string>;
+
+std::unique_ptr<Target> load(const LlamaSimpleMlpTarget& target, const Numerics& numerics,
+                             Warnings& warnings) {
+  const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(target.path, warnings);
+  return std::make_unique<LlamaSimpleMlp>(checkpoint.config, checkpoint.weights, numerics);
+}
+
+Architecture architecture_of(const LlamaSimpleMlpTarget& target, Warnings& warnings) {
+  const auto [config, untied_head] = describe_llama_simple_mlp(target.path, warnings);
+  return llama_simple_mlp_architecture(config, untied_head);
+}
+
+std::unique_ptr<Target> load(const HuggingFaceTarget& target, const Numerics& numerics, Warnings& warnings) {
+  return make_target(read_huggingface(target.path, warnings), numerics);
+}
+
+Architecture architecture_of(const HuggingFaceTarget& target, Warnings& warnings) {
+  return vpd::architecture_of(describe_huggingface(target.path, warnings));
+}
+
+void check_gpt2(const Gpt2Target& target, const HuggingFaceConfig& config) {
+  VPD_CHECK(std::holds_alternative<Gpt2Config>(config), DataError,
+            "{}: expected a model of the GPT-2 family, as target.type says, found {}: write type: hf",
+            target.path.string(), family_of(config));
+}
+
+std::unique_ptr<Target> load(const Gpt2Target& target, const Numerics& numerics, Warnings& warnings) {
+  const HuggingFaceCheckpoint checkpoint = read_huggingface(target.path, warnings);
+  check_gpt2(target, checkpoint.config);
+  return make_target(checkpoint, numerics);
+}
+
+Architecture architecture_of(const Gpt2Target& target, Warnings& warnings) {
+  const HuggingFaceConfig config = describe_huggingface(target.path, warnings);
+  check_gpt2(target, config);
+  return vpd::architecture_of(config);
+}
+
+}  // namespace
+
+std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& numerics,
+                                    Warnings& warnings) {
+  return std::visit([&](const auto& target) { return load(target, numerics, warnings); }, config);
+}
+
+Architecture describe_target(const TargetConfig& config, Warnings& warnings) {
+  return std::visit([&](const auto& target) { return architecture_of(target, warnings); }, config);
+}
+
+}  // namespace vpd
