@@ -4,6 +4,7 @@
 #include <ctime>
 #include <set>
 
+#include "health_watch.hpp"
 #include "progress_line.hpp"
 #include "provenance.hpp"
 #include "run_log.hpp"
@@ -86,12 +87,25 @@ std::string evaluation_line(const MetricValues& metrics, const Sites& sites) {
   return join_words(words, "  ");
 }
 
+/// Knows what the run has measured so far.
+HealthWatch watch_health(const TrainingJob& job, const RunDirectory& run) {
+  std::vector<std::string> sites;
+  for (const Site& site : job.decomposition.sites) sites.push_back(site.name);
+  return {health_subject(job.config, std::move(sites), job.decomposition.sites.total_C()),
+          read_metrics(run.metrics_path())};
+}
+
 /// The loop itself, with its log, metrics, evaluations and checkpoints.
 void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t> resumed_at, RunLog& log) {
   const RunConfig& config = job.config;
   const Observer& observer = log.observer();
   const std::int64_t steps = config.training.steps, warm_up_steps = config.training.faithfulness_warmup.steps;
   MetricsLog metrics(run.metrics_path(), resumed_at.value_or(0) - 1);
+  HealthWatch health = watch_health(job, run);
+  const auto measured = [&](std::int64_t s, const MetricsLog::Values& values) {
+    metrics.append(s, values);
+    return health.take(s, values);
+  };
   ProgressLine progress(resumed_at.value_or(0), steps);
   const Clock::time_point start = Clock::now();
   std::int64_t made = resumed_at.value_or(0);
@@ -106,9 +120,10 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     if (done == warm_up_steps) progress = ProgressLine(0, steps);
   };
   hooks.log = [&](std::int64_t s, const MetricsLog::Values& values) {
-    metrics.append(s, values);
+    const std::vector<std::string> warnings = measured(s, values);
     progress.measure(values);
     log.say(progress.text(s, s + 1));
+    for (const std::string& warning : warnings) log.say(warning);
   };
   hooks.stepped = [&](std::int64_t done) {
     made = done;
@@ -120,9 +135,10 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     const MetricValues values = evaluate(job.decomposition, config, job.eval, s, slow, job.lanes);
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
-    metrics.append(s, named);
+    const std::vector<std::string> warnings = measured(s, named);
     log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
                         evaluation_line(values, job.decomposition.sites)));
+    for (const std::string& warning : warnings) log.say(warning);
   };
   hooks.checkpoint = [&](std::int64_t s) {
     if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));

@@ -330,6 +330,10 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t step, bool w
                               term.persistent->ascents);
     });
   }
+  if (want_l0) {
+    for (const Term& term : terms_)
+      result.saturated_sources.push_back(term.persistent ? term.persistent->saturated() : at::Tensor());
+  }
   return result;
 }
 

@@ -40,6 +40,9 @@ class PersistentAdversary {
   void ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, double rate,
               std::int64_t ascents);
 
+  /// Part of the sources within 0.01 of 0 or 1, zero-dimensional float64 on their device. One pass over them.
+  at::Tensor saturated() const;
+
   std::int64_t ascents = 0;  ///< made so far
 
   /// Everything a resumed run needs: "source/<site>" (values as they are held), "m/<site>", "v/<site>".
