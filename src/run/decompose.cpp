@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <ctime>
+#include <map>
 #include <set>
 
 #include "health_watch.hpp"
@@ -14,6 +15,7 @@
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
+#include "vpd/run/evaluate.hpp"
 #include "vpd/training/checkpoint.hpp"
 #include "vpd/training/loop.hpp"
 
@@ -76,13 +78,14 @@ RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options,
 
 /// What is worth a line among an evaluation's metrics: not the figures of single sites.
 std::string evaluation_line(const MetricValues& metrics, const Sites& sites) {
+  const std::map<std::string, double> values(metrics.begin(), metrics.end());
   std::set<std::string> names;
   for (const Site& site : sites) names.insert(site.name);
   std::vector<std::string> words;
   for (const auto& [name, value] : metrics) {
-    const auto slash = name.find('/');
-    if (slash == std::string::npos || !names.contains(name.substr(slash + 1)))
-      words.push_back(fmt::format("{} {:.4g}", name, value));
+    if (is_window_name(name) || names.contains(name.substr(name.rfind('/') + 1))) continue;
+    const std::string spread = spread_text(values, name);
+    words.push_back(fmt::format("{} {:.4g}{}", name, value, spread.empty() ? "" : " " + spread));
   }
   return join_words(words, "  ");
 }
