@@ -1,5 +1,7 @@
 #include "vpd/adversary/persistent.hpp"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
@@ -133,6 +135,19 @@ AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) cons
     numbers.unbias2 = bias_correction(adam->beta2, count);
   }
   return numbers;
+}
+
+at::Tensor PersistentAdversary::saturated() const {
+  constexpr std::int64_t at_once = std::int64_t{1} << 22;  // elements of what is computed on the way
+  constexpr double margin = 0.01;
+  const at::Tensor values = values_.view({-1});
+  at::Tensor count = at::zeros({}, values_.options().dtype(at::kDouble));
+  for (std::int64_t first = 0; first < values.numel(); first += at_once) {
+    at::Tensor r = values.narrow(0, first, std::min(at_once, values.numel() - first));
+    if (config_.parametrization == SourceParametrization::sigmoid) r = r.sigmoid();
+    count.add_(r.sub(0.5).abs_().ge_(0.5 - margin).sum(at::kDouble));
+  }
+  return count.div_(static_cast<double>(values.numel()));
 }
 
 NamedTensors PersistentAdversary::buffers() const {

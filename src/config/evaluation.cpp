@@ -24,6 +24,14 @@ std::optional<config::Complaint> EvaluationConfig::validate() const {
         "slow_every",
         fmt::format("expected a multiple of `every`, which is {}, found {}", *every, *slow_every)};
   }
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    const auto* pgd = std::get_if<PgdMetric>(&metrics[i]);
+    if (!pgd || pgd->batches <= this->batches) continue;
+    return config::Complaint{
+        fmt::format("metrics[{}].batches", i),
+        fmt::format("expected at most the {} batch{} of an evaluation (evaluation.batches), found {}",
+                    batches, batches == 1 ? "" : "es", pgd->batches)};
+  }
   return std::nullopt;
 }
 
@@ -47,6 +55,12 @@ std::optional<config::Complaint> validate_metrics(const std::vector<MetricConfig
     if (pgd) {
       if (const auto complaint = validate_start(pgd->init, delta_component)) {
         return config::Complaint{fmt::format("[{}].{}", i, complaint->where), complaint->text};
+      }
+      if (pgd->batches > 1 && pgd->scope == FreshScope::per_datapoint) {
+        return config::Complaint{fmt::format("[{}].batches", i),
+                                 fmt::format("expected 1 for scope per_datapoint, whose sources belong to a "
+                                             "row of one batch, found {}",
+                                             pgd->batches)};
       }
     }
   }

@@ -30,6 +30,8 @@ struct EvaluationBatch {
   std::int64_t T = 0;
   std::vector<Parameter> components;  ///< frozen
   std::vector<LaneBatch> lanes;
+  /// Computes any batch of the evaluation, by its number, anew.
+  std::function<EvaluationBatch(std::int64_t)> again;
 
   std::int64_t positions() const { return B * T; }
 
@@ -67,13 +69,16 @@ class Metric {
  public:
   virtual ~Metric() = default;
   virtual void add(const EvaluationBatch& batch) = 0;
+  virtual void finish() {}  ///< after the last batch
   virtual void report(MetricValues& values) const = 0;
+  virtual void report_arrays(MetricArrays& /*arrays*/) const {}
 };
 
 std::unique_ptr<Metric> make_ce_kl(const CeKlMetric& config);
 std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites);
 std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites);
-std::unique_ptr<Metric> make_hidden_acts();
+std::unique_ptr<Metric> make_ci_histogram(const CiHistogramMetric& config, const Sites& sites);
+std::unique_ptr<Metric> make_hidden_acts(const Sites& sites);
 std::unique_ptr<Metric> make_losses(std::int64_t step);
 std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
 

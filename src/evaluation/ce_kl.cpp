@@ -9,6 +9,7 @@
 
 #include "batch.hpp"
 #include "vpd/objective/divergence.hpp"
+#include "window.hpp"
 
 namespace vpd {
 namespace {
@@ -73,6 +74,10 @@ class CeKl final : public Metric {
       values.emplace_back("ce_kl/kl_" + name, kl_.at(name) / positions_);
       values.emplace_back("ce_kl/ce_" + name, ce_.at(name) / predictions_);
     }
+    for (const auto& [name, windows] : windows_) {
+      windows.kl.report("ce_kl/kl_" + name, values);
+      windows.ce.report("ce_kl/ce_" + name, values);
+    }
   }
 
  private:
@@ -81,7 +86,7 @@ class CeKl final : public Metric {
                const Sources& sources) {
     if (!kl_.contains(name)) order_.push_back(name);
     std::vector<at::Tensor> kl(batch.lanes.size());
-    ce_[name] += batch.sum([&](const LaneBatch& lane) {
+    const double ce = batch.sum([&](const LaneBatch& lane) {
       const PassContext context = batch.context(lane, importance(lane));
       const std::vector<SitePass> passes = site_passes(context, sources(context), {}, 0);
       MaskedExecutor executor(batch.decomposition.sites, passes);
@@ -90,13 +95,25 @@ class CeKl final : public Metric {
           divergence_of_output(Divergence::kl, lane.clean.output, logits);
       return cross_entropy_sum(logits, lane.clean.input);
     });
-    for (const at::Tensor& part : kl) kl_[name] += part.item<double>();
+    ce_[name] += ce;
+    double kl_sum = 0.0;
+    for (const at::Tensor& part : kl) {
+      kl_[name] += part.item<double>();
+      kl_sum += part.item<double>();
+    }
+    if (name != "stochastic" && name != "random") return;  // the others draw nothing
+    windows_[name].kl.add(kl_sum / static_cast<double>(batch.positions()));
+    windows_[name].ce.add(ce / static_cast<double>(batch.B * (batch.T - 1)));
   }
 
   std::vector<double> thresholds_;
   double positions_ = 0.0, predictions_ = 0.0, target_ = 0.0;
   std::vector<std::string> order_;
   std::map<std::string, double> kl_, ce_;
+  struct Windows {
+    Window kl, ce;
+  };
+  std::map<std::string, Windows> windows_;
 };
 
 }  // namespace

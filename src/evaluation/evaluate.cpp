@@ -19,7 +19,8 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t numb
         if constexpr (std::is_same_v<Kind, CeKlMetric>) return make_ce_kl(metric);
         if constexpr (std::is_same_v<Kind, CiL0Metric>) return make_ci_l0(metric, sites);
         if constexpr (std::is_same_v<Kind, AliveMetric>) return make_alive(metric, sites);
-        if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts();
+        if constexpr (std::is_same_v<Kind, CiHistogramMetric>) return make_ci_histogram(metric, sites);
+        if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts(sites);
         if constexpr (std::is_same_v<Kind, LossesMetric>) return make_losses(step);
         if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric, number);
       },
@@ -29,7 +30,7 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t numb
 }  // namespace
 
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, TokenDataset& eval,
-                      std::int64_t step, bool slow, Lanes& lanes) {
+                      std::int64_t step, bool slow, Lanes& lanes, MetricArrays* arrays) {
   const EvaluationConfig& settings = config.evaluation;
   std::vector<std::unique_ptr<Metric>> metrics;
   bool outputs = false;
@@ -41,13 +42,15 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
                find_term<HiddenActsReconTerm>(config.objective));
   }
   const std::vector<Parameter> ci_parameters = decomposition.ci_parameters.bind({});
-  for (std::int64_t k = 0; k < settings.batches; ++k) {
-    const std::int64_t first = k * settings.batch_size,
-                       rows = std::min(settings.batch_size, eval.sequences() - first);
-    if (rows <= 0) break;
-    const at::Tensor tokens = eval.batch(first, rows);
+  const auto rows_of_batch = [&](std::int64_t k) {
+    return std::min(settings.batch_size, eval.sequences() - k * settings.batch_size);
+  };
+  const std::function<EvaluationBatch(std::int64_t)> make_batch = [&](std::int64_t k) {
+    const std::int64_t rows = rows_of_batch(k);
+    const at::Tensor tokens = eval.batch(k * settings.batch_size, rows);
     EvaluationBatch batch{
-        decomposition, config, lanes, k, rows, tokens.size(1), decomposition.components.bind({}), {}};
+        decomposition, config, lanes, k, rows, tokens.size(1), decomposition.components.bind({}), {},
+        make_batch};
     const int used = static_cast<int>(std::min<std::int64_t>(lanes.count(), rows));
     batch.lanes.resize(static_cast<std::size_t>(used));
     lanes.run([&](int i) {
@@ -61,10 +64,18 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
                      tokens.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
       lane.importance = causal_importance(decomposition, lane.clean, ci_parameters, batch.components);
     });
+    return batch;
+  };
+  for (std::int64_t k = 0; k < settings.batches && rows_of_batch(k) > 0; ++k) {
+    const EvaluationBatch batch = make_batch(k);
     for (const auto& metric : metrics) metric->add(batch);
   }
   MetricValues values;
-  for (const auto& metric : metrics) metric->report(values);
+  for (const auto& metric : metrics) {
+    metric->finish();
+    metric->report(values);
+    if (arrays) metric->report_arrays(*arrays);
+  }
   return values;
 }
 

@@ -11,6 +11,7 @@
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
 #include "vpd/objective/schatten.hpp"
+#include "window.hpp"
 
 namespace vpd {
 namespace {
@@ -28,15 +29,26 @@ class Losses final : public Metric {
     for (std::size_t k = 0; k < objective.size(); ++k) {
       const std::string name = label(objective[k]);
       if (!sums_.contains(name)) order_.push_back(name);
-      sums_[name] += weight * std::visit(Value{batch, objective[k], minimality, k}, objective[k]);
+      const double loss = std::visit(Value{batch, objective[k], minimality, k}, objective[k]);
+      sums_[name] += weight * loss;
+      if (is_noisy(objective[k])) windows_[name].add(loss);
     }
   }
 
   void report(MetricValues& values) const override {
     for (const std::string& name : order_) values.emplace_back("loss/" + name, sums_.at(name) / positions_);
+    for (const auto& [name, window] : windows_) window.report("loss/" + name, values);
   }
 
  private:
+  /// Whether its value hangs on draws or on an attack.
+  static bool is_noisy(const TermConfig& term) {
+    const auto* hidden = std::get_if<HiddenActsReconTerm>(&term);
+    return std::holds_alternative<StochasticReconTerm>(term) ||
+           std::holds_alternative<AdversarialReconTerm>(term) ||
+           (hidden && !std::holds_alternative<CiMasksConfig>(hidden->masks));
+  }
+
   /// One term on one batch: a mean over its positions.
   struct Value {
     const EvaluationBatch& batch;
@@ -151,6 +163,7 @@ class Losses final : public Metric {
   double positions_ = 0.0;
   std::vector<std::string> order_;
   std::map<std::string, double> sums_;
+  std::map<std::string, Window> windows_;
 };
 
 }  // namespace

@@ -1,33 +1,56 @@
-// A fresh adversary's attack on an evaluation batch (method, section 6): new sources, sign-gradient ascent,
+// A fresh adversary's attack on evaluation batches (method, section 6): new sources, sign-gradient ascent,
 // and the divergence of a forward after the last step. Routing is drawn once.
 
 #include <ATen/ATen.h>
 
 #include "batch.hpp"
 #include "vpd/adversary/fresh.hpp"
+#include "window.hpp"
 
 namespace vpd {
+namespace {
 
-double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
-              const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
-  const auto number = static_cast<std::uint64_t>(batch.number);
-  const Sites& sites = batch.decomposition.sites;
+/// What an attack knows of its batches before it sees them.
+struct Attacked {
+  const Decomposition* decomposition = nullptr;
+  std::int64_t B = 0;     ///< rows of the first of them
+  std::size_t lanes = 0;  ///< that it is divided among; no other has more
+  RandomKey start;        ///< of the sources' first values
+  double positions = 0.0;
+  /// Calls its argument with one after another, each time anew: one at a time has to be in memory.
+  std::function<void(const std::function<void(const EvaluationBatch&)>&)> each;
+};
+
+Attacked attacked(const EvaluationBatch& batch, std::uint64_t stream) {
+  return {.decomposition = &batch.decomposition,
+          .B = batch.B,
+          .lanes = batch.lanes.size(),
+          .start = batch.key(RandomPurpose::fresh_sources, stream, static_cast<std::uint64_t>(batch.number)),
+          .positions = static_cast<double>(batch.positions()),
+          .each = {}};
+}
+
+/// All batches meet the same sources, whose gradient is that of the mean over all positions.
+double attack_together(const Attacked& batches, const FreshAdversaryConfig& adversary,
+                       const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
+  const Sites& sites = batches.decomposition->sites;
   FreshSources fresh =
-      start_fresh(adversary, sites, batch.B, batch.key(RandomPurpose::fresh_sources, stream, number),
-                  batch.decomposition.numerics);
-  std::vector<at::Tensor> gradients;
-  for (std::size_t i = 0; i < batch.lanes.size(); ++i) gradients.push_back(at::zeros_like(fresh.values));
-  const RandomKey routing_key = batch.key(RandomPurpose::routing, stream, number);
-  const auto pass = [&](const LaneBatch& lane, bool ascent) {
-    const PassContext context = batch.context(lane);
-    SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
-    if (ascent) use.gradient = gradients[static_cast<std::size_t>(&lane - batch.lanes.data())];
-    const double seed = ascent ? 1.0 / static_cast<double>(batch.positions()) : 0.0;
-    return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context), seed,
-                       comparison);
+      start_fresh(adversary, sites, batches.B, batches.start, batches.decomposition->numerics);
+  std::vector<at::Tensor> gradients;  // per lane
+  for (std::size_t i = 0; i < batches.lanes; ++i) gradients.push_back(at::zeros_like(fresh.values));
+  const auto pass = [&](const EvaluationBatch& batch, bool ascent) {
+    const RandomKey routing_key =
+        batch.key(RandomPurpose::routing, stream, static_cast<std::uint64_t>(batch.number));
+    return batch.sum([&](const LaneBatch& lane) {
+      const PassContext context = batch.context(lane);
+      SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
+      if (ascent) use.gradient = gradients[static_cast<std::size_t>(&lane - batch.lanes.data())];
+      return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context),
+                         ascent ? 1.0 / batches.positions : 0.0, comparison);
+    });
   };
   for (std::int64_t step = 0; step < adversary.steps; ++step) {
-    batch.sum([&](const LaneBatch& lane) { return pass(lane, true); });
+    batches.each([&](const EvaluationBatch& batch) { pass(batch, true); });
     fresh.gradient = gradients.front();
     for (std::size_t i = 1; i < gradients.size(); ++i) {
       fresh.gradient.add_(gradients[i]);
@@ -35,37 +58,76 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
     }
     step_fresh(fresh, adversary.step_size);
   }
-  return batch.sum([&](const LaneBatch& lane) { return pass(lane, false); }) /
-         static_cast<double>(batch.positions());
+  double sum = 0.0;
+  batches.each([&](const EvaluationBatch& batch) { sum += pass(batch, false); });
+  return sum / batches.positions;
 }
-
-namespace {
 
 class Pgd final : public Metric {
  public:
   Pgd(const PgdMetric& config, std::size_t number)
       : name_(config.name),
         adversary_{config.steps, config.step_size, config.init, config.scope},
+        width_(config.batches),
         number_(number) {}
 
   void add(const EvaluationBatch& batch) override {
-    const auto weight = static_cast<double>(batch.positions());
-    weighted_ += weight * attack(batch, adversary_, AllRoutingConfig{}, number_);
-    positions_ += weight;
+    if (width_ == 1) {
+      record(attack(batch, adversary_, AllRoutingConfig{}, number_), static_cast<double>(batch.positions()));
+      return;
+    }
+    const bool first = numbers_.empty();
+    if (first) waiting_ = attacked(batch, number_);
+    if (!first) waiting_.positions += static_cast<double>(batch.positions());
+    numbers_.push_back(batch.number);
+    again_ = batch.again;
+    if (static_cast<std::int64_t>(numbers_.size()) == width_) attack_waiting();
+  }
+
+  void finish() override {
+    if (!numbers_.empty()) attack_waiting();  // fewer than `width_`
   }
 
   void report(MetricValues& values) const override {
     values.emplace_back("pgd/" + name_, weighted_ / positions_);
+    attacks_.report("pgd/" + name_, values);
   }
 
  private:
+  void record(double loss, double positions) {
+    weighted_ += positions * loss;
+    positions_ += positions;
+    attacks_.add(loss);
+  }
+
+  void attack_waiting() {
+    waiting_.each = [&](const std::function<void(const EvaluationBatch&)>& visit) {
+      for (const std::int64_t number : numbers_) visit(again_(number));
+    };
+    record(attack_together(waiting_, adversary_, AllRoutingConfig{}, number_, Comparison::output),
+           waiting_.positions);
+    numbers_.clear();
+  }
+
   std::string name_;
   FreshAdversaryConfig adversary_;
+  std::int64_t width_;
   std::size_t number_;
+  std::vector<std::int64_t> numbers_;  // of batches that wait for the attack on them all
+  Attacked waiting_;
+  std::function<EvaluationBatch(std::int64_t)> again_;
   double weighted_ = 0.0, positions_ = 0.0;
+  Window attacks_;
 };
 
 }  // namespace
+
+double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
+              const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
+  Attacked one = attacked(batch, stream);
+  one.each = [&](const std::function<void(const EvaluationBatch&)>& visit) { visit(batch); };
+  return attack_together(one, adversary, routing, stream, comparison);
+}
 
 std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number) {
   return std::make_unique<Pgd>(config, number);

@@ -22,7 +22,19 @@ class CiL0 final : public Metric {
 
   void add(const EvaluationBatch& batch) override {
     positions_ += static_cast<double>(batch.positions());
-    active_.add_(column_sums(batch, [&](const at::Tensor& g) { return g.gt(config_.threshold); }));
+    rows_ += static_cast<double>(batch.B);
+    const std::int64_t columns = sites_.total_C(), T = batch.T;
+    // Both sums from one comparison: per column, then per position of a row.
+    const at::Tensor sums = batch
+                                .sum_tensors([&](const LaneBatch& lane) {
+                                  const at::Tensor above = lane.importance.lower.gt(config_.threshold);
+                                  return at::cat({above.sum(0, false, at::kDouble),
+                                                  above.sum(1, false, at::kDouble).view({-1, T}).sum(0)});
+                                })
+                                .cpu();
+    active_.add_(sums.narrow(0, 0, columns));
+    const at::Tensor by_position = sums.narrow(0, columns, T);
+    by_position_ = by_position_.defined() ? by_position_.add_(by_position) : by_position.clone();
   }
 
   void report(MetricValues& values) const override {
@@ -47,11 +59,19 @@ class CiL0 final : public Metric {
     }
   }
 
+  void report_arrays(MetricArrays& arrays) const override {
+    const auto* sums = by_position_.const_data_ptr<double>();
+    std::vector<double> l0;
+    for (std::int64_t t = 0; t < by_position_.size(0); ++t) l0.push_back(sums[t] / rows_);
+    arrays.emplace_back("l0_by_position", l0);
+  }
+
  private:
   CiL0Metric config_;
   const Sites& sites_;
-  at::Tensor active_;
-  double positions_ = 0.0;
+  at::Tensor active_;       // float64 [Σ C]
+  at::Tensor by_position_;  // float64 [T]
+  double positions_ = 0.0, rows_ = 0.0;
 };
 
 class Alive final : public Metric {

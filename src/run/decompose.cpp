@@ -2,8 +2,10 @@
 
 #include <chrono>
 #include <ctime>
+#include <map>
 #include <set>
 
+#include "health_watch.hpp"
 #include "progress_line.hpp"
 #include "provenance.hpp"
 #include "run_log.hpp"
@@ -13,6 +15,7 @@
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
+#include "vpd/run/evaluate.hpp"
 #include "vpd/training/checkpoint.hpp"
 #include "vpd/training/loop.hpp"
 
@@ -75,15 +78,24 @@ RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options,
 
 /// What is worth a line among an evaluation's metrics: not the figures of single sites.
 std::string evaluation_line(const MetricValues& metrics, const Sites& sites) {
+  const std::map<std::string, double> values(metrics.begin(), metrics.end());
   std::set<std::string> names;
   for (const Site& site : sites) names.insert(site.name);
   std::vector<std::string> words;
   for (const auto& [name, value] : metrics) {
-    const auto slash = name.find('/');
-    if (slash == std::string::npos || !names.contains(name.substr(slash + 1)))
-      words.push_back(fmt::format("{} {:.4g}", name, value));
+    if (is_window_name(name) || names.contains(name.substr(name.rfind('/') + 1))) continue;
+    const std::string spread = spread_text(values, name);
+    words.push_back(fmt::format("{} {:.4g}{}", name, value, spread.empty() ? "" : " " + spread));
   }
   return join_words(words, "  ");
+}
+
+/// Knows what the run has measured so far.
+HealthWatch watch_health(const TrainingJob& job, const RunDirectory& run) {
+  std::vector<std::string> sites;
+  for (const Site& site : job.decomposition.sites) sites.push_back(site.name);
+  return {health_subject(job.config, std::move(sites), job.decomposition.sites.total_C()),
+          read_metrics(run.metrics_path())};
 }
 
 /// The loop itself, with its log, metrics, evaluations and checkpoints.
@@ -92,6 +104,11 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   const Observer& observer = log.observer();
   const std::int64_t steps = config.training.steps, warm_up_steps = config.training.faithfulness_warmup.steps;
   MetricsLog metrics(run.metrics_path(), resumed_at.value_or(0) - 1);
+  HealthWatch health = watch_health(job, run);
+  const auto measured = [&](std::int64_t s, const MetricsLog::Values& values) {
+    metrics.append(s, values);
+    return health.take(s, values);
+  };
   ProgressLine progress(resumed_at.value_or(0), steps);
   const Clock::time_point start = Clock::now();
   std::int64_t made = resumed_at.value_or(0);
@@ -106,9 +123,10 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     if (done == warm_up_steps) progress = ProgressLine(0, steps);
   };
   hooks.log = [&](std::int64_t s, const MetricsLog::Values& values) {
-    metrics.append(s, values);
+    const std::vector<std::string> warnings = measured(s, values);
     progress.measure(values);
     log.say(progress.text(s, s + 1));
+    for (const std::string& warning : warnings) log.say(warning);
   };
   hooks.stepped = [&](std::int64_t done) {
     made = done;
@@ -120,9 +138,10 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     const MetricValues values = evaluate(job.decomposition, config, job.eval, s, slow, job.lanes);
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
-    metrics.append(s, named);
+    const std::vector<std::string> warnings = measured(s, named);
     log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
                         evaluation_line(values, job.decomposition.sites)));
+    for (const std::string& warning : warnings) log.say(warning);
   };
   hooks.checkpoint = [&](std::int64_t s) {
     if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));

@@ -1,7 +1,6 @@
 #include "vpd/run/evaluate.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 
 #include <ATen/Parallel.h>
@@ -68,6 +67,18 @@ std::filesystem::path choose_checkpoint(const RunDirectory& run, std::optional<s
                               *step, join_words(steps)));
 }
 
+std::map<std::string, std::string> budgets(const EvaluationConfig& evaluation) {
+  std::map<std::string, std::string> budgets;
+  for (const MetricConfig& metric : evaluation.metrics) {
+    const auto* pgd = std::get_if<PgdMetric>(&metric);
+    if (!pgd) continue;
+    std::string& budget = budgets["pgd/" + pgd->name];
+    budget = fmt::format("{} × {:g}", pgd->steps, pgd->step_size);
+    if (pgd->batches > 1) budget += fmt::format(", {} batches together", pgd->batches);
+  }
+  return budgets;
+}
+
 }  // namespace
 
 EvaluateResult evaluate_run(const EvaluateOptions& options) {
@@ -95,7 +106,8 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const int lanes =
       suitable_lanes(numerics.device, std::min(config.evaluation.batch_size, eval.sequences()), threads);
   Lanes pool(lanes, threads / lanes);
-  result.metrics = evaluate(decomposition, config, eval, result.step, /*slow=*/true, pool);
+  result.metrics = evaluate(decomposition, config, eval, result.step, /*slow=*/true, pool, &result.arrays);
+  result.budgets = budgets(config.evaluation);
   result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
   write_atomically(run.evaluation_path(), evaluation_json(result));
   return result;
@@ -104,33 +116,11 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
 std::string evaluation_json(const EvaluateResult& result) {
   nlohmann::ordered_json metrics = nlohmann::ordered_json::object();
   for (const auto& [name, value] : result.metrics) metrics[name] = value;
+  nlohmann::ordered_json arrays = nlohmann::ordered_json::object();
+  for (const auto& [name, array] : result.arrays) arrays[name] = array;
   const nlohmann::ordered_json document = {
-      {"step", result.step}, {"checkpoint", result.checkpoint}, {"metrics", metrics}};
+      {"step", result.step}, {"checkpoint", result.checkpoint}, {"metrics", metrics}, {"arrays", arrays}};
   return document.dump(1) + "\n";
-}
-
-std::string evaluation_table(const MetricValues& metrics) {
-  std::map<std::string, double> values(metrics.begin(), metrics.end());
-  std::string text;
-  const auto target = values.find("ce_kl/ce_target");
-  if (target != values.end()) {
-    text += fmt::format("{:<24}{:>12}{:>14}{:>12}\n", "masking", "CE", "CE - target", "KL");
-    text += fmt::format("{:<24}{:>12.4f}{:>14}{:>12}\n", "target", target->second, "", "");
-    for (const auto& [name, kl] : metrics) {
-      const std::string prefix = "ce_kl/kl_";
-      if (!name.starts_with(prefix)) continue;
-      const std::string masking = name.substr(prefix.size());
-      const double ce = values.at("ce_kl/ce_" + masking);
-      const std::string label =
-          masking.starts_with("rounded_") ? "rounded (CI > " + masking.substr(8) + ")" : masking;
-      text += fmt::format("{:<24}{:>12.4f}{:>+14.4f}{:>12.5f}\n", label, ce, ce - target->second, kl);
-    }
-    text += "\n";
-  }
-  for (const auto& [name, value] : metrics) {
-    if (!name.starts_with("ce_kl/")) text += fmt::format("{:<36}{:>14.6g}\n", name, value);
-  }
-  return text;
 }
 
 }  // namespace vpd

@@ -44,6 +44,11 @@ MetricsLog::Values measured(const StepResult& result, double seconds, std::int64
   values.emplace_back("train/grad_norm/components", result.components_norm.item<double>());
   values.emplace_back("train/grad_norm/causal_importance", result.causal_importance_norm.item<double>());
   values.emplace_back("train/l0", result.l0.item<double>());
+  for (std::size_t k = 0; k < result.saturated_sources.size(); ++k) {
+    const at::Tensor& part = result.saturated_sources[k];
+    if (part.defined())
+      values.emplace_back("train/saturated_sources/" + result.labels[k], part.item<double>());
+  }
   values.emplace_back("perf/step_ms", 1e3 * seconds);
   values.emplace_back("perf/tokens_per_s", static_cast<double>(tokens) / seconds);
   values.emplace_back("perf/peak_memory_bytes", static_cast<double>(peak_memory_bytes(device)));

@@ -146,6 +146,10 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
     late_.upload();
     result = enqueue(tokens, values, want_l0);
   }
+  if (want_l0) {  // never in a graph, which would do it in every step
+    for (const StepTerm& term : terms_)
+      result.saturated_sources.push_back(term.persistent ? term.persistent->saturated() : at::Tensor());
+  }
   ++components_state_.count, ++ci_state_.count;
   for (StepTerm& term : terms_) {
     if (term.persistent)

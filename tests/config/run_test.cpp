@@ -411,6 +411,19 @@ TEST_F(RunConfigTest, MetricsHaveTheirRules) {
   EXPECT_EQ(message("evaluation", "{slow_every: 10}"),
             "evaluation.slow_every: expected null while `every` is null, found 10");
   EXPECT_EQ(message("evaluation", "{every: 10, slow_every: 30}"), "");
+
+  EXPECT_EQ(message("evaluation", "{batches: 4, metrics: [{type: pgd, name: a, batches: 4}]}"), "");
+  EXPECT_EQ(message("evaluation", "{batches: 3, metrics: [{type: alive}, {type: pgd, name: a, batches: 4}]}"),
+            "evaluation.metrics[1].batches: expected at most the 3 batches of an evaluation "
+            "(evaluation.batches), found 4");
+  EXPECT_EQ(message("evaluation",
+                    "{batches: 2, metrics: [{type: pgd, name: a, batches: 2, scope: per_datapoint}]}"),
+            "evaluation.metrics[0].batches: expected 1 for scope per_datapoint, whose sources belong to a "
+            "row of one "
+            "batch, found 2");
+  EXPECT_NE(metrics_message("{type: ci_histogram, bins: 65}"), "");
+  EXPECT_NE(metrics_message("{type: ci_histogram, threshold: 1}"), "");
+  EXPECT_EQ(metrics_message("{type: ci_histogram, bins: 1, threshold: 0}"), "");
 }
 
 TEST_F(RunConfigTest, MonitorsInTheObjectiveAreShoutedAbout) {

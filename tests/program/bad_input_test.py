@@ -54,7 +54,7 @@ class Configuration(ProgramTest):
             self.assertTrue(err.startswith("vpd: error: ") and err.count("\n") == 1, err)
 
     def test_help(self):
-        for command in ("decompose", "evaluate", "check", "inspect", "schema", "pretrain"):
+        for command in ("decompose", "evaluate", "check", "check-health", "inspect", "schema", "pretrain"):
             out, _ = self.run_program(command, "--help")
             self.assertIn(f"  vpd {command}", out)
         self.assertIn("vpd ", self.run_program("--version")[0])

@@ -102,12 +102,13 @@ TEST(Loop, WhatIsDoneWhen) {
     names.push_back(name);
     EXPECT_GT(value, 0.0) << name;
   }
-  EXPECT_EQ(names, (std::vector<std::string>{
-                       "train/loss/total", "train/loss/faithfulness", "train/loss/importance_minimality",
-                       "train/loss/frequency_minimality", "train/loss/ci_masked_recon",
-                       "train/loss/adversarial_recon", "train/loss/stochastic_recon",
-                       "train/grad_norm/components", "train/grad_norm/causal_importance", "train/l0",
-                       "perf/step_ms", "perf/tokens_per_s", "perf/peak_memory_bytes"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{
+                "train/loss/total", "train/loss/faithfulness", "train/loss/importance_minimality",
+                "train/loss/frequency_minimality", "train/loss/ci_masked_recon",
+                "train/loss/adversarial_recon", "train/loss/stochastic_recon", "train/grad_norm/components",
+                "train/grad_norm/causal_importance", "train/l0", "train/saturated_sources/adversarial_recon",
+                "perf/step_ms", "perf/tokens_per_s", "perf/peak_memory_bytes"}));
 }
 
 TEST(Loop, NoStepsInitialisesAndWarmsUp) {

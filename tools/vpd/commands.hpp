@@ -12,6 +12,7 @@ namespace vpd {
 void add_decompose(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_check(CLI::App& app);
+void add_check_health(CLI::App& app);
 void add_import(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_schema(CLI::App& app);

@@ -41,7 +41,7 @@ void add_evaluate(CLI::App& app) {
     const EvaluateResult result = evaluate_run(arguments->options);
     for (const std::string& warning : result.warnings) std::cerr << "warning: " << warning << "\n";
     std::cout << arguments->options.run.string() << ", " << result.checkpoint << "\n\n"
-              << evaluation_table(result.metrics);
+              << evaluation_table(result);
     if (!arguments->json.empty()) write_atomically(arguments->json, evaluation_json(result));
   });
 }

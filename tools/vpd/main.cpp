@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
   vpd::add_decompose(app);
   vpd::add_evaluate(app);
   vpd::add_check(app);
+  vpd::add_check_health(app);
   vpd::add_import(app);
   vpd::add_inspect(app);
   vpd::add_schema(app);

@@ -61,6 +61,9 @@ class PersistentAdversary {
   /// by their own counts instead.
   AscentNumbers numbers(double rate, std::int64_t count) const;
 
+  /// Part of the sources within 0.01 of 0 or 1, zero-dimensional float64 on their device. One pass over them.
+  at::Tensor saturated() const;
+
   std::int64_t ascents = 0;  ///< made so far
 
   /// Everything a resumed run needs: "source/<site>" (values as they are held), "m/<site>", "v/<site>"; of a

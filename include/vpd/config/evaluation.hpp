@@ -77,6 +77,28 @@ struct AliveMetric {
   bool operator==(const AliveMetric&) const = default;
 };
 
+struct CiHistogramMetric {
+  static constexpr std::string_view kind = "ci_histogram";
+  static constexpr std::string_view summary =
+      "histograms of causal importances, and of how often each subcomponent is active";
+  double threshold = 0.1;
+  std::int64_t bins = 20;
+  bool slow = false;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::field("threshold", "active where the causal importance is above this")
+              .at_least(0)
+              .less_than(1),
+          self.threshold);
+    visit(config::field("bins", "equal parts of (0, 1] of the histograms of importances")
+              .at_least(1)
+              .at_most(64),
+          self.bins);
+    visit(config::slow_field(), self.slow);
+  }
+  bool operator==(const CiHistogramMetric&) const = default;
+};
+
 struct HiddenActsMetric {
   static constexpr std::string_view kind = "hidden_acts";
   static constexpr std::string_view summary =
@@ -108,6 +130,7 @@ struct PgdMetric {
   double step_size = 0.1;
   FreshInit init = FreshInit::random;
   FreshScope scope = FreshScope::shared_across_batch;
+  std::int64_t batches = 1;
   bool slow = false;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
@@ -116,13 +139,18 @@ struct PgdMetric {
               .matching("[A-Za-z0-9_.-]+", "letters, digits, '_', '.' and '-'"),
           self.name);
     config::describe_fresh_ascent(self, visit);
+    visit(config::field("batches",
+                        "batches that one attack climbs on together, its gradient their mean before each "
+                        "step; more than 1 computes their clean passes again at each step")
+              .at_least(1),
+          self.batches);
     visit(config::slow_field(), self.slow);
   }
   bool operator==(const PgdMetric&) const = default;
 };
 
-using MetricConfig =
-    std::variant<CeKlMetric, CiL0Metric, AliveMetric, HiddenActsMetric, LossesMetric, PgdMetric>;
+using MetricConfig = std::variant<CeKlMetric, CiL0Metric, AliveMetric, CiHistogramMetric, HiddenActsMetric,
+                                  LossesMetric, PgdMetric>;
 
 struct EvaluationConfig {
   static constexpr std::string_view summary = "what is measured, and when";

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct EvaluateResult {
   std::int64_t step = 0;
   std::string checkpoint;
   MetricValues metrics;
+  MetricArrays arrays;
+  std::map<std::string, std::string> budgets;  ///< of attacks, by the metric's name: "20 × 0.1"
   std::vector<std::string> warnings;
 };
 
@@ -32,10 +35,17 @@ struct EvaluateResult {
 /// directory. Throws ConfigError or DataError.
 EvaluateResult evaluate_run(const EvaluateOptions& options);
 
-/// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "metrics": {name: number}}.
+/// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "metrics": {name: number},
+/// "arrays": {name: [number]}}.
 std::string evaluation_json(const EvaluateResult& result);
 
-/// The result for people: the table of masking modes with CE and KL, then every other metric.
-std::string evaluation_table(const MetricValues& metrics);
+/// The result for people: the table of masking modes with CE and KL, then every other metric, noisy ones with
+/// their spread over batches, attacks with their budget (steps × step size).
+std::string evaluation_table(const EvaluateResult& result);
+
+/// The spread of a noisy figure for people, "± 0.003", or nothing where it has none.
+std::string spread_text(const std::map<std::string, double>& metrics, const std::string& name);
+/// Whether the name is that of a spread or of a number of batches.
+bool is_window_name(const std::string& name);
 
 }  // namespace vpd

@@ -30,7 +30,9 @@ struct StepResult {
   at::Tensor total;
   at::Tensor components_norm;  ///< of the gradient, before clipping
   at::Tensor causal_importance_norm;
-  at::Tensor l0;      ///< mean number of causal importances above 0 a position; undefined unless asked for
+  at::Tensor l0;  ///< mean number of causal importances above 0 a position; undefined unless asked for
+  /// Per term: part of its persistent sources at 0 or 1, undefined without any; empty unless asked for
+  std::vector<at::Tensor> saturated_sources;
   at::Tensor broken;  ///< float32: not 0 where this step, or one before it, was not finite and was skipped
 };
 

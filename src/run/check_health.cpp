@@ -1,0 +1,102 @@
+#include "vpd/run/check_health.hpp"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/run_directory.hpp"
+#include "vpd/io/safetensors.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+RunConfig config_of(const RunDirectory& run) {
+  VPD_CHECK(fs::exists(run.config_path()), DataError,
+            "{}: expected the directory of a run, found no config.yaml in it", run.path().string());
+  try {
+    return load_run_config(run.config_path(), {}, config::Files::may_be_missing);
+  } catch (const ConfigError& error) {
+    throw DataError(error.what());  // a file of the run's own, not one that a person is writing
+  }
+}
+
+/// What `vpd evaluate` measured last, unless the run's own evaluations are newer.
+void add_evaluation(MetricsSeries& metrics, const fs::path& path) {
+  const Json json = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
+  VPD_CHECK(json.is_object() && json.contains("step") && json["step"].is_number_integer() &&
+                json.contains("metrics") && json["metrics"].is_object(),
+            DataError,
+            "{}: expected an object with \"step\" and \"metrics\", found another; run vpd evaluate again",
+            path.string());
+  const auto step = json["step"].get<std::int64_t>();
+  MetricsLog::Values values;
+  for (const auto& [name, value] : json["metrics"].items()) {
+    const std::vector<MetricPoint>& known = metrics.of("eval/" + name);
+    if (value.is_number() && (known.empty() || known.back().step <= step))
+      values.emplace_back("eval/" + name, value.get<double>());
+  }
+  metrics.add(step, values);
+}
+
+HealthSubject subject_of(const RunConfig& config, const RunDirectory& run) {
+  std::vector<std::string> sites;
+  std::int64_t subcomponents = 0;
+  if (const auto latest = run.latest()) {
+    const SafetensorsFile file(latest->path / components_file);
+    for (const TensorInfo& tensor : file.tensors()) {
+      if (!tensor.name.ends_with(".V") || tensor.shape.size() != 2) continue;
+      sites.push_back(tensor.name.substr(0, tensor.name.size() - 2));
+      subcomponents += tensor.shape[1];
+    }
+    std::sort(sites.begin(), sites.end());
+  }
+  return health_subject(config, std::move(sites), subcomponents);
+}
+
+}  // namespace
+
+HealthReport check_health(const fs::path& path) {
+  const RunDirectory run = RunDirectory::open(path);
+  const RunConfig config = config_of(run);
+  MetricsSeries metrics;
+  if (fs::exists(run.metrics_path())) metrics = read_metrics(run.metrics_path());
+  if (fs::exists(run.evaluation_path())) add_evaluation(metrics, run.evaluation_path());
+  return {.run = path,
+          .made = steps_made(metrics),
+          .steps = config.training.steps,
+          .findings = examine(metrics, subject_of(config, run))};
+}
+
+std::string health_text(const HealthReport& report) {
+  std::string text = fmt::format("{}, {} of {} steps\n\n{:<20}{:<10}{}\n", report.run.string(), report.made,
+                                 report.steps, "cause", "verdict", "evidence");
+  for (const HealthFinding& finding : report.findings) {
+    text += fmt::format("{:<20}{:<10}{}\n", finding.cause, name_of(finding.verdict), finding.evidence);
+    if (!finding.remedy.empty()) text += fmt::format("{:30}remedy: {}\n", "", finding.remedy);
+  }
+  return text;
+}
+
+std::string health_json(const HealthReport& report) {
+  Json findings = Json::array();
+  for (const HealthFinding& finding : report.findings) {
+    Json numbers = Json::object();
+    for (const auto& [name, value] : finding.numbers) numbers[name] = value;
+    findings.push_back({{"cause", finding.cause},
+                        {"verdict", name_of(finding.verdict)},
+                        {"evidence", finding.evidence},
+                        {"remedy", finding.remedy},
+                        {"numbers", numbers}});
+  }
+  const Json document = {
+      {"run", report.run.string()}, {"made", report.made}, {"steps", report.steps}, {"findings", findings}};
+  return document.dump(1) + "\n";
+}
+
+}  // namespace vpd

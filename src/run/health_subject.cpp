@@ -1,0 +1,50 @@
+#include <algorithm>
+#include <cmath>
+
+#include "vpd/run/health.hpp"
+
+namespace vpd {
+namespace {
+
+bool is_reconstruction(const TermConfig& term) {
+  return std::visit([]<class Term>(const Term&) { return Term::kind.ends_with("_recon"); }, term);
+}
+
+}  // namespace
+
+HealthSubject health_subject(const RunConfig& config, std::vector<std::string> sites,
+                             std::int64_t subcomponents) {
+  HealthSubject subject{
+      .steps = config.training.steps, .sites = std::move(sites), .subcomponents = subcomponents};
+  for (const TermConfig& term : config.objective) {
+    if (coefficient_of(term).start == 0.0) continue;
+    if (is_reconstruction(term)) subject.reconstructions.push_back(label(term));
+    if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) {
+      subject.adversaries.push_back(
+          {label(term), std::holds_alternative<AllRoutingConfig>(adversarial->routing)});
+    }
+  }
+  if (const auto* term = find_term<ImportanceMinimalityTerm>(config.objective)) subject.p = term->p;
+  // An attack of many more steps than 20 finds tens of times the divergence in a healthy decomposition, one
+  // of few steps or short ones less than there is.
+  double nearest = std::log(2.0) + 1e-9;
+  for (const MetricConfig& metric : config.evaluation.metrics) {
+    const auto* pgd = std::get_if<PgdMetric>(&metric);
+    if (!pgd || pgd->steps == 0 || static_cast<double>(pgd->steps) * pgd->step_size < 0.5) continue;
+    const double distance = std::abs(std::log(static_cast<double>(pgd->steps) / 20.0));
+    if (distance > nearest || (subject.attack && distance == nearest)) continue;
+    nearest = distance;
+    subject.attack = pgd->name;
+  }
+  return subject;
+}
+
+std::int64_t steps_made(const MetricsSeries& metrics) {
+  std::int64_t made = 0;
+  const std::vector<MetricPoint>& logged = metrics.of("train/loss/total");
+  if (!logged.empty()) made = logged.back().step + 1;
+  for (const std::string& name : metrics.names("eval/")) made = std::max(made, metrics.of(name).back().step);
+  return made;
+}
+
+}  // namespace vpd

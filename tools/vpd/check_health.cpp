@@ -1,0 +1,36 @@
+#include "vpd/run/check_health.hpp"
+
+#include <iostream>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "commands.hpp"
+#include "vpd/io/files.hpp"
+
+namespace vpd {
+
+void add_check_health(CLI::App& app) {
+  struct Arguments {
+    std::string run, json;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "check-health", "Say whether a run shows known signs of going wrong, and the remedy");
+  command->add_option("run", arguments->run, "Run directory, of a run that goes on or has ended")->required();
+  command->add_option("--json", arguments->json, "Also write the findings to this file");
+  command->footer(
+      "Reads metrics.jsonl and evaluation.json (run vpd evaluate first for what only an evaluation tells). "
+      "The "
+      "exit code is 0 whatever the verdicts.\n\n"
+      "Examples:\n"
+      "  vpd check-health runs/demo\n"
+      "  vpd check-health runs/demo --json health.json");
+  command->callback([arguments] {
+    const HealthReport report = check_health(arguments->run);
+    std::cout << health_text(report);
+    if (!arguments->json.empty()) write_atomically(arguments->json, health_json(report));
+  });
+}
+
+}  // namespace vpd
