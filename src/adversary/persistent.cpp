@@ -140,7 +140,7 @@ AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) cons
 at::Tensor PersistentAdversary::saturated() const {
   constexpr std::int64_t at_once = std::int64_t{1} << 22;  // elements of what is computed on the way
   constexpr double margin = 0.01;
-  const at::Tensor values = values_.view({-1});
+  const at::Tensor values = buffers().front().second.view({-1});  // all of a pool
   at::Tensor count = at::zeros({}, values_.options().dtype(at::kDouble));
   for (std::int64_t first = 0; first < values.numel(); first += at_once) {
     at::Tensor r = values.narrow(0, first, std::min(at_once, values.numel() - first));

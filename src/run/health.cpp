@@ -183,18 +183,19 @@ HealthFinding Examination::weak_adversary() const {
     // Its own term on held-out data, where that is measured: the same routing under a fresh attack.
     std::string name = "loss/" + adversary.label;
     auto attack = evaluated(name);
-    double limit = t_.attack_ratio;
-    if (!attack && subject_.attack) {
+    bool alike = adversary.alone;
+    if (!attack && subject_.attack && adversary.output) {
       name = "pgd/" + *subject_.attack;
       attack = evaluated(name);
-      if (!adversary.every_site) limit *= 2.0;
+      alike = alike && adversary.every_site;
     }
+    const double limit = (alike ? 1.0 : 2.0) * t_.attack_ratio;
     if (!attack || static_cast<double>(attack->step) < t_.settled * steps_) continue;
     const auto trained = recent("train/loss/" + adversary.label, static_cast<double>(attack->step) + 1.0);
     if (!trained || *trained <= 0.0) continue;
     const double ratio = attack->value / *trained;
     const auto zero = removed();
-    const bool harmless = zero && attack->value < t_.harmless_attack * *zero;
+    const bool harmless = zero && adversary.output && attack->value < t_.harmless_attack * *zero;
     f.numbers.emplace_back(adversary.label + "_ratio", ratio);
     statements.say(
         ratio > limit && !harmless,
@@ -204,7 +205,7 @@ HealthFinding Examination::weak_adversary() const {
   }
   if (statements.all.empty()) {
     f.evidence = subject_.adversaries.empty()
-                     ? "no adversarial_recon trains this decomposition"
+                     ? "no adversary trains this decomposition"
                      : fmt::format(
                            "expected {} logged steps and, past {:.0f} % of the run, an evaluation "
                            "with losses or with a pgd of about 20 steps of 0.1",
@@ -301,13 +302,13 @@ HealthFinding Examination::saturated_sources() const {
 HealthFinding Examination::under_training() const {
   HealthFinding f{.cause = "under_training"};
   Statements statements;
-  if (made_ > 0.0 && subject_.p && subject_.p->start != subject_.p->end) {
-    const double p = value_at(*subject_.p, static_cast<std::int64_t>(made_), subject_.steps);
-    f.numbers.emplace_back("p", p);
-    const bool left = (p - subject_.p->end) / (subject_.p->start - subject_.p->end) > t_.p_left;
-    if (left) {
-      statements.say(true, fmt::format("p is {:.3g} after {:.0f} of {} steps, on its way from {:g} to {:g}",
-                                       p, made_, subject_.steps, subject_.p->start, subject_.p->end));
+  if (made_ > 0.0 && subject_.annealing && subject_.annealing->value.start != subject_.annealing->value.end) {
+    const auto& [name, line] = *subject_.annealing;
+    const double now = value_at(line, static_cast<std::int64_t>(made_), subject_.steps);
+    f.numbers.emplace_back(name, now);
+    if ((now - line.end) / (line.start - line.end) > t_.annealing_left) {
+      statements.say(true, fmt::format("{} is {:.3g} after {:.0f} of {} steps, on its way from {:g} to {:g}",
+                                       name, now, made_, subject_.steps, line.start, line.end));
     }
   }
   // Over the last two tenths of what was made.

@@ -4,13 +4,6 @@
 #include "vpd/run/health.hpp"
 
 namespace vpd {
-namespace {
-
-bool is_reconstruction(const TermConfig& term) {
-  return std::visit([]<class Term>(const Term&) { return Term::kind.ends_with("_recon"); }, term);
-}
-
-}  // namespace
 
 HealthSubject health_subject(const RunConfig& config, std::vector<std::string> sites,
                              std::int64_t subcomponents) {
@@ -18,13 +11,19 @@ HealthSubject health_subject(const RunConfig& config, std::vector<std::string> s
       .steps = config.training.steps, .sites = std::move(sites), .subcomponents = subcomponents};
   for (const TermConfig& term : config.objective) {
     if (coefficient_of(term).start == 0.0) continue;
-    if (is_reconstruction(term)) subject.reconstructions.push_back(label(term));
-    if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) {
-      subject.adversaries.push_back(
-          {label(term), std::holds_alternative<AllRoutingConfig>(adversarial->routing)});
-    }
+    if (family_of(term) == TermFamily::reconstruction) subject.reconstructions.push_back(label(term));
+    if (!adversary_of(term)) continue;
+    const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
+    subject.adversaries.push_back({.label = label(term),
+                                   .every_site = std::holds_alternative<AllRoutingConfig>(routing_of(term)),
+                                   .alone = !adversarial || !adversarial->merged,
+                                   .output = adversarial != nullptr});
   }
-  if (const auto* term = find_term<ImportanceMinimalityTerm>(config.objective)) subject.p = term->p;
+  if (const auto* term = find_term<ImportanceMinimalityTerm>(config.objective)) {
+    const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&term->penalty);
+    subject.annealing =
+        smooth ? HealthSubject::Annealing{"gamma", smooth->gamma} : HealthSubject::Annealing{"p", term->p};
+  }
   // An attack of many more steps than 20 finds tens of times the divergence in a healthy decomposition, one
   // of few steps or short ones less than there is.
   double nearest = std::log(2.0) + 1e-9;

@@ -65,7 +65,7 @@ class Families(HuggingFaceTest):
                 self.assertIn("resumed after 1 of 2 steps", self.run_program("decompose", "--resume", halves)[0])
                 self.assert_same_run(whole, halves, 2)
                 self.run_program("evaluate", whole, "--json", self.root / "evaluation.json", "--set",
-                                 "evaluation.metrics=[{type: ce_kl}, {type: hidden_acts}, {type: losses}, {type: pgd, steps: 2}]")
+                                 "evaluation.metrics=[{type: ce_kl}, {type: hidden_acts}, {type: losses}, {type: pgd, name: two_steps, steps: 2}]")
                 metrics = json.loads((self.root / "evaluation.json").read_text())["metrics"]
                 self.assertGreater(metrics["ce_kl/kl_stochastic"], 0.0)
 

@@ -20,27 +20,27 @@ Series constant(double value) {
   return [value](double) { return value; };
 }
 
-/// A run of 1,000 steps that logs every tenth: 12 sites with 768 subcomponents, as the demo has them.
-struct Run {
+/// A run of 1,000 steps that logs every tenth: 12 sites with 768 subcomponents.
+struct MadeUpRun {
   HealthSubject subject{.steps = 1000,
                         .sites = {},
                         .subcomponents = 768,
                         .reconstructions = {"stochastic_recon", "adversarial_recon"},
                         .adversaries = {{"adversarial_recon", true}},
                         .attack = "pgd_20",
-                        .p = Annealed{2.0, 0.4}};
+                        .annealing = HealthSubject::Annealing{"p", {2.0, 0.4}}};
   MetricsSeries metrics;
 
-  Run() {
+  MadeUpRun() {
     for (int i = 0; i < 12; ++i) subject.sites.push_back(fmt::format("site_{}", i));
   }
   /// A logged metric over the first `steps` steps; progress goes from 0 to 1 over the planned ones.
-  Run& log(const std::string& name, const Series& series, std::int64_t steps = 1000) {
+  MadeUpRun& log(const std::string& name, const Series& series, std::int64_t steps = 1000) {
     for (std::int64_t s = 0; s < steps; s += 10)
       metrics.add(s, {{"train/" + name, series(static_cast<double>(s) / 1000.0)}});
     return *this;
   }
-  Run& evaluate(const std::string& name, double value, std::int64_t step = 1000) {
+  MadeUpRun& evaluate(const std::string& name, double value, std::int64_t step = 1000) {
     metrics.add(step, {{"eval/" + name, value}});
     return *this;
   }
@@ -61,8 +61,8 @@ struct Run {
 };
 
 /// What the demo measures, roughly.
-Run healthy() {
-  Run run;
+MadeUpRun healthy() {
+  MadeUpRun run;
   run.log("loss/total", [](double x) { return 0.2 + 1.2 * std::exp(-30.0 * x); })
       .log("loss/stochastic_recon", [](double x) { return 0.05 + 0.4 * std::exp(-30.0 * x); })
       .log("loss/adversarial_recon", [](double x) { return 0.15 + 0.5 * std::exp(-30.0 * x); })
@@ -86,13 +86,13 @@ TEST(Health, AHealthyRunIsHealthy) {
 }
 
 TEST(Health, NothingIsKnownOfNothing) {
-  for (const HealthFinding& finding : examine({}, Run().subject))
-    Run().expect(finding.cause, Verdict::unknown);
+  for (const HealthFinding& finding : examine({}, MadeUpRun().subject))
+    MadeUpRun().expect(finding.cause, Verdict::unknown);
   for (const HealthFinding& finding : examine({}, {})) EXPECT_EQ(finding.verdict, Verdict::unknown);
 }
 
 TEST(Health, TwoLoggedStepsAreTooFew) {
-  Run run;
+  MadeUpRun run;
   for (const char* name : {"loss/total", "loss/stochastic_recon", "loss/adversarial_recon", "l0",
                            "grad_norm/causal_importance", "saturated_sources/adversarial_recon"})
     run.log(name, constant(0.0), 20);
@@ -102,12 +102,12 @@ TEST(Health, TwoLoggedStepsAreTooFew) {
 }
 
 TEST(Health, CollapseIsAlmostNoImportance) {
-  Run run;
+  MadeUpRun run;
   run.log("l0", [](double x) { return 500.0 * std::exp(-100.0 * x); }).log("loss/total", constant(1.0));
   run.expect("ci_collapse", Verdict::warning, "over 12 sites");
   EXPECT_NEAR(run.find("ci_collapse").numbers[0].second, 0.0, 1e-6);
   // Features that are on in 5 % of a toy's data.
-  Run toy;
+  MadeUpRun toy;
   toy.subject.sites = {"linear1", "linear2"};
   toy.subject.subcomponents = 40;
   toy.log("l0", [](double x) { return x < 0.1 ? 20.0 : 0.5; }).log("loss/total", constant(0.01));
@@ -116,7 +116,7 @@ TEST(Health, CollapseIsAlmostNoImportance) {
 
 TEST(Health, CollapseIsLosingWhatReconstructionNeeds) {
   const auto with = [](double masked, double unmasked, double l0) {
-    Run run;
+    MadeUpRun run;
     run.log("l0", constant(l0)).log("loss/total", constant(1.0));
     return run.evaluate("ce_kl/kl_ci_masked", masked)
         .evaluate("ce_kl/kl_unmasked", unmasked)
@@ -130,7 +130,7 @@ TEST(Health, CollapseIsLosingWhatReconstructionNeeds) {
 
 TEST(Health, CollapseShowsInTrainingToo) {
   const auto with = [](double end, double l0) {
-    Run run;
+    MadeUpRun run;
     return run.log("l0", [=](double x) { return x < 0.05 ? 400.0 : l0; })
         .log("loss/total", constant(1.0))
         .log("loss/stochastic_recon", [=](double x) { return x < 0.05 ? 0.5 : end; });
@@ -139,7 +139,7 @@ TEST(Health, CollapseShowsInTrainingToo) {
   with(0.6, 10.0).expect("ci_collapse", Verdict::ok);
   with(0.9, 300.0).expect("ci_collapse", Verdict::ok);
   // In the first tenth of a run everything is on its way.
-  Run early;
+  MadeUpRun early;
   early
       .log(
           "l0", [](double x) { return x < 0.02 ? 400.0 : 10.0; }, 80)
@@ -150,26 +150,26 @@ TEST(Health, CollapseShowsInTrainingToo) {
 }
 
 TEST(Health, CollapseNeedsTheNumberOfSites) {
-  Run run;
+  MadeUpRun run;
   run.subject.sites.clear();
-  run.log("l0", constant(0.0));
+  run.log("l0", constant(0.0)).log("loss/total", constant(1.0));
   run.expect("ci_collapse", Verdict::unknown, "not known");
 }
 
 TEST(Health, DensityIsJudgedLate) {
-  Run run;
+  MadeUpRun run;
   run.log("l0", constant(300.0), 600).log("loss/total", constant(1.0), 600);
   run.expect("density", Verdict::unknown, "judged from step 750 on");
   run.log("l0", constant(300.0)).log("loss/total", constant(1.0));
   run.expect("density", Verdict::warning, "39 % of 768");
   run.log("l0", constant(200.0));
   run.expect("density", Verdict::ok);
-  Run evaluated;
+  MadeUpRun evaluated;
   evaluated.evaluate("l0/total", 300.0).expect("density", Verdict::warning);
 }
 
 TEST(Health, AWeakAdversaryIsBeatenByAFreshOne) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.evaluate("pgd/pgd_20", 0.9)
       .expect("weak_adversary", Verdict::warning, "pgd/pgd_20) reaches 0.9, 6 times");
   run.evaluate("pgd/pgd_20", 0.5).expect("weak_adversary", Verdict::ok);
@@ -181,38 +181,52 @@ TEST(Health, AWeakAdversaryIsBeatenByAFreshOne) {
 }
 
 TEST(Health, AnAdversaryOnSubsetsMayBeBeatenByMore) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.subject.adversaries[0].every_site = false;
   run.evaluate("pgd/pgd_20", 0.9).expect("weak_adversary", Verdict::ok);
   run.evaluate("pgd/pgd_20", 1.5).expect("weak_adversary", Verdict::warning);
 }
 
+TEST(Health, AnAdversaryBesideRandomSourcesMayBeBeatenByMore) {
+  MadeUpRun run = healthy();
+  run.subject.adversaries[0].alone = false;
+  run.evaluate("loss/adversarial_recon", 0.9).expect("weak_adversary", Verdict::ok);
+  run.evaluate("loss/adversarial_recon", 1.5).expect("weak_adversary", Verdict::warning);
+}
+
+TEST(Health, AnAttackOnAnotherLossSaysNothing) {
+  MadeUpRun run = healthy();
+  run.subject.adversaries[0].output = false;
+  run.evaluate("pgd/pgd_20", 9.0).expect("weak_adversary", Verdict::unknown);
+  run.evaluate("loss/adversarial_recon", 0.9).expect("weak_adversary", Verdict::warning);
+}
+
 TEST(Health, AnAttackThatDoesNoHarmIsNotABadOne) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.log("loss/adversarial_recon", constant(0.01));
   run.evaluate("pgd/pgd_20", 0.1).expect("weak_adversary", Verdict::ok);
   run.evaluate("ce_kl/kl_zero", 1.0).expect("weak_adversary", Verdict::warning);
 }
 
 TEST(Health, TheAdversaryIsComparedAtTheStepOfTheAttack) {
-  Run run;
+  MadeUpRun run;
   run.log("loss/total", constant(1.0)).log("loss/adversarial_recon", [](double x) {
     return x < 0.5 ? 0.1 : 9.0;
   });
   run.evaluate("pgd/pgd_20", 0.9, 500).expect("weak_adversary", Verdict::warning, "is 0.1 in training");
-  Run early;
+  MadeUpRun early;
   early.log("loss/total", constant(1.0)).log("loss/adversarial_recon", constant(0.1));
   early.evaluate("pgd/pgd_20", 0.9, 50).expect("weak_adversary", Verdict::unknown, "past 10 % of the run");
 }
 
 TEST(Health, WithoutAnAdversaryNothingIsSaidOfIt) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.subject.adversaries.clear();
-  run.expect("weak_adversary", Verdict::unknown, "no adversarial_recon");
+  run.expect("weak_adversary", Verdict::unknown, "no adversary");
 }
 
 TEST(Health, DeadSubcomponentsAreCounted) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.evaluate("alive/total", 30.0).expect("dead_subcomponents", Verdict::warning, "30 of 768");
   run.evaluate("alive/total", 40.0).expect("dead_subcomponents", Verdict::ok, "5.2 %");
   for (const std::string& site : run.subject.sites) run.evaluate("alive/" + site, 3.0);
@@ -220,14 +234,14 @@ TEST(Health, DeadSubcomponentsAreCounted) {
   for (const char* site : {"site_3", "site_5", "site_7", "site_9"})
     run.evaluate(std::string("alive/") + site, 0.0);
   run.expect("dead_subcomponents", Verdict::warning, "not one of site_3, site_5, site_7 and 1 more sites");
-  Run().expect("dead_subcomponents", Verdict::unknown, "evaluation with alive");
+  MadeUpRun().expect("dead_subcomponents", Verdict::unknown, "evaluation with alive");
   run.subject.subcomponents = 0;
   run.expect("dead_subcomponents", Verdict::unknown, "not known");
 }
 
 TEST(Health, TheGradientGrowsOverItsRunningMedian) {
   const auto with = [](double end, std::int64_t steps = 1000) {
-    Run run;
+    MadeUpRun run;
     return run.log(
         "grad_norm/causal_importance", [=](double x) { return x < 0.95 ? 0.2 : end; }, steps);
   };
@@ -235,11 +249,11 @@ TEST(Health, TheGradientGrowsOverItsRunningMedian) {
   with(0.5).expect("ci_gradient_growth", Verdict::ok);
   with(0.7, 140).expect("ci_gradient_growth", Verdict::unknown, "expected 15 logged steps, found 14");
   // One step's outlier is not growth.
-  Run run;
+  MadeUpRun run;
   run.log("grad_norm/causal_importance", [](double x) { return x > 0.985 ? 50.0 : 0.2; });
   run.expect("ci_gradient_growth", Verdict::ok);
   // Nor is what happened long ago part of the running median.
-  Run late;
+  MadeUpRun late;
   late.subject.steps = 5000;
   for (std::int64_t s = 0; s < 5000; s += 10) {
     const double value = s < 2500 ? 0.01 : 1.0;
@@ -249,21 +263,21 @@ TEST(Health, TheGradientGrowsOverItsRunningMedian) {
 }
 
 TEST(Health, SaturatedSourcesAreNamed) {
-  Run run;
+  MadeUpRun run;
   run.log("loss/total", constant(1.0)).log("saturated_sources/adversarial_recon", constant(0.95));
   run.expect("saturated_sources", Verdict::warning, "95 % of the sources of adversarial_recon");
   run.log("saturated_sources/second", constant(0.3));
   run.expect("saturated_sources", Verdict::warning, "adversarial_recon");
   run.log("saturated_sources/adversarial_recon", constant(0.8));
   run.expect("saturated_sources", Verdict::ok, "30 % of the sources of second");
-  Run early;
+  MadeUpRun early;
   early.log("loss/total", constant(1.0), 50).log("saturated_sources/adversarial_recon", constant(0.95), 50);
   early.expect("saturated_sources", Verdict::unknown, "too early");
-  Run().expect("saturated_sources", Verdict::unknown, "persistent adversary");
+  MadeUpRun().expect("saturated_sources", Verdict::unknown, "persistent adversary");
 }
 
 TEST(Health, WhatStillFallsIsUnderTrained) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.log("l0", [](double x) { return 300.0 - 250.0 * x; });
   run.expect("under_training", Verdict::warning, "L0 went from");
   run = healthy();
@@ -276,27 +290,27 @@ TEST(Health, WhatStillFallsIsUnderTrained) {
 }
 
 TEST(Health, ARunThatWasCutShortIsUnderTrained) {
-  Run run;
+  MadeUpRun run;
   run.log("loss/total", constant(1.0), 400).log("l0", constant(50.0), 400);
   run.expect("under_training", Verdict::warning,
              "p is 1.37 after 391 of 1000 steps, on its way from 2 to 0.4");
   EXPECT_NE(run.find("under_training").remedy.find("--resume"), std::string::npos);
-  run.subject.p = Annealed{1.0, 1.0};
+  run.subject.annealing->value = {1.0, 1.0};
   run.expect("under_training", Verdict::ok);
-  run.subject.p.reset();
+  run.subject.annealing.reset();
   run.expect("under_training", Verdict::ok);
 }
 
 TEST(Health, FewLoggedStepsSayNothingOfTheEnd) {
-  Run run;
-  run.subject.p.reset();
+  MadeUpRun run;
+  run.subject.annealing.reset();
   for (std::int64_t s = 0; s < 1000; s += 50)
     run.metrics.add(s, {{"train/loss/total", 1.0}, {"train/l0", 50.0}});
   run.expect("under_training", Verdict::unknown, "3 logged steps in each");
 }
 
 TEST(Health, WhatIsNotFiniteIsNoEvidence) {
-  Run run = healthy();
+  MadeUpRun run = healthy();
   run.log("l0", constant(std::numeric_limits<double>::quiet_NaN()));
   for (const HealthFinding& finding : examine(run.metrics, run.subject))
     EXPECT_NE(finding.verdict, Verdict::warning) << finding.cause << ": " << finding.evidence;
@@ -313,8 +327,9 @@ TEST(HealthSubject, IsReadFromTheConfiguration) {
   EXPECT_EQ(subject.steps, 50);
   EXPECT_EQ(subject.sites, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(subject.subcomponents, 7);
-  ASSERT_TRUE(subject.p);
-  EXPECT_EQ(*subject.p, (Annealed{2.0, 0.4}));
+  ASSERT_TRUE(subject.annealing);
+  EXPECT_EQ(subject.annealing->name, "p");
+  EXPECT_EQ(subject.annealing->value, (Annealed{2.0, 0.4}));
   const HealthSubject terms = of(
       {"objective=[{type: faithfulness, coefficient: 1}, {type: stochastic_recon, coefficient: 1}, {type: "
        "ci_masked_recon, coefficient: 0}, {type: adversarial_recon, name: a, coefficient: 1, adversary: "
@@ -327,7 +342,26 @@ TEST(HealthSubject, IsReadFromTheConfiguration) {
   EXPECT_EQ(terms.adversaries[0].label, "a");
   EXPECT_TRUE(terms.adversaries[0].every_site);
   EXPECT_FALSE(terms.adversaries[1].every_site);
-  EXPECT_FALSE(terms.p);
+  EXPECT_FALSE(terms.annealing);
+}
+
+TEST(HealthSubject, KnowsWhatAnAdversaryIsAfter) {
+  const HealthSubject subject = health_subject(
+      load_run_config(
+          std::string(VPD_TEST_DATA) + "/plain/config.yaml",
+          {"objective=[{type: importance_minimality, coefficient: 1, penalty: {type: smooth_l0, "
+           "gamma: {start: 1, end: 0.1}}}, {type: adversarial_recon, coefficient: 1, merged: {}, "
+           "adversary: {type: persistent}}, {type: hidden_acts_recon, coefficient: 1, masks: {type: "
+           "adversarial, adversary: {type: fresh}}}]"}),
+      {}, 0);
+  EXPECT_EQ(subject.reconstructions, (std::vector<std::string>{"adversarial_recon", "hidden_acts_recon"}));
+  ASSERT_EQ(subject.adversaries.size(), 2U);
+  EXPECT_FALSE(subject.adversaries[0].alone);
+  EXPECT_TRUE(subject.adversaries[0].output);
+  EXPECT_TRUE(subject.adversaries[1].alone);
+  EXPECT_FALSE(subject.adversaries[1].output);
+  EXPECT_EQ(subject.annealing->name, "gamma");
+  EXPECT_EQ(subject.annealing->value, (Annealed{1.0, 0.1}));
 }
 
 TEST(HealthSubject, TheAttackIsTheOneNearestToTheStandard) {

@@ -7,7 +7,10 @@ namespace vpd {
 namespace {
 
 HealthSubject subject(std::int64_t steps) {
-  return {.steps = steps, .sites = {"a", "b"}, .subcomponents = 20, .p = Annealed{2.0, 0.4}};
+  return {.steps = steps,
+          .sites = {"a", "b"},
+          .subcomponents = 20,
+          .annealing = HealthSubject::Annealing{"p", {2.0, 0.4}}};
 }
 
 /// Steps at which a run of no importances at all, every `every`-th of whose steps is logged, is warned about

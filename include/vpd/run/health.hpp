@@ -51,11 +51,11 @@ struct HealthThresholds {
   /// of the importances. Training makes it better by 3 to 10 times.
   double worse_than_start = 1.5;
 
-  /// L0 above this part of Σ C late in training. Healthy: 0.005 to 0.08; toys with dense layers 0.25.
+  /// L0 above this part of Σ C late in training. Healthy: 0.005 to 0.05; toys with dense layers 0.25.
   double dense = 0.3;
 
   /// A fresh attack's loss over the training adversary's. Healthy: 1 to 1.6. Twice that where the training
-  /// adversary meets a subset of the sites only and the attack all.
+  /// adversary meets a subset of the sites only and the attack all, or shares the masks with random sources.
   double attack_ratio = 4.0;
   /// An attack that does less than this part of what removing every matrix does is no bad one.
   double harmless_attack = 0.01;
@@ -80,8 +80,8 @@ struct HealthThresholds {
   double falling_l0 = 0.1;
   /// A loss below this part of its first value has arrived, however steeply it still falls.
   double arrived = 0.01;
-  /// Part of p's way that may be left.
-  double p_left = 0.1;
+  /// Part of p's (or gamma's) way that may be left.
+  double annealing_left = 0.1;
 };
 
 /// What a run set out to do, as far as its health depends on it.
@@ -89,6 +89,12 @@ struct HealthSubject {
   struct Adversary {
     std::string label;        ///< of the term
     bool every_site = false;  ///< it meets all sites at once, as the attacks of `pgd` do
+    bool alone = true;        ///< no random sources are merged with its own, as in no attack
+    bool output = true;       ///< it is after the target's output, as `pgd` is
+  };
+  struct Annealing {
+    std::string name;  ///< p, or gamma
+    Annealed value;
   };
 
   std::int64_t steps = 0;                    ///< planned
@@ -96,8 +102,8 @@ struct HealthSubject {
   std::int64_t subcomponents = 0;            ///< Σ C; 0: not known
   std::vector<std::string> reconstructions;  ///< labels of the terms that train reconstruction
   std::vector<Adversary> adversaries;
-  std::optional<std::string> attack;  ///< name of the pgd metric that is nearest to the standard one
-  std::optional<Annealed> p;          ///< of importance_minimality
+  std::optional<std::string> attack;   ///< name of the pgd metric that is nearest to the standard one
+  std::optional<Annealing> annealing;  ///< of importance_minimality's penalty
 };
 HealthSubject health_subject(const RunConfig& config, std::vector<std::string> sites,
                              std::int64_t subcomponents);
