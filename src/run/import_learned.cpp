@@ -84,13 +84,26 @@ Sites match_found_sites(RunConfig& config, const ModelConfig& model, const Forei
   return match_sites(matrices, config.sites, source);
 }
 
-// Where a parameter of the causal-importance transformer stands in the original's state dict.
+// Where a parameter of a causal-importance function stands in the original's state dict.
 struct Source {
   std::string name;
   bool transposed = false;  // W [in, out] there, weight [out, in] here
 };
 
-Source ci_source(const std::string& ours) {
+// "<site>.layers.<i>.weight", without the site where one MLP serves all. There a GELU follows each layer in
+// one list, so that layers have even numbers; weights of a network for each subcomponent lie as they do here.
+Source mlp_source(const ParameterSpec& ours) {
+  const std::size_t dot = ours.name.rfind('.');
+  const std::size_t layers = ours.name.rfind("layers.");
+  const bool is_weight = ours.name.substr(dot) == ".weight";
+  const std::int64_t layer = std::stoll(ours.name.substr(layers + std::string_view("layers.").size()));
+  const std::string network =
+      layers == 0 ? "_global_ci_fn" : fmt::format("_ci_fns.{}", dashed(ours.name.substr(0, layers - 1)));
+  return {fmt::format("{}{}.layers.{}.{}", ci_prefix, network, 2 * layer, is_weight ? "W" : "b"),
+          is_weight && ours.shape.size() == 2};
+}
+
+Source transformer_source(const std::string& ours) {
   const std::string base = std::string(ci_prefix) + "_global_ci_fn.";
   const std::size_t dot = ours.rfind('.');
   const std::string layer = ours.substr(0, dot);
@@ -170,15 +183,16 @@ NamedTensors take_components(ForeignState& state, const Learned& learned) {
 
 NamedTensors take_causal_importance(ForeignState& state, const Learned& learned,
                                     const CausalImportanceConfig& config) {
+  const auto* transformer = std::get_if<GlobalSharedTransformerConfig>(&config);
   NamedTensors parameters;
   for (const ParameterSpec& spec : learned.importance) {
-    const Source source = ci_source(spec.name);
+    const Source source = transformer ? transformer_source(spec.name) : mlp_source(spec);
     std::vector<std::int64_t> shape = spec.shape;
     if (source.transposed) std::reverse(shape.begin(), shape.end());
     const at::Tensor tensor = state.take(source.name, shape);
     parameters.emplace_back(spec.name, source.transposed ? tensor.t() : tensor);
   }
-  check_rotary_tables(state, std::get<GlobalSharedTransformerConfig>(config));
+  if (transformer) check_rotary_tables(state, *transformer);
   return parameters;
 }
 

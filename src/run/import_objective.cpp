@@ -225,8 +225,13 @@ ObjectiveConfig translate_objective(ForeignMap& top, std::vector<std::string>& w
       objective.emplace_back(AdversarialReconTerm{.coefficient = coefficient,
                                                   .routing = routing_of(map, name, warnings),
                                                   .adversary = persistent_adversary(map, warnings)});
-    } else if (name == "CIMaskedReconLoss") {
-      objective.emplace_back(CiMaskedReconTerm{.coefficient = coefficient});
+    } else if (is_one_of(name,
+                         {"CIMaskedReconLoss", "CIMaskedReconSubsetLoss", "CIMaskedReconLayerwiseLoss"})) {
+      objective.emplace_back(
+          CiMaskedReconTerm{.coefficient = coefficient, .routing = routing_of(map, name, warnings)});
+    } else if (name == "StochasticHiddenActsReconLoss") {
+      objective.emplace_back(HiddenActsReconTerm{
+          .coefficient = coefficient, .masks = RandomMasksConfig{.samples = samples, .sources = sources}});
     } else if (name == "UnmaskedReconLoss") {
       objective.emplace_back(UnmaskedReconTerm{.coefficient = coefficient});
     } else {
@@ -299,46 +304,6 @@ EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& ob
   if (!objective.empty()) evaluation.metrics.emplace_back(LossesMetric{});
   evaluation.metrics.insert(evaluation.metrics.end(), attacks.begin(), attacks.end());
   return evaluation;
-}
-
-CausalImportanceConfig translate_causal_importance(ForeignMap& top) {
-  std::optional<ForeignMap> map = top.map("ci_config");
-  if (!map) {
-    // The older form, of functions that there are not here.
-    if (top.has("ci_fn_type"))
-      top.fail("ci_fn_type", "global_shared_transformer, the one kind there is here");
-    top.fail("ci_config", "the causal-importance function");
-  }
-  map->text("mode");
-  if (map->text("fn_type") != "global_shared_transformer") {
-    map->fail("fn_type", "global_shared_transformer, the one kind there is here");
-  }
-  if (map->has("extra_input_module_patterns")) {
-    map->fail("extra_input_module_patterns", "none, since the function reads its sites' inputs alone here");
-  }
-  std::optional<ForeignMap> transformer = map->map("simple_transformer_ci_cfg");
-  if (!transformer) map->fail("simple_transformer_ci_cfg", "the transformer's sizes");
-  std::optional<ForeignMap> attention = transformer->map("attn_config");
-  if (!attention) transformer->fail("attn_config", "the transformer's attention");
-  const auto size = [](ForeignMap& from, const char* key) {
-    const std::optional<std::int64_t> number = from.whole(key);
-    if (!number || *number < 1) from.fail(key, "a whole number of at least 1");
-    return *number;
-  };
-  GlobalSharedTransformerConfig config;
-  config.d_model = size(*transformer, "d_model");
-  config.n_blocks = size(*transformer, "n_blocks");
-  config.n_heads = size(*attention, "n_heads");
-  config.rope_base = attention->number("rope_base").value_or(10000.0);
-  const std::vector<double> hidden = transformer->numbers("mlp_hidden_dim");
-  if (hidden.size() > 1) transformer->fail("mlp_hidden_dim", "one hidden layer");
-  config.d_mlp = hidden.empty() ? 4 * config.d_model : static_cast<std::int64_t>(hidden[0]);
-  attention->has("max_len");  // the longest table of angles, without influence on any angle
-  // Whatever else a version of that code could set changes what the function computes.
-  for (const ForeignMap* part : {&*map, &*transformer, &*attention}) {
-    for (const auto& [key, value] : part->unasked()) part->fail(key, "none");
-  }
-  return config;
 }
 
 }  // namespace vpd

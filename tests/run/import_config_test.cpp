@@ -194,9 +194,9 @@ TEST_F(ImportConfig, WhatChangesTheMeaningOfTheWeights) {
   expect_rejected("leaky_hard", "hard", "sigmoid_type: expected leaky_hard, the one squashing");
   expect_rejected("identity_module_info: null", "identity_module_info: [{module_pattern: x, C: 1}]",
                   "identity_module_info: expected none, since identity matrices cannot be sites here");
-  expect_rejected(
-      "global_shared_transformer", "global_reverse_residual",
-      "ci_config.fn_type: expected global_shared_transformer, the one kind there is here, found the text");
+  expect_rejected("global_shared_transformer", "global_reverse_residual",
+                  "ci_config.fn_type: expected mlp, vector_mlp, shared_mlp, global_shared_mlp or "
+                  "global_shared_transformer, found");
   expect_rejected("hidden_dims: null", "extra_input_module_patterns: [wte]",
                   "ci_config.extra_input_module_patterns: expected none");
   expect_rejected("block_groups: null", "block_groups: [a]",
@@ -353,6 +353,10 @@ TEST_F(ImportConfig, EveryLoss) {
             .adversary);
   };
   EXPECT_TRUE(std::holds_alternative<CiMaskedReconTerm>(term("{coeff: 1, classname: CIMaskedReconLoss}")));
+  EXPECT_EQ(std::get<CiMaskedReconTerm>(term("{coeff: 1, classname: CIMaskedReconLayerwiseLoss}")).routing,
+            RoutingConfig(LayerwiseRoutingConfig{}));
+  EXPECT_EQ(std::get<HiddenActsReconTerm>(term("{coeff: 1, classname: StochasticHiddenActsReconLoss}")),
+            (HiddenActsReconTerm{.coefficient = {.start = 1}, .masks = RandomMasksConfig{.samples = 2}}));
   EXPECT_TRUE(std::holds_alternative<UnmaskedReconTerm>(term("{coeff: 1, type: UnmaskedReconLoss}")));
   const auto stochastic = [&](const std::string& by) { return std::get<StochasticReconTerm>(term(by)); };
   EXPECT_EQ(stochastic("{coeff: 1, classname: StochasticReconLoss}").routing,
@@ -451,9 +455,34 @@ TEST_F(ImportConfig, SizesOfTheTransformer) {
   const std::size_t begin = published.find("ci_config:"), end = published.find("sampling");
   EXPECT_DATA_ERROR("ci_config: expected the causal-importance function, found no such key",
                     translate(published.substr(0, begin) + published.substr(end)));
-  EXPECT_DATA_ERROR(
-      "ci_fn_type: expected global_shared_transformer",
-      translate(published.substr(0, begin) + "ci_fn_type: vector_mlp\n" + published.substr(end)));
+}
+
+TEST_F(ImportConfig, MlpsOfEveryVersion) {
+  const std::size_t begin = published.find("ci_config:"), end = published.find("sampling");
+  const auto function = [&](const std::string& keys) {
+    return translate(published.substr(0, begin) + keys + "\n" + published.substr(end))
+        .config.causal_importance;
+  };
+  const auto layerwise = [&](const std::string& type, const std::string& widths) {
+    return function("ci_config: {mode: layerwise, fn_type: " + type + ", hidden_dims: " + widths + "}");
+  };
+  EXPECT_EQ(layerwise("mlp", "[8]"), CausalImportanceConfig(MlpCiConfig{.hidden_dims = {8}}));
+  EXPECT_EQ(layerwise("vector_mlp", "[8, 4]"),
+            CausalImportanceConfig(VectorMlpCiConfig{.hidden_dims = {8, 4}}));
+  EXPECT_EQ(layerwise("shared_mlp", "[]"), CausalImportanceConfig(SharedMlpCiConfig{}));
+  EXPECT_EQ(function("ci_config: {mode: global, fn_type: global_shared_mlp, hidden_dims: [5]}"),
+            CausalImportanceConfig(GlobalSharedMlpCiConfig{.hidden_dims = {5}}));
+  EXPECT_EQ(function("ci_fn_type: shared_mlp\nci_fn_hidden_dims: [550]"),
+            CausalImportanceConfig(SharedMlpCiConfig{.hidden_dims = {550}}));
+  EXPECT_EQ(function("gate_type: vector_mlp\ngate_hidden_dims: [3]"),
+            CausalImportanceConfig(VectorMlpCiConfig{.hidden_dims = {3}}));
+  EXPECT_EQ(function("ci_fn_type: shared_mlp\nci_fn_hidden_dims: [550]\nuse_global_ci: true"),
+            CausalImportanceConfig(GlobalSharedMlpCiConfig{.hidden_dims = {550}}));
+  EXPECT_DATA_ERROR("ci_fn_type: expected mlp, vector_mlp",
+                    function("ci_fn_type: hard\nci_fn_hidden_dims: [1]"));
+  EXPECT_DATA_ERROR("hidden_dims: expected whole numbers of at least 1", layerwise("mlp", "[0.5]"));
+  EXPECT_DATA_ERROR("ci_config.dropout: expected none",
+                    function("ci_config: {fn_type: mlp, hidden_dims: [3], dropout: 1}"));
 }
 
 }  // namespace

@@ -483,6 +483,65 @@ TEST_F(Import, Biases) {
                   "tensor _components.h-1-mlp-c_fc.bias: expected the target's own bias, found another");
 }
 
+// A run whose causal importance comes from MLPs, in the names and layouts of the original: W [in, out], or
+// [C, in, out] where each subcomponent has a network of its own, and a GELU at each odd place.
+class ImportMlps : public Import, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(ImportMlps, Run) {
+  const std::string kind = GetParam();
+  const bool global = kind == "global_shared_mlp", own = kind == "mlp" || kind == "vector_mlp";
+  constexpr std::int64_t hidden = 5;
+  const NamedTensors original = tensors_of(golden_run);
+  NamedTensors tensors = original, expected;
+  drop(tensors, "ci_fn.");
+  const auto add = [&](const std::string& theirs, const std::string& ours, std::int64_t d_in,
+                       std::int64_t C) {
+    const std::vector<std::int64_t> widths = {d_in, hidden, own ? 1 : C};
+    const auto draw = [&](std::vector<std::int64_t> shape) {
+      if (own) shape.insert(shape.begin(), C);
+      return at::randn(shape);
+    };
+    for (std::size_t i = 0; i < 2; ++i) {
+      const at::Tensor W = draw({widths[i], widths[i + 1]}), b = draw({widths[i + 1]});
+      const std::string layer = theirs + ".layers." + std::to_string(2 * i);
+      tensors.emplace_back(layer + ".W", W);
+      tensors.emplace_back(layer + ".b", b);
+      expected.emplace_back(ours + "layers." + std::to_string(i) + ".weight", own ? W : W.t());
+      expected.emplace_back(ours + "layers." + std::to_string(i) + ".bias", b);
+    }
+  };
+  for (const auto& [name, V] : original) {
+    if (global || !name.starts_with("_components.") || !name.ends_with(".V")) continue;
+    const std::string dashed = name.substr(12, name.size() - 14);
+    std::string site = dashed;
+    std::replace(site.begin(), site.end(), '-', '.');
+    // The newest version has the functions below ci_fn, older ones had not.
+    add((kind == "mlp" ? "_ci_fns." : "ci_fn._ci_fns.") + dashed, site + ".", kind == "mlp" ? 1 : V.size(0),
+        V.size(1));
+  }
+  if (global) add("ci_fn._global_ci_fn", "", 432, 300);
+
+  std::string config = read_text(golden / "run" / "final_config.yaml");
+  const std::size_t begin = config.find("ci_config:"), end = config.find("sigmoid_type");
+  config.replace(begin, end - begin, "ci_config: {fn_type: " + kind + ", hidden_dims: [5]}\n");
+  const ImportOptions options{
+      .path = run_of(tensors, config), .target = golden / "target", .tokens = golden / "tokens.npy"};
+  EXPECT_EQ(import_to_out(options).causal_importance, kind);
+  const SafetensorsFile file(out_ / "checkpoints" / "latest" / causal_importance_file);
+  EXPECT_EQ(file.tensors().size(), expected.size());
+  for (const auto& [name, tensor] : expected) EXPECT_TRUE(at::equal(file.load(name), tensor)) << name;
+  const EvaluateResult result = evaluate_run({.run = out_, .metrics = {"ci_l0"}, .device = "cpu"});
+  EXPECT_GT(result.metrics.front().second, 0.0);
+
+  tensors.emplace_back(global ? "ci_fn._global_ci_fn.layers.4.b" : "ci_fn._ci_fns.h-0-mlp-c_fc.layers.4.b",
+                       at::ones({3}));
+  expect_run_rejected(run_of(tensors, config),
+                      "expected only tensors that its configuration speaks of, found ci_fn.");
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ImportMlps,
+                         ::testing::Values("mlp", "vector_mlp", "shared_mlp", "global_shared_mlp"));
+
 TEST_F(Import, SummaryForPeopleAndPrograms) {
   const ImportSummary summary = import_to_out({.path = golden / "run", .tokens = golden / "tokens.npy"});
   const std::string text = import_text(summary);
