@@ -23,23 +23,11 @@ std::string dashed(std::string name) {
   return name;
 }
 
-// The target's matrices in the order of its state dict; the head is none of a block.
-std::vector<MatrixShape> matrices_of(const ModelConfig& model) {
-  std::vector<MatrixShape> matrices;
-  for (const WeightSpec& spec : llama_simple_mlp_weights(model, /*untied_head=*/true)) {
-    if (spec.shape.size() != 2 || spec.name == "wte.weight") continue;
-    const std::string name = spec.name.substr(0, spec.name.rfind('.'));
-    matrices.push_back(
-        {.name = name, .d_in = spec.shape[1], .d_out = spec.shape[0], .in_block = name != "lm_head"});
-  }
-  return matrices;
-}
-
 // Sites as the checkpoint has them.
-std::vector<SitePattern> sites_of(const ForeignState& state, const ModelConfig& model) {
+std::vector<SitePattern> sites_of(const ForeignState& state, const std::vector<MatrixShape>& matrices) {
   std::vector<SitePattern> sites;
   std::vector<std::string> unknown = state.left(components_prefix);
-  for (const MatrixShape& matrix : matrices_of(model)) {
+  for (const MatrixShape& matrix : matrices) {
     const std::string stem = fmt::format("{}{}.", components_prefix, dashed(matrix.name));
     if (!state.contains(stem + "V")) continue;
     const std::vector<std::int64_t> shape = state.shape(stem + "V");
@@ -68,8 +56,9 @@ bool same_sites(const Sites& sites, const std::vector<SitePattern>& found) {
 // its name.
 Sites match_found_sites(RunConfig& config, const ModelConfig& model, const ForeignState& state,
                         const std::string& source, std::vector<std::string>& warnings) {
-  const std::vector<SitePattern> found = sites_of(state, model);
-  const std::vector<MatrixShape> matrices = matrices_of(model);
+  const std::vector<MatrixShape> matrices =
+      llama_simple_mlp_architecture(model, /*untied_head=*/true).matrices;
+  const std::vector<SitePattern> found = sites_of(state, matrices);
   try {
     Sites sites = match_sites(matrices, config.sites, source);
     if (same_sites(sites, found)) return sites;

@@ -262,6 +262,7 @@ EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& ob
 
   CeKlMetric ce_kl{.rounding_thresholds = {}};
   CiL0Metric l0{.threshold = top.number("ci_alive_threshold").value_or(0.0)};
+  std::optional<CiHistogramMetric> histogram;
   bool hidden_acts = false, has_l0 = false;
   std::vector<MetricConfig> attacks;
   std::map<std::string, int> names;
@@ -281,8 +282,12 @@ EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& ob
       }
     } else if (is_one_of(name, {"StochasticHiddenActsReconLoss", "CIHiddenActsReconLoss"})) {
       hidden_acts = true;
-    } else if (name == "PGDReconLoss") {
+    } else if (is_one_of(name, {"CIHistograms", "ComponentActivationDensity"})) {
+      histogram = CiHistogramMetric{.threshold = l0.threshold};
+      map.has("n_batches_accum");  // evaluation.batches here
+    } else if (is_one_of(name, {"PGDReconLoss", "PGDMultiBatchReconLoss"})) {
       PgdMetric attack = fresh_attack<PgdMetric>(map);
+      attack.batches = map.whole("gradient_accumulation_steps").value_or(1);
       attack.name = fmt::format("pgd_{}", attack.steps);
       if (const int number = ++names[attack.name]; number > 1) attack.name += fmt::format("_{}", number);
       attacks.emplace_back(attack);
@@ -299,6 +304,7 @@ EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& ob
   }
   evaluation.metrics.emplace_back(ce_kl);
   if (has_l0) evaluation.metrics.emplace_back(l0);
+  if (histogram) evaluation.metrics.emplace_back(*histogram);
   if (hidden_acts) evaluation.metrics.emplace_back(HiddenActsMetric{});
   // Every loss was evaluated there too.
   if (!objective.empty()) evaluation.metrics.emplace_back(LossesMetric{});

@@ -69,6 +69,8 @@ slow_eval_on_first_step: true
 save_freq: null
 eval_metric_configs:
 - {classname: CIHistograms, n_batches_accum: 1}
+- {classname: ComponentActivationDensity}
+- {classname: CIMeanPerComponent}
 - classname: CI_L0
   groups: {layer_0: [h.0.*], total: ['*']}
 - {classname: CEandKLLosses, rounding_threshold: 0.0}
@@ -151,7 +153,8 @@ TEST_F(ImportConfig, Published) {
       .batch_size = 128,
       .batches = 1,
       .metrics = {CeKlMetric{.rounding_thresholds = {0.0}}, CiL0Metric{.groups = {{"layer_0", {"h.0.*"}}}},
-                  HiddenActsMetric{}, LossesMetric{}, PgdMetric{.name = "pgd_20"}}};
+                  CiHistogramMetric{.threshold = 0.0}, HiddenActsMetric{}, LossesMetric{},
+                  PgdMetric{.name = "pgd_20"}}};
   EXPECT_EQ(run.evaluation, evaluation);
   EXPECT_EQ(run.output, (OutputConfig{.log_every = 200, .checkpoint_every = 400000}));
   EXPECT_EQ(std::get<TokensData>(run.data.train), (TokensData{.sequence_length = 512, .shuffle = true}));
@@ -161,7 +164,8 @@ TEST_F(ImportConfig, Published) {
   expect_warning(translated,
                  "task_config: what data the run had is not translated, and comes with --tokens: "
                  "dataset_name danbraunai/pile, is_tokenized true");
-  expect_warning(translated, "eval_metric_configs[0]: CIHistograms has no counterpart here and is left out");
+  expect_warning(translated,
+                 "eval_metric_configs[2]: CIMeanPerComponent has no counterpart here and is left out");
   expect_warning(translated,
                  "says nothing about the decomposition and is not translated: wandb_project spd, "
                  "slow_eval_on_first_step true, pretrained_model_name goodfire/spd/runs/t-9d2b8f02");
@@ -186,7 +190,7 @@ TEST_F(ImportConfig, EveryUnknownKeyIsTold) {
   expect_warning(with("start_val: 0.01", "start_val: 0.01, knee: 2"),
                  "lr_schedule.knee: 2 has no counterpart");
   expect_warning(with("rounding_threshold: 0.0", "rounding_threshold: 0.0, x: 2"),
-                 "eval_metric_configs[2].x: 2 has no counterpart");
+                 "eval_metric_configs[4].x: 2 has no counterpart");
 }
 
 // Whatever makes the same weights mean something else is refused.
@@ -423,7 +427,7 @@ TEST_F(ImportConfig, Metrics) {
 - {classname: CEandKLLosses, rounding_threshold: 0.5}
 - {classname: CI_L0, groups: {attention: [h.0.attn, 'h.1.attn*']}}
 - {classname: PGDReconLoss, init: zeroes, step_size: 0.2, n_steps: 5, mask_scope: unique_per_datapoint}
-- {classname: PGDReconLoss, init: random, step_size: 0.1, n_steps: 5, mask_scope: shared_across_batch}
+- {classname: PGDMultiBatchReconLoss, init: random, step_size: 0.1, n_steps: 5, gradient_accumulation_steps: 3}
 )");
   const std::vector<MetricConfig> expected = {
       CeKlMetric{.rounding_thresholds = {0.1, 0.5}},
@@ -433,7 +437,7 @@ TEST_F(ImportConfig, Metrics) {
                 .step_size = 0.2,
                 .init = FreshInit::zeros,
                 .scope = FreshScope::per_datapoint},
-      PgdMetric{.name = "pgd_5_2", .steps = 5}};
+      PgdMetric{.name = "pgd_5_2", .steps = 5, .batches = 3}};
   EXPECT_EQ(several, expected);
   EXPECT_EQ(std::get<CiL0Metric>(
                 with("ci_alive_threshold: 0.0", "ci_alive_threshold: 0.2").config.evaluation.metrics[1])

@@ -393,8 +393,8 @@ TEST_F(Import, RunsThatAreRefused) {
   expect_run_rejected(
       with("_components.h-9-attn-q_proj.V", at::zeros({24, 12})),
       "expected subcomponents of matrices of the target, found _components.h-9-attn-q_proj.V");
-  expect_run_rejected(with("_components.wte.V", at::zeros({61, 12})),
-                      "expected subcomponents of matrices of the target, found _components.wte.V");
+  expect_run_rejected(with("_components.wpe.V", at::zeros({61, 12})),
+                      "expected subcomponents of matrices of the target, found _components.wpe.V");
   expect_run_rejected(
       with("_components.h-0-attn-q_proj.W", at::zeros({24, 12})),
       "expected only tensors that its configuration speaks of, found _components.h-0-attn-q_proj.W");
@@ -455,6 +455,30 @@ TEST_F(Import, OtherTensorsAreTold) {
   const ImportSummary summary = import_run(run_of(tensors));
   expect_warning(summary, "the tensor optimizer.step is part of neither target nor decomposition");
   expect_warning(summary, "the tensor target_model.extra is not part of a LlamaSimpleMLP");
+}
+
+// An embedding's V has a row for each token, and the causal-importance function reads its C inner
+// activations.
+TEST_F(Import, EmbeddingAsASite) {
+  NamedTensors tensors = tensors_of(golden_run);
+  const std::string ci = "ci_fn._global_ci_fn.";
+  const at::Tensor V = at::randn({61, 7}), U = at::randn({7, 24}), head = at::randn({32, 307});
+  tensors.emplace_back("_components.wte.V", V);
+  tensors.emplace_back("_components.wte.U", U);
+  tensor_in(tensors, ci + "_input_projector.W") = at::randn({439, 32});
+  tensor_in(tensors, ci + "_output_head.W") = head;
+  tensor_in(tensors, ci + "_output_head.b") = at::randn({307});
+  std::string config = read_text(golden / "run" / "final_config.yaml");
+  config.replace(config.find("module_info:"), 12, "module_info:\n- {module_pattern: wte, C: 7}");
+  const ImportSummary summary = import_to_out(
+      {.path = run_of(tensors, config), .target = golden / "target", .tokens = golden / "tokens.npy"});
+  EXPECT_EQ(summary.sites, 13);
+  const fs::path checkpoint = out_ / "checkpoints" / "latest";
+  EXPECT_TRUE(at::equal(SafetensorsFile(checkpoint / components_file).load("wte.V"), V));
+  EXPECT_TRUE(at::equal(SafetensorsFile(checkpoint / components_file).load("wte.U"), U));
+  EXPECT_TRUE(
+      at::equal(SafetensorsFile(checkpoint / causal_importance_file).load("proj_out.weight"), head.t()));
+  EXPECT_GT(evaluate_run({.run = out_, .metrics = {"ci_l0"}, .device = "cpu"}).metrics.size(), 0u);
 }
 
 // Subcomponents carry a copy of their matrix's bias.
