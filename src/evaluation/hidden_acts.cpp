@@ -47,9 +47,11 @@ class HiddenActs final : public Metric {
   static at::Tensor squared_errors(const EvaluationBatch& batch, const LaneBatch& lane,
                                    const SourceOf& sources) {
     const std::vector<SitePass> passes = site_passes(batch.context(lane), sources, {}, 0);
-    MaskedExecutor executor(batch.decomposition.sites, passes, /*keep_outputs=*/true);
-    batch.decomposition.target->forward(lane.clean.input, executor);
-    const at::ScalarType wide = batch.decomposition.numerics.wide;
+    const Decomposition& d = batch.decomposition;
+    MaskedExecutor executor(d.sites, passes, /*keep_outputs=*/true);
+    const at::Tensor hidden = d.target->hidden(lane.clean.input, executor);
+    if (!d.frozen_head()) d.target->output(hidden, executor);  // it may hold sites of its own
+    const at::ScalarType wide = d.numerics.wide;
     std::vector<at::Tensor> sums;
     at::Tensor all = at::zeros({}, lane.importance.lower.options().dtype(at::kDouble));
     for (std::size_t i = 0; i < executor.outputs.size(); ++i) {

@@ -1,5 +1,5 @@
 """tools/prepare_tokens makes shards that the program reads. What needs a Python package that this machine has not is skipped, loudly;
-VPD_TOKENS_PYTHON names a Python that has them."""
+VPD_TOKENS_PYTHON names a Python that has them; without it .venv's, which has tokenizers once tools/test has run."""
 
 import hashlib
 import importlib.util
@@ -17,7 +17,8 @@ from support import ProgramTest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "prepare_tokens"
-PYTHON = os.environ.get("VPD_TOKENS_PYTHON", sys.executable)
+VENV = ROOT / ".venv" / "bin" / "python"
+PYTHON = os.environ.get("VPD_TOKENS_PYTHON", str(VENV) if VENV.exists() else sys.executable)
 
 
 def has(package):

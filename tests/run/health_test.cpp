@@ -268,7 +268,7 @@ TEST(Health, SaturatedSourcesAreNamed) {
   run.expect("saturated_sources", Verdict::warning, "95 % of the sources of adversarial_recon");
   run.log("saturated_sources/second", constant(0.3));
   run.expect("saturated_sources", Verdict::warning, "adversarial_recon");
-  run.log("saturated_sources/adversarial_recon", constant(0.8));
+  run.log("saturated_sources/adversarial_recon", constant(0.45));
   run.expect("saturated_sources", Verdict::ok, "30 % of the sources of second");
   MadeUpRun early;
   early.log("loss/total", constant(1.0), 50).log("saturated_sources/adversarial_recon", constant(0.95), 50);
