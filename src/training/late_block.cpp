@@ -66,6 +66,7 @@ at::Tensor LateBlock::scalar(const std::string& name, double now) {
 LateKey LateBlock::key(RandomPurpose purpose, std::uint64_t term, std::uint64_t which) {
   const RandomKey now = make_key(seed_, purpose, static_cast<std::uint64_t>(step_), term, which);
   if (!late_) return now;
+  const std::lock_guard<std::mutex> lock(mutex_);
   const std::int64_t word = place(keys_, KeyName{purpose, term, which});
   host_[static_cast<std::size_t>(word)] = bits_of(now);
   if (word >= ready_) return now;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -48,6 +49,7 @@ class LateBlock {
   std::uint64_t seed_;
   std::int64_t step_ = 0;
   bool late_;
+  std::mutex mutex_;  // lanes ask for keys at the same time
   std::map<std::string, std::int64_t> numbers_, scalars_;
   std::map<KeyName, std::int64_t> keys_;
   std::int64_t used_ = 0;           // words that have a name
