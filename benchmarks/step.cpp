@@ -56,7 +56,10 @@ double milliseconds_since(Clock::time_point start) {
 ModelConfig random_model(const Options& options, const RunConfig& config) {
   std::vector<std::string> warnings;
   if (options.target.empty()) {
-    const std::filesystem::path& directory = std::get<LlamaSimpleMlpTarget>(config.target).path;
+    const auto* target = std::get_if<LlamaSimpleMlpTarget>(&config.target);
+    VPD_CHECK(target, UsageError, "{}: the target is no LlamaSimpleMLP: give the shapes of one with --target",
+              options.config.string());
+    const std::filesystem::path& directory = target->path;
     for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
       if (std::filesystem::exists(directory / name)) return read_model_config(directory / name, warnings);
     }

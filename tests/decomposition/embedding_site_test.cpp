@@ -10,6 +10,7 @@
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/reconstruction.hpp"
 #include "vpd/target/huggingface.hpp"
@@ -60,7 +61,9 @@ struct Problem {
                  .key = make_key(5, RandomPurpose::mask_sources),
                  .site = 2,
                  .first_row = 11};
-    if (kind == SourceKind::tensor) {
+    if (kind == SourceKind::mixed)
+      p.sources.from_matrix = uniform_values({shape.N}, 10).gt(0.0).to(at::kByte);
+    if (kind == SourceKind::tensor || kind == SourceKind::mixed) {
       p.sources.sources = sources, p.sources.gradient = like(sources);
       p.sources.time_length = p.sources.time_rows = shape.N;
     }
@@ -123,8 +126,8 @@ TEST_P(EmbeddingSite, GradientsAreTheSlopes) {
 TEST_P(EmbeddingSite, EveryKindOfSourcesIsThatOfALinearSite) {
   const auto [with_routing, with_delta] = GetParam();
   const Problem p({40, 13, 17, 4}, with_routing, with_delta);
-  for (const SourceKind kind :
-       {SourceKind::constant, SourceKind::uniform, SourceKind::binomial, SourceKind::tensor}) {
+  for (const SourceKind kind : {SourceKind::constant, SourceKind::uniform, SourceKind::binomial,
+                                SourceKind::tensor, SourceKind::mixed}) {
     Matrix matrix = p.matrix();
     const SitePass pass = p.pass(kind, true), other = p.pass(kind, true);
     const at::Tensor y = apply_masked_embedding(p.tokens, matrix, pass);
@@ -315,6 +318,36 @@ TEST_P(EmbeddingOf, GradientsOfALossAreTheSlopes) {
       },
       {V, U, g}, {d.components.view(gradient, 2 * site), d.components.view(gradient, 2 * site + 1), dg},
       "V, U, g");
+}
+
+/// Gives what the model gives, the embedding's rows on a leaf.
+class LeafExecutor final : public Executor {
+ public:
+  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
+    return vpd::linear(x, matrix.weight, matrix.bias);
+  }
+  at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override {
+    rows = matrix.table().value.index_select(0, tokens).requires_grad_(true);
+    return rows;
+  }
+  at::Tensor rows;
+};
+
+TEST_P(EmbeddingOf, AttributionIsTheSlopeAlongItsSubcomponents) {
+  const Family& family = GetParam();
+  const Decomposition d = decompose(family, transformer);
+  const std::size_t site = site_of(d, family);
+  const at::Tensor tokens = at::tensor({1, 4, 4, 2, 0, 1}, at::kLong).view({2, 3});
+  const CleanPass clean = clean_pass(d, tokens);
+  const at::Tensor scores = at::full({6, d.sites.total_C()}, -1.0, at::kDouble);
+  attribute(d, clean, d.components.bind({}), scores);
+  LeafExecutor executor;
+  d.target->forward(tokens, executor).square().sum().backward();
+  const at::Tensor V = d.components.value(2 * site), U = d.components.value(2 * site + 1);
+  const at::Tensor expected =
+      (V.index_select(0, tokens.flatten()) * at::matmul(executor.rows.grad(), U.t())).abs();
+  expect_close(scores.narrow(1, d.sites[site].offset, 5), expected,
+               {1e-9, 1e-9 * expected.max().item<double>()}, "scores");
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EmbeddingOf,
