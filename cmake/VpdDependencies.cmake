@@ -64,3 +64,26 @@ if(VPD_WITH_CUDA)
 else()
   message(STATUS "CUDA: off")
 endif()
+
+# Several processes share a run through LibTorch's process groups: Gloo on CPUs, and to agree on when to stop; NCCL on
+# GPUs. LibTorch leaves Gloo's headers out.
+if(NOT VPD_PROCESSES MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "VPD_PROCESSES is '${VPD_PROCESSES}': expected AUTO, ON or OFF.")
+endif()
+set(VPD_WITH_GLOO OFF)
+set(VPD_WITH_NCCL OFF)
+if(NOT VPD_PROCESSES STREQUAL "OFF")
+  find_path(VPD_GLOO_INCLUDE gloo/context.h)
+  if(VPD_GLOO_INCLUDE AND EXISTS "${LibTorch_ROOT}/include/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp")
+    set(VPD_WITH_GLOO ON)
+  elseif(VPD_PROCESSES STREQUAL "ON")
+    message(FATAL_ERROR "VPD_PROCESSES=ON needs Gloo's headers (libgloo-dev) and a LibTorch with process groups: install "
+                        "them, or build with -DVPD_PROCESSES=OFF.")
+  endif()
+  # LibTorch's own NCCL first: its process group holds structs of that version.
+  find_path(VPD_NCCL_INCLUDE nccl.h HINTS "${LibTorch_ROOT}/../nvidia/nccl/include" ${CUDAToolkit_INCLUDE_DIRS})
+  if(VPD_WITH_GLOO AND VPD_WITH_CUDA AND VPD_NCCL_INCLUDE)
+    set(VPD_WITH_NCCL ON)
+  endif()
+endif()
+message(STATUS "Several processes: Gloo ${VPD_WITH_GLOO}, NCCL ${VPD_WITH_NCCL}")

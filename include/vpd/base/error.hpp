@@ -46,6 +46,13 @@ class NumericalError : public Error {
   explicit NumericalError(const std::string& what) : Error(what, 4) {}
 };
 
+// One of several processes failed, and this one ends because of it: with that one's exit code where it is
+// known.
+class ProcessError : public Error {
+ public:
+  ProcessError(const std::string& what, int exit_code) : Error(what, exit_code) {}
+};
+
 // The user asked to stop; the state has been saved.
 class Interrupted : public Error {
  public:

@@ -1,0 +1,224 @@
+// Threads stand in for processes: they meet over sockets of this machine just as processes do.
+
+#include "vpd/kernels/processes.hpp"
+
+#include <thread>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "support/processes.hpp"
+#include "vpd/base/error.hpp"
+
+namespace vpd::testing {
+namespace {
+
+using std::chrono::milliseconds;
+
+class ProcessesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!can_test_processes()) GTEST_SKIP() << "NOT TESTED: this build has no process groups";
+  }
+};
+
+at::Tensor numbers(std::int64_t rows, std::int64_t seed, at::ScalarType type = at::kFloat) {
+  return at::arange(rows * 3, at::TensorOptions().dtype(type)).view({rows, 3}).add(seed).sin();
+}
+
+template <class Expected = ProcessError>
+void expect_error(const std::exception_ptr& error, const std::string& words, int exit_code) {
+  ASSERT_TRUE(error) << "expected an error with: " << words;
+  try {
+    std::rethrow_exception(error);
+  } catch (const Expected& found) {
+    EXPECT_NE(std::string(found.what()).find(words), std::string::npos) << found.what();
+    EXPECT_EQ(found.exit_code(), exit_code);
+  } catch (const std::exception& other) {
+    ADD_FAILURE() << "an error of another type: " << other.what();
+  }
+}
+
+TEST(ProcessesAlone, NothingIsExchanged) {
+  Processes one;
+  EXPECT_EQ(one.rank(), 0);
+  EXPECT_EQ(one.count(), 1);
+  EXPECT_TRUE(one.alone() && one.writes());
+  const at::Tensor x = numbers(5, 1), before = x.clone();
+  one.use_device(at::kCPU);
+  one.sum(x);
+  one.begin_sum(x).wait();
+  one.broadcast(x);
+  EXPECT_TRUE(one.gather_rows(x).is_same(x));
+  EXPECT_TRUE(at::equal(x, before));
+  EXPECT_EQ(one.broadcast("text"), "text");
+  one.meet();
+  one.fail("nobody hears it", 3);
+}
+
+TEST_F(ProcessesTest, SumsAreTheSameEverywhere) {
+  for (const int count : {2, 3}) {
+    for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+      std::vector<at::Tensor> sums(static_cast<std::size_t>(count));
+      as_processes(count, [&](Processes& processes) {
+        EXPECT_EQ(processes.count(), count);
+        const at::Tensor x = numbers(7, processes.rank(), type);
+        processes.sum(x);
+        sums[static_cast<std::size_t>(processes.rank())] = x;
+      });
+      at::Tensor expected = at::zeros({7, 3}, at::kDouble);
+      for (int rank = 0; rank < count; ++rank) expected += numbers(7, rank, type).to(at::kDouble);
+      EXPECT_TRUE(at::allclose(sums[0].to(at::kDouble), expected, 1e-6, 1e-6));
+      for (const at::Tensor& sum : sums) EXPECT_TRUE(at::equal(sum, sums[0]));
+    }
+  }
+}
+
+TEST_F(ProcessesTest, SumsOfANumberAndOfNothing) {
+  as_processes(2, [](Processes& processes) {
+    const at::Tensor x = at::full({}, 2.0 + processes.rank(), at::kDouble);
+    processes.sum(x);
+    EXPECT_EQ(x.item<double>(), 5.0);
+    processes.sum(at::zeros({0}));
+  });
+}
+
+TEST_F(ProcessesTest, SumsUnderWayTogether) {
+  as_processes(2, [](Processes& processes) {
+    std::vector<at::Tensor> tensors;
+    std::vector<Processes::Sum> sums;
+    for (int k = 0; k < 5; ++k) {
+      tensors.push_back(at::full({1000 * (k + 1)}, k + 1.0f));
+      sums.push_back(processes.begin_sum(tensors.back()));
+    }
+    for (int k = 4; k >= 0; --k) {
+      sums[static_cast<std::size_t>(k)].wait();
+      EXPECT_TRUE(
+          at::equal(tensors[static_cast<std::size_t>(k)], at::full({1000 * (k + 1)}, 2.0f * (k + 1))));
+    }
+    sums[0].wait();  // a second time is nothing
+  });
+}
+
+TEST_F(ProcessesTest, BroadcastsComeFromProcessZero) {
+  const std::string long_text(100000, 'x');
+  as_processes(3, [&](Processes& processes) {
+    const at::Tensor x = numbers(4, processes.rank());
+    processes.broadcast(x);
+    EXPECT_TRUE(at::equal(x, numbers(4, 0)));
+    for (const std::string& text : {std::string("a word"), std::string(), long_text}) {
+      EXPECT_EQ(processes.broadcast(processes.writes() ? text : "not this"), text);
+    }
+  });
+}
+
+TEST_F(ProcessesTest, GathersRowsInTheOrderOfProcesses) {
+  as_processes(3, [&](Processes& processes) {
+    const at::Tensor all = processes.gather_rows(numbers(4, processes.rank()));
+    if (processes.writes()) {
+      EXPECT_TRUE(at::equal(all, at::cat({numbers(4, 0), numbers(4, 1), numbers(4, 2)})));
+    } else {
+      EXPECT_FALSE(all.defined());
+    }
+  });
+}
+
+TEST_F(ProcessesTest, AMeetingWaitsLongerThanASum) {
+  std::atomic<bool> arrived = false;
+  const auto errors = try_as_processes(
+      2,
+      [&](Processes& processes) {
+        if (processes.writes()) {
+          std::this_thread::sleep_for(milliseconds(1500));
+          arrived = true;
+        }
+        processes.meet();
+        EXPECT_TRUE(arrived);
+      },
+      milliseconds(500));
+  for (const std::exception_ptr& error : errors) EXPECT_FALSE(error);
+}
+
+TEST_F(ProcessesTest, TheOthersHearWhyAProcessFailed) {
+  for (const int failing : {0, 1}) {  // process 0 keeps what they read
+    const auto errors = try_as_processes(3, [&](Processes& processes) {
+      processes.sum(at::zeros({1}));
+      if (processes.rank() == failing) {
+        processes.fail("the disk is full; empty it", 4);
+        return;
+      }
+      try {
+        processes.sum(at::zeros({1}));
+      } catch (const Error& error) {
+        processes.fail(error.what(), error.exit_code());
+        throw;
+      }
+    });
+    for (int rank = 0; rank < 3; ++rank) {
+      if (rank == failing) continue;
+      expect_error(errors[static_cast<std::size_t>(rank)],
+                   "process " + std::to_string(failing) + " failed: the disk is full; empty it", 4);
+    }
+  }
+}
+
+TEST_F(ProcessesTest, ASumThatIsLetGoIsWaitedFor) {
+  as_processes(2, [](Processes& processes) {
+    const at::Tensor x = at::ones({100000});
+    {
+      const Processes::Sum abandoned = processes.begin_sum(x);
+      if (processes.rank() == 1) std::this_thread::sleep_for(milliseconds(100));
+    }
+    EXPECT_TRUE(at::equal(x, at::full({100000}, 2.0f)));
+  });
+}
+
+TEST_F(ProcessesTest, AProcessThatEndsWithoutAWord) {
+  const auto errors = try_as_processes(2, [](Processes& processes) {
+    processes.sum(at::zeros({1}));
+    if (processes.rank() == 1) return;
+    processes.sum(at::zeros({1}));
+  });
+  expect_error(errors[0], "ended without a word", 3);
+}
+
+TEST_F(ProcessesTest, AProcessThatHangs) {
+  const auto errors = try_as_processes(
+      2,
+      [](Processes& processes) {
+        processes.sum(at::zeros({1}));
+        if (processes.rank() == 1) std::this_thread::sleep_for(milliseconds(1500));
+        processes.sum(at::zeros({1}));
+      },
+      milliseconds(500));
+  expect_error(errors[0], "to the same exchange within 500 ms", 3);
+  EXPECT_TRUE(errors[1]);
+}
+
+TEST_F(ProcessesTest, NobodyElseComes) {
+  for (const int rank : {0, 1}) {
+    std::exception_ptr error;
+    try {
+      Processes({.rank = rank, .count = 2, .address = "127.0.0.1", .port = free_port()}, milliseconds(1000));
+    } catch (...) {
+      error = std::current_exception();
+    }
+    expect_error<DataError>(error, "expected all processes to meet at 127.0.0.1:", 3);
+  }
+}
+
+TEST_F(ProcessesTest, GradientsThatBecomeFinalFromTheirEnd) {
+  for (const std::int64_t least_part : {0, 40, 1000}) {
+    as_processes(2, [&](Processes& processes) {
+      const at::Tensor flat = numbers(50, processes.rank()).flatten();
+      const at::Tensor expected = numbers(50, 0).flatten() + numbers(50, 1).flatten();
+      SumInParts sum(processes, flat, least_part);
+      for (const std::int64_t begin : {149, 130, 100, 100, 20}) sum.final_from(begin);
+      sum.finish();
+      EXPECT_TRUE(at::allclose(flat, expected));
+    });
+  }
+}
+
+}  // namespace
+}  // namespace vpd::testing
