@@ -30,20 +30,28 @@ SourceLayout layout_for(const PersistentAdversaryConfig& config, const Sites& si
 
 PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config, const Sites& sites,
                                          std::int64_t B, std::int64_t T, const Numerics& numerics,
-                                         std::uint64_t seed, std::uint64_t term)
-    : config_(config), layout_(layout_for(config, sites, B, T)) {
+                                         std::uint64_t seed, std::uint64_t term, std::optional<Range> rows)
+    : config_(config),
+      rows_(rows.value_or(Range{0, B})),
+      whole_(layout_for(config, sites, B, T)),
+      layout_(layout_for(config, sites, rows_.size(), T)) {
   const bool pooled = config.scope == PersistentScope::pooled;
-  const std::int64_t rows = layout_.rows() * (pooled ? config.sources.value() : 1);
-  const at::Tensor values = at::empty({rows, layout_.columns}, numerics.options());
+  const std::int64_t pool = pooled ? config.sources.value() : 1;
+  const at::Tensor values = at::empty({layout_.rows() * pool, layout_.columns}, numerics.options());
   const RandomKey key = make_key(seed, RandomPurpose::initial_sources, term);
+  const std::int64_t first = local() ? rows_.begin * layout_.time_rows * pool : 0;
   const bool sigmoid = config.parametrization == SourceParametrization::sigmoid;
   if (const auto* constant = std::get_if<ConstantInitConfig>(&config.init)) {
     values.fill_(constant->value);
     if (sigmoid) values.logit_(1e-6);
   } else if (sigmoid) {
-    fill_normal(values, 1.0, key);
+    // Normal draws come one after another: whoever wants the last ones has to draw all.
+    const at::Tensor all =
+        layout_.rows() == whole_.rows() ? values : at::empty({whole_.rows() * pool, whole_.columns});
+    fill_normal(all, 1.0, key);
+    if (!all.is_same(values)) values.copy_(all.narrow(0, first, values.size(0)));
   } else {
-    fill_uniform(values, key);
+    fill_uniform(values, key, first);
   }
   const bool adam = std::holds_alternative<AdamAscentConfig>(config.optimizer);
   values_ = pooled ? at::zeros({layout_.rows(), layout_.columns}, numerics.options()) : values;
@@ -51,7 +59,7 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
   if (!pooled) return;
   pool_.values = values;
   if (adam) pool_.m = at::zeros_like(values), pool_.v = at::zeros_like(values);
-  pool_.counts = at::zeros({rows}, numerics.options().dtype(at::kLong));
+  pool_.counts = at::zeros({values.size(0)}, numerics.options().dtype(at::kLong));
 }
 
 void PersistentAdversary::begin_step(const LateKey& key) {
@@ -59,7 +67,7 @@ void PersistentAdversary::begin_step(const LateKey& key) {
   // From counters on the device: row b takes source floor(u_b K) of its own K.
   const std::int64_t B = layout_.batch_rows, K = config_.sources.value();
   const at::Tensor u = at::empty({B, 1}, pool_.values.options());
-  fill_uniform(u, key);
+  fill_uniform(u, key, rows_.begin);
   const at::Tensor first = at::arange(0, B * K, K, pool_.counts.options());
   pool_.drawn = u.view({B}).mul_(static_cast<double>(K)).to(at::kLong).clamp_max_(K - 1).add_(first);
   at::index_select_out(values_, pool_.values, 0, pool_.drawn);
@@ -160,11 +168,15 @@ NamedTensors PersistentAdversary::buffers() const {
   return buffers;
 }
 
-/// Buffers as [B, T or K, C + 1] of each site.
-NamedTensors PersistentAdversary::parts(const Sites& sites) const {
+/// Buffers as [B, T or K, C + 1] of each site, of all processes together. Nothing where another process has
+/// them.
+NamedTensors PersistentAdversary::parts(const Sites& sites, Processes& processes) const {
   NamedTensors tensors;
   for (const auto& [kind, buffer] : buffers()) {
-    const at::Tensor shaped = buffer.view({layout_.batch_rows, -1, layout_.columns});
+    const at::Tensor all = local() ? processes.gather_rows(buffer) : buffer;
+    if (!all.defined()) continue;
+    const std::int64_t rows = local() ? layout_.batch_rows * processes.count() : layout_.batch_rows;
+    const at::Tensor shaped = all.view({rows, -1, layout_.columns});
     for (std::size_t i = 0; i < sites.size(); ++i) {
       tensors.emplace_back(kind + "/" + sites[i].name,
                            shaped.narrow(2, sites[i].offset + static_cast<std::int64_t>(i), sites[i].C + 1));
@@ -173,21 +185,30 @@ NamedTensors PersistentAdversary::parts(const Sites& sites) const {
   return tensors;
 }
 
-NamedTensors PersistentAdversary::state(const Sites& sites) const {
-  NamedTensors tensors = parts(sites);
-  if (pool_.counts.defined())
-    tensors.emplace_back("ascents", pool_.counts.view({layout_.batch_rows, -1}).to(at::kDouble));
+void PersistentAdversary::share(Processes& processes) const {
+  if (local()) return;
+  for (const auto& [kind, buffer] : buffers()) processes.broadcast(buffer);
+}
+
+NamedTensors PersistentAdversary::state(const Sites& sites, Processes& processes) const {
+  NamedTensors tensors = parts(sites, processes);
+  if (pool_.counts.defined()) {
+    const at::Tensor counts =
+        processes.gather_rows(pool_.counts.view({layout_.batch_rows, -1}).to(at::kDouble));
+    if (counts.defined()) tensors.emplace_back("ascents", counts);
+  }
   return tensors;
 }
 
 void PersistentAdversary::load(const SafetensorsFile& file, const std::string& prefix, const Sites& sites) {
-  for (const auto& [name, target] : parts(sites)) {
-    at::Tensor(target).copy_(load_checked(file, prefix + name, target.sizes()));
-  }
-  if (pool_.counts.defined()) {
-    const at::Tensor shaped = pool_.counts.view({layout_.batch_rows, -1});
-    at::Tensor(shaped).copy_(load_checked(file, prefix + "ascents", shaped.sizes(), at::kDouble));
-  }
+  const std::int64_t first = local() ? rows_.begin : 0;
+  const auto own = [&](const std::string& name, const at::Tensor& target, at::ScalarType type) {
+    std::vector<std::int64_t> shape = target.sizes().vec();
+    shape[0] = whole_.batch_rows;
+    at::Tensor(target).copy_(load_checked(file, prefix + name, shape, type).narrow(0, first, target.size(0)));
+  };
+  for (const auto& [name, target] : parts(sites, Processes::none())) own(name, target, at::kFloat);
+  if (pool_.counts.defined()) own("ascents", pool_.counts.view({layout_.batch_rows, -1}), at::kDouble);
 }
 
 }  // namespace vpd

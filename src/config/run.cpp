@@ -36,6 +36,10 @@ RunConfig load_run_config(const std::filesystem::path& path, const std::vector<s
   return run;
 }
 
+RunConfig parse_run_config(const std::string& text, const std::string& name) {
+  return config::from_value<RunConfig>(config::parse_json(text, name), run_type(), {});
+}
+
 void check(const RunConfig& run) { config::from_value<RunConfig>(config::value_of(run), run_type(), {}); }
 
 std::string to_yaml(const RunConfig& run) { return config::to_yaml(config::value_of(run)); }

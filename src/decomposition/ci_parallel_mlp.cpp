@@ -67,6 +67,8 @@ class ParallelMlps final : public CausalImportance {
     return z.size() == 1 ? z.front() : at::cat(z, 1);
   }
 
+  bool reaches_components() const override { return input_ == ParallelInput::column; }
+
   std::optional<CausalImportanceCost> cost(std::int64_t N, std::int64_t) const override {
     CausalImportanceCost cost;
     const auto bytes = static_cast<std::int64_t>(c10::elementSize(numerics_.compute));

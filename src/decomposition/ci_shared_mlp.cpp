@@ -64,6 +64,8 @@ class SharedMlps final : public CausalImportance {
     return z.size() == 1 ? z.front() : at::cat(z, 1);
   }
 
+  bool reaches_components() const override { return false; }
+
   std::optional<CausalImportanceCost> cost(std::int64_t N, std::int64_t) const override {
     CausalImportanceCost cost;
     std::int64_t kept = 0, temporary = 0;

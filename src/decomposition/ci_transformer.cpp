@@ -77,12 +77,23 @@ class CiTransformer final : public CausalImportance {
   }
 
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B, const std::vector<Parameter>& p,
-                     const std::vector<Parameter>&) const override {
+                     const std::vector<Parameter>& components) const override {
+    return forward_telling(inputs, B, p, components, {});
+  }
+
+  at::Tensor forward_telling(const std::vector<at::Tensor>& inputs, std::int64_t B,
+                             const std::vector<Parameter>& p, const std::vector<Parameter>&,
+                             const GradientsReady& ready) const override {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);
     const RotaryTable& table = rotary_table(N / B);
     at::Tensor x = linear(normalised(inputs, N), p[0], p[1]);
+    // The gradient of x before a block is there once the backward pass is through all that follows x.
+    const auto tell = [&](std::size_t first) {
+      if (ready && x.requires_grad()) x.register_hook([ready, first](const at::Tensor&) { ready(first); });
+    };
     for (std::int64_t i = 0; i < config_.n_blocks; ++i) {
+      tell(2 + static_cast<std::size_t>(i) * per_block);
       const auto at = [&](BlockParameter which) -> const Parameter& {
         return p[2 + static_cast<std::size_t>(i) * per_block + which];
       };
@@ -94,8 +105,11 @@ class CiTransformer final : public CausalImportance {
       h = linear(rms_norm(x, {}, norm_eps, type), at(fc_weight), at(fc_bias));
       x = at::add(x, linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias)));
     }
+    tell(p.size() - 2);
     return linear(x, p[p.size() - 2], p[p.size() - 1]);
   }
+
+  bool reaches_components() const override { return false; }
 
   std::optional<CausalImportanceCost> cost(std::int64_t N, std::int64_t T) const override {
     const std::int64_t d = config_.d_model,

@@ -1,5 +1,7 @@
 #include "vpd/decomposition/decomposition.hpp"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include "vpd/decomposition/subcomponents.hpp"
@@ -54,16 +56,23 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
   return clean;
 }
 
+bool importance_reaches_components(const Decomposition& decomposition) {
+  const auto reads_V = [](const Site& site) { return site.embedding; };
+  return decomposition.ci->reaches_components() ||
+         std::any_of(decomposition.sites.begin(), decomposition.sites.end(), reads_V);
+}
+
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters,
-                             const std::vector<Parameter>& components, bool want_lower) {
+                             const std::vector<Parameter>& components, bool want_lower,
+                             const GradientsReady& ready) {
   std::vector<at::Tensor> inputs = clean.inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (decomposition.sites[i].embedding) inputs[i] = embedding(inputs[i], components[2 * i]);
   }
   Importance importance;
-  importance.z =
-      decomposition.ci->forward(inputs, clean.B(), parameters, components).to(decomposition.numerics.wide);
+  importance.z = decomposition.ci->forward_telling(inputs, clean.B(), parameters, components, ready)
+                     .to(decomposition.numerics.wide);
   if (want_lower) importance.lower = lower_leaky(importance.z.detach());
   return importance;
 }

@@ -32,8 +32,8 @@ std::string first_line(const std::exception& error) {
   return text.substr(0, text.find('\n'));
 }
 
-/// LibTorch's warnings and errors about connections, stack traces among them: what they say is in the exceptions
-/// that follow. Whoever sets TORCH_CPP_LOG_LEVEL sees them all the same.
+/// LibTorch's warnings and errors about connections, stack traces among them: what they say is in the
+/// exceptions that follow. Whoever sets TORCH_CPP_LOG_LEVEL sees them all the same.
 void log_connections(bool wanted) {
   static const int before = FLAGS_caffe2_log_level;
   if (std::getenv("TORCH_CPP_LOG_LEVEL")) return;
@@ -125,7 +125,8 @@ void Processes::lost(const std::string& why) const {
                        std::stoi(news->substr(first + 1, second - first - 1)));
   }
   constexpr int exit_code = 3;
-  if (why.find("imed out") != std::string::npos) {
+  // Gloo's words for the exchange that waited too long, and for the others that were under way with it.
+  if (why.find("imed out") != std::string::npos || why.find("timeout") != std::string::npos) {
     throw ProcessError(
         fmt::format(
             "expected every process to come to the same exchange within {}, found that one did not ({}); it "

@@ -9,6 +9,8 @@
 #include "progress_line.hpp"
 #include "provenance.hpp"
 #include "run_log.hpp"
+#include "stop_vote.hpp"
+#include "taking_part.hpp"
 #include "training_job.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
@@ -61,6 +63,7 @@ RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options,
     log.open(run.log_path());
     write_provenance(run.provenance_path(), {.config = &job.config,
                                              .numerics = job.numerics,
+                                             .processes = job.processes.count(),
                                              .lanes = job.lanes.count(),
                                              .threads_per_lane = job.threads_per_lane,
                                              .command_line = options.command_line,
@@ -113,8 +116,10 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   const Clock::time_point start = Clock::now();
   std::int64_t made = resumed_at.value_or(0);
 
+  job.step.share();
+  StopVote vote(job.processes, observer.stop);
   LoopHooks hooks;
-  hooks.stop = observer.stop;
+  hooks.stop = [&] { return vote(); };
   hooks.warm_up = [&](std::int64_t done, std::optional<double> loss) {
     if (loss)
       log.say(fmt::format("faithfulness warm-up {}/{}  faithfulness {:.4g}", done, warm_up_steps, *loss));
@@ -142,16 +147,19 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
                         evaluation_line(values, job.decomposition.sites)));
     for (const std::string& warning : warnings) log.say(warning);
+    job.processes.meet();
   };
   hooks.checkpoint = [&](std::int64_t s) {
     if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));
     save_checkpoint(run, job.decomposition, job.step,
                     {.step = s,
                      .data_position = s * config.training.batch_size,
+                     .processes = job.processes.count(),
                      .lanes = job.lanes.count(),
                      .threads_per_lane = job.threads_per_lane},
                     config.output.keep);
     log.say(fmt::format("checkpoint after {} steps", s));
+    job.processes.meet();
   };
 
   switch (run_loop(job.step, config, job.train, job.numerics.device, resumed_at, hooks)) {
@@ -182,13 +190,16 @@ void logged(RunLog& log, const Work& work) {
   }
 }
 
-fs::path start(const DecomposeOptions& options, const Observer& observer) {
+fs::path start(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
   RunLog log(observer);
-  TrainingJob job(load_run_config(options.config, all_overrides(options)), options.config.string(),
-                  options.threads);
+  const std::string source = options.config.string();
+  RunConfig config = load_run_config(options.config, all_overrides(options));
+  tell_configuration(processes, config, source);
+  TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank);
   if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);
   const RunDirectory run = create_run(job, options, log);
   logged(log, [&] {
+    tell_run(processes, {}, run.path());
     log.say(fmt::format("{:<18} {}", "run", run.path().string()));
     say_essentials(job, log);
     train(job, run, std::nullopt, log);
@@ -218,17 +229,22 @@ void warn_of_another_machine(const TrainingJob& job, const RunDirectory& run, co
                              RunLog& log) {
   const std::string device = describe_device(job.numerics.device);
   const std::string recorded = recorded_device(run.provenance_path()).value_or(device);
-  if (device == recorded && progress.lanes == job.lanes.count() &&
+  const int processes = job.processes.count();
+  if (device == recorded && progress.processes == processes && progress.lanes == job.lanes.count() &&
       progress.threads_per_lane == job.threads_per_lane)
     return;
+  const auto words = [](int all, int lanes, int threads) {
+    return (all > 1 ? fmt::format("{} processes of ", all) : "") +
+           fmt::format("{} × {} threads", lanes, threads);
+  };
   log.say(fmt::format(
-      "warning: the checkpoint was made on {} with {} × {} threads, the run goes on on {} with {} × {}: sums "
-      "are taken in "
+      "warning: the checkpoint was made on {} with {}, the run goes on on {} with {}: sums are taken in "
       "another order, so the last bits will differ from an uninterrupted run's",
-      recorded, progress.lanes, progress.threads_per_lane, device, job.lanes.count(), job.threads_per_lane));
+      recorded, words(progress.processes, progress.lanes, progress.threads_per_lane), device,
+      words(processes, job.lanes.count(), job.threads_per_lane)));
 }
 
-fs::path resume(const DecomposeOptions& options, const Observer& observer) {
+fs::path resume(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
   VPD_CHECK(!options.out, UsageError, "--out makes a new run and --resume goes on with {}: give one of them",
             options.resume->string());
   RunLog log(observer);
@@ -238,9 +254,13 @@ fs::path resume(const DecomposeOptions& options, const Observer& observer) {
   log.open(RunDirectory::open(*options.resume).log_path());
   const RunDirectory run = RunDirectory::open_for_resume(*options.resume);
   logged(log, [&] {
-    TrainingJob job(resumed_config(options, run, log), run.config_path().string(), options.threads);
+    const std::string source = run.config_path().string();
+    RunConfig config = resumed_config(options, run, log);
+    tell_configuration(processes, config, source);
+    TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank);
     check_inputs(run.provenance_path(), input_files(job.config));
     const std::optional<Checkpoint> latest = run.latest();
+    tell_run(processes, latest ? latest->path : fs::path(), run.path());
     if (latest) {
       const Progress progress = load_checkpoint(latest->path, job.decomposition, job.step);
       log.say(fmt::format("resumed after {} of {} steps: {}", progress.step, job.config.training.steps,
@@ -263,7 +283,26 @@ fs::path resume(const DecomposeOptions& options, const Observer& observer) {
 fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
   VPD_CHECK(options.resume || !options.config.empty(), UsageError,
             "expected a configuration file or --resume RUN, found neither");
-  return options.resume ? resume(options, observer) : start(options, observer);
+  Processes processes(options.launch, options.process_timeout);
+  Observer own = observer;
+  if (!processes.writes()) own.say = {}, own.status = {};
+  const auto named = [&](const std::string& sentence) {
+    return fmt::format("process {} of {}: {}", processes.rank(), processes.count(), sentence);
+  };
+  try {
+    if (!processes.writes()) return take_part(options, own, processes);
+    return options.resume ? resume(options, own, processes) : start(options, own, processes);
+  } catch (const Interrupted& interrupted) {
+    if (processes.writes()) throw;
+    throw Interrupted(named(interrupted.what()));
+  } catch (const Error& error) {
+    processes.fail(error.what(), error.exit_code());
+    if (processes.writes()) throw;
+    throw ProcessError(named(error.what()), error.exit_code());
+  } catch (const std::exception& error) {
+    processes.fail(error.what(), 1);
+    throw;
+  }
 }
 
 }  // namespace vpd

@@ -77,6 +77,7 @@ void write_provenance(const fs::path& path, const Provenance& provenance) {
                {"seed", provenance.config->seed},
                {"device", describe_device(provenance.numerics.device)},
                {"matrix_products", provenance.numerics.compute == at::kBFloat16 ? "bf16" : "fp32"},
+               {"processes", provenance.processes},
                {"lanes", provenance.lanes},
                {"threads_per_lane", provenance.threads_per_lane},
                {"libraries", {{"torch", TORCH_VERSION}}}};

@@ -14,7 +14,7 @@ namespace vpd {
 struct Provenance {
   const RunConfig* config = nullptr;
   Numerics numerics;
-  int lanes = 1, threads_per_lane = 1;
+  int processes = 1, lanes = 1, threads_per_lane = 1;
   std::string command_line;
   std::filesystem::path config_file;
   std::vector<std::filesystem::path>

@@ -11,14 +11,14 @@ namespace vpd {
 namespace {
 
 TokenDataset open_data(const DataSource& source, const char* key, const Target& target,
-                       const RunConfig& config, const std::string& file) {
+                       const RunConfig& config, const std::string& file, bool scan) {
   const auto& tokens = std::get<TokensData>(source);
   VPD_CHECK(tokens.sequence_length <= target.longest_sequence(), ConfigError,
             "{}: {}.sequence_length: expected at most {}, the longest sequence of the target, found {}", file,
             key, target.longest_sequence(), tokens.sequence_length);
   TokenDataset data(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
   data.require_vocabulary(target.vocabulary_size());
-  data.scan();
+  if (scan) data.scan();
   return data;
 }
 
@@ -27,23 +27,62 @@ int threads_to_use(int wanted) {
   return at::get_num_threads();
 }
 
-int lanes_to_use(const Decomposition& decomposition, const TrainingConfig& training, int threads) {
-  return suitable_lanes(decomposition, training.micro_batch_size.value_or(training.batch_size), threads);
+/// Rows that a process computes with at once.
+std::int64_t rows_at_once(const TrainingConfig& training, int processes) {
+  const std::int64_t rows = training.batch_size / processes;
+  return std::min(training.micro_batch_size.value_or(rows), rows);
+}
+
+int lanes_to_use(const TrainingJob& job) {
+  return suitable_lanes(job.decomposition, rows_at_once(job.config.training, job.processes.count()),
+                        job.threads);
 }
 
 }  // namespace
 
-TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wanted_threads)
+void check_division(const RunConfig& config, int processes, const std::string& source) {
+  const TrainingConfig& training = config.training;
+  VPD_CHECK(
+      training.batch_size % processes == 0, ConfigError,
+      "{}: training.batch_size: expected a multiple of the number of processes, which is {}, since each "
+      "takes as many rows, found {}",
+      source, processes, training.batch_size);
+  const std::int64_t rows = training.batch_size / processes;
+  VPD_CHECK(
+      rows % rows_at_once(training, processes) == 0, ConfigError,
+      "{}: training.micro_batch_size: expected a divisor of the {} rows that each of {} processes takes, "
+      "found {}",
+      source, rows, processes, rows_at_once(training, processes));
+  VPD_CHECK(
+      processes == 1 || !config.device.starts_with("cuda:"), ConfigError,
+      "{}: device: expected auto, cuda or cpu with {} processes, each of which takes the GPU of its number, "
+      "found {}",
+      source, processes, config.device);
+  VPD_CHECK(
+      processes == 1 || !training.cuda_graph, ConfigError,
+      "{}: training.cuda_graph: expected false with {} processes, whose sums a captured step would hold, "
+      "found true",
+      source, processes);
+}
+
+TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wanted_threads,
+                         Processes& run_processes, int local_rank)
     : config(std::move(run_config)),
+      processes(run_processes),
       warnings(vpd::warnings(config)),
-      numerics(resolve_numerics(config.device, config.precision)),
+      numerics(resolve_numerics(config.device, config.precision, local_rank)),
       decomposition(make_decomposition(config, numerics, source, warnings)),
-      train(open_data(config.data.train, "data.train", *decomposition.target, config, source)),
-      eval(open_data(config.data.eval, "data.eval", *decomposition.target, config, source)),
+      train(open_data(config.data.train, "data.train", *decomposition.target, config, source,
+                      processes.writes())),
+      eval(open_data(config.data.eval, "data.eval", *decomposition.target, config, source,
+                     processes.writes())),
       threads(threads_to_use(wanted_threads)),
-      threads_per_lane(std::max(1, threads / lanes_to_use(decomposition, config.training, threads))),
-      lanes(lanes_to_use(decomposition, config.training, threads), threads_per_lane),
-      step(decomposition, config, train.sequence_length(), lanes) {}
+      threads_per_lane(std::max(1, threads / lanes_to_use(*this))),
+      lanes(lanes_to_use(*this), threads_per_lane),
+      step(decomposition, config, train.sequence_length(), lanes, processes) {
+  processes.use_device(numerics.device);
+  processes.meet();  // what is wrong with one of them is found before anything is written
+}
 
 std::vector<std::string> describe(const TrainingJob& job) {
   const RunConfig& config = job.config;
@@ -58,6 +97,12 @@ std::vector<std::string> describe(const TrainingJob& job) {
   if (job.numerics.device.is_cpu()) {
     device += fmt::format(", {} lane{} of {} thread{}", job.lanes.count(), job.lanes.count() == 1 ? "" : "s",
                           job.threads_per_lane, job.threads_per_lane == 1 ? "" : "s");
+  }
+  const int processes = job.processes.count();
+  if (processes > 1) {
+    line("processes", fmt::format("{}, each with {} of the {} rows of a batch", processes,
+                                  job.step.rows().size(), config.training.batch_size));
+    device = "each " + device;
   }
   line("device", fmt::format("{}; matrix products in {}", device,
                              job.numerics.compute == at::kBFloat16 ? "bf16" : "fp32"));

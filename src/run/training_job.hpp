@@ -7,6 +7,7 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/kernels/lanes.hpp"
+#include "vpd/kernels/processes.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {
@@ -14,10 +15,13 @@ namespace vpd {
 /// Everything that a decomposition computes with, made from its configuration. Whatever can be wrong there is
 /// found here.
 struct TrainingJob {
-  /// `source` names the configuration in errors; threads as in DecomposeOptions.
-  TrainingJob(RunConfig run_config, const std::string& source, int threads);
+  /// `source` names the configuration in errors; threads as in DecomposeOptions; `local_rank` is the number
+  /// of this process on its machine. The configuration has to suit the number of processes: check_division().
+  TrainingJob(RunConfig run_config, const std::string& source, int threads, Processes& processes,
+              int local_rank);
 
   RunConfig config;
+  Processes& processes;
   std::vector<std::string> warnings;
   Numerics numerics;
   Decomposition decomposition;
@@ -27,6 +31,9 @@ struct TrainingJob {
   Lanes lanes;
   TrainingStep step;
 };
+
+/// Throws ConfigError, naming `source`, where a run cannot be divided among that many processes.
+void check_division(const RunConfig& config, int processes, const std::string& source);
 
 /// The essentials of a run, one line each.
 std::vector<std::string> describe(const TrainingJob& job);

@@ -21,16 +21,18 @@ int cuda_devices() {
 #endif
 }
 
-at::Device resolve_device(const std::string& name) {
+at::Device resolve_device(const std::string& name, int local_rank) {
   const int found = cuda_devices();
   if (name == "cpu" || (name == "auto" && found == 0)) return at::kCPU;
   const at::Device device(name == "auto" ? "cuda" : name);
-  const int index = device.has_index() ? device.index() : 0;
+  // A launcher may show each process its own GPU alone.
+  const int index = device.has_index() ? device.index() : found == 1 ? 0 : local_rank;
 #ifdef VPD_WITH_CUDA
   VPD_CHECK(index < found, ConfigError,
             "device: \"{}\" is not there: this machine has {} CUDA device{}; use cpu, or cuda:N with N below "
-            "that number",
-            name, found, found == 1 ? "" : "s");
+            "that number, and no more processes on one machine than it has devices",
+            index == local_rank && !device.has_index() ? fmt::format("cuda:{}", index) : name, found,
+            found == 1 ? "" : "s");
 #else
   VPD_CHECK(index < found, ConfigError,
             "device: \"{}\" is not there: this build computes on CPUs alone; use cpu, or build with CUDA",
@@ -41,9 +43,9 @@ at::Device resolve_device(const std::string& name) {
 
 }  // namespace
 
-Numerics resolve_numerics(const std::string& device_name, Precision precision) {
+Numerics resolve_numerics(const std::string& device_name, Precision precision, int local_rank) {
   Numerics numerics;
-  numerics.device = resolve_device(device_name);
+  numerics.device = resolve_device(device_name, local_rank);
   const bool cuda = numerics.device.is_cuda();
   const bool bf16 = precision == Precision::bf16 || (precision == Precision::automatic && cuda);
   numerics.compute = bf16 ? at::kBFloat16 : at::kFloat;

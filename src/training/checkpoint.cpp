@@ -31,6 +31,7 @@ void save_checkpoint(const RunDirectory& run, const Decomposition& decomposition
         nlohmann::ordered_json state = {{"format_version", format_version},
                                         {"step", progress.step},
                                         {"data_position", progress.data_position},
+                                        {"processes", progress.processes},
                                         {"lanes", progress.lanes},
                                         {"threads_per_lane", progress.threads_per_lane}};
         for (const char* name : {components_file, causal_importance_file, training_state_file}) {
@@ -57,6 +58,9 @@ Progress load_checkpoint(const std::filesystem::path& checkpoint, Decomposition&
             path.string(), format_version, version);
   Progress progress{.step = whole_number(state, "step", path),
                     .data_position = whole_number(state, "data_position", path),
+                    .processes = state.contains("processes")
+                                     ? static_cast<int>(whole_number(state, "processes", path))
+                                     : 1,  // written before there could be several
                     .lanes = static_cast<int>(whole_number(state, "lanes", path)),
                     .threads_per_lane = static_cast<int>(whole_number(state, "threads_per_lane", path))};
   load_weights(decomposition, checkpoint);

@@ -60,6 +60,7 @@ MetricsLog::Values measured(const StepResult& result, double seconds, std::int64
 LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TokenDataset& data,
                  const at::Device& device, std::optional<std::int64_t> resumed_at, const LoopHooks& hooks) {
   const std::int64_t steps = config.training.steps, B = config.training.batch_size;
+  const Range rows = step.rows();
   if (!resumed_at && !warm_up(step, config, hooks)) return LoopEnd::stopped_in_warm_up;
 
   // Time per step is the mean since the last logged one, without evaluations and checkpoints: the clock
@@ -87,7 +88,7 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TokenDataset
     if (s == steps) return LoopEnd::finished;
 
     const bool log = s % config.output.log_every == 0 || s + 1 == steps;
-    result = step.run(data.batch(s * B, B), s, /*want_l0=*/log);
+    result = step.run(data.batch(s * B + rows.begin, rows.size()), s, /*want_l0=*/log);
     ++timed;
     if (log) {
       settle(s + 1);

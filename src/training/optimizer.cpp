@@ -10,6 +10,16 @@ AdamWState AdamWState::for_parameters(const ParameterSet& parameters) {
   return {at::zeros_like(parameters.flat()), at::zeros_like(parameters.flat()), 0};
 }
 
+void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes) {
+  lanes.run([&](int lane) {
+    const at::NoGradGuard no_grad;
+    const Range part = lane_range(gradients.front().numel(), lane, lanes.count());
+    const at::Tensor slice = gradients.front().narrow(0, part.begin, part.size());
+    for (std::size_t i = 1; i < gradients.size(); ++i)
+      slice.add_(gradients[i].narrow(0, part.begin, part.size()));
+  });
+}
+
 ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
                              Lanes& lanes) {
   const at::Tensor& total = gradients.front();

@@ -1,9 +1,12 @@
 #include "vpd/training/step.hpp"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "term_pass.hpp"
+#include "vpd/base/error.hpp"
 #include "vpd/kernels/squash.hpp"
 #include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
@@ -25,13 +28,15 @@ int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int th
 }
 
 TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T,
-                           Lanes& lanes)
+                           Lanes& lanes, Processes& processes)
     : d_(decomposition),
       config_(config),
       pool_(lanes),
+      processes_(processes),
       B_(config.training.batch_size),
       T_(T),
-      micro_(config.training.micro_batch_size.value_or(config.training.batch_size)),
+      rows_(lane_range(B_, processes.rank(), processes.count())),
+      micro_(std::min(config.training.micro_batch_size.value_or(B_), rows_.size())),
       components_state_(AdamWState::for_parameters(decomposition.components)),
       ci_state_(AdamWState::for_parameters(decomposition.ci_parameters)),
       broken_(at::zeros({}, decomposition.numerics.options().dtype(at::kFloat))),
@@ -39,6 +44,10 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
       steps_before_capture_(2) {
   // On a CPU the numbers are read late all the same, and there is nothing to capture.
   if (late_.late() && d_.numerics.device.is_cuda()) graph_ = std::make_unique<CudaGraph>();
+  VPD_CHECK(rows_.size() * processes_.count() == B_ && rows_.size() % micro_ == 0, UsageError,
+            "training step: expected {} rows to be divided evenly among {} processes, and {} of each into "
+            "micro-batches of {}",
+            B_, processes_.count(), rows_.size(), micro_);
   keep_outputs_ = find_term<HiddenActsReconTerm>(config.objective) != nullptr;
   for (std::size_t k = 0; k < config.objective.size(); ++k) {
     StepTerm term;
@@ -47,8 +56,8 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
     term.number = k;
     const AdversaryConfig* adversary = adversary_of(config.objective[k]);
     if (const auto* persistent = adversary ? std::get_if<PersistentAdversaryConfig>(adversary) : nullptr) {
-      term.persistent =
-          std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics, config.seed, k);
+      term.persistent = std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics,
+                                                              config.seed, k, rows_);
       if (term.persistent->local()) term.local_gradient = term.persistent->make_gradient();
     }
     if (const auto* topk = std::get_if<TopkAttributionReconTerm>(term.config)) {
@@ -81,17 +90,24 @@ TrainingStep::~TrainingStep() = default;
 /// attributions.
 void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
                            const StepContext* whole_batch) {
+  GradientsReady ready;
+  if (graph && !processes_.alone() && lanes_.size() == 1) {
+    ready = [this](std::size_t parameter) {
+      if (ci_sum_) ci_sum_->final_from(d_.ci_parameters.offset(parameter));
+    };
+  }
   pool_.run([&](int i) {
     StepLane& lane = lanes_[static_cast<std::size_t>(i)];
     const Range part = lane_range(micro_, i, pool_.count());
-    lane.first_batch = first + part.begin;
+    lane.first_here = first + part.begin;
+    lane.first_batch = rows_.begin + lane.first_here;
     lane.forget_batch();
-    const at::Tensor rows = tokens.narrow(0, lane.first_batch, part.size()).to(d_.numerics.device);
+    const at::Tensor rows = tokens.narrow(0, lane.first_here, part.size()).to(d_.numerics.device);
     lane.clean = clean_pass(d_, rows, keep_outputs_);
     const at::AutoGradMode record(graph);
     lane.importance =
         causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters,
-                          graph ? lane.components : lane.frozen_components, /*want_lower=*/false);
+                          graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros_like(lane.importance.z);
     if (!whole_batch) return;
@@ -105,10 +121,10 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
   });
 }
 
-/// Everything that needs one lane alone: ascents of its own sources, losses, and one backward pass to all
-/// parameters.
+/// What needs one lane alone: ascents of its own sources, losses, and their backward passes to U, V and the
+/// causal importances.
 void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
-                               const std::vector<PenaltyGradient>& penalties, bool first_micro_batch) {
+                               bool first_micro_batch) {
   for (const StepTerm& term : terms_) {
     at::Tensor& loss = lane.losses[term.number];
     switch (family_of(*term.config)) {
@@ -118,12 +134,16 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
         break;
       }
       case TermFamily::parameters:
-        if (first_micro_batch) loss.add_(parameter_pass(step, lane, term, number, lanes_.size()));
+        if (first_micro_batch) loss.add_(parameter_pass(step, lane, term, share_of(number), shares()));
         break;
       case TermFamily::minimality:
         break;  // its sums run over the whole batch
     }
   }
+}
+
+/// The rest of the backward pass: from the causal importances to the parameters of their function.
+void TrainingStep::lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties) {
   const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient,
                                         penalties.data(), static_cast<int>(penalties.size()));
   torch::autograd::backward({lane.importance.z}, {dz});
@@ -132,6 +152,7 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
 
 StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool want_l0) {
   warm_up_state_ = {};  // its moments are not the loop's
+  ci_sum_.reset();      // of a step that was not finite
   late_.begin(number);
   const StepValues values = values_at(config_, number, terms_, components_state_.count, late_);
   StepResult result;
@@ -148,7 +169,7 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
   }
   if (want_l0) {  // never in a graph, which would do it in every step
     for (const StepTerm& term : terms_)
-      result.saturated_sources.push_back(term.persistent ? term.persistent->saturated() : at::Tensor());
+      result.saturated_sources.push_back(term.persistent ? saturated(*term.persistent) : at::Tensor());
   }
   ++components_state_.count, ++ci_state_.count;
   for (StepTerm& term : terms_) {
@@ -178,7 +199,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
     if (term.kept.defined()) step.kept = term.kept;
     if (term.persistent) term.persistent->begin_step(values.key(RandomPurpose::pooled_sources, term.number));
   }
-  const bool whole = micro_ == B_;
+  const bool whole = micro_ == rows_.size();
   for (StepLane& lane : lanes_) {
     lane.losses.clear();
     lane.sums.clear();
@@ -187,31 +208,43 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       lane.sums.push_back(at::zeros({d_.sites.total_C()}, d_.numerics.options().dtype(at::kDouble)));
     }
   }
+  if (step.kept.defined() && !processes_.alone()) step.kept.zero_();
   if (whole || !minimality.empty() || step.kept.defined()) {
-    for (std::int64_t first = 0; first < B_; first += micro_) prepare(tokens, first, /*graph=*/whole, &step);
+    for (std::int64_t first = 0; first < rows_.size(); first += micro_)
+      prepare(tokens, first, /*graph=*/whole, &step);
   }
   if (step.kept.defined()) {
     const double k = find_term<TopkAttributionReconTerm>(config_.objective)->k;
+    processes_.sum(step.kept);  // each has filled its own rows
     keep_largest(step.kept, kept_count(k, N, d_.sites, ""));
+  }
+  std::vector<Processes::Sum> sums_over_processes;
+  for (std::size_t k = 0; k < minimality.size(); ++k) {
+    const at::Tensor total = lanes_.front().sums[k];
+    for (std::size_t i = 1; i < lanes_.size(); ++i) total.add_(lanes_[i].sums[k]);
+    sums_over_processes.push_back(processes_.begin_sum(total));
   }
   at::Tensor importance_sums, frequency_sums;
   std::vector<PenaltyGradient> penalties;
-  for (std::size_t k = 0; k < minimality.size(); ++k) {
-    at::Tensor total = lanes_.front().sums[k];
-    for (std::size_t i = 1; i < lanes_.size(); ++i) total.add_(lanes_[i].sums[k]);
-    if (minimality[k].has_importance) importance_sums = total;
-    if (minimality[k].has_frequency) {
-      frequency_sums = total;
-      for (StepTerm& term : terms_) {
-        if (term.average) frequency_sums = term.average->estimate(total, N);
+  const auto take_sums = [&] {
+    for (std::size_t k = 0; k < minimality.size(); ++k) {
+      sums_over_processes[k].wait();
+      at::Tensor total = lanes_.front().sums[k];
+      if (minimality[k].has_importance) importance_sums = total;
+      if (minimality[k].has_frequency) {
+        frequency_sums = total;
+        for (StepTerm& term : terms_) {
+          if (term.average) frequency_sums = term.average->estimate(total, N);
+        }
+        total = frequency_sums;
       }
-      total = frequency_sums;
+      penalties.push_back(minimality_gradient(minimality[k], total, N));
     }
-    penalties.push_back(minimality_gradient(minimality[k], total, N));
-  }
+  };
+  if (processes_.alone()) take_sums();
   ascend_shared(tokens, step);
   at::Tensor active = scalar(0.0, d_.numerics);
-  for (std::int64_t first = 0; first < B_; first += micro_) {
+  for (std::int64_t first = 0; first < rows_.size(); first += micro_) {
     if (!whole) prepare(tokens, first, /*graph=*/true, nullptr);
     pool_.run([&](int i) {
       StepLane& lane = lanes_[static_cast<std::size_t>(i)];
@@ -219,19 +252,40 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
         lane.components_gradient.zero_();
         lane.ci_gradient.zero_();
       }
-      lane_losses(lane, static_cast<std::size_t>(i), step, penalties, first == 0);
+      lane_losses(lane, static_cast<std::size_t>(i), step, first == 0);
+      if (processes_.alone()) lane_importances(lane, penalties);
     });
+    if (!processes_.alone()) {
+      // Lanes meet here, so that what is final travels while they compute the rest.
+      if (first == 0) take_sums();
+      if (first + micro_ == rows_.size()) begin_gradient_sums();
+      pool_.run([&](int i) { lane_importances(lanes_[static_cast<std::size_t>(i)], penalties); });
+    }
     if (want_l0) {
       for (const StepLane& lane : lanes_) active.add_(at::count_nonzero(lane.importance.z.gt(0)));
     }
   }
 
+  std::vector<at::Tensor> losses = std::move(lanes_.front().losses);
+  for (std::size_t k = 0; k < losses.size(); ++k) {
+    for (std::size_t i = 1; i < lanes_.size(); ++i) losses[k].add_(lanes_[i].losses[k]);
+  }
+  losses.push_back(active);
+  if (!processes_.alone()) {
+    const at::Tensor together = at::stack(losses);
+    processes_.sum(together);
+    losses = together.unbind();
+  }
+
+  for (StepTerm& term : terms_) {
+    if (term.persistent && !term.local_gradient.defined()) begin_source_sum(term);
+  }
+
   StepResult result;
   result.total = scalar(0.0, d_.numerics);
-  if (want_l0) result.l0 = active / static_cast<double>(N);
+  if (want_l0) result.l0 = losses.back() / static_cast<double>(N);
   for (const StepTerm& term : terms_) {
-    at::Tensor loss = lanes_.front().losses[term.number];
-    for (std::size_t i = 1; i < lanes_.size(); ++i) loss.add_(lanes_[i].losses[term.number]);
+    at::Tensor loss = losses[term.number];
     if (std::holds_alternative<ImportanceMinimalityTerm>(*term.config)) {
       loss = importance_minimality(importance_sums, N);
     } else if (const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config)) {
@@ -245,10 +299,11 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   }
   if (d_.numerics.device.is_cpu()) check(result, values.step);
 
-  std::vector<at::Tensor> components, ci;
-  for (const StepLane& lane : lanes_) {
-    components.push_back(lane.components_gradient);
-    ci.push_back(lane.ci_gradient);
+  std::vector<at::Tensor> components = lane_gradients(&StepLane::components_gradient),
+                          ci = lane_gradients(&StepLane::ci_gradient);
+  if (!processes_.alone()) {
+    finish_gradient_sums();
+    components.resize(1), ci.resize(1);
   }
   const ClippedNorm components_norm =
       reduce_gradients(components, config_.training.gradient_clip.components, pool_);
@@ -276,19 +331,25 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
 at::Tensor TrainingStep::warm_up() {
   if (!warm_up_state_.m.defined()) warm_up_state_ = AdamWState::for_parameters(d_.components);
   const double entries = static_cast<double>(d_.sites.entries());
-  std::vector<at::Tensor> values(lanes_.size()), gradients;
-  for (const StepLane& lane : lanes_) gradients.push_back(lane.components_gradient);
+  std::vector<at::Tensor> values(lanes_.size()), gradients = lane_gradients(&StepLane::components_gradient);
   pool_.run([&](int n) {
     StepLane& lane = lanes_[static_cast<std::size_t>(n)];
     lane.components_gradient.zero_();
     at::Tensor sum = scalar(0.0, d_.numerics);
-    for (std::size_t i = static_cast<std::size_t>(n); i < d_.sites.size(); i += lanes_.size()) {
+    for (std::size_t i = share_of(static_cast<std::size_t>(n)); i < d_.sites.size(); i += shares()) {
       sum.add_(squared_delta(d_, i, 1.0 / entries, lane.components[2 * i].gradient,
                              lane.components[2 * i + 1].gradient));
     }
     values[static_cast<std::size_t>(n)] = sum;
   });
   for (std::size_t i = 1; i < values.size(); ++i) values.front().add_(values[i]);
+  if (!processes_.alone()) {
+    add_lanes(gradients, pool_);
+    gradients.resize(1);
+    Processes::Sum gradient = processes_.begin_sum(gradients.front());
+    processes_.sum(values.front());
+    gradient.wait();
+  }
   const ClippedNorm norm = reduce_gradients(gradients, std::nullopt, pool_);
   const FaithfulnessWarmupConfig& config = config_.training.faithfulness_warmup;
   update(d_.components, gradients.front(), warm_up_state_, {.weight_decay = config.weight_decay},

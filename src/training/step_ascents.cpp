@@ -1,5 +1,5 @@
-// Ascents of adversarial sources that lanes share: all lanes (and micro-batches) finish each before the next
-// begins.
+// Ascents of adversarial sources that lanes and processes share: all of them (and micro-batches) finish each
+// before the next begins.
 
 #include <ATen/ATen.h>
 
@@ -29,21 +29,31 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
     const std::int64_t ascents = fresh ? fresh->steps : term.persistent->config().warmup_steps;
     for (std::int64_t a = 0; a < ascents; ++a) {
       zero_gradients();
-      for (std::int64_t first = 0; first < B_; first += micro_) {
-        if (micro_ < B_) prepare(tokens, first, /*graph=*/false, nullptr);
+      for (std::int64_t first = 0; first < rows_.size(); first += micro_) {
+        if (micro_ < rows_.size()) prepare(tokens, first, /*graph=*/false, nullptr);
         pool_.run(
             [&](int i) { term_pass(step, lanes_[static_cast<std::size_t>(i)], term, a, /*ascent=*/true); });
       }
+      begin_source_sum(term);
       ascend_together(term, step.values, a);
     }
     zero_gradients();
   }
 }
 
-/// One ascent along the sum of the lanes' gradients.
-void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent) {
-  at::Tensor gradient = lanes_.front().source_gradients[term.number];
+/// Adds up the lanes' gradients and begins to add up those of processes.
+void TrainingStep::begin_source_sum(StepTerm& term) {
+  const at::Tensor gradient = lanes_.front().source_gradients[term.number];
   for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
+  const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary_of(*term.config));
+  // What belongs to one row of the batch concerns no other process.
+  if (!fresh || fresh->scope != FreshScope::per_datapoint) term.sum = processes_.begin_sum(gradient);
+}
+
+/// One ascent along the sum of the lanes' and processes' gradients.
+void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent) {
+  term.sum.wait();
+  const at::Tensor gradient = lanes_.front().source_gradients[term.number];
   if (term.persistent) {
     term.persistent->ascend(gradient, 0, term.persistent->layout().rows(),
                             values.terms[term.number].ascents[static_cast<std::size_t>(ascent)]);
@@ -68,6 +78,14 @@ void TrainingStep::ascend_after_update(const StepValues& values) {
     }
     term.persistent->end_step();
   }
+}
+
+/// The saturated part of an adversary's sources, of all processes, which have equally many.
+at::Tensor TrainingStep::saturated(const PersistentAdversary& adversary) const {
+  const at::Tensor part = adversary.saturated();
+  if (!adversary.local()) return part;
+  processes_.sum(part);
+  return part / static_cast<double>(processes_.count());
 }
 
 }  // namespace vpd

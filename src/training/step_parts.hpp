@@ -25,6 +25,7 @@ struct StepTerm {
   at::Tensor
       local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
   FreshSources fresh;  ///< of the present step
+  Processes::Sum sum;  ///< of the gradient of sources that processes share
   std::unique_ptr<FrequencyAverage> average;
   at::Tensor kept;  ///< of topk_attribution_recon wide [B T, Σ C]: attributions, then 1 where they are kept
 };
@@ -62,7 +63,8 @@ struct StepLane {
   std::vector<Parameter> components, frozen_components, ci_parameters, frozen_ci_parameters;
   std::vector<at::Tensor> source_gradients;  ///< per term, of sources that lanes share
 
-  std::int64_t first_batch = 0;  ///< number of its first row in the batch
+  std::int64_t first_batch = 0;  ///< number of its first row in the whole batch
+  std::int64_t first_here = 0;   ///< and among the rows of this process
   CleanPass clean;
   Importance importance;
   at::Tensor importance_gradient;

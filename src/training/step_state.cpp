@@ -17,6 +17,16 @@ NamedTensors parts_of(const FrequencyAverage& average, const Sites& sites) {
 
 }  // namespace
 
+void TrainingStep::share() {
+  for (ParameterSet* parameters : {&d_.components, &d_.ci_parameters}) {
+    processes_.broadcast(parameters->flat());
+    parameters->refresh();
+  }
+  for (const StepTerm& term : terms_) {
+    if (term.persistent) term.persistent->share(processes_);
+  }
+}
+
 NamedTensors TrainingStep::state() const {
   NamedTensors tensors;
   const auto add = [&](const std::string& prefix, const NamedTensors& part) {
@@ -27,7 +37,7 @@ NamedTensors TrainingStep::state() const {
   add("optimizer/m/causal_importance.", d_.ci_parameters.named(ci_state_.m));
   add("optimizer/v/causal_importance.", d_.ci_parameters.named(ci_state_.v));
   for (const StepTerm& term : terms_) {
-    if (term.persistent) add("adversary/" + term.label + "/", term.persistent->state(d_.sites));
+    if (term.persistent) add("adversary/" + term.label + "/", term.persistent->state(d_.sites, processes_));
     if (term.average) add("minimality/" + term.label + "/", parts_of(*term.average, d_.sites));
   }
   return tensors;

@@ -106,7 +106,8 @@ class TermPass {
       use = use_fresh(term_.fresh, lane_.first_batch, step_.T, /*want_gradient=*/false);
       if (ascent_) use.gradient = gradient;
     } else {
-      use = term_.persistent->use(lane_.first_batch, lane_.clean.B(), step_.T, gradient, scale,
+      use = term_.persistent->use(local ? lane_.first_here : lane_.first_batch, lane_.clean.B(), step_.T,
+                                  gradient, scale,
                                   /*once=*/!drawn.layerwise);
     }
     const double seed = (trains() ? coefficient_ : (fresh && !ascent_ ? 0.0 : 1.0)) / positions_;
@@ -175,7 +176,7 @@ std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepT
   if (!term.persistent) return 0;
   const std::int64_t ascents = term.persistent->config().warmup_steps;
   if (!term.local_gradient.defined()) return ascents;  // the lanes made them together
-  const Range rows = term.persistent->rows_of_batch(lane.first_batch, lane.clean.B());
+  const Range rows = term.persistent->rows_of_batch(lane.first_here, lane.clean.B());
   for (std::int64_t draw = 0; draw < ascents; ++draw) {
     term_pass(step, lane, term, draw, /*ascent=*/true);
     term.persistent->ascend(term.local_gradient, rows.begin, rows.end,

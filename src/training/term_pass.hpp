@@ -26,11 +26,12 @@ struct StepContext {
 at::Tensor term_pass(const StepContext& step, StepLane& lane, const StepTerm& term, std::int64_t draw,
                      bool ascent);
 
-/// A term of the parameters alone: the sum over the sites of one lane, `number` of `lanes`, float64.
+/// A term of the parameters alone: the sum over the sites of one lane, `number` of `lanes` of all processes,
+/// float64.
 at::Tensor parameter_pass(const StepContext& step, StepLane& lane, const StepTerm& term, std::size_t number,
                           std::size_t lanes);
 
-/// What the sum over lanes is divided by.
+/// What the sum over the lanes of all processes is divided by.
 double divisor(const StepContext& step, const StepTerm& term);
 
 /// Ascents of sources that belong to this lane alone, before the loss is taken. Returns how many.

@@ -70,12 +70,13 @@ class ProgramTest(unittest.TestCase):
         path.write_text(json.dumps(config))
         return path
 
-    def start(self, *arguments):
+    def start(self, *arguments, launcher=(), environment=None):
         """Starts the program in the test's directory and does not wait; `decompose` computes on two threads."""
-        command = [PROGRAM, *map(str, arguments)]
-        if arguments and arguments[0] == "decompose" and "--help" not in arguments:
+        command = [*launcher, PROGRAM, *map(str, arguments)]
+        if arguments and arguments[0] == "decompose" and "--help" not in arguments and "--threads" not in arguments:
             command += ["--threads", "2"]
-        process = subprocess.Popen(command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env={**os.environ, **(environment or {})})
 
         def end():
             if process.poll() is None:

@@ -11,7 +11,7 @@ nlohmann::json read_json(const std::filesystem::path& path) {
   return nlohmann::json::parse(std::ifstream(path));
 }
 
-std::vector<std::string> ignored_warnings;
+thread_local std::vector<std::string> ignored_warnings;
 
 }  // namespace
 

@@ -1,5 +1,7 @@
 #include "vpd/run/decompose.hpp"
 
+#include <chrono>
+#include <cmath>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -25,13 +27,23 @@ void add_decompose(CLI::App& app) {
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option_function<double>(
+          "--process-timeout",
+          [options](double seconds) {
+            options->process_timeout = std::chrono::milliseconds(std::llround(1000 * seconds));
+          },
+          "Seconds that one of several processes waits for the others within a step (600)")
+      ->check(CLI::PositiveNumber);
   command->footer(
       "Ctrl-C (or SIGTERM) saves and stops; a second one stops at once.\n\n"
       "Examples:\n"
       "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
       "  vpd decompose configs/demo/config.yaml --set training.steps=100 --set objective.0.coefficient=1e6\n"
-      "  vpd decompose --resume runs/demo");
+      "  vpd decompose --resume runs/demo\n"
+      "  torchrun --nproc-per-node 8 --no-python vpd decompose configs/pile_4l.yaml --out runs/pile_4l");
   command->callback([options] {
+    options->launch = launch_of_environment();
     options->command_line = command_line();
     Terminal terminal;
     Observer observer{

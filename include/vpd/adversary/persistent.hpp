@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "vpd/config/adversary.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/late_value.hpp"
+#include "vpd/kernels/processes.hpp"
 
 namespace vpd {
 
@@ -20,17 +22,20 @@ struct AscentNumbers {
 
 /// Sources that live as long as the run, with their ascent's state (method, section 6).
 ///
-/// Their rows belong either to one lane each (`local()`: sources of one batch row), and each lane climbs its
-/// own on its own, or are shared by lanes, whose gradients are added up before each ascent.
+/// Their rows belong either to one lane of one process each (`local()`: sources of one batch row), and each
+/// lane climbs its own on its own, or are shared by lanes and processes, whose gradients are added up before
+/// each ascent.
 ///
 /// Pooled sources are K a batch row, of which a step uses one: begin_step() draws and takes it out of the
 /// pool, with its moments and the count of its own ascents, and end_step() puts it back.
 class PersistentAdversary {
  public:
   /// B: the whole batch's rows; T: positions. Initial values are drawn from `seed` and `term`, the term's
-  /// place in the objective.
+  /// place in the objective. `rows`: those of the batch that this process has, and no others of local()
+  /// sources; nothing: all.
   PersistentAdversary(const PersistentAdversaryConfig& config, const Sites& sites, std::int64_t B,
-                      std::int64_t T, const Numerics& numerics, std::uint64_t seed, std::uint64_t term);
+                      std::int64_t T, const Numerics& numerics, std::uint64_t seed, std::uint64_t term,
+                      std::optional<Range> rows = std::nullopt);
 
   const PersistentAdversaryConfig& config() const { return config_; }
   const SourceLayout& layout() const { return layout_; }
@@ -45,8 +50,9 @@ class PersistentAdversary {
   void begin_step(const LateKey& key);
   void end_step();
 
-  /// Sources in [0, 1] for batch rows [first, first + count) of length T, for a pass over them. `gradient`, a
-  /// buffer of make_gradient()'s shape, receives gradient_scale · dL/dr: `once` says that this pass is all
+  /// Sources in [0, 1] for batch rows [first, first + count) of length T, for a pass over them: numbers in
+  /// the whole batch, or, for local() sources, among this process's rows. `gradient`, a buffer of
+  /// make_gradient()'s shape, receives gradient_scale · dL/dr: `once` says that this pass is all
   /// that it is to hold, so that local() rows need not be zeroed before.
   SourceUse use(std::int64_t first, std::int64_t count, std::int64_t T, const at::Tensor& gradient,
                 double gradient_scale, bool once) const;
@@ -66,16 +72,23 @@ class PersistentAdversary {
 
   std::int64_t ascents = 0;  ///< made so far
 
-  /// Everything a resumed run needs: "source/<site>" (values as they are held), "m/<site>", "v/<site>"; of a
-  /// pool "ascents" too, float64 [B, K].
-  NamedTensors state(const Sites& sites) const;
+  /// From process 0 to all: values and moments of sources that processes share.
+  void share(Processes& processes) const;
+
+  /// Everything a resumed run needs: "source/<site>" (values as they are held), "m/<site>", "v/<site>", each
+  /// [B, T, C + 1] for the whole batch, with N or 1 for B and 1 or K for T where sources are shared or
+  /// pooled; of a pool "ascents" too, float64 [B, K]. All processes call it; local() sources come to process
+  /// 0 from all of them, and the others get nothing.
+  NamedTensors state(const Sites& sites, Processes& processes = Processes::none()) const;
   void load(const SafetensorsFile& file, const std::string& prefix, const Sites& sites);
 
  private:
   NamedTensors buffers() const;
-  NamedTensors parts(const Sites& sites) const;
+  NamedTensors parts(const Sites& sites, Processes& processes) const;
 
   PersistentAdversaryConfig config_;
+  Range rows_;          // of the whole batch, this process's
+  SourceLayout whole_;  // of the sources of all processes
   SourceLayout layout_;
   at::Tensor values_;  // sources, or unbounded values whose sigmoid they are
   at::Tensor m_, v_;   // undefined for sign steps

@@ -149,6 +149,9 @@ struct RunConfig {
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {},
                           config::Files files = config::Files::must_exist);
 
+// The same of to_json()'s text, whose paths need not lead anywhere. `name` names it in errors.
+RunConfig parse_run_config(const std::string& text, const std::string& name);
+
 // Throws ConfigError where a configuration made in memory breaks a rule that a file would have to keep.
 void check(const RunConfig& run);
 

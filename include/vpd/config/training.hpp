@@ -83,10 +83,12 @@ struct TrainingConfig {
     using config::field;
     visit(field("steps", "training steps; 0: initialise (and warm up) only").required().at_least(0),
           self.steps);
-    visit(field("batch_size", "rows a step").required().at_least(1), self.batch_size);
-    visit(
-        field("micro_batch_size", "rows at once, a divisor of batch_size; null: the whole batch").at_least(1),
-        self.micro_batch_size);
+    visit(field("batch_size", "rows a step, of all processes together").required().at_least(1),
+          self.batch_size);
+    visit(field("micro_batch_size",
+                "rows that a process has at once, a divisor of batch_size; null: all of its rows")
+              .at_least(1),
+          self.micro_batch_size);
     visit(field("learning_rate", "of U, V and causal importance").required().at_least(0), self.learning_rate);
     visit(field("optimizer", "of U, V and causal importance"), self.optimizer);
     visit(field("gradient_clip", "largest global norms of gradients"), self.gradient_clip);

@@ -25,6 +25,9 @@ struct CausalImportanceCost {
   std::int64_t temporaries = 0;  ///< the most that the backward pass has beside that and dL/dz
 };
 
+/// Called in a backward pass when the gradients of parameter number `first` and of all after it are complete.
+using GradientsReady = std::function<void(std::size_t first)>;
+
 /// Maps what the sites read in the target's clean forward pass to pre-activations z of causal importance
 /// (method, section 3). The function itself is stateless and may run on several threads at once: parameters
 /// come with each call.
@@ -53,6 +56,18 @@ class CausalImportance {
     static_cast<void>(N), static_cast<void>(T);
     return std::nullopt;
   }
+
+  /// forward(), with `ready` called as often as the function can tell in its backward pass; here: never.
+  virtual at::Tensor forward_telling(const std::vector<at::Tensor>& inputs, std::int64_t B,
+                                     const std::vector<Parameter>& parameters,
+                                     const std::vector<Parameter>& components,
+                                     const GradientsReady& ready) const {
+    static_cast<void>(ready);
+    return forward(inputs, B, parameters, components);
+  }
+
+  /// Whether the backward pass of forward() may add to gradients of U or V.
+  virtual bool reaches_components() const { return true; }
 };
 
 /// Throws ConfigError for a custom kind that nobody registered, or for options that it does not know.

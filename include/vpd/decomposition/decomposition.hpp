@@ -74,9 +74,14 @@ struct Importance {
 
 /// parameters, components: ParameterSet::bind() of the decomposition's ci_parameters and components. Some
 /// kinds read V, and their gradient reaches it where it is bound to a buffer. `lower` is left undefined where
-/// nobody wants it.
+/// nobody wants it. `ready`: as in forward_telling().
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters,
-                             const std::vector<Parameter>& components, bool want_lower = true);
+                             const std::vector<Parameter>& components, bool want_lower = true,
+                             const GradientsReady& ready = {});
+
+/// Whether the backward pass of causal importances may add to gradients of U or V: those of a kind of
+/// function that reads them, or of embeddings, whose rows of V are what the function reads.
+bool importance_reaches_components(const Decomposition& decomposition);
 
 }  // namespace vpd

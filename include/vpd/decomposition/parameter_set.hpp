@@ -28,6 +28,7 @@ class ParameterSet {
   std::size_t size() const { return specs_.size(); }
   const ParameterSpec& spec(std::size_t i) const { return specs_[i]; }
   std::int64_t count() const;  ///< number of parameters, gaps not counted
+  std::int64_t offset(std::size_t i) const { return offsets_[i]; }  ///< of parameter i in flat()
 
   const at::Tensor& flat() const { return flat_; }  ///< [P] wide, the masters
   at::Tensor value(std::size_t i) const { return view(flat_, i); }

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "vpd/base/launch.hpp"
 #include "vpd/run/observer.hpp"
 
 namespace vpd {
@@ -18,6 +20,9 @@ struct DecomposeOptions {
   std::optional<std::string> device;            ///< the same as an override of `device`
   int threads = 0;                              ///< of the CPU; 0: as many as LibTorch would use
   std::string command_line;                     ///< for provenance.json
+  Launch launch;                                ///< one process alone, or one of several that train together
+  std::chrono::milliseconds process_timeout =
+      std::chrono::minutes(10);  ///< how long one of several waits for the others within a step
 };
 
 /// Trains a decomposition and leaves a run directory, whose path it returns.
@@ -26,6 +31,10 @@ struct DecomposeOptions {
 /// run goes on from its latest complete checkpoint, or starts over where there is none; its configuration may
 /// differ in `output` and in how often it is evaluated, and in nothing else. Throws ConfigError, UsageError,
 /// DataError, NumericalError, and Interrupted after `observer.stop` was obeyed.
+///
+/// Each of several processes calls it with its own `launch` and with options that are otherwise the same.
+/// Process 0 reads the configuration, writes the directory and talks to its observer; where any of them is
+/// asked to stop, all do. Where one fails the others throw ProcessError.
 std::filesystem::path decompose(const DecomposeOptions& options, const Observer& observer);
 
 }  // namespace vpd

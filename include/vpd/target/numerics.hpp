@@ -20,9 +20,9 @@ struct Numerics {
 };
 
 /// What `device` and `precision` of a configuration mean on this machine. `auto` is CUDA where there is one,
-/// and bf16 there. Turns tf32 products on or off in LibTorch. Throws ConfigError for a device that is not
-/// there.
-Numerics resolve_numerics(const std::string& device, Precision precision);
+/// and bf16 there; the one of number `local_rank` unless `device` has a number, or the only one. Turns tf32
+/// products on or off in LibTorch. Throws ConfigError for a device that is not there.
+Numerics resolve_numerics(const std::string& device, Precision precision, int local_rank = 0);
 
 /// The device in words: "cpu", or the GPU's name.
 std::string describe_device(const at::Device& device);

@@ -17,17 +17,20 @@ inline constexpr const char* checkpoint_state_file = "state.json";
 struct Progress {
   std::int64_t step = 0;           ///< steps made
   std::int64_t data_position = 0;  ///< rows used, counted from the start of training
-  int lanes = 1;
+  int processes = 1;
+  int lanes = 1;  ///< of each process
   int threads_per_lane = 1;
 };
 
 /// Writes decomposition.safetensors, causal_importance.safetensors, training_state.safetensors and
 /// state.json, which holds `progress` and the hashes of the three, as one directory that is complete or
-/// absent. Waits for the device. Throws DataError.
+/// absent. Waits for the device. Of several processes the one that writes calls it, and the others call
+/// step.state(): what is written does not depend on their number. Throws DataError.
 void save_checkpoint(const RunDirectory& run, const Decomposition& decomposition, const TrainingStep& step,
                      const Progress& progress, std::int64_t keep);
 
-/// Compares the files with their hashes and takes everything from them. Throws DataError naming the file.
+/// Compares the files (of any number of processes) with their hashes and takes everything from them. Throws
+/// DataError naming the file.
 Progress load_checkpoint(const std::filesystem::path& checkpoint, Decomposition& decomposition,
                          TrainingStep& step);
 

@@ -26,8 +26,10 @@ struct ClippedNorm {
   at::Tensor divisor;  ///< float32, what the gradient is divided by: 1 / min(1, limit / (norm + 1e-6))
 };
 
-/// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it, and
-/// takes the norm.
+/// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it.
+void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes);
+
+/// The same, and takes the norm of the sum.
 ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
                              Lanes& lanes);
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,12 +12,14 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/kernels/cuda_graph.hpp"
 #include "vpd/kernels/lanes.hpp"
+#include "vpd/kernels/processes.hpp"
 #include "vpd/objective/minimality.hpp"
 #include "vpd/training/late_block.hpp"
 #include "vpd/training/optimizer.hpp"
 
 namespace vpd {
 
+class PersistentAdversary;
 struct StepContext;
 struct StepLane;
 struct StepTerm;
@@ -38,16 +41,26 @@ struct StepResult {
 
 /// The training step (method, section 7) and everything that it carries from one step to the next.
 ///
-/// The batch's rows are divided into micro-batches, one after another, and each of those among lanes, side by
-/// side. Neither changes what is computed: draws belong to positions of the whole batch, and the minimality
-/// sums run over all of it.
+/// The batch's rows are divided among processes, those of each into micro-batches, one after another, and
+/// each of these among lanes, side by side. None of it changes what is computed: draws belong to positions of
+/// the whole batch, the minimality sums run over all of it, and so do losses, gradients and their norms.
 class TrainingStep {
  public:
-  /// T: tokens a row. `decomposition` and `lanes` must outlive the step.
-  TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T, Lanes& lanes);
+  /// T: tokens a row. `decomposition`, `lanes` and `processes` must outlive the step. Throws UsageError where
+  /// the batch cannot be divided evenly among processes, or what one of them has into micro-batches.
+  TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T, Lanes& lanes,
+               Processes& processes = Processes::none());
   ~TrainingStep();
 
-  /// One step on tokens [B, T] (int64, on the CPU): losses, their gradients, AdamW, the adversaries' ascents.
+  /// The rows of each batch that this process works on.
+  Range rows() const { return rows_; }
+
+  /// Everything that processes share, from process 0 to all: parameters and shared sources. To be called
+  /// before the first step: equal seeds give equal draws, but not on every processor to the last bit.
+  void share();
+
+  /// One step on this process's rows of the batch, tokens [rows().size(), T] (int64, on the CPU): losses,
+  /// their gradients, AdamW, the adversaries' ascents.
   /// With training.cuda_graph on CUDA the third step is captured, and launched as one from then on; what an
   /// earlier call returned is then overwritten by the next.
   /// Throws NumericalError, with nothing updated, where a loss is NaN or infinite (on CUDA the update is
@@ -61,7 +74,8 @@ class TrainingStep {
   /// One step of the faithfulness warm-up: AdamW on U and V alone. Returns the loss before the update.
   at::Tensor warm_up();
 
-  /// Optimizer moments and adversaries' sources, with names that load() knows.
+  /// Optimizer moments and adversaries' sources, with names that load() knows. All processes call it; process
+  /// 0 gets everything, the others what is theirs anyway.
   NamedTensors state() const;
   void load(const std::filesystem::path& file, std::int64_t steps_made);
 
@@ -70,15 +84,26 @@ class TrainingStep {
   StepResult capture_and_replay(const at::Tensor& tokens, const StepValues& values);
   void prepare(const at::Tensor& tokens, std::int64_t first, bool graph, const StepContext* whole_batch);
   void ascend_shared(const at::Tensor& tokens, const StepContext& step);
+  void begin_source_sum(StepTerm& term);
   void ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent);
   void ascend_after_update(const StepValues& values);
-  void lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
-                   const std::vector<PenaltyGradient>& penalties, bool first_micro_batch);
+  void lane_losses(StepLane& lane, std::size_t number, const StepContext& step, bool first_micro_batch);
+  void lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties);
+  void begin_components_sum();
+  void begin_gradient_sums();
+  void finish_gradient_sums();
+  at::Tensor saturated(const PersistentAdversary& adversary) const;
+  std::vector<at::Tensor> lane_gradients(at::Tensor StepLane::*gradient) const;
+  std::size_t shares() const;
+  std::size_t share_of(std::size_t lane) const;
 
   Decomposition& d_;
   const RunConfig& config_;
   Lanes& pool_;
-  std::int64_t B_, T_, micro_;
+  Processes& processes_;
+  std::int64_t B_, T_;
+  Range rows_;
+  std::int64_t micro_;
   bool keep_outputs_ = false;  // of the sites, in the clean pass
   std::vector<StepTerm> terms_;
   std::vector<StepLane> lanes_;
@@ -89,6 +114,8 @@ class TrainingStep {
   std::int64_t steps_before_capture_;
   at::Tensor staged_;        ///< the batch on the device, where the captured step reads it
   StepResult graph_result_;  ///< its tensors, which every replay overwrites
+  Processes::Sum components_sum_;
+  std::optional<SumInParts> ci_sum_;
 };
 
 /// How many lanes suit a training run, whose lanes have gradient buffers each.

@@ -1,0 +1,52 @@
+#include "taking_part.hpp"
+
+#include "stop_vote.hpp"
+#include "training_job.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/training/checkpoint.hpp"
+#include "vpd/training/loop.hpp"
+
+namespace vpd {
+
+namespace fs = std::filesystem;
+
+void tell_configuration(Processes& processes, const RunConfig& config, const std::string& source) {
+  check_division(config, processes.count(), source);
+  processes.broadcast(processes.alone() ? std::string() : to_json(config));
+}
+
+void tell_run(Processes& processes, const fs::path& checkpoint, const fs::path& run) {
+  processes.broadcast(checkpoint.string());
+  processes.broadcast(run.string());
+}
+
+fs::path take_part(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
+  const std::string source = "the configuration of process 0";
+  TrainingJob job(parse_run_config(processes.broadcast(""), source), source, options.threads, processes,
+                  options.launch.local_rank);
+  std::optional<std::int64_t> resumed_at;
+  const fs::path checkpoint = processes.broadcast("");
+  if (!checkpoint.empty()) {
+    resumed_at = load_checkpoint(checkpoint, job.decomposition, job.step).step;
+  } else if (job.config.initialize_from) {
+    load_weights(job.decomposition, *job.config.initialize_from);
+  }
+  const fs::path run = processes.broadcast("");
+  job.step.share();
+
+  // An evaluation is not divided: every metric would need a rule of its own for putting parts together, and
+  // attacks on sources that rows share would need all rows at each step.
+  StopVote vote(processes, observer.stop);
+  LoopHooks hooks;
+  hooks.stop = [&] { return vote(); };
+  hooks.evaluate = [&](std::int64_t, bool) { processes.meet(); };
+  hooks.checkpoint = [&](std::int64_t) {
+    job.step.state();  // gives process 0 what is here alone
+    processes.meet();
+  };
+  if (run_loop(job.step, job.config, job.train, job.numerics.device, resumed_at, hooks) != LoopEnd::finished)
+    throw Interrupted("interrupted together with process 0");
+  return run;
+}
+
+}  // namespace vpd

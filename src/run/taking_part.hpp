@@ -1,0 +1,27 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "vpd/config/run.hpp"
+#include "vpd/kernels/processes.hpp"
+#include "vpd/run/decompose.hpp"
+#include "vpd/run/observer.hpp"
+
+namespace vpd {
+
+/// Process 0, which alone reads the configuration, tells the others. Throws ConfigError, naming `source`,
+/// where the run cannot be divided among them.
+void tell_configuration(Processes& processes, const RunConfig& config, const std::string& source);
+
+/// And once everything is there that can be wrong: the checkpoint to go on from, or nothing, and the run's
+/// directory.
+void tell_run(Processes& processes, const std::filesystem::path& checkpoint,
+              const std::filesystem::path& run);
+
+/// The run as a process lives through it that writes nothing: it hears the above, computes its rows, and
+/// waits while process 0 measures or writes. Returns the run's directory.
+std::filesystem::path take_part(const DecomposeOptions& options, const Observer& observer,
+                                Processes& processes);
+
+}  // namespace vpd
