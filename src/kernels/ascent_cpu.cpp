@@ -49,6 +49,7 @@ void sign_steps(const AscentParams& p, std::int64_t begin, std::int64_t end) {
   const Bounds<T> bounds(p.clamp);
   T* __restrict x = static_cast<T*>(p.x);
   const T* __restrict d = static_cast<const T*>(p.gradient);
+#pragma GCC ivdep
   for (std::int64_t i = begin; i < end; ++i) {
     const T sign = d[i] > 0 ? T(1) : (d[i] < 0 ? T(-1) : T(0));
     x[i] = bounds(x[i] + rate * sign);
@@ -64,6 +65,7 @@ void adam_steps(const AscentParams& p, double unbias1, double unbias2, std::int6
   const T* __restrict d = static_cast<const T*>(p.gradient);
   T* __restrict m = static_cast<T*>(p.m);
   T* __restrict v = static_cast<T*>(p.v);
+#pragma GCC ivdep
   for (std::int64_t i = begin; i < end; ++i) {
     m[i] = b1 * m[i] + (1 - b1) * d[i];
     v[i] = b2 * v[i] + (1 - b2) * d[i] * d[i];

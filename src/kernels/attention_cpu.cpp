@@ -82,6 +82,7 @@ void attention_backward_cpu(const AttentionParams& p) {
           const float* __restrict probability = P + t * p.T;
           float dot = 0.0f;
           for (std::int64_t j = 0; j < p.T; ++j) dot += row[j] * probability[j];
+#pragma GCC ivdep
           for (std::int64_t j = 0; j < p.T; ++j) row[j] = probability[j] * (row[j] - dot) * scale;
         }
         sgemm('N', 'N', p.T, p.d, p.T, 1.0f, dS, p.T, p.k + head.k, k_stride, 0.0f, p.q_gradient + head.q,

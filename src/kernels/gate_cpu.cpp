@@ -86,6 +86,7 @@ template <class Wide>
 const Wide* importances(const GateParams& p, std::int64_t n, std::vector<Wide>& buffer) {
   const Wide* __restrict z = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
   Wide* __restrict g = buffer.data();
+#pragma GCC ivdep
   for (std::int64_t c = 0; c < p.columns; ++c) {
     const Wide raised = z[c] < 0 ? Wide(0) : z[c];
     g[c] = raised > 1 ? Wide(1) : raised;
@@ -112,8 +113,9 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Wide* __restrict g = importances(p, n, clamped);
-    const Wide* r = s.r;
+    const Wide* __restrict r = s.r;
     const Wide delta = s.delta;
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c)
       gated[c] = static_cast<Real>(static_cast<Wide>(h[c]) * (g[c] + (1 - g[c]) * r[c] - delta));
     if (scale) scale[n] = delta;
@@ -145,10 +147,11 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + n * p.columns;
     const Wide* __restrict g = importances(p, n, clamped);
-    const Wide* r = s.r;
+    const Wide* __restrict r = s.r;
     const Wide delta = s.delta;
     Wide* __restrict dm = product.data();
     Wide sum = 0;
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c) {
       const Wide mask = g[c] + (1 - g[c]) * r[c] - delta;
       dh[c] = static_cast<Real>(static_cast<Wide>(dgated[c]) * mask);
@@ -156,18 +159,22 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
       sum += dm[c];
     }
     if (gated)
+#pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c)
         gated[c] = static_cast<Real>(static_cast<Wide>(h[c]) * (g[c] + (1 - g[c]) * r[c] - delta));
     if (p.importance_gradient) {
       Wide* __restrict dg = static_cast<Wide*>(p.importance_gradient) + n * p.importance_gradient_stride;
+#pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) dg[c] += dm[c] * (1 - r[c]);
     }
     if (dr) {
       const Wide ddelta = p.delta ? (static_cast<const Wide*>(p.scale_gradient)[n] - sum) * factor : Wide(0);
       if (p.source_gradient_overwrite) {
+#pragma GCC ivdep
         for (std::int64_t c = 0; c < p.columns; ++c) dr[c] = dm[c] * (1 - g[c]) * factor;
         dr[p.columns] = ddelta;
       } else {
+#pragma GCC ivdep
         for (std::int64_t c = 0; c < p.columns; ++c) dr[c] += dm[c] * (1 - g[c]) * factor;
         dr[p.columns] += ddelta;
       }

@@ -51,6 +51,7 @@ void rows(const KlParams& p, std::int64_t begin, std::int64_t end) {
     if (!p.gradient) continue;
     const T scale_p = static_cast<T>(p.scale) / sum_a, scale_q = static_cast<T>(p.scale) / sum_b;
     Prediction* gradient = static_cast<Prediction*>(p.gradient) + n * p.gradient_stride;
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c)
       gradient[c] = static_cast<Prediction>(eb[c] * scale_q - ea[c] * scale_p);
   }

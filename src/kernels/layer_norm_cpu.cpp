@@ -27,6 +27,7 @@ void forward(const LayerNormParams& p, std::int64_t begin, std::int64_t end) {
     const T mean = sum / d;
     for (std::int64_t c = 0; c < p.columns; ++c) square += (x[c] - mean) * (x[c] - mean);
     const T s = 1 / std::sqrt(square / d + static_cast<T>(p.eps));
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c) y[c] = static_cast<Y>(w[c] * ((x[c] - mean) * s) + b[c]);
     if (!p.mean) continue;
     static_cast<T*>(p.mean)[n] = mean;
@@ -50,6 +51,7 @@ void backward(const LayerNormParams& p, std::int64_t begin, std::int64_t end) {
       dot += scaled * (x[c] - mean);
     }
     const T shift = sum / d, slope = dot * s * s / d;
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c)
       dx[c] = s * (w[c] * static_cast<T>(dy[c]) - shift - (x[c] - mean) * slope);
   }

@@ -24,8 +24,10 @@ void forward(const NormParams& p, std::int64_t begin, std::int64_t end) {
     for (std::int64_t c = 0; c < p.columns; ++c) square += static_cast<T>(x[c]) * static_cast<T>(x[c]);
     const T s = 1 / std::sqrt(square / static_cast<T>(p.columns) + static_cast<T>(p.eps));
     if (w)
+#pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) y[c] = static_cast<Y>(w[c] * (static_cast<T>(x[c]) * s));
     else
+#pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) y[c] = static_cast<Y>(static_cast<T>(x[c]) * s);
     if (p.reciprocal) static_cast<T*>(p.reciprocal)[n] = s;
   }
@@ -46,11 +48,13 @@ void backward(const NormParams& p, std::int64_t begin, std::int64_t end) {
     else
       for (std::int64_t c = 0; c < p.columns; ++c) dot += static_cast<T>(dy[c]) * static_cast<T>(x[c]);
     const T shift = dot * s * s / static_cast<T>(p.columns);
+#pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c) {
       const T scaled = w ? w[c] * static_cast<T>(dy[c]) : static_cast<T>(dy[c]);
       dx[c] = static_cast<X>(s * (scaled - static_cast<T>(x[c]) * shift));
     }
     if (dw)
+#pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) dw[c] += static_cast<T>(dy[c]) * static_cast<T>(x[c]) * s;
   }
 }

@@ -20,12 +20,14 @@ void rows(const RotaryParams& p, std::int64_t begin, std::int64_t end) {
       const Real* __restrict x = static_cast<const Real*>(p.x) + n * p.x_stride + 2 * p.half * k;
       Real* __restrict out = static_cast<Real*>(p.out) + n * width + 2 * p.half * k;
       if (p.adjacent) {
+#pragma GCC ivdep
         for (std::int64_t j = 0; j < p.half; ++j) {
           const T a = static_cast<T>(x[2 * j]), b = static_cast<T>(x[2 * j + 1]), s = sign * sine[j];
           out[2 * j] = static_cast<Real>(a * cosine[j] - b * s);
           out[2 * j + 1] = static_cast<Real>(b * cosine[j] + a * s);
         }
       } else {
+#pragma GCC ivdep
         for (std::int64_t j = 0; j < p.half; ++j) {
           const T a = static_cast<T>(x[j]), b = static_cast<T>(x[p.half + j]), s = sign * sine[j];
           out[j] = static_cast<Real>(a * cosine[j] - b * s);

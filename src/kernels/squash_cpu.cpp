@@ -42,15 +42,19 @@ void squash(const SquashParams& p) {
     const T* __restrict gradient = static_cast<const T*>(p.gradient);
     T* __restrict out = static_cast<T*>(p.out);
     if (!gradient && p.upper) {
+#pragma GCC ivdep
       for (std::int64_t i = begin; i < end; ++i) out[i] = upper_value(z[i], slope);
     } else if (!gradient) {
+#pragma GCC ivdep
       for (std::int64_t i = begin; i < end; ++i) {
         const T raised = z[i] < 0 ? T(0) : z[i];
         out[i] = raised > 1 ? T(1) : raised;
       }
     } else if (p.upper) {
+#pragma GCC ivdep
       for (std::int64_t i = begin; i < end; ++i) out[i] = gradient[i] * upper_derivative(z[i], slope);
     } else {
+#pragma GCC ivdep
       for (std::int64_t i = begin; i < end; ++i) out[i] = lower_derivative(gradient[i], z[i], slope);
     }
   });
@@ -107,8 +111,10 @@ void penalty_sums(const PenaltySumsParams& p, const Value& value) {
       for (std::int64_t n = first; n < std::min(p.rows, first + block); ++n) {
         const T* __restrict z = static_cast<const T*>(p.z) + n * p.z_stride + begin;
         T* __restrict sum = partial.data();
+#pragma GCC ivdep
         for (std::int64_t c = 0; c < end - begin; ++c) sum[c] += value(upper_value(z[c], slope));
       }
+#pragma GCC ivdep
       for (std::int64_t c = begin; c < end; ++c)
         p.sums[c] += static_cast<double>(partial[static_cast<std::size_t>(c - begin)]);
     }
@@ -137,6 +143,7 @@ void backward(const SquashBackwardParams& p) {
   const auto columns = static_cast<std::size_t>(p.columns);
   std::vector<T> weights(columns * most_penalties);
   for (int k = 0; k < p.penalties; ++k)
+#pragma GCC ivdep
     for (std::size_t c = 0; c < columns; ++c)
       weights[columns * static_cast<std::size_t>(k) + c] =
           static_cast<T>(p.weight[k][c] * slope_factor(p.penalty[k]));
@@ -145,6 +152,7 @@ void backward(const SquashBackwardParams& p) {
       const T* __restrict z = static_cast<const T*>(p.z) + n * p.columns;
       const T* __restrict lower = static_cast<const T*>(p.lower_gradient) + n * p.columns;
       T* __restrict out = static_cast<T*>(p.out) + n * p.columns;
+#pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) out[c] = lower_derivative(lower[c], z[c], slope);
       for (int k = 0; k < p.penalties; ++k) {
         const T* weight = weights.data() + columns * static_cast<std::size_t>(k);

@@ -17,6 +17,7 @@ void forward(const SwigluParams& p, std::int64_t begin, std::int64_t end) {
   const X* __restrict gate = static_cast<const X*>(p.gate);
   const X* __restrict up = static_cast<const X*>(p.up);
   X* __restrict out = static_cast<X*>(p.out);
+#pragma GCC ivdep
   for (std::int64_t i = begin; i < end; ++i) {
     const T g = static_cast<T>(gate[i]), sigma = 1 / (1 + vexp(-g));
     out[i] = static_cast<X>(g * sigma * static_cast<T>(up[i]));
@@ -30,6 +31,7 @@ void backward(const SwigluParams& p, std::int64_t begin, std::int64_t end) {
   const X* __restrict gradient = static_cast<const X*>(p.gradient);
   X* __restrict gate_gradient = static_cast<X*>(p.gate_gradient);
   X* __restrict up_gradient = static_cast<X*>(p.up_gradient);
+#pragma GCC ivdep
   for (std::int64_t i = begin; i < end; ++i) {
     const T g = static_cast<T>(gate[i]), dy = static_cast<T>(gradient[i]), sigma = 1 / (1 + vexp(-g));
     gate_gradient[i] = static_cast<X>(dy * static_cast<T>(up[i]) * sigma * (1 + g * (1 - sigma)));
