@@ -51,6 +51,13 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+ModelConfig pretrained_shapes(const std::filesystem::path& file) {
+  const PretrainConfig config = load_pretrain_config(file, {}, config::Files::may_be_missing);
+  const auto* model = std::get_if<ModelConfig>(&config.model);
+  VPD_CHECK(model, UsageError, "{}: expected a LlamaSimpleMLP under model, found a toy", file.string());
+  return *model;
+}
+
 /// Shapes of a random target: a pretraining configuration's, a checkpoint's model_config, or those of the
 /// directory that the run names.
 ModelConfig random_model(const Options& options, const RunConfig& config) {
@@ -69,11 +76,10 @@ ModelConfig random_model(const Options& options, const RunConfig& config) {
     VPD_CHECK(std::filesystem::exists(beside), UsageError,
               "{}: no model_config there, and no {}: give the shapes with --target", directory.string(),
               beside.string());
-    return load_pretrain_config(beside, {}, config::Files::may_be_missing).model;
+    return pretrained_shapes(beside);
   }
   const config::Value file = config::read_file(options.target);
-  if (file.find("model"))
-    return load_pretrain_config(options.target, {}, config::Files::may_be_missing).model;
+  if (file.find("model")) return pretrained_shapes(options.target);
   return read_model_config(options.target, warnings);
 }
 

@@ -161,6 +161,8 @@ void accept_variant(Value& value, const Type& type, const std::string& path, con
   std::vector<std::string> known;
   for (const Type& kind : type.inside) known.push_back(kind.name);
   const std::string place = join(path, "type");
+  if (!value.find("type") && !type.limits.default_kind.empty())
+    value.map()->insert(value.map()->begin(), {"type", Value(std::string(type.limits.default_kind))});
   const Value* selected = value.find("type");
   if (!selected) fail(value.origin, place, fmt::format("expected {}, found no such key", one_of(known)));
   if (!selected->text()) {

@@ -130,7 +130,9 @@ class Walk {
     }
     const Value* selected = value_->find("type");
     for (const Type& kind : type_->inside) {
-      if (selected && selected->text() && *selected->text() == kind.name) return step_into(kind, word, true);
+      const bool is_it = selected ? selected->text() && *selected->text() == kind.name
+                                  : kind.name == type_->limits.default_kind;
+      if (is_it) return step_into(kind, word, true);
     }
     fail(origin_, join(path_, "type"),
          fmt::format("expected a known type before \"{}\" can be set, found {}", word,

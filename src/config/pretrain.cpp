@@ -12,11 +12,11 @@ const config::Type& pretrain_type() {
 
 std::optional<config::Complaint> validate_length(const DataSource& source, std::string_view where,
                                                  const ModelConfig& model) {
-  const std::int64_t length = std::get<TokensData>(source).sequence_length;
-  if (length <= model.block_size) return std::nullopt;
-  return config::Complaint{
-      fmt::format("data.{}.sequence_length", where),
-      fmt::format("expected at most model.block_size, which is {}, found {}", model.block_size, length)};
+  const auto* tokens = std::get_if<TokensData>(&source);
+  if (!tokens || tokens->sequence_length <= model.block_size) return std::nullopt;
+  return config::Complaint{fmt::format("data.{}.sequence_length", where),
+                           fmt::format("expected at most model.block_size, which is {}, found {}",
+                                       model.block_size, tokens->sequence_length)};
 }
 
 }  // namespace
@@ -24,15 +24,16 @@ std::optional<config::Complaint> validate_length(const DataSource& source, std::
 std::optional<config::Complaint> PretrainConfig::validate() const {
   if (training.steps > 0 && !data) {
     return config::Complaint{
-        "data", fmt::format("expected tokens to train on for {} steps, found none", training.steps)};
+        "data", fmt::format("expected rows to train on for {} steps, found none", training.steps)};
   }
   if (evaluation.every && !(data && data->eval)) {
     return config::Complaint{"evaluation.every",
                              "expected null while there are no rows in data.eval, found a number"};
   }
-  if (!data) return std::nullopt;
-  if (auto complaint = validate_length(data->train, "train", model)) return complaint;
-  return data->eval ? validate_length(*data->eval, "eval", model) : std::nullopt;
+  const auto* language_model = std::get_if<ModelConfig>(&model);
+  if (!data || !language_model) return std::nullopt;
+  if (auto complaint = validate_length(data->train, "train", *language_model)) return complaint;
+  return data->eval ? validate_length(*data->eval, "eval", *language_model) : std::nullopt;
 }
 
 PretrainConfig load_pretrain_config(const std::filesystem::path& path,

@@ -36,8 +36,10 @@ std::string type_cell(const Type& type) {
       return "map, below";
     case Kind::variant: {
       std::string kinds;
-      for (const Type& kind : type.inside)
-        kinds += fmt::format("{}`{}`", kinds.empty() ? "" : ", ", kind.name);
+      for (const Type& kind : type.inside) {
+        kinds += fmt::format("{}`{}`{}", kinds.empty() ? "" : ", ", kind.name,
+                             kind.name == type.limits.default_kind ? " (which may go unsaid)" : "");
+      }
       return "map, below, of type " + kinds;
     }
     case Kind::number_or_fields: {

@@ -28,13 +28,14 @@ void add_range(Value::Map& map, const Field& limits) {
 
 Value::Map schema_of(const Type& type);
 
-Value::Map fields_schema(const Type& type) {
+// `optional_type`: a map without the key `type` is of this kind, too.
+Value::Map fields_schema(const Type& type, bool optional_type = false) {
   Value::Map map{{"type", text("object")}, {"description", text(type.summary)}};
   Value::Map properties;
   Value::List required;
   if (!type.name.empty()) {
     properties.push_back({"type", Value(Value::Map{{"const", text(type.name)}})});
-    required.push_back(text("type"));
+    if (!optional_type) required.push_back(text("type"));
   }
   for (const Member& member : type.members) {
     Value::Map property = schema_of(member.type);
@@ -104,7 +105,8 @@ Value::Map schema_of(const Type& type) {
       return fields_schema(type);
     case Kind::variant: {
       Value::List kinds;
-      for (const Type& kind : type.inside) kinds.push_back(Value(fields_schema(kind)));
+      for (const Type& kind : type.inside)
+        kinds.push_back(Value(fields_schema(kind, kind.name == type.limits.default_kind)));
       return {{"oneOf", Value(std::move(kinds))}};
     }
     case Kind::number_or_fields: {

@@ -122,7 +122,9 @@ void apply_limits(Type& type, const Field& field) {
     case Kind::scalar:
     case Kind::map:
     case Kind::fields:
+      break;
     case Kind::variant:
+      type.limits.default_kind = field.default_kind;
       break;
   }
 }

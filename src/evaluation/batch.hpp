@@ -82,6 +82,18 @@ std::unique_ptr<Metric> make_hidden_acts(const Sites& sites);
 std::unique_ptr<Metric> make_losses(std::int64_t step);
 std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
 
+/// Of toy models whose mechanisms are known; `where` names the metric in errors. ConfigError where the target
+/// or its sites are not what the metric is about.
+std::unique_ptr<Metric> make_identity_ci_error(const IdentityCiErrorMetric& config, const Decomposition& d,
+                                               const std::string& where);
+std::unique_ptr<Metric> make_dense_ci_error(const DenseCiErrorMetric& config, const Decomposition& d,
+                                            const std::string& where);
+std::unique_ptr<Metric> make_mmcs(const MmcsMetric& config, const Decomposition& d, const std::string& where);
+std::unique_ptr<Metric> make_l2_ratio(const L2RatioMetric& config, const Decomposition& d,
+                                      const std::string& where);
+std::unique_ptr<Metric> make_induction_match(const InductionMatchMetric& config, const Decomposition& d,
+                                             const std::string& where);
+
 /// Mean loss on the batch after a fresh adversary's ascent (method, section 6). `stream` tells
 /// adversaries of one batch apart.
 double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,

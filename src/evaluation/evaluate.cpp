@@ -7,49 +7,74 @@
 #include <ATen/ATen.h>
 
 #include "batch.hpp"
+#include "vpd/base/error.hpp"
 
 namespace vpd {
 namespace {
 
-std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Sites& sites,
-                                    std::int64_t step) {
+/// `where` names the metric in errors.
+std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Decomposition& d,
+                                    std::int64_t step, const std::string& where) {
+  const Sites& sites = d.sites;
   return std::visit(
       [&](const auto& metric) -> std::unique_ptr<Metric> {
         using Kind = std::decay_t<decltype(metric)>;
-        if constexpr (std::is_same_v<Kind, CeKlMetric>) return make_ce_kl(metric);
+        if constexpr (std::is_same_v<Kind, CeKlMetric>) {
+          VPD_CHECK(d.target->predicts_next_token(), ConfigError,
+                    "{}.type: expected a metric of this target, found ce_kl, which needs a language model: "
+                    "remove it (losses and pgd measure divergence on any target)",
+                    where);
+          return make_ce_kl(metric);
+        }
         if constexpr (std::is_same_v<Kind, CiL0Metric>) return make_ci_l0(metric, sites);
         if constexpr (std::is_same_v<Kind, AliveMetric>) return make_alive(metric, sites);
         if constexpr (std::is_same_v<Kind, CiHistogramMetric>) return make_ci_histogram(metric, sites);
         if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts(sites);
         if constexpr (std::is_same_v<Kind, LossesMetric>) return make_losses(step);
         if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric, number);
+        if constexpr (std::is_same_v<Kind, IdentityCiErrorMetric>)
+          return make_identity_ci_error(metric, d, where);
+        if constexpr (std::is_same_v<Kind, DenseCiErrorMetric>) return make_dense_ci_error(metric, d, where);
+        if constexpr (std::is_same_v<Kind, MmcsMetric>) return make_mmcs(metric, d, where);
+        if constexpr (std::is_same_v<Kind, L2RatioMetric>) return make_l2_ratio(metric, d, where);
+        if constexpr (std::is_same_v<Kind, InductionMatchMetric>)
+          return make_induction_match(metric, d, where);
       },
       config);
 }
 
+std::string place_of(std::size_t number) { return fmt::format("evaluation.metrics[{}]", number); }
+
 }  // namespace
 
-MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, TokenDataset& eval,
+void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source) {
+  const std::vector<MetricConfig>& metrics = config.evaluation.metrics;
+  for (std::size_t k = 0; k < metrics.size(); ++k)
+    make_metric(metrics[k], k, decomposition, 0, fmt::format("{}: {}", source, place_of(k)));
+}
+
+MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
                       std::int64_t step, bool slow, Lanes& lanes, MetricArrays* arrays) {
   const EvaluationConfig& settings = config.evaluation;
   std::vector<std::unique_ptr<Metric>> metrics;
   bool outputs = false;
   for (std::size_t k = 0; k < settings.metrics.size(); ++k) {
     if (!slow && std::visit([](const auto& metric) { return metric.slow; }, settings.metrics[k])) continue;
-    metrics.push_back(make_metric(settings.metrics[k], k, decomposition.sites, step));
+    metrics.push_back(make_metric(settings.metrics[k], k, decomposition, step, place_of(k)));
     outputs = outputs || std::holds_alternative<HiddenActsMetric>(settings.metrics[k]) ||
               (std::holds_alternative<LossesMetric>(settings.metrics[k]) &&
                find_term<HiddenActsReconTerm>(config.objective));
   }
   const std::vector<Parameter> ci_parameters = decomposition.ci_parameters.bind({});
   const auto rows_of_batch = [&](std::int64_t k) {
-    return std::min(settings.batch_size, eval.sequences() - k * settings.batch_size);
+    const std::int64_t first = k * settings.batch_size;
+    return std::min(settings.batch_size, eval.rows().value_or(first + settings.batch_size) - first);
   };
   const std::function<EvaluationBatch(std::int64_t)> make_batch = [&](std::int64_t k) {
     const std::int64_t rows = rows_of_batch(k);
-    const at::Tensor tokens = eval.batch(k * settings.batch_size, rows);
+    const at::Tensor input = eval.batch(k * settings.batch_size, rows);
     EvaluationBatch batch{
-        decomposition, config, lanes, k, rows, tokens.size(1), decomposition.components.bind({}), {},
+        decomposition, config, lanes, k, rows, eval.length(), decomposition.components.bind({}), {},
         make_batch};
     const int used = static_cast<int>(std::min<std::int64_t>(lanes.count(), rows));
     batch.lanes.resize(static_cast<std::size_t>(used));
@@ -59,9 +84,8 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
       const Range part = lane_range(rows, i, used);
       LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
       lane.first_batch = part.begin;
-      lane.clean =
-          clean_pass(decomposition,
-                     tokens.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
+      lane.clean = clean_pass(
+          decomposition, input.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
       lane.importance = causal_importance(decomposition, lane.clean, ci_parameters, batch.components);
     });
     return batch;

@@ -39,6 +39,10 @@ std::int64_t TokenDataset::tokens() const {
   return total;
 }
 
+std::string TokenDataset::describe() const {
+  return fmt::format("{} rows of {} tokens", sequences(), sequence_length_);
+}
+
 void TokenDataset::require_vocabulary(std::int64_t vocabulary_size) {
   VPD_CHECK(vocabulary_size >= 1, UsageError, "expected a vocabulary of at least 1 token, found {}",
             vocabulary_size);

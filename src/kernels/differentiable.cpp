@@ -156,4 +156,6 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 at::Tensor gelu(const at::Tensor& x, bool tanh_form) { return at::gelu(x, tanh_form ? "tanh" : "none"); }
 
+at::Tensor relu(const at::Tensor& x) { return at::relu(x); }
+
 }  // namespace vpd

@@ -9,6 +9,7 @@
 #include "vpd/io/tokens.hpp"
 #include "vpd/run/machine.hpp"
 #include "vpd/target/target.hpp"
+#include "vpd/training/data.hpp"
 
 namespace vpd {
 namespace {
@@ -21,13 +22,20 @@ void check_parameters(const fs::path& path, const ParameterSet& parameters) {
     check_header(file, parameters.spec(i).name, parameters.spec(i).shape);
 }
 
-CheckedData check_data(const char* role, const DataSource& source, std::uint64_t seed,
-                       std::int64_t vocabulary) {
-  const auto& tokens = std::get<TokensData>(source);
-  TokenDataset data(tokens.path, tokens.sequence_length, tokens.shuffle, seed);
-  data.require_vocabulary(vocabulary);
-  data.scan();
-  return {role, tokens.path, data.shards().size(), data.tokens(), data.sequences()};
+CheckedData check_data(DataRole role, const DataSource& source, const InputShape& input, std::uint64_t seed,
+                       const std::string& file) {
+  const std::string name = role == DataRole::train ? "train" : "eval";
+  const auto data = open_dataset(source, input, seed, role, fmt::format("{}: data.{}", file, name));
+  data->scan();
+  if (const auto* tokens = dynamic_cast<const TokenDataset*>(data.get())) {
+    return {.role = name,
+            .made = {},
+            .path = std::get<TokensData>(source).path,
+            .files = tokens->shards().size(),
+            .tokens = tokens->tokens(),
+            .rows = tokens->sequences()};
+  }
+  return {.role = name, .made = data->describe(), .path = {}};
 }
 
 }  // namespace
@@ -68,9 +76,10 @@ CheckReport check_run(const CheckOptions& options) {
     const std::int64_t at_start = peak_resident_bytes() - total(report.memory);
     if (at_start > 0) report.memory.push_back({"loading the program's libraries, beyond that", at_start});
   }
-  report.data.push_back(
-      check_data("train", report.config.data.train, report.config.seed, target.output_width));
-  report.data.push_back(check_data("eval", report.config.data.eval, report.config.seed, target.output_width));
+  const DataConfig& data = report.config.data;
+  const std::string file = options.config.string();
+  report.data.push_back(check_data(DataRole::train, data.train, target.input(), report.config.seed, file));
+  report.data.push_back(check_data(DataRole::eval, data.eval, target.input(), report.config.seed, file));
   return report;
 }
 

@@ -52,6 +52,10 @@ std::string check_text(const CheckReport& report) {
 
   line();
   for (const CheckedData& data : report.data) {
+    if (!data.made.empty()) {
+      line(fmt::format("data.{}: {}", data.role, data.made));
+      continue;
+    }
     line(fmt::format("data.{}: {} tokens in {} file{}, {} rows; all ids are below the vocabulary of {}",
                      data.role, data.tokens, data.files, data.files == 1 ? "" : "s", data.rows,
                      w.target.output_width));
@@ -107,6 +111,8 @@ std::string check_json(const CheckReport& report) {
                         })},
       {"data", list_of(report.data,
                        [](const CheckedData& data) {
+                         if (!data.made.empty())
+                           return Value(Value::Map{{"role", text(data.role)}, {"made", text(data.made)}});
                          return Value(Value::Map{{"role", text(data.role)},
                                                  {"path", text(data.path.string())},
                                                  {"files", number(static_cast<std::int64_t>(data.files))},

@@ -140,7 +140,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   hooks.evaluate = [&](std::int64_t s, bool slow) {
     const Clock::time_point began = Clock::now();
     if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
-    const MetricValues values = evaluate(job.decomposition, config, job.eval, s, slow, job.lanes);
+    const MetricValues values = evaluate(job.decomposition, config, *job.eval, s, slow, job.lanes);
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);
@@ -162,7 +162,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     job.processes.meet();
   };
 
-  switch (run_loop(job.step, config, job.train, job.numerics.device, resumed_at, hooks)) {
+  switch (run_loop(job.step, config, *job.train, job.numerics.device, resumed_at, hooks)) {
     case LoopEnd::stopped_in_warm_up:
       throw Interrupted(fmt::format(
           "interrupted in the faithfulness warm-up, before there was anything to save: {} starts over",

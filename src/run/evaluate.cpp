@@ -10,6 +10,7 @@
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
+#include "vpd/training/data.hpp"
 
 namespace vpd {
 namespace {
@@ -98,15 +99,15 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);
   load_weights(decomposition, checkpoint);
-  const auto& tokens = std::get<TokensData>(config.data.eval);
-  TokenDataset eval(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
-  eval.require_vocabulary(decomposition.target->vocabulary_size());
+  check_metrics(decomposition, config, source);
+  const auto eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
+                                 source + ": data.eval");
   if (options.threads > 0) at::set_num_threads(options.threads);
   const int threads = at::get_num_threads();
-  const int lanes =
-      suitable_lanes(numerics.device, std::min(config.evaluation.batch_size, eval.sequences()), threads);
+  const std::int64_t rows = config.evaluation.batch_size;
+  const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);
-  result.metrics = evaluate(decomposition, config, eval, result.step, /*slow=*/true, pool, &result.arrays);
+  result.metrics = evaluate(decomposition, config, *eval, result.step, /*slow=*/true, pool, &result.arrays);
   result.budgets = budgets(config.evaluation);
   result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
   write_atomically(run.evaluation_path(), evaluation_json(result));

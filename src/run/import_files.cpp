@@ -87,7 +87,7 @@ CheckpointFile find_checkpoint(const fs::path& path, std::optional<std::int64_t>
                   steps.empty() ? "none with a step in its name" : "those of " + join_words(steps)));
 }
 
-std::optional<fs::path> find_model_config(const fs::path& directory) {
+std::optional<fs::path> foreign_model_config(const fs::path& directory) {
   for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
     std::error_code error;
     if (fs::is_regular_file(directory / name, error)) return directory / name;

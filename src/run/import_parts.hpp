@@ -24,7 +24,7 @@ struct CheckpointFile {
 CheckpointFile find_checkpoint(const std::filesystem::path& path, std::optional<std::int64_t> step);
 
 /// model_config.{yaml,yml,json} in a directory.
-std::optional<std::filesystem::path> find_model_config(const std::filesystem::path& directory);
+std::optional<std::filesystem::path> foreign_model_config(const std::filesystem::path& directory);
 /// The directory of a checkpoint and the one above, where its configuration may lie.
 std::vector<std::filesystem::path> directories_of(const CheckpointFile& checkpoint);
 

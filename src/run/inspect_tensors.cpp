@@ -7,6 +7,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "inspect_kinds.hpp"
+#include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/config/model.hpp"
 #include "vpd/decomposition/decomposition.hpp"
@@ -14,7 +15,10 @@
 #include "vpd/io/safetensors.hpp"
 #include "vpd/io/safetensors_directory.hpp"
 #include "vpd/target/huggingface.hpp"
+#include "vpd/target/induction.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/target/residual_mlp.hpp"
+#include "vpd/target/tms.hpp"
 
 namespace vpd {
 namespace {
@@ -172,7 +176,26 @@ Findings inspect_safetensors(const fs::path& path) {
   return findings;
 }
 
-Findings inspect_target(const fs::path& directory) {
+namespace {
+
+template <class Config>
+Findings inspect_toy(const fs::path& directory,
+                     Config (*describe)(const fs::path&, std::vector<std::string>&),
+                     Architecture (*architecture)(const Config&)) {
+  Findings findings{.kind = "target", .title = fmt::format("a target, {}", Config::model_type)};
+  std::vector<std::string> warnings;
+  const Config config = describe(directory, warnings);
+  const std::string json = toy_config_json(config);
+  findings.text = json + "\n";
+  findings.data.map()->push_back({"model_config", config::parse_json(json, "the model's configuration")});
+  add_matrices(findings, architecture(config));
+  const SafetensorsFile file(find_weights(directory));
+  add_tensors(findings, {&file, 1});
+  add_warnings(findings, warnings);
+  return findings;
+}
+
+Findings inspect_llama_simple_mlp(const fs::path& directory) {
   Findings findings{.kind = "target", .title = "a target, LlamaSimpleMLP"};
   std::vector<std::string> warnings;
   const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(directory, warnings);
@@ -185,6 +208,24 @@ Findings inspect_target(const fs::path& directory) {
   add_tensors(findings, {&file, 1});
   add_warnings(findings, warnings);
   return findings;
+}
+
+}  // namespace
+
+Findings inspect_target(const fs::path& directory) {
+  std::string type;
+  try {
+    const Value file = config::read_file(find_model_config(directory));
+    if (const Value* found = file.find("model_type"); found && found->text()) type = *found->text();
+  } catch (const ConfigError& error) {
+    throw DataError(error.what());
+  }
+  if (type == TmsConfig::model_type) return inspect_toy(directory, describe_tms, tms_architecture);
+  if (type == ResidualMlpConfig::model_type)
+    return inspect_toy(directory, describe_residual_mlp, residual_mlp_architecture);
+  if (type == InductionConfig::model_type)
+    return inspect_toy(directory, describe_induction, induction_architecture);
+  return inspect_llama_simple_mlp(directory);
 }
 
 Findings inspect_huggingface(const fs::path& directory) {

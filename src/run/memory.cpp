@@ -71,7 +71,8 @@ class Memory {
     const Architecture& target = w_.target;
     const bool chunks =
         target.has_head && target.divergence == Divergence::kl && w_.site_of(target.matrices.size() - 1) < 0;
-    if (!chunks) return logits();
+    // Of a mean squared error its gradient exists beside them.
+    if (!chunks) return (target.divergence == Divergence::mse ? 2 : 1) * logits();
     const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, target.output_width));
     return rows * target.output_width * compute_ + N_ * target.matrices.back().d_in * compute_;
   }

@@ -15,10 +15,10 @@
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
+#include "vpd/io/dataset.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/metrics_log.hpp"
-#include "vpd/io/tokens.hpp"
-#include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/training/data.hpp"
 #include "vpd/training/pretrain.hpp"
 #include "workplace.hpp"
 
@@ -31,14 +31,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::unique_ptr<TokenDataset> open_rows(const DataSource& source, const PretrainConfig& config) {
-  const auto& tokens = std::get<TokensData>(source);
-  auto rows =
-      std::make_unique<TokenDataset>(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
-  rows->require_vocabulary(config.model.vocab_size);
-  return rows;
-}
-
 nlohmann::json number(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();
 }
@@ -47,12 +39,17 @@ nlohmann::json number(const std::optional<double>& value) {
 class Job {
  public:
   Job(const PretrainConfig& config, const PretrainOptions& options, const Observer& observer)
-      : config_(config), observer_(observer) {
+      : config_(config), observer_(observer), task_(make_pretrain_task(config.model)) {
     numerics_ = resolve_numerics(config.device, config.precision);
     if (options.threads > 0) at::set_num_threads(options.threads);
     if (config.data) {
-      train_ = open_rows(config.data->train, config);
-      if (config.data->eval) eval_ = open_rows(*config.data->eval, config);
+      const std::string file = options.config.string();
+      const auto open = [&](const DataSource& source, DataRole role) {
+        return open_dataset(source, task_->input(), config.seed, role,
+                            fmt::format("{}: data.{}", file, role == DataRole::train ? "train" : "eval"));
+      };
+      train_ = open(config.data->train, DataRole::train);
+      if (config.data->eval) eval_ = open(*config.data->eval, DataRole::eval);
     }
     // Nothing that a wrong configuration could stop comes after this.
     workplace_ = std::make_unique<Workplace>(options.out);
@@ -63,7 +60,7 @@ class Job {
     const bool cpu = numerics_.device.is_cpu();
     const int lane_count =
         cpu ? static_cast<int>(std::min<std::int64_t>(threads, config_.training.batch_size)) : 1;
-    NamedTensors weights = initial_llama_simple_mlp(config_.model, config_.seed);
+    NamedTensors weights = task_->initial(config_.seed);
     std::int64_t parameters = 0;
     for (const auto& [name, weight] : weights) parameters += weight.numel();
     say(fmt::format("target of {} parameters on {}{}", human_count(static_cast<double>(parameters)),
@@ -93,16 +90,15 @@ class Job {
     at::Tensor sum;
     for (std::int64_t step = 0; step < steps; ++step) {
       if (observer_.stop && observer_.stop()) return;
-      const at::Tensor tokens = train_->batch(step * batch, batch);
-      const PretrainStepResult result = training.run(tokens, step);
-      sum = sum.defined() ? sum + result.cross_entropy : result.cross_entropy;
+      const PretrainStepResult result = training.run(train_->batch(step * batch, batch), step);
+      sum = sum.defined() ? sum + result.loss : result.loss;
       summary_.steps = step + 1;
       if (summary_.steps % config_.log_every == 0 || summary_.steps == steps) {
         training.check({sum, result.gradient_norm}, step);
         const double count = static_cast<double>(summary_.steps - last_step);
-        summary_.train_cross_entropy = sum.item<double>() / count;
+        summary_.train_loss = sum.item<double>() / count;
         const double seconds = seconds_since(last_log) / count;
-        log(metrics, result, seconds, static_cast<double>(tokens.numel()) / seconds);
+        log(metrics, result, seconds, static_cast<double>(batch * train_->length()) / seconds);
         sum = at::Tensor();
         last_step = summary_.steps;
         last_log = Clock::now();
@@ -116,45 +112,47 @@ class Job {
   }
 
   void log(MetricsLog& metrics, const PretrainStepResult& result, double seconds_a_step,
-           double tokens_a_second) {
+           double positions_a_second) {
     const std::int64_t steps = config_.training.steps;
     const double rate = value_at(config_.training.learning_rate, summary_.steps - 1, steps);
     const double norm = result.gradient_norm.item<double>();
     const double done = static_cast<double>(summary_.steps), left = static_cast<double>(steps) - done;
-    say(fmt::format(
-        "step {}/{}  cross-entropy {:.4f}  gradient {:.3f}  rate {:.2e}  {:.1f} ms/step  {} tokens/s  ETA {}",
-        summary_.steps, steps, *summary_.train_cross_entropy, norm, rate, 1e3 * seconds_a_step,
-        human_count(tokens_a_second), human_duration(seconds_since(started_) / done * left)));
-    metrics.append(summary_.steps, {{"train/cross_entropy", *summary_.train_cross_entropy},
+    say(fmt::format("step {}/{}  {} {:.4g}  gradient {:.3g}  rate {:.2e}  {:.1f} ms/step  {} {}/s  ETA {}",
+                    summary_.steps, steps, in_words(task_->loss()), *summary_.train_loss, norm, rate,
+                    1e3 * seconds_a_step, human_count(positions_a_second),
+                    train_->kind() == InputKind::tokens ? "tokens" : "rows",
+                    human_duration(seconds_since(started_) / done * left)));
+    metrics.append(summary_.steps, {{"train/" + std::string(task_->loss()), *summary_.train_loss},
                                     {"train/grad_norm", norm},
                                     {"train/learning_rate", rate},
                                     {"perf/step_ms", 1e3 * seconds_a_step},
-                                    {"perf/tokens_per_s", tokens_a_second}});
+                                    {"perf/tokens_per_s", positions_a_second}});
   }
 
   void evaluate(Pretraining& training, MetricsLog& metrics) {
     const PretrainEvaluationConfig& evaluation = config_.evaluation;
     double sum = 0.0;
     for (std::int64_t i = 0; i < evaluation.batches; ++i) {
-      sum += training.cross_entropy(eval_->batch(i * evaluation.batch_size, evaluation.batch_size));
+      sum += training.loss(eval_->batch(i * evaluation.batch_size, evaluation.batch_size));
     }
-    summary_.eval_cross_entropy = sum / static_cast<double>(evaluation.batches);
+    summary_.eval_loss = sum / static_cast<double>(evaluation.batches);
     evaluated_at_ = summary_.steps;
-    say(fmt::format("step {}/{}  evaluation cross-entropy {:.4f}", summary_.steps, config_.training.steps,
-                    *summary_.eval_cross_entropy));
-    metrics.append(summary_.steps, {{"eval/cross_entropy", *summary_.eval_cross_entropy}});
+    say(fmt::format("step {}/{}  evaluation {} {:.4g}", summary_.steps, config_.training.steps,
+                    in_words(task_->loss()), *summary_.eval_loss));
+    metrics.append(summary_.steps, {{"eval/" + std::string(task_->loss()), *summary_.eval_loss}});
   }
 
   void write(const NamedTensors& weights) {
-    write_llama_simple_mlp(workplace_->path(), config_.model, weights);
+    const std::string loss(task_->loss());
+    task_->write(workplace_->path(), weights);
     const nlohmann::ordered_json record = {{"version", version()},
                                            {"git_revision", git_revision()},
                                            {"device", describe_device(numerics_.device)},
                                            {"seed", config_.seed},
                                            {"steps", summary_.steps},
                                            {"interrupted", summary_.steps < config_.training.steps},
-                                           {"train_cross_entropy", number(summary_.train_cross_entropy)},
-                                           {"eval_cross_entropy", number(summary_.eval_cross_entropy)},
+                                           {"train_" + loss, number(summary_.train_loss)},
+                                           {"eval_" + loss, number(summary_.eval_loss)},
                                            {"config", nlohmann::ordered_json::parse(to_json(config_))}};
     write_atomically(workplace_->path() / "pretrain.json", record.dump(2) + "\n");
     workplace_->publish();
@@ -162,8 +160,9 @@ class Job {
 
   const PretrainConfig& config_;
   const Observer& observer_;
+  std::unique_ptr<PretrainTask> task_;
   Numerics numerics_;
-  std::unique_ptr<TokenDataset> train_, eval_;
+  std::unique_ptr<Dataset> train_, eval_;
   std::unique_ptr<Workplace> workplace_;
   PretrainSummary summary_;
   std::int64_t evaluated_at_ = -1;

@@ -62,7 +62,9 @@ std::vector<fs::path> input_files(const RunConfig& config) {
   }
   std::sort(files.begin(), files.end());
   for (const DataSource* source : {&config.data.train, &config.data.eval}) {
-    for (const TokenShard& shard : open_token_shards(std::get<TokensData>(*source).path)) {
+    const auto* tokens = std::get_if<TokensData>(source);
+    if (!tokens) continue;  // rows that are made, not read
+    for (const TokenShard& shard : open_token_shards(tokens->path)) {
       if (std::find(files.begin(), files.end(), shard.path()) == files.end()) files.push_back(shard.path());
     }
   }

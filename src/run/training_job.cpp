@@ -6,19 +6,17 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/evaluation/evaluate.hpp"
+#include "vpd/training/data.hpp"
 
 namespace vpd {
 namespace {
 
-TokenDataset open_data(const DataSource& source, const char* key, const Target& target,
-                       const RunConfig& config, const std::string& file, bool scan) {
-  const auto& tokens = std::get<TokensData>(source);
-  VPD_CHECK(tokens.sequence_length <= target.longest_sequence(), ConfigError,
-            "{}: {}.sequence_length: expected at most {}, the longest sequence of the target, found {}", file,
-            key, target.longest_sequence(), tokens.sequence_length);
-  TokenDataset data(tokens.path, tokens.sequence_length, tokens.shuffle, config.seed);
-  data.require_vocabulary(target.vocabulary_size());
-  if (scan) data.scan();
+std::unique_ptr<Dataset> open_data(const DataSource& source, DataRole role, const Target& target,
+                                   const RunConfig& config, const std::string& file, bool scan) {
+  auto data = open_dataset(source, target.input(), config.seed, role,
+                           fmt::format("{}: data.{}", file, role == DataRole::train ? "train" : "eval"));
+  if (scan) data->scan();
   return data;
 }
 
@@ -72,14 +70,15 @@ TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wa
       warnings(vpd::warnings(config)),
       numerics(resolve_numerics(config.device, config.precision, local_rank)),
       decomposition(make_decomposition(config, numerics, source, warnings)),
-      train(open_data(config.data.train, "data.train", *decomposition.target, config, source,
+      train(open_data(config.data.train, DataRole::train, *decomposition.target, config, source,
                       processes.writes())),
-      eval(open_data(config.data.eval, "data.eval", *decomposition.target, config, source,
+      eval(open_data(config.data.eval, DataRole::eval, *decomposition.target, config, source,
                      processes.writes())),
       threads(threads_to_use(wanted_threads)),
       threads_per_lane(std::max(1, threads / lanes_to_use(*this))),
       lanes(lanes_to_use(*this), threads_per_lane),
-      step(decomposition, config, train.sequence_length(), lanes, processes) {
+      step(decomposition, config, train->length(), lanes, processes) {
+  check_metrics(decomposition, config, source);
   processes.use_device(numerics.device);
   processes.meet();  // what is wrong with one of them is found before anything is written
 }
@@ -113,14 +112,15 @@ std::vector<std::string> describe(const TrainingJob& job) {
                                  count(d.ci_parameters.count())));
   if (config.initialize_from) line("initialize_from", config.initialize_from->string());
   const TrainingConfig& training = config.training;
-  const std::int64_t T = job.train.sequence_length();
-  line("data", fmt::format("{} rows of {} tokens to train on, {} to evaluate on", job.train.sequences(), T,
-                           job.eval.sequences()));
+  line("data", fmt::format("{} to train on, {} to evaluate on", job.train->describe(), job.eval->describe()));
   std::vector<std::string> terms;
   for (const TermConfig& term : config.objective)
     terms.push_back(fmt::format("{:g} {}", coefficient_of(term).start, label(term)));
   line("objective", join_words(terms, " + "));
-  std::string steps = fmt::format("{} of {} × {} tokens", training.steps, training.batch_size, T);
+  const std::string rows = job.train->kind() == InputKind::tokens
+                               ? fmt::format("{} × {} tokens", training.batch_size, job.train->length())
+                               : fmt::format("{} rows", training.batch_size);
+  std::string steps = fmt::format("{} of {}", training.steps, rows);
   if (training.micro_batch_size) steps += fmt::format(", {} rows at once", *training.micro_batch_size);
   if (training.faithfulness_warmup.steps > 0) {
     steps += fmt::format(", after {} of faithfulness warm-up", training.faithfulness_warmup.steps);

@@ -1,11 +1,12 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
-#include "vpd/io/tokens.hpp"
+#include "vpd/io/dataset.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/processes.hpp"
 #include "vpd/training/step.hpp"
@@ -25,7 +26,7 @@ struct TrainingJob {
   std::vector<std::string> warnings;
   Numerics numerics;
   Decomposition decomposition;
-  TokenDataset train, eval;
+  std::unique_ptr<Dataset> train, eval;
   int threads;
   int threads_per_lane;
   Lanes lanes;

@@ -26,7 +26,7 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
   w.training = config.training;
   w.delta_component = config.delta_component;
   w.numerics = numerics;
-  w.T = std::get<TokensData>(config.data.train).sequence_length;
+  w.T = row_length(config.data.train);
   VPD_CHECK(w.T <= target.longest_sequence, ConfigError,
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
             source, target.longest_sequence, w.T);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <string_view>
 
 #include <ATen/ATen.h>
 
@@ -12,56 +11,6 @@
 namespace vpd {
 namespace {
 
-const at::Tensor* find(const NamedTensors& tensors, std::string_view name) {
-  const auto found =
-      std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; });
-  return found == tensors.end() ? nullptr : &found->second;
-}
-
-/// Turns named tensors into parameters on the run's device.
-class Weights {
- public:
-  Weights(const NamedTensors& weights, const NamedTensors& gradients, const Numerics& numerics)
-      : weights_(weights), gradients_(gradients), numerics_(numerics) {}
-
-  bool has(const std::string& name) const { return find(weights_, name) != nullptr; }
-
-  at::Tensor master(const std::string& name) const {
-    const at::Tensor* weight = find(weights_, name);
-    VPD_CHECK(weight, UsageError, "LlamaSimpleMLP: expected a weight named {}", name);
-    return weight->to(numerics_.device, numerics_.wide);
-  }
-
-  Parameter vector(const std::string& name) const { return {master(name), gradient(name)}; }
-
-  Parameter matrix(const std::string& name) const {
-    return {master(name).to(numerics_.compute), gradient(name)};
-  }
-
-  Matrix site(const std::string& name, std::size_t index) const {
-    Matrix matrix{.name = name,
-                  .index = index,
-                  .weight = this->matrix(name + ".weight"),
-                  .bias = {},
-                  .master = master(name + ".weight")};
-    if (has(name + ".bias")) {
-      matrix.bias = vector(name + ".bias");
-      matrix.bias.value = matrix.bias.value.to(numerics_.compute);
-    }
-    return matrix;
-  }
-
- private:
-  at::Tensor gradient(const std::string& name) const {
-    const at::Tensor* gradient = find(gradients_, name);
-    return gradient ? *gradient : at::Tensor();
-  }
-
-  const NamedTensors& weights_;
-  const NamedTensors& gradients_;
-  const Numerics& numerics_;
-};
-
 constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
                                                        "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
 
@@ -70,16 +19,6 @@ std::int64_t longest_sequence(const ModelConfig& config) {
 }
 
 }  // namespace
-
-std::int64_t count_elements(const std::vector<WeightSpec>& specs) {
-  std::int64_t count = 0;
-  for (const WeightSpec& spec : specs) {
-    std::int64_t elements = 1;
-    for (const std::int64_t size : spec.shape) elements *= size;
-    count += elements;
-  }
-  return count;
-}
 
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
   const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
@@ -124,7 +63,7 @@ Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_hea
 LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights,
                                const Numerics& numerics, const NamedTensors& gradients)
     : Target(numerics), config_(config), longest_(vpd::longest_sequence(config)) {
-  const Weights source(weights, gradients, numerics);
+  const NamedWeights source("LlamaSimpleMLP", weights, gradients, numerics);
   const Parameter table = source.vector("wte.weight");
   matrices_.push_back(embedding_matrix("wte", table));
   ln_f_ = source.vector("ln_f.weight");
@@ -134,18 +73,7 @@ LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& we
         {source.vector(h + "rms_1.weight"), source.vector(h + "rms_2.weight"), matrices_.size()});
     for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
   }
-  Matrix head;
-  if (source.has("lm_head.weight")) {
-    head = source.site("lm_head", matrices_.size());
-  } else {
-    head = {.name = "lm_head",
-            .index = matrices_.size(),
-            .weight = {table.value.to(numerics.compute), table.gradient},
-            .bias = {},
-            .master = table.value};
-  }
-  head.in_block = false;
-  matrices_.push_back(std::move(head));
+  matrices_.push_back(source.head(source.has("lm_head.weight") ? nullptr : &table, matrices_.size()));
   rotary_ = make_rotary_table(longest_, config.head_dim(), config.rotary_base, config.rotary_adjacent_pairs,
                               numerics.wide, numerics.device);
 }

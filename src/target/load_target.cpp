@@ -4,8 +4,10 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/target/huggingface.hpp"
+#include "vpd/target/induction.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
-#include "vpd/target/target.hpp"
+#include "vpd/target/residual_mlp.hpp"
+#include "vpd/target/tms.hpp"
 
 namespace vpd {
 namespace {
@@ -47,6 +49,33 @@ Architecture architecture_of(const Gpt2Target& target, Warnings& warnings) {
   const HuggingFaceConfig config = describe_huggingface(target.path, warnings);
   check_gpt2(target, config);
   return vpd::architecture_of(config);
+}
+
+std::unique_ptr<Target> load(const TmsTarget& target, const Numerics& numerics, Warnings& warnings) {
+  const auto [config, weights] = read_tms(target.path, warnings);
+  return std::make_unique<Tms>(config, weights, numerics);
+}
+
+Architecture architecture_of(const TmsTarget& target, Warnings& warnings) {
+  return tms_architecture(describe_tms(target.path, warnings));
+}
+
+std::unique_ptr<Target> load(const ResidualMlpTarget& target, const Numerics& numerics, Warnings& warnings) {
+  const auto [config, weights] = read_residual_mlp(target.path, warnings);
+  return std::make_unique<ResidualMlp>(config, weights, numerics);
+}
+
+Architecture architecture_of(const ResidualMlpTarget& target, Warnings& warnings) {
+  return residual_mlp_architecture(describe_residual_mlp(target.path, warnings));
+}
+
+std::unique_ptr<Target> load(const InductionTarget& target, const Numerics& numerics, Warnings& warnings) {
+  const auto [config, weights] = read_induction(target.path, warnings);
+  return std::make_unique<InductionTransformer>(config, weights, numerics);
+}
+
+Architecture architecture_of(const InductionTarget& target, Warnings& warnings) {
+  return induction_architecture(describe_induction(target.path, warnings));
 }
 
 }  // namespace

@@ -57,8 +57,8 @@ MetricsLog::Values measured(const StepResult& result, double seconds, std::int64
 
 }  // namespace
 
-LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TokenDataset& data,
-                 const at::Device& device, std::optional<std::int64_t> resumed_at, const LoopHooks& hooks) {
+LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& data, const at::Device& device,
+                 std::optional<std::int64_t> resumed_at, const LoopHooks& hooks) {
   const std::int64_t steps = config.training.steps, B = config.training.batch_size;
   const Range rows = step.rows();
   if (!resumed_at && !warm_up(step, config, hooks)) return LoopEnd::stopped_in_warm_up;
@@ -93,7 +93,7 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TokenDataset
     if (log) {
       settle(s + 1);
       const double seconds = spent.count() / static_cast<double>(timed);
-      if (hooks.log) hooks.log(s, measured(result, seconds, B * data.sequence_length(), device));
+      if (hooks.log) hooks.log(s, measured(result, seconds, B * data.length(), device));
       spent = {}, timed = 0, since = Clock::now();
     }
     if (hooks.stepped) hooks.stepped(s + 1);

@@ -12,15 +12,14 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/target/llama_simple_mlp.hpp"
 
 namespace vpd {
 namespace {
 
-std::vector<ParameterSpec> specs_where(const NamedTensors& weights, bool matrices) {
+std::vector<ParameterSpec> specs_where(const NamedTensors& weights, const PretrainTask& task, bool matrices) {
   std::vector<ParameterSpec> specs;
   for (const auto& [name, weight] : weights) {
-    if ((weight.dim() == 2) == matrices) specs.push_back({name, weight.sizes().vec()});
+    if (task.trains(name) && (weight.dim() == 2) == matrices) specs.push_back({name, weight.sizes().vec()});
   }
   return specs;
 }
@@ -33,43 +32,32 @@ AdamWConfig adamw_config(const PretrainOptimizerConfig& optimizer, bool decays) 
           .weight_decay = decays ? adamw.weight_decay : 0.0};
 }
 
-// Rows whose logits fit in a quarter of a GiB of float32: a batch may be larger than what its activations
-// leave memory for, and gradients add up in their buffers whichever way it is cut.
-std::int64_t rows_at_once(std::int64_t T, std::int64_t vocabulary) {
-  constexpr std::int64_t most_logits = std::int64_t{1} << 26;
-  return std::max<std::int64_t>(1, most_logits / std::max<std::int64_t>(1, T * vocabulary));
-}
-
-// Sum over predictions, float64. The last token of a row is predicted, and predicts nothing.
-at::Tensor summed_cross_entropy(const LlamaSimpleMlp& model, const at::Tensor& tokens) {
-  const std::int64_t predictions = tokens.size(1) - 1;
-  PlainExecutor executor;
-  const at::Tensor logits = model.forward(tokens.narrow(1, 0, predictions), executor);
-  const at::Tensor next = tokens.narrow(1, 1, predictions).reshape({-1});
-  return at::cross_entropy_loss(logits.to(model.numerics().wide), next, {}, at::Reduction::None)
-      .sum(at::kDouble);
-}
-
 }  // namespace
 
 struct Pretraining::Lane {
   at::Tensor matrices_gradient, vectors_gradient;  // as flat as the parameters
-  std::unique_ptr<LlamaSimpleMlp> model;
+  std::unique_ptr<Target> model;
   at::Tensor loss;
 };
 
 Pretraining::Pretraining(const PretrainConfig& config, const NamedTensors& weights, const Numerics& numerics,
                          Lanes& lanes)
     : config_(config),
+      task_(make_pretrain_task(config.model)),
       numerics_(numerics),
       pool_(lanes),
-      matrices_(specs_where(weights, true), numerics),
-      vectors_(specs_where(weights, false), numerics),
+      matrices_(specs_where(weights, *task_, true), numerics),
+      vectors_(specs_where(weights, *task_, false), numerics),
       matrices_state_(AdamWState::for_parameters(matrices_)),
       vectors_state_(AdamWState::for_parameters(vectors_)) {
-  for (const auto& [name, weight] : weights) is_matrix_.push_back(weight.dim() == 2);
+  for (const auto& [name, weight] : weights) {
+    if (!task_->trains(name)) fixed_.emplace_back(name, weight.to(numerics.device, numerics.wide));
+    parts_.push_back(!task_->trains(name) ? Part::fixed : weight.dim() == 2 ? Part::matrix : Part::vector);
+  }
   const NamedTensors masters = this->weights();
-  for (std::size_t i = 0; i < weights.size(); ++i) at::Tensor(masters[i].second).copy_(weights[i].second);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (parts_[i] != Part::fixed) at::Tensor(masters[i].second).copy_(weights[i].second);
+  }
   for (int i = 0; i < pool_.count(); ++i) {
     lanes_.push_back({matrices_.make_gradient(), vectors_.make_gradient(), nullptr, {}});
   }
@@ -84,33 +72,36 @@ void Pretraining::make_models() {
   const NamedTensors values = weights();
   for (Lane& lane : lanes_) {
     const NamedTensors gradients =
-        in_order(matrices_.named(lane.matrices_gradient), vectors_.named(lane.vectors_gradient));
-    lane.model = std::make_unique<LlamaSimpleMlp>(config_.model, values, numerics_, gradients);
+        in_order(matrices_.named(lane.matrices_gradient), vectors_.named(lane.vectors_gradient), {});
+    lane.model = task_->make(values, numerics_, gradients);
   }
 }
 
-NamedTensors Pretraining::in_order(const NamedTensors& matrices, const NamedTensors& vectors) const {
+NamedTensors Pretraining::in_order(const NamedTensors& matrices, const NamedTensors& vectors,
+                                   const NamedTensors& fixed) const {
   NamedTensors tensors;
-  std::size_t matrix = 0, vector = 0;
-  for (const bool is_matrix : is_matrix_) {
-    tensors.push_back(is_matrix ? matrices[matrix++] : vectors[vector++]);
+  std::size_t matrix = 0, vector = 0, other = 0;
+  for (const Part part : parts_) {
+    if (part == Part::matrix) tensors.push_back(matrices[matrix++]);
+    if (part == Part::vector) tensors.push_back(vectors[vector++]);
+    if (part == Part::fixed && !fixed.empty()) tensors.push_back(fixed[other++]);
   }
   return tensors;
 }
 
 NamedTensors Pretraining::weights() const {
-  return in_order(matrices_.named(matrices_.flat()), vectors_.named(vectors_.flat()));
+  return in_order(matrices_.named(matrices_.flat()), vectors_.named(vectors_.flat()), fixed_);
 }
 
 NamedTensors Pretraining::gradients() const {
   const Lane& lane = lanes_.front();
-  return in_order(matrices_.named(lane.matrices_gradient), vectors_.named(lane.vectors_gradient));
+  return in_order(matrices_.named(lane.matrices_gradient), vectors_.named(lane.vectors_gradient), {});
 }
 
-at::Tensor Pretraining::mean_cross_entropy(const at::Tensor& tokens, bool trains) {
-  const std::int64_t B = tokens.size(0), T = tokens.size(1);
-  const double predictions = static_cast<double>(B * (T - 1));
-  const std::int64_t most_rows = rows_at_once(T, config_.model.vocab_size);
+at::Tensor Pretraining::mean_loss(const at::Tensor& input, bool trains) {
+  const std::int64_t B = rows_of(input), T = length_of(input);
+  const auto predictions = static_cast<double>(task_->predictions(B, T));
+  const std::int64_t most_rows = task_->rows_at_once(T);
   pool_.run([&](int number) {
     const at::AutoGradMode record(trains);
     Lane& lane = lanes_[static_cast<std::size_t>(number)];
@@ -123,7 +114,7 @@ at::Tensor Pretraining::mean_cross_entropy(const at::Tensor& tokens, bool trains
     for (std::int64_t first = rows.begin; first < rows.end; first += most_rows) {
       const std::int64_t count = std::min(most_rows, rows.end - first);
       const at::Tensor sum =
-          summed_cross_entropy(*lane.model, tokens.narrow(0, first, count).to(numerics_.device));
+          task_->summed_loss(*lane.model, input.narrow(0, first, count).to(numerics_.device));
       if (trains) torch::autograd::backward({sum}, {at::full_like(sum, 1.0 / predictions)});
       lane.loss.add_(sum.detach());
     }
@@ -133,8 +124,8 @@ at::Tensor Pretraining::mean_cross_entropy(const at::Tensor& tokens, bool trains
   return loss / predictions;
 }
 
-PretrainStepResult Pretraining::backward(const at::Tensor& tokens) {
-  const at::Tensor loss = mean_cross_entropy(tokens, true);
+PretrainStepResult Pretraining::backward(const at::Tensor& input) {
+  const at::Tensor loss = mean_loss(input, true);
   std::vector<at::Tensor> matrices, vectors;
   for (const Lane& lane : lanes_) {
     matrices.push_back(lane.matrices_gradient);
@@ -144,17 +135,14 @@ PretrainStepResult Pretraining::backward(const at::Tensor& tokens) {
                           reduce_gradients(vectors, std::nullopt, pool_).norm)};
 }
 
-double Pretraining::cross_entropy(const at::Tensor& tokens) {
-  return mean_cross_entropy(tokens, false).item<double>();
-}
+double Pretraining::loss(const at::Tensor& input) { return mean_loss(input, false).item<double>(); }
 
-PretrainStepResult Pretraining::run(const at::Tensor& tokens, std::int64_t step) {
-  const PretrainStepResult result = backward(tokens);
+PretrainStepResult Pretraining::run(const at::Tensor& input, std::int64_t step) {
+  const PretrainStepResult result = backward(input);
   if (numerics_.device.is_cpu()) check(result, step);
   const double limit = config_.training.gradient_clip.value_or(std::numeric_limits<double>::infinity());
   const at::Tensor divisor = ((result.gradient_norm + 1e-6) / limit).clamp_min(1.0).to(at::kFloat);
-  const at::Tensor skip =
-      at::isfinite(result.cross_entropy + result.gradient_norm).logical_not().to(at::kFloat);
+  const at::Tensor skip = at::isfinite(result.loss + result.gradient_norm).logical_not().to(at::kFloat);
   const double rate = value_at(config_.training.learning_rate, step, config_.training.steps);
   update(matrices_, lanes_.front().matrices_gradient, matrices_state_,
          adamw_config(config_.training.optimizer, true), {rate, ++matrices_state_.count}, divisor, skip,
@@ -168,11 +156,10 @@ PretrainStepResult Pretraining::run(const at::Tensor& tokens, std::int64_t step)
 
 void Pretraining::check(const PretrainStepResult& result, std::int64_t step) const {
   const auto finite = [](const at::Tensor& x) { return std::isfinite(x.item<double>()); };
-  if (finite(result.cross_entropy) && finite(result.gradient_norm)) return;
-  throw NumericalError(
-      fmt::format("step {}: the {} is NaN or infinite: lower training.learning_rate or "
-                  "lengthen its warm-up",
-                  step, finite(result.cross_entropy) ? "gradient of the cross-entropy" : "cross-entropy"));
+  if (finite(result.loss) && finite(result.gradient_norm)) return;
+  throw NumericalError(fmt::format(
+      "step {}: the {}{} is NaN or infinite: lower training.learning_rate or lengthen its warm-up", step,
+      finite(result.loss) ? "gradient of the " : "", in_words(task_->loss())));
 }
 
 }  // namespace vpd

@@ -33,7 +33,7 @@ TEST(PretrainConfig, PublishedConstantsAreTheDefaults) {
 }
 
 TEST(PretrainConfig, StepsNeedData) {
-  EXPECT_EQ(message({"training.steps=5"}), "data: expected tokens to train on for 5 steps, found none");
+  EXPECT_EQ(message({"training.steps=5"}), "data: expected rows to train on for 5 steps, found none");
   const std::string train = "data.train={type: tokens, path: t.bin, sequence_length: 8}";
   EXPECT_EQ(message({"training.steps=5", train}), "");
   EXPECT_EQ(message({"training.steps=5", train, "evaluation.every=2"}),

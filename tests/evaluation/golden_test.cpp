@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "vpd/evaluation/evaluate.hpp"
+#include "vpd/io/tokens.hpp"
 
 namespace vpd::testing {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "support/golden.hpp"
 #include "vpd/evaluation/evaluate.hpp"
+#include "vpd/io/tokens.hpp"
 
 namespace vpd::testing {
 

@@ -28,23 +28,25 @@ struct Shape {
 
 PretrainConfig config_of(const Shape& shape) {
   PretrainConfig config;
-  config.model = {.vocab_size = 29,
-                  .n_layer = 2,
-                  .n_head = 4,
-                  .n_embd = 24,
-                  .n_intermediate = 40,
-                  .n_key_value_heads = shape.grouped ? 2 : 4,
-                  .block_size = 16,
-                  .n_ctx = {},
-                  .rotary_base = 50.0,
-                  .rotary_adjacent_pairs = shape.adjacent_pairs,
-                  .attn_bias = shape.biases,
-                  .mlp_bias = shape.biases};
+  config.model = ModelConfig{.vocab_size = 29,
+                             .n_layer = 2,
+                             .n_head = 4,
+                             .n_embd = 24,
+                             .n_intermediate = 40,
+                             .n_key_value_heads = shape.grouped ? 2 : 4,
+                             .block_size = 16,
+                             .n_ctx = {},
+                             .rotary_base = 50.0,
+                             .rotary_adjacent_pairs = shape.adjacent_pairs,
+                             .attn_bias = shape.biases,
+                             .mlp_bias = shape.biases};
   config.training.steps = 100;
   config.training.batch_size = 5;
   config.training.learning_rate = {.start = 1e-2};
   return config;
 }
+
+const ModelConfig& model_of(const PretrainConfig& config) { return std::get<ModelConfig>(config.model); }
 
 constexpr Shape plain{"plain", false, false, false, false};
 
@@ -59,7 +61,8 @@ NamedTensors random_weights(const ModelConfig& model, bool untied_head) {
 }
 
 at::Tensor random_tokens(const PretrainConfig& config, std::int64_t T = 13) {
-  return uniform_values({config.training.batch_size, T}, 9, 0.0, static_cast<double>(config.model.vocab_size))
+  return uniform_values({config.training.batch_size, T}, 9, 0.0,
+                        static_cast<double>(model_of(config).vocab_size))
       .floor()
       .to(at::kLong);
 }
@@ -144,9 +147,9 @@ class PretrainGradient : public ::testing::TestWithParam<Shape> {};
 
 TEST_P(PretrainGradient, OfEveryParameterIsThatOfThePlainModel) {
   const PretrainConfig config = config_of(GetParam());
-  const NamedTensors weights = random_weights(config.model, GetParam().untied_head);
+  const NamedTensors weights = random_weights(model_of(config), GetParam().untied_head);
   const at::Tensor tokens = random_tokens(config);
-  const PlainModel reference(config.model, weights);
+  const PlainModel reference(model_of(config), weights);
   const at::Tensor expected = reference.cross_entropy(tokens);
   torch::autograd::backward({expected}, {});
 
@@ -154,8 +157,8 @@ TEST_P(PretrainGradient, OfEveryParameterIsThatOfThePlainModel) {
     Lanes lanes(lane_count);
     Pretraining training(config, weights, in_double, lanes);
     const PretrainStepResult result = training.backward(tokens);
-    EXPECT_NEAR(result.cross_entropy.item<double>(), expected.item<double>(), 1e-12);
-    EXPECT_NEAR(training.cross_entropy(tokens), expected.item<double>(), 1e-12);
+    EXPECT_NEAR(result.loss.item<double>(), expected.item<double>(), 1e-12);
+    EXPECT_NEAR(training.loss(tokens), expected.item<double>(), 1e-12);
     double square = 0.0;
     for (const auto& [name, gradient] : training.gradients()) {
       const at::Tensor& wanted = reference.weight(name).grad();
@@ -176,13 +179,13 @@ INSTANTIATE_TEST_SUITE_P(Shapes, PretrainGradient,
 
 TEST(Pretraining, LanesDoNotChangeTheLossInSinglePrecision) {
   const PretrainConfig config = config_of(plain);
-  const NamedTensors weights = random_weights(config.model, false);
+  const NamedTensors weights = random_weights(model_of(config), false);
   const at::Tensor tokens = random_tokens(config);
   Lanes one(1), two(2);
   Pretraining alone(config, weights, {}, one), together(config, weights, {}, two);
   for (std::int64_t step = 0; step < 5; ++step) {
-    const double a = alone.run(tokens, step).cross_entropy.item<double>();
-    EXPECT_NEAR(together.run(tokens, step).cross_entropy.item<double>(), a, 1e-6 * a) << "step " << step;
+    const double a = alone.run(tokens, step).loss.item<double>();
+    EXPECT_NEAR(together.run(tokens, step).loss.item<double>(), a, 1e-6 * a) << "step " << step;
   }
 }
 
@@ -192,18 +195,18 @@ TEST(Pretraining, LossFallsInEveryPrecision) {
   const at::Tensor tokens = random_tokens(config);
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     Lanes lanes(2);
-    Pretraining training(config, initial_llama_simple_mlp(config.model, 0),
+    Pretraining training(config, initial_llama_simple_mlp(model_of(config), 0),
                          {.device = at::kCPU, .compute = type, .wide = at::kFloat}, lanes);
-    const double before = training.cross_entropy(tokens);
+    const double before = training.loss(tokens);
     EXPECT_NEAR(before, std::log(29.0), 0.2) << "random weights predict every token alike";
     for (std::int64_t step = 0; step < 60; ++step) training.run(tokens, step);
-    EXPECT_LT(training.cross_entropy(tokens), 0.25 * before) << at::toString(type);
+    EXPECT_LT(training.loss(tokens), 0.25 * before) << at::toString(type);
   }
 }
 
 TEST(Pretraining, WeightDecayTouchesMatricesAlone) {
   PretrainConfig config = config_of(Shape{"biases", true, false, true, false});
-  const NamedTensors weights = random_weights(config.model, true);
+  const NamedTensors weights = random_weights(model_of(config), true);
   Lanes lanes(1);
   const auto after_a_step = [&](double decay) {
     config.training.optimizer = PretrainAdamWConfig{.weight_decay = decay};
@@ -225,7 +228,7 @@ TEST(Pretraining, WeightDecayTouchesMatricesAlone) {
 TEST(Pretraining, ClipsOneNormOverAllParameters) {
   PretrainConfig config = config_of(plain);
   config.training.optimizer = PretrainAdamWConfig{.eps = 1e6, .weight_decay = 0.0};
-  const NamedTensors weights = random_weights(config.model, false);
+  const NamedTensors weights = random_weights(model_of(config), false);
   Lanes lanes(2);
   const auto first_update = [&](std::optional<double> clip, double& norm) {
     config.training.gradient_clip = clip;
@@ -250,7 +253,7 @@ TEST(Pretraining, ClipsOneNormOverAllParameters) {
 
 TEST(Pretraining, LossThatIsNotFiniteStopsBeforeTheUpdate) {
   const PretrainConfig config = config_of(plain);
-  NamedTensors weights = random_weights(config.model, false);
+  NamedTensors weights = random_weights(model_of(config), false);
   weights.front().second[0][0] = std::numeric_limits<double>::quiet_NaN();
   Lanes lanes(2);
   Pretraining training(config, weights, {}, lanes);

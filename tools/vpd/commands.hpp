@@ -17,5 +17,6 @@ void add_import(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_schema(CLI::App& app);
 void add_pretrain(CLI::App& app);
+void add_selftest(CLI::App& app);
 
 }  // namespace vpd

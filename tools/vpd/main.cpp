@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   vpd::add_inspect(app);
   vpd::add_schema(app);
   vpd::add_pretrain(app);
+  vpd::add_selftest(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

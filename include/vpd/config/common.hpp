@@ -7,6 +7,7 @@
 #include <variant>
 
 #include <vpd/config/field.hpp>
+#include <vpd/config/synthetic.hpp>
 
 // What the configurations of a decomposition and of a pretraining run share.
 
@@ -54,6 +55,9 @@ struct TokensData {
   bool operator==(const TokensData&) const = default;
 };
 
-using DataSource = std::variant<TokensData>;
+using DataSource = std::variant<TokensData, SparseFeaturesData, InductionData>;
+
+// Positions of a row: T, which is 1 for features.
+std::int64_t row_length(const DataSource& source);
 
 }  // namespace vpd

@@ -10,18 +10,12 @@
 
 #include <vpd/config/adversary.hpp>
 #include <vpd/config/field.hpp>
+#include <vpd/config/ground_truth.hpp>
+#include <vpd/config/metric_fields.hpp>
 
 // What is measured on a decomposition, and when.
 
 namespace vpd {
-
-namespace config {
-
-constexpr Field slow_field() {
-  return field("slow", "true: measured every `slow_every` steps instead of every `every`");
-}
-
-}  // namespace config
 
 struct CeKlMetric {
   static constexpr std::string_view kind = "ce_kl";
@@ -124,7 +118,7 @@ struct LossesMetric {
 
 struct PgdMetric {
   static constexpr std::string_view kind = "pgd";
-  static constexpr std::string_view summary = "KL after a fresh adversary's ascent";
+  static constexpr std::string_view summary = "divergence after a fresh adversary's ascent";
   std::string name;
   std::int64_t steps = 20;
   double step_size = 0.1;
@@ -150,7 +144,8 @@ struct PgdMetric {
 };
 
 using MetricConfig = std::variant<CeKlMetric, CiL0Metric, AliveMetric, CiHistogramMetric, HiddenActsMetric,
-                                  LossesMetric, PgdMetric>;
+                                  LossesMetric, PgdMetric, IdentityCiErrorMetric, DenseCiErrorMetric,
+                                  MmcsMetric, L2RatioMetric, InductionMatchMetric>;
 
 struct EvaluationConfig {
   static constexpr std::string_view summary = "what is measured, and when";

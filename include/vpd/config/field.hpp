@@ -42,6 +42,7 @@ struct Field {
   std::string_view regex = {};          // the whole text has to match
   std::string_view regex_meaning = {};  // the same in words
   PathKind path_kind = PathKind::file_directory_or_pattern;
+  std::string_view default_kind = {};  // of a variant: what it is where the file gives no `type`
 
   constexpr Field required() const {
     Field copy = *this;
@@ -78,6 +79,11 @@ struct Field {
     Field copy = *this;
     copy.regex = pattern;
     copy.regex_meaning = in_words;
+    return copy;
+  }
+  constexpr Field of_kind_by_default(std::string_view kind) const {
+    Field copy = *this;
+    copy.default_kind = kind;
     return copy;
   }
   constexpr Field directory() const {

@@ -14,6 +14,7 @@
 namespace vpd {
 
 struct ModelConfig {
+  static constexpr std::string_view kind = "llama_simple_mlp";
   static constexpr std::string_view summary = "shapes and constants of a LlamaSimpleMLP";
 
   std::int64_t vocab_size = 0;

@@ -13,13 +13,14 @@
 #include <vpd/config/load.hpp>
 #include <vpd/config/model.hpp>
 #include <vpd/config/schedule.hpp>
+#include <vpd/config/toys.hpp>
 
 // The configuration of a target's own training (`vpd pretrain`).
 
 namespace vpd {
 
 struct PretrainDataConfig {
-  static constexpr std::string_view summary = "where tokens come from";
+  static constexpr std::string_view summary = "where rows come from";
   DataSource train;
   std::optional<DataSource> eval;
   template <class Self, class Visitor>
@@ -74,7 +75,7 @@ struct PretrainTrainingConfig {
 };
 
 struct PretrainEvaluationConfig {
-  static constexpr std::string_view summary = "cross-entropy on the evaluation rows";
+  static constexpr std::string_view summary = "the loss on the evaluation rows";
   std::optional<std::int64_t> every;
   std::int64_t batch_size = 8;
   std::int64_t batches = 1;
@@ -89,13 +90,15 @@ struct PretrainEvaluationConfig {
   bool operator==(const PretrainEvaluationConfig&) const = default;
 };
 
+using PretrainModelConfig = std::variant<ModelConfig, TmsConfig, ResidualMlpConfig, InductionConfig>;
+
 struct PretrainConfig {
   static constexpr std::string_view summary = "the training of a target";
 
   std::uint64_t seed = 0;
   std::string device = "auto";
   Precision precision = Precision::automatic;
-  ModelConfig model;
+  PretrainModelConfig model;
   std::optional<PretrainDataConfig> data;
   PretrainTrainingConfig training;
   PretrainEvaluationConfig evaluation;
@@ -107,10 +110,12 @@ struct PretrainConfig {
     visit(field("seed", "of every random stream"), self.seed);
     visit(device_field(), self.device);
     visit(precision_field(), self.precision);
-    visit(field("model", "shapes and constants of the target").required(), self.model);
-    visit(field("data", "where tokens come from; null: none, for a run of no steps"), self.data);
+    visit(
+        field("model", "shapes and constants of the target").required().of_kind_by_default(ModelConfig::kind),
+        self.model);
+    visit(field("data", "where rows come from; null: none, for a run of no steps"), self.data);
     visit(field("training", "the training loop").required(), self.training);
-    visit(field("evaluation", "when cross-entropy is measured"), self.evaluation);
+    visit(field("evaluation", "when the loss is measured on other rows"), self.evaluation);
     visit(field("log_every", "steps between two logged steps").at_least(1), self.log_every);
   }
 

@@ -20,16 +20,28 @@
 
 namespace vpd {
 
+namespace config {
+
+inline auto checkpoint_field() {
+  return field("path", "a directory: model_config.yaml or .json beside one .safetensors file")
+      .required()
+      .directory();
+}
+inline auto huggingface_field() {
+  return field("path", "a directory: config.json beside model.safetensors, or beside shards and their index")
+      .required()
+      .directory();
+}
+
+}  // namespace config
+
 struct LlamaSimpleMlpTarget {
   static constexpr std::string_view kind = "llama_simple_mlp";
   static constexpr std::string_view summary = "a LlamaSimpleMLP checkpoint";
   std::filesystem::path path;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("path", "a directory: model_config.yaml or .json beside one .safetensors file")
-              .required()
-              .directory(),
-          self.path);
+    visit(config::checkpoint_field(), self.path);
   }
   bool operator==(const LlamaSimpleMlpTarget&) const = default;
 };
@@ -42,11 +54,7 @@ struct HuggingFaceTarget {
   std::filesystem::path path;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("path",
-                        "a directory: config.json beside model.safetensors, or beside shards and their index")
-              .required()
-              .directory(),
-          self.path);
+    visit(config::huggingface_field(), self.path);
   }
   bool operator==(const HuggingFaceTarget&) const = default;
 };
@@ -57,19 +65,50 @@ struct Gpt2Target {
   std::filesystem::path path;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
-    visit(config::field("path",
-                        "a directory: config.json beside model.safetensors, or beside shards and their index")
-              .required()
-              .directory(),
-          self.path);
+    visit(config::huggingface_field(), self.path);
   }
   bool operator==(const Gpt2Target&) const = default;
 };
 
-using TargetConfig = std::variant<LlamaSimpleMlpTarget, HuggingFaceTarget, Gpt2Target>;
+struct TmsTarget {
+  static constexpr std::string_view kind = "tms";
+  static constexpr std::string_view summary = "a checkpoint of a toy model of superposition";
+  std::filesystem::path path;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::checkpoint_field(), self.path);
+  }
+  bool operator==(const TmsTarget&) const = default;
+};
+
+struct ResidualMlpTarget {
+  static constexpr std::string_view kind = "residual_mlp";
+  static constexpr std::string_view summary =
+      "a checkpoint of a ResidualMLP, the toy of distributed computation";
+  std::filesystem::path path;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::checkpoint_field(), self.path);
+  }
+  bool operator==(const ResidualMlpTarget&) const = default;
+};
+
+struct InductionTarget {
+  static constexpr std::string_view kind = "induction";
+  static constexpr std::string_view summary = "a checkpoint of the induction-head toy";
+  std::filesystem::path path;
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& visit) {
+    visit(config::checkpoint_field(), self.path);
+  }
+  bool operator==(const InductionTarget&) const = default;
+};
+
+using TargetConfig = std::variant<LlamaSimpleMlpTarget, HuggingFaceTarget, Gpt2Target, TmsTarget,
+                                  ResidualMlpTarget, InductionTarget>;
 
 struct DataConfig {
-  static constexpr std::string_view summary = "where tokens come from";
+  static constexpr std::string_view summary = "where rows come from";
   DataSource train;
   DataSource eval;
   template <class Self, class Visitor>
@@ -120,7 +159,7 @@ struct RunConfig {
     visit(device_field(), self.device);
     visit(precision_field(), self.precision);
     visit(field("target", "the model to decompose").required(), self.target);
-    visit(field("data", "where tokens come from").required(), self.data);
+    visit(field("data", "where rows come from").required(), self.data);
     visit(field("sites", "weight matrices to decompose; the first pattern that matches wins")
               .required()
               .non_empty(),

@@ -42,7 +42,7 @@ struct Type {
   std::vector<Type> inside;
   std::vector<Member> members;
   bool or_null = false;  // inside an `optional`
-  Field limits = {};     // of the range, the text or the path; key and meaning are the member's
+  Field limits = {};     // of the range, the text, the path or the kind; key and meaning are the member's
 };
 
 struct Member {

@@ -7,7 +7,7 @@
 
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
-#include "vpd/io/tokens.hpp"
+#include "vpd/io/dataset.hpp"
 #include "vpd/kernels/lanes.hpp"
 
 namespace vpd {
@@ -20,13 +20,17 @@ using MetricValues = std::vector<std::pair<std::string, double>>;
 /// 0 < e_1 < ... < e_n has n + 1 counts: of zeros, then of values in (e_0, e_1], (e_1, e_2] ...
 using MetricArrays = std::vector<std::pair<std::string, std::vector<double>>>;
 
+/// Throws ConfigError, naming `source` (the file), for a metric of the configuration that this decomposition
+/// cannot be measured with, such as cross-entropy on a target that is no language model.
+void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source);
+
 /// Measures the configuration's metrics on the first `evaluation.batches` batches of `eval` rows (fewer where
 /// there are fewer rows). `step` sets the values of schedules in `losses`. Metrics marked slow are left out
 /// unless `slow`. Random draws are the same in every evaluation of a seed, so that figures of different
 /// checkpoints compare. A figure that depends on draws or on an attack is followed by `<name>/batches`, the
 /// number of batches (or attacks) that it is the mean of, and `<name>/std`, their standard deviation, where
 /// there are two or more. `arrays` receives what those of the metrics that have any give.
-MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, TokenDataset& eval,
+MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
                       std::int64_t step, bool slow, Lanes& lanes, MetricArrays* arrays = nullptr);
 
 }  // namespace vpd

@@ -3,10 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/io/dataset.hpp"
 #include "vpd/io/token_shard.hpp"
 
 namespace vpd {
@@ -16,7 +19,7 @@ namespace vpd {
 //
 // The order is a function of the position alone, which is therefore all the state there is: sequence p of a
 // run is sequence p mod N of epoch p div N, in order, or with `shuffle` after that epoch's own permutation.
-class TokenDataset {
+class TokenDataset final : public Dataset {
  public:
   // `path` as open_token_shards reads it. DataError when there are too few tokens for one sequence, or rows
   // shorter than T.
@@ -30,16 +33,21 @@ class TokenDataset {
   std::int64_t sequence_length() const { return sequence_length_; }
   const std::vector<TokenShard>& shards() const { return shards_; }
 
+  InputKind kind() const override { return InputKind::tokens; }
+  std::int64_t length() const override { return sequence_length_; }
+  std::optional<std::int64_t> rows() const override { return sequences(); }
+  std::string describe() const override;
+
   // From now on an id at or above `vocabulary_size` is an error in batch() and scan(). Negative ones always
   // are.
   void require_vocabulary(std::int64_t vocabulary_size);
 
   // Sequences position, …, position + count - 1 since the start of training, int64 [count, T] on the CPU.
   // Thread-safe. DataError naming file and position for an id outside the vocabulary.
-  at::Tensor batch(std::int64_t position, std::int64_t count) const;
+  at::Tensor batch(std::int64_t position, std::int64_t count) const override;
 
   // Checks every token of every file against the vocabulary.
-  void scan() const;
+  void scan() const override;
 
  private:
   void check(const TokenShard& shard, std::int64_t begin, std::span<const std::int64_t> ids) const;

@@ -59,4 +59,7 @@ bool attention_keeps_probabilities(const at::Device& device, at::ScalarType type
 /// GELU, exact or in its tanh form.
 at::Tensor gelu(const at::Tensor& x, bool tanh_form);
 
+/// max(x, 0).
+at::Tensor relu(const at::Tensor& x);
+
 }  // namespace vpd

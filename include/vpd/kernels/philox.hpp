@@ -30,6 +30,8 @@ enum class RandomPurpose : std::uint32_t {
   initial_target = 8,
   pooled_sources = 12,
   merged_masks = 13,
+  sparse_features = 20,
+  induction_rows = 21,
 };
 
 /// Mixes a 64-bit value (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs.

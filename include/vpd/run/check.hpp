@@ -19,9 +19,10 @@ struct CheckOptions {
   int threads = 0;                     ///< that the run would compute with on a CPU; 0: LibTorch's default
 };
 
-/// What one of a run's two token sources holds.
+/// What one of a run's two sources of rows holds.
 struct CheckedData {
   std::string role;  ///< "train" or "eval"
+  std::string made;  ///< what rows are that are made as they are asked for; empty: tokens, from files
   std::filesystem::path path;
   std::size_t files = 0;
   std::int64_t tokens = 0;

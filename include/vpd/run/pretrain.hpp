@@ -19,15 +19,15 @@ struct PretrainOptions {
 };
 
 struct PretrainSummary {
-  std::int64_t steps = 0;                     ///< made
-  std::optional<double> train_cross_entropy;  ///< nats, mean over the last log_every steps or fewer
-  std::optional<double> eval_cross_entropy;   ///< nats, of the weights that were written
+  std::int64_t steps = 0;            ///< made
+  std::optional<double> train_loss;  ///< mean over the last log_every steps or fewer
+  std::optional<double> eval_loss;   ///< of the weights that were written
 };
 
-/// The job of `vpd pretrain`: makes a random LlamaSimpleMLP, trains it, and writes into `out`
+/// The job of `vpd pretrain`: makes a random target, trains it, and writes into `out`
 ///   model_config.json, model.safetensors   the target, float32
 ///   metrics.jsonl                          what was logged, if anything was trained or evaluated
-///   pretrain.json                          the configuration, version, seed, steps and final cross-entropies
+///   pretrain.json                          the configuration, version, seed, steps and final losses
 /// which appears complete or not at all. Throws ConfigError, DataError for tokens that do not fit and for an
 /// `out` in use (before any step), NumericalError, and Interrupted, after writing the target as it is then,
 /// where `observer.stop` was obeyed.

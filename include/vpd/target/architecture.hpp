@@ -14,6 +14,13 @@ namespace vpd {
 /// of logits, in nats, for language models; `mse`, the mean squared error of a row's entries, for the toys.
 enum class Divergence { kl, mse };
 
+/// What a target reads, as far as data have to fit it: token ids, or features.
+struct InputShape {
+  std::int64_t vocabulary = 0;  ///< token ids are below this; 0: it reads features
+  std::int64_t features = 0;    ///< entries of a row of features; 0: it reads tokens
+  std::int64_t longest = 1;     ///< positions that a row has at most
+};
+
 /// A weight matrix that can be a site: y = x Wᵀ + bias, W [d_out, d_in].
 struct MatrixShape {
   std::string name;
@@ -55,8 +62,11 @@ struct Architecture {
   std::int64_t parameters = 0;        ///< of the whole target; a tied head is not counted again
   std::int64_t output_width = 0;      ///< of a row of the output: the vocabulary, for a language model
   std::int64_t longest_sequence = 1;
-  bool has_head = true;  ///< whether output() is one matrix, the last one (Target::head())
+  std::int64_t features = 0;  ///< entries of a row, where it reads features; 0: token ids below output_width
+  bool has_head = true;       ///< whether output() is one matrix, the last one (Target::head())
   Divergence divergence = Divergence::kl;
+
+  InputShape input() const { return {features > 0 ? 0 : output_width, features, longest_sequence}; }
 
   /// Adds matrices that read one input to the end, as a stage behind `kept` entries and `attention`.
   void add_stage(std::vector<MatrixShape> shapes, std::int64_t kept,

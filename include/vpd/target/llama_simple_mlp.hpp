@@ -9,18 +9,10 @@
 
 #include "vpd/config/model.hpp"
 #include "vpd/io/safetensors.hpp"
+#include "vpd/target/checkpoint.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {
-
-/// A tensor of a state dict: what it is called and its shape.
-struct WeightSpec {
-  std::string name;
-  std::vector<std::int64_t> shape;
-};
-
-/// Entries of all of them together.
-std::int64_t count_elements(const std::vector<WeightSpec>& specs);
 
 /// Every tensor of a LlamaSimpleMLP's state dict (method, section 8), the untied head last when there is one.
 std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& config, bool untied_head);

@@ -42,8 +42,13 @@ class Target {
 
   virtual Divergence divergence() const { return Divergence::kl; }
 
-  virtual std::int64_t vocabulary_size() const = 0;
+  /// Whether logits at a position are of the token that comes next, so that cross-entropy means something.
+  virtual bool predicts_next_token() const { return divergence() == Divergence::kl; }
+
+  virtual std::int64_t vocabulary_size() const = 0;  ///< 0 for a target of features
   virtual std::int64_t longest_sequence() const = 0;
+  virtual std::int64_t features() const { return 0; }  ///< entries of a row, where it reads features
+  InputShape input() const { return {vocabulary_size(), features(), longest_sequence()}; }
 
   const Numerics& numerics() const { return numerics_; }
 

@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "vpd/config/run.hpp"
+#include "vpd/io/dataset.hpp"
 #include "vpd/io/metrics_log.hpp"
-#include "vpd/io/tokens.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {
@@ -32,7 +32,7 @@ enum class LoopEnd { finished, stopped, stopped_in_warm_up };
 /// a checkpoint, except in the warm-up, where there is nothing to resume from yet. A resumed run makes the
 /// very calls of `log` and `evaluate` that an uninterrupted one would make from there on. Throws
 /// NumericalError.
-LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TokenDataset& data,
-                 const at::Device& device, std::optional<std::int64_t> resumed_at, const LoopHooks& hooks);
+LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& data, const at::Device& device,
+                 std::optional<std::int64_t> resumed_at, const LoopHooks& hooks);
 
 }  // namespace vpd

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+namespace vpd {
+
+// What a row of a data set is: token ids, or one number per feature.
+enum class InputKind { tokens, features };
+
+// Rows to train or to evaluate on. A row is a function of its position alone, counted from the start of
+// training, so the position is all the state there is.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+
+  virtual InputKind kind() const = 0;
+  // Positions of a row: T, which is 1 for features.
+  virtual std::int64_t length() const = 0;
+  // Rows in an epoch; nothing where rows are made as they are asked for and never come again.
+  virtual std::optional<std::int64_t> rows() const = 0;
+
+  // Rows position, …, position + count - 1 on the CPU: tokens, int64 [count, T], or features, float32
+  // [count, n]. Thread-safe. DataError where what is read is not what it has to be.
+  virtual at::Tensor batch(std::int64_t position, std::int64_t count) const = 0;
+
+  // Checks everything that batch() could ever read.
+  virtual void scan() const {}
+
+  // For people: "1200 rows of 64 tokens".
+  virtual std::string describe() const = 0;
+};
+
+}  // namespace vpd

@@ -1,0 +1,81 @@
+#include "vpd/target/checkpoint.hpp"
+
+#include <algorithm>
+#include <set>
+#include <system_error>
+
+#include "vpd/base/error.hpp"
+#include "vpd/io/files.hpp"
+
+namespace vpd {
+
+namespace fs = std::filesystem;
+
+std::int64_t count_elements(const std::vector<WeightSpec>& specs) {
+  std::int64_t count = 0;
+  for (const WeightSpec& spec : specs) {
+    std::int64_t elements = 1;
+    for (const std::int64_t size : spec.shape) elements *= size;
+    count += elements;
+  }
+  return count;
+}
+
+fs::path find_model_config(const fs::path& directory) {
+  VPD_CHECK(fs::is_directory(directory), DataError,
+            "{}: expected a directory with model_config.yaml or .json beside one .safetensors file",
+            directory.string());
+  for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
+    if (fs::exists(directory / name)) return directory / name;
+  }
+  throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found neither{}",
+                              directory.string(),
+                              fs::exists(directory / "config.json")
+                                  ? "; with a config.json, Hugging Face's layout, the target's type is hf"
+                                  : ""));
+}
+
+fs::path find_weights(const fs::path& directory) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (entry.path().extension() == ".safetensors") found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  VPD_CHECK(found.size() == 1, DataError, "{}: expected one .safetensors file, found {}{}",
+            directory.string(), found.size(),
+            found.empty()
+                ? ""
+                : fmt::format(" ({}, {} ...)", found[0].filename().string(), found[1].filename().string()));
+  return found.front();
+}
+
+NamedTensors read_weights(const SafetensorsFile& file, const std::vector<WeightSpec>& specs,
+                          std::string_view family, std::vector<std::string>& warnings) {
+  NamedTensors weights;
+  std::set<std::string> known;
+  for (const WeightSpec& spec : specs) {
+    weights.emplace_back(spec.name, load_checked(file, spec.name, spec.shape));
+    known.insert(spec.name);
+  }
+  for (const TensorInfo& tensor : file.tensors()) {
+    if (known.contains(tensor.name)) continue;
+    warnings.push_back(fmt::format("{}: the tensor {} is not part of a {} and was passed over",
+                                   file.path().string(), tensor.name, family));
+  }
+  return weights;
+}
+
+void check_headers(const SafetensorsFile& file, const std::vector<WeightSpec>& specs) {
+  for (const WeightSpec& spec : specs) check_header(file, spec.name, spec.shape);
+}
+
+void write_checkpoint(const fs::path& directory, const std::string& model_config,
+                      const NamedTensors& weights) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  VPD_CHECK(!error, DataError, "{}: cannot make this directory: {}", directory.string(), error.message());
+  save_safetensors(directory / "model.safetensors", weights, {{"format", "pt"}});
+  write_atomically(directory / "model_config.json", model_config);
+}
+
+}  // namespace vpd
