@@ -45,6 +45,11 @@ const AdversaryConfig* adversary_of(const TermConfig& term) {
   return masks ? &masks->adversary : nullptr;
 }
 
+FreshAdversaryConfig evaluation_attack(const AdversaryConfig& adversary) {
+  const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversary);
+  return fresh ? *fresh : FreshAdversaryConfig{};
+}
+
 const RoutingConfig& routing_of(const TermConfig& term) {
   static const RoutingConfig everywhere = AllRoutingConfig{};
   return std::visit(

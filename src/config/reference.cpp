@@ -94,8 +94,10 @@ class Page {
   std::string text;
 
  private:
+  /// A sentence's first word with a capital; a formula's first symbol stays.
   static std::string capitalised(std::string sentence) {
-    if (!sentence.empty() && sentence[0] >= 'a' && sentence[0] <= 'z') {
+    const auto small = [](char c) { return c >= 'a' && c <= 'z'; };
+    if (sentence.size() > 1 && small(sentence[0]) && (small(sentence[1]) || sentence[1] == ' ')) {
       sentence[0] = static_cast<char>(sentence[0] - 'a' + 'A');
     }
     return sentence;

@@ -91,11 +91,13 @@ class Losses final : public Metric {
     }
     double operator()(const TopkAttributionReconTerm& term) const {
       const at::Tensor masks = kept(term.k);
-      return batch.sum([&](const LaneBatch& lane) {
-        const at::Tensor rows = masks.narrow(0, lane.first_batch * batch.T, lane.clean.N());
-        return reconstruct(batch.context(lane, rows), constant_sources(0.0, 0.0), {}, 0.0,
-                           Comparison::squared_error);
-      }) / static_cast<double>(batch.positions());
+      Value value = *this;
+      value.comparison = Comparison::squared_error;
+      return value.mean_of(
+          [&](const LaneBatch& lane) {
+            return batch.context(lane, masks.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
+          },
+          [](const PassContext&) { return constant_sources(0.0, 0.0); }, 0);
     }
     double operator()(const HiddenActsReconTerm& term) const {
       Value value = *this;
@@ -123,8 +125,12 @@ class Losses final : public Metric {
 
     template <class Sources>
     double mean(const Sources& sources, std::uint64_t draw) const {
+      return mean_of([&](const LaneBatch& lane) { return batch.context(lane); }, sources, draw);
+    }
+    template <class Context, class Sources>
+    double mean_of(const Context& context_of, const Sources& sources, std::uint64_t draw) const {
       return batch.sum([&](const LaneBatch& lane) {
-        const PassContext context = batch.context(lane);
+        const PassContext context = context_of(lane);
         const RoutingDraw routing =
             draw_routing(routing_of(config), batch.key(RandomPurpose::routing, number, draw), context);
         return reconstruct(context, sources(context), routing, 0.0, comparison);
@@ -145,9 +151,7 @@ class Losses final : public Metric {
       return total / static_cast<double>(samples);
     }
     double adversarial(const AdversaryConfig& adversary) const {
-      const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversary);
-      return attack(batch, fresh ? *fresh : FreshAdversaryConfig{}, routing_of(config), 1000 + number,
-                    comparison);
+      return attack(batch, evaluation_attack(adversary), routing_of(config), 1000 + number, comparison);
     }
     double constant(double mask) const {
       return mean([&](const PassContext&) { return constant_sources(mask, 0.0); }, 0);

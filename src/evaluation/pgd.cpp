@@ -63,21 +63,28 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
   return sum / batches.positions;
 }
 
+/// Of random numbers, by the metric's name (FNV-1a): an attack is the same whatever else is measured.
+std::uint64_t stream_of(const std::string& name) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
 class Pgd final : public Metric {
  public:
-  Pgd(const PgdMetric& config, std::size_t number)
+  explicit Pgd(const PgdMetric& config)
       : name_(config.name),
         adversary_{config.steps, config.step_size, config.init, config.scope},
         width_(config.batches),
-        number_(number) {}
+        stream_(stream_of(config.name)) {}
 
   void add(const EvaluationBatch& batch) override {
     if (width_ == 1) {
-      record(attack(batch, adversary_, AllRoutingConfig{}, number_), static_cast<double>(batch.positions()));
+      record(attack(batch, adversary_, AllRoutingConfig{}, stream_), static_cast<double>(batch.positions()));
       return;
     }
     const bool first = numbers_.empty();
-    if (first) waiting_ = attacked(batch, number_);
+    if (first) waiting_ = attacked(batch, stream_);
     if (!first) waiting_.positions += static_cast<double>(batch.positions());
     numbers_.push_back(batch.number);
     again_ = batch.again;
@@ -104,7 +111,7 @@ class Pgd final : public Metric {
     waiting_.each = [&](const std::function<void(const EvaluationBatch&)>& visit) {
       for (const std::int64_t number : numbers_) visit(again_(number));
     };
-    record(attack_together(waiting_, adversary_, AllRoutingConfig{}, number_, Comparison::output),
+    record(attack_together(waiting_, adversary_, AllRoutingConfig{}, stream_, Comparison::output),
            waiting_.positions);
     numbers_.clear();
   }
@@ -112,7 +119,7 @@ class Pgd final : public Metric {
   std::string name_;
   FreshAdversaryConfig adversary_;
   std::int64_t width_;
-  std::size_t number_;
+  std::uint64_t stream_;
   std::vector<std::int64_t> numbers_;  // of batches that wait for the attack on them all
   Attacked waiting_;
   std::function<EvaluationBatch(std::int64_t)> again_;
@@ -129,8 +136,6 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
   return attack_together(one, adversary, routing, stream, comparison);
 }
 
-std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number) {
-  return std::make_unique<Pgd>(config, number);
-}
+std::unique_ptr<Metric> make_pgd(const PgdMetric& config) { return std::make_unique<Pgd>(config); }
 
 }  // namespace vpd

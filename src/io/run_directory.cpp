@@ -97,7 +97,12 @@ RunDirectory RunDirectory::open(const fs::path& path) {
   std::error_code error;
   VPD_CHECK(fs::is_directory(path, error), DataError, "{}: expected the directory of a run, found {}",
             path.string(), fs::exists(path, error) ? "a file" : "nothing of that name");
-  return RunDirectory(path);
+  RunDirectory run(path);
+  VPD_CHECK(
+      fs::is_directory(run.checkpoints_path(), error), DataError,
+      "{}: expected the directory of a run, which holds config.yaml and checkpoints/, found no checkpoints/",
+      path.string());
+  return run;
 }
 
 RunDirectory RunDirectory::open_for_resume(const fs::path& path) {

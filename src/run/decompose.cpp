@@ -80,8 +80,9 @@ RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options,
 }
 
 /// What is worth a line among an evaluation's metrics: not the figures of single sites.
-std::string evaluation_line(const MetricValues& metrics, const Sites& sites) {
+std::string evaluation_line(const MetricValues& metrics, const RunConfig& config, const Sites& sites) {
   const std::map<std::string, double> values(metrics.begin(), metrics.end());
+  const std::map<std::string, std::string> budgets = attack_budgets(config);
   std::set<std::string> names;
   for (const Site& site : sites) names.insert(site.name);
   std::vector<std::string> words;
@@ -89,6 +90,8 @@ std::string evaluation_line(const MetricValues& metrics, const Sites& sites) {
     if (is_window_name(name) || names.contains(name.substr(name.rfind('/') + 1))) continue;
     const std::string spread = spread_text(values, name);
     words.push_back(fmt::format("{} {:.4g}{}", name, value, spread.empty() ? "" : " " + spread));
+    if (const auto budget = budgets.find(name); budget != budgets.end())
+      words.back() += fmt::format(" ({})", budget->second);
   }
   return join_words(words, "  ");
 }
@@ -145,7 +148,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);
     log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
-                        evaluation_line(values, job.decomposition.sites)));
+                        evaluation_line(values, config, job.decomposition.sites)));
     for (const std::string& warning : warnings) log.say(warning);
     job.processes.meet();
   };

@@ -68,16 +68,22 @@ std::filesystem::path choose_checkpoint(const RunDirectory& run, std::optional<s
                               *step, join_words(steps)));
 }
 
-std::map<std::string, std::string> budgets(const EvaluationConfig& evaluation) {
-  std::map<std::string, std::string> budgets;
-  for (const MetricConfig& metric : evaluation.metrics) {
-    const auto* pgd = std::get_if<PgdMetric>(&metric);
-    if (!pgd) continue;
-    std::string& budget = budgets["pgd/" + pgd->name];
-    budget = fmt::format("{} × {:g}", pgd->steps, pgd->step_size);
-    if (pgd->batches > 1) budget += fmt::format(", {} batches together", pgd->batches);
+/// What evaluation.json is to hold: after an evaluation of some metrics alone, the others' figures too, where
+/// they are of the same step and of the run's own configuration; nothing where they are not.
+std::optional<std::string> evaluation_to_keep(const RunDirectory& run, const EvaluateOptions& options,
+                                              const EvaluateResult& result) {
+  using Json = nlohmann::ordered_json;
+  const std::string text = evaluation_json(result);
+  if (options.metrics.empty() || !std::filesystem::exists(run.evaluation_path())) return text;
+  if (!options.overrides.empty()) return std::nullopt;
+  Json kept = Json::parse(read_text(run.evaluation_path()), nullptr, /*allow_exceptions=*/false);
+  const Json now = Json::parse(text);
+  if (!kept.is_object() || kept.value("step", Json()) != now["step"]) return std::nullopt;
+  for (const char* part : {"metrics", "budgets", "arrays"}) {
+    if (!kept[part].is_object()) kept[part] = Json::object();
+    kept[part].update(now[part]);
   }
-  return budgets;
+  return kept.dump(1) + "\n";
 }
 
 }  // namespace
@@ -108,9 +114,15 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);
   result.metrics = evaluate(decomposition, config, *eval, result.step, /*slow=*/true, pool, &result.arrays);
-  result.budgets = budgets(config.evaluation);
+  result.budgets = attack_budgets(config);
   result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
-  write_atomically(run.evaluation_path(), evaluation_json(result));
+  if (const auto kept = evaluation_to_keep(run, options, result)) {
+    write_atomically(run.evaluation_path(), *kept);
+  } else {
+    result.warnings.push_back(
+        fmt::format("{} stays as it is: these are some of its metrics, of another step or configuration",
+                    run.evaluation_path().string()));
+  }
   return result;
 }
 
@@ -119,8 +131,11 @@ std::string evaluation_json(const EvaluateResult& result) {
   for (const auto& [name, value] : result.metrics) metrics[name] = value;
   nlohmann::ordered_json arrays = nlohmann::ordered_json::object();
   for (const auto& [name, array] : result.arrays) arrays[name] = array;
-  const nlohmann::ordered_json document = {
-      {"step", result.step}, {"checkpoint", result.checkpoint}, {"metrics", metrics}, {"arrays", arrays}};
+  const nlohmann::ordered_json document = {{"step", result.step},
+                                           {"checkpoint", result.checkpoint},
+                                           {"metrics", metrics},
+                                           {"budgets", result.budgets},
+                                           {"arrays", arrays}};
   return document.dump(1) + "\n";
 }
 

@@ -234,7 +234,7 @@ HealthFinding Examination::dead_subcomponents() const {
   }
   f.numbers = {{"alive", alive->value}, {"part", part}, {"silent_sites", static_cast<double>(silent.size())}};
   Statements statements;
-  statements.say(part < t_.alive, fmt::format("{:.0f} of {} subcomponents are alive, {:.2g} %", alive->value,
+  statements.say(part < t_.alive, fmt::format("{:.0f} of {} subcomponents are alive, {:.3g} %", alive->value,
                                               subject_.subcomponents, 100.0 * part));
   if (!silent.empty()) {
     const std::size_t shown = std::min<std::size_t>(3, silent.size()), more = silent.size() - shown;

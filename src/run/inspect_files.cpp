@@ -46,10 +46,11 @@ std::string quoted(const std::string& text) {
   return line + "\"";
 }
 
+/// The last that is complete: a process that was killed, or is at work, leaves half a line behind it.
 std::string last_line(const fs::path& path) {
   std::istringstream lines(read_text(path));
   std::string last;
-  for (std::string line; std::getline(lines, line);) {
+  for (std::string line; std::getline(lines, line) && !lines.eof();) {
     if (!line.empty()) last = line;
   }
   return last;

@@ -82,7 +82,7 @@ bool SelftestReport::recovered() const {
                                          [](const SelftestFigure& figure) { return figure.passed(); });
 }
 
-SelftestReport selftest(const SelftestOptions& options, const Observer& observer) {
+SelftestReport selftest(const SelftestOptions& options, const Observer& observer) try {
   SelftestReport report{.seed = options.seed};
   const Workshop workshop(options.out);
   write_atomically(workshop / "target.yaml", std::string(selftest_target_config));
@@ -127,6 +127,9 @@ SelftestReport selftest(const SelftestOptions& options, const Observer& observer
   for (const Bound& bound : bounds)
     report.figures.push_back({bound.name, values.at(bound.name), bound.lowest, bound.highest});
   return report;
+} catch (const Interrupted&) {
+  if (options.out) throw;
+  throw Interrupted("interrupted: nothing is kept without --out");
 }
 
 std::string selftest_text(const SelftestReport& report) {

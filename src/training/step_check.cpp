@@ -49,8 +49,8 @@ void TrainingStep::check(const StepResult& result, std::int64_t step) const {
   }
   throw NumericalError(
       fmt::format("step {}: {} is NaN or infinite; {}: lower training.learning_rate or the term's "
-                  "coefficient and resume from "
-                  "the last checkpoint",
+                  "coefficient in a new run, which may begin with the weights of a checkpoint of this one "
+                  "(initialize_from: RUN/checkpoints/step_N)",
                   step, culprit, where));
 }
 

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <string_view>
 
 #include <gtest/gtest.h>
 #include <spdlog/fmt/fmt.h>
@@ -345,13 +347,15 @@ TEST_F(RunConfigTest, NobodyStartsAtTheTarget) {
 }
 
 TEST_F(RunConfigTest, EveryReconstructionHasRouting) {
-  for (const char* type :
-       {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon", "hidden_acts_recon"}) {
-    const std::string adversary =
-        std::string(type) == "adversarial_recon" ? ", adversary: {type: persistent}" : "";
+  for (const char* type : {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon",
+                           "hidden_acts_recon", "topk_attribution_recon"}) {
+    const std::map<std::string_view, const char*> more = {
+        {"adversarial_recon", ", adversary: {type: persistent}"}, {"topk_attribution_recon", ", k: 2"}};
+    const auto found = more.find(type);
+    const std::string others = found == more.end() ? "" : found->second;
     const RunConfig run = load("objective", fmt::format("[{{type: {}, coefficient: 1{}, routing: {{type: "
                                                         "static_probability, probability: 0.25}}}}]",
-                                                        type, adversary));
+                                                        type, others));
     EXPECT_EQ(routing_of(run.objective[0]), RoutingConfig(StaticProbabilityRoutingConfig{0.25})) << type;
     EXPECT_EQ(family_of(run.objective[0]), TermFamily::reconstruction) << type;
   }

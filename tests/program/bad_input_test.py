@@ -53,6 +53,28 @@ class Configuration(ProgramTest):
             out, err = self.run_program(*arguments, exit_code=2)
             self.assertTrue(err.startswith("vpd: error: ") and err.count("\n") == 1, err)
 
+        for arguments, words in ((["evalute", "x"], ('found "evalute"; did you mean "evaluate"?',)),
+                                 (["decompose", "--threads", "0"], ("--threads", "at least 1", '"0"')),
+                                 (["decompose", "a.yaml", "--out", ""], ("--out", "expected a path")),
+                                 (["pretrain", "a.yaml", "--out", ""], ("--out", "expected a path")),
+                                 (["import", "a.pth", "--out", ""], ("--out", "expected a path")),
+                                 (["selftest", "--seed", "-1"], ("--seed", "at least 0", '"-1"'))):
+            self.refuse(2, words, *arguments)
+
+    def test_standard_output_that_cannot_be_written(self):
+        with open("/dev/full", "w") as full:
+            process = subprocess.run([os.environ["VPD_PROGRAM"], "schema"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(process.returncode, 3)
+        self.assertIn("cannot write to standard output", process.stderr)
+
+    def test_a_directory_that_is_not_a_run(self):
+        self.configure()
+        (self.root / "config.json").rename(self.root / "config.yaml")
+        before = sorted(self.root.iterdir())
+        for arguments in (["decompose", "--resume", self.root], ["evaluate", self.root], ["check-health", self.root]):
+            self.refuse(3, ["expected the directory of a run"], *arguments)
+        self.assertEqual(sorted(self.root.iterdir()), before)
+
     def test_help(self):
         for command in ("decompose", "evaluate", "check", "check-health", "inspect", "schema", "pretrain"):
             out, _ = self.run_program(command, "--help")

@@ -1,7 +1,9 @@
-"""Each file of configs/recipes is checked, makes two steps on the demo's target, in fewer and shorter rows, and is evaluated."""
+"""Each file of configs/recipes, and configs/demo/every_term.yaml, is checked, makes two steps on the demo's target, in fewer and
+shorter rows, and is evaluated."""
 
 import json
 import math
+import re
 import sys
 import unittest
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from support import ProgramTest, metrics
 
+EVERY_TERM = Path(__file__).parents[2] / "configs" / "demo" / "every_term.yaml"
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "recipes").glob("*.yaml"))
 SMALL = ("training.steps=2", "training.batch_size=2", "training.faithfulness_warmup.steps=1", "output.log_every=1",
          "data.train.sequence_length=8", "data.eval.sequence_length=8", "evaluation.batch_size=2", "evaluation.batches=1")
@@ -22,7 +25,7 @@ class Recipes(ProgramTest):
         self.assertEqual([path.stem for path in RECIPES], ["apd", "report", "spd", "vpd", "vpd_smooth_l0"])
 
     def test_each_makes_two_steps(self):
-        for path in RECIPES:
+        for path in (*RECIPES, EVERY_TERM):
             with self.subTest(recipe=path.stem):
                 out = self.root / path.stem
                 text, _ = self.run_program("check", path, *self.overrides())
@@ -38,6 +41,16 @@ class Recipes(ProgramTest):
                 values = json.loads((self.root / "evaluation.json").read_text())["metrics"]
                 self.assertEqual({name[5:] for name in values if name.startswith("loss/") and name.count("/") == 1},
                                  {name[11:] for name in losses if name != "train/loss/total"})
+
+    def test_every_term_has_every_kind(self):
+        """Of terms, and of what they hold: adversaries, masks, routings, penalties."""
+        text = EVERY_TERM.read_text()
+        reference, _ = self.run_program("schema", "--markdown")
+        kinds = re.findall(r"^#+ `objective\[\][\w.]*`, type `(\w+)`", reference, re.MULTILINE)
+        self.assertIn("static_probability", kinds)
+        for kind in kinds:
+            if kind not in ("all", "adam", "constant"):  # the defaults
+                self.assertRegex(text, rf"type: {kind}\b")
 
 
 if __name__ == "__main__":

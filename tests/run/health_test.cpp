@@ -228,7 +228,7 @@ TEST(Health, WithoutAnAdversaryNothingIsSaidOfIt) {
 TEST(Health, DeadSubcomponentsAreCounted) {
   MadeUpRun run = healthy();
   run.evaluate("alive/total", 30.0).expect("dead_subcomponents", Verdict::warning, "30 of 768");
-  run.evaluate("alive/total", 40.0).expect("dead_subcomponents", Verdict::ok, "5.2 %");
+  run.evaluate("alive/total", 40.0).expect("dead_subcomponents", Verdict::ok, "5.21 %");
   for (const std::string& site : run.subject.sites) run.evaluate("alive/" + site, 3.0);
   run.expect("dead_subcomponents", Verdict::ok);
   for (const char* site : {"site_3", "site_5", "site_7", "site_9"})

@@ -41,9 +41,17 @@ TEST(TrainingStep, TopKIsOfTheWholeBatch) {
                             .clean = &clean,
                             .importance = at::zeros({clean.N(), 282}, at::kDouble),
                             .components = &components};
-  const double expected =
-      reconstruct(context, constant_sources(1.0, 0.0), {}, 0.0, Comparison::squared_error).item<double>();
-  EXPECT_NEAR(everything.losses[0][0], expected / static_cast<double>(clean.N()), 1e-12);
+  const auto expected = [&](const RoutingDraw& routing) {
+    const double sum =
+        reconstruct(context, constant_sources(1.0, 0.0), routing, 0.0, Comparison::squared_error)
+            .item<double>();
+    return sum / static_cast<double>(clean.N());
+  };
+  EXPECT_NEAR(everything.losses[0][0], expected({}), 1e-12);
+  const Trace layers = train({"objective=[{type: topk_attribution_recon, coefficient: 1, k: 282, routing: "
+                              "{type: layerwise}}, {type: unmasked_recon, coefficient: 0}]"},
+                             2, 1);
+  EXPECT_NEAR(layers.losses[0][0], expected({.layerwise = true}), 1e-12);
 }
 
 TEST(TrainingStep, NeitherLanesNorMicroBatchesChangeAverages) {

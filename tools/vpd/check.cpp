@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "vpd/io/files.hpp"
 
@@ -25,7 +26,7 @@ void add_check(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", arguments->options.threads, "CPU threads of the run")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   command->add_option("--json", arguments->json, "Also write the report to this file");
   command->footer(
       "Reads the configuration, the target's shapes and every token, and prints the resolved configuration, "

@@ -1,9 +1,13 @@
 #include "command_line.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <string_view>
+
+#include <spdlog/fmt/fmt.h>
 
 namespace vpd {
 namespace {
@@ -23,7 +27,26 @@ void append_quoted(std::string& text, std::string_view word) {
   text.push_back('\'');
 }
 
+CLI::Validator whole_number(std::uint64_t least) {
+  return {[least](const std::string& text) -> std::string {
+            std::uint64_t value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (error == std::errc{} && end == text.data() + text.size() && value >= least) return {};
+            return fmt::format("expected a whole number of at least {}, found \"{}\"", least, text);
+          },
+          "", ""};
+}
+
 }  // namespace
+
+CLI::Validator a_path() {
+  return {[](const std::string& text) -> std::string {
+            return text.empty() ? "expected a path, found an empty one" : "";
+          },
+          "", ""};
+}
+CLI::Validator at_least_one() { return whole_number(1); }
+CLI::Validator at_least_zero() { return whole_number(0); }
 
 std::string command_line() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);

@@ -18,15 +18,19 @@ void add_decompose(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("decompose", "Decompose a model's weights, or go on with a run that was stopped");
   command->add_option("config", options->config, "Configuration, YAML or JSON; not needed with --resume");
-  command->add_option("--out", options->out,
-                      "Directory of the new run; without it runs/<name of config>-<date>-<time>");
-  command->add_option("--resume", options->resume,
-                      "Run directory to go on with, from its last complete checkpoint");
+  command
+      ->add_option("--out", options->out,
+                   "Directory of the new run; without it runs/<name of config>-<date>-<time>")
+      ->check(a_path());
+  command
+      ->add_option("--resume", options->resume,
+                   "Run directory to go on with, from its last complete checkpoint")
+      ->check(a_path());
   command->add_option("--set", options->overrides, "Override key=value of the configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   command
       ->add_option_function<double>(
           "--process-timeout",
@@ -36,7 +40,7 @@ void add_decompose(CLI::App& app) {
           "Seconds that one of several processes waits for the others within a step (600)")
       ->check(CLI::PositiveNumber);
   command->footer(
-      "Ctrl-C (or SIGTERM) saves and stops; a second one stops at once.\n\n"
+      "Ctrl-C (or SIGTERM, or a terminal that closes) saves and stops; a second one stops at once.\n\n"
       "Examples:\n"
       "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
       "  vpd decompose configs/demo/config.yaml --set training.steps=100 --set objective.0.coefficient=1e6\n"

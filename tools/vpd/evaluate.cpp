@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "vpd/io/files.hpp"
 
@@ -31,10 +32,10 @@ void add_evaluate(CLI::App& app) {
                    "Override key=value of the run's configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--threads", arguments->options.threads, "CPU threads")->check(CLI::PositiveNumber);
+  command->add_option("--threads", arguments->options.threads, "CPU threads")->check(at_least_one());
   command->add_option("--json", arguments->json, "Also write the result to this file");
   command->footer(
-      "Example:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 "
+      "Examples:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 "
       "--set evaluation.batches=4 "
       "--json figures.json");
   command->callback([arguments] {

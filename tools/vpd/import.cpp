@@ -26,6 +26,7 @@ void add_import(CLI::App& app) {
   command
       ->add_option("--out", options.out,
                    "Directory of the result, new or empty: a target's, or a run's that vpd evaluate takes")
+      ->check(a_path())
       ->required();
   command->add_option("--target", options.target,
                       "Of a run: the target's directory or its model_config.yaml, which says how many heads "

@@ -15,7 +15,7 @@ void wait_for(sigset_t watched) {
   for (int signal = 0;;) {
     if (sigwait(&watched, &signal) != 0) continue;
     if (++signals > 1) ::_exit(130);
-    constexpr char text[] = "\nvpd: stopping after this step; once more stops at once\n";
+    constexpr char text[] = "\nvpd: stopping after this step or evaluation; once more stops at once\n";
     [[maybe_unused]] const auto ignored = ::write(STDERR_FILENO, text, sizeof text - 1);
   }
 }
@@ -30,6 +30,10 @@ void watch_interrupts() {
   sigemptyset(&watched);
   sigaddset(&watched, SIGINT);
   sigaddset(&watched, SIGTERM);
+  // A terminal that closes; but not under nohup.
+  struct sigaction hangup = {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&watched, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &watched, nullptr);
   std::thread(wait_for, watched).detach();
 }

@@ -9,6 +9,7 @@
 
 #include "commands.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/run/machine.hpp"
 
@@ -21,8 +22,9 @@ int complain(const std::string& sentence, int exit_code) {
 }
 
 constexpr const char* memory_cure =
-    "set training.micro_batch_size to a divisor of batch_size, or lower evaluation.batch_size; vpd check "
-    "predicts what a configuration takes";
+    "set training.micro_batch_size to a divisor of batch_size, lower evaluation.batch_size, or give the "
+    "sites a "
+    "smaller C; vpd check predicts what a configuration takes";
 
 int run(int argc, char** argv) {
   CLI::App app("Adversarial parameter decomposition of neural networks", "vpd");
@@ -49,6 +51,14 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
+    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
+      std::vector<std::string> names;
+      for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+      const auto close = vpd::nearest(argv[1], names);
+      return complain(fmt::format("expected a subcommand ({}), found \"{}\"{}", vpd::join_words(names),
+                                  argv[1], close ? fmt::format("; did you mean \"{}\"?", *close) : ""),
+                      2);
+    }
     const CLI::App* asked = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
     return complain(
         fmt::format("{}: see {} --help", error.what(), asked == &app ? "vpd" : "vpd " + asked->get_name()),
@@ -88,8 +98,11 @@ int guarded(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   vpd::keep_freed_memory();
-  const int exit_code = guarded(argc, argv);
-  std::cout.flush();
+  int exit_code = guarded(argc, argv);
+  const bool written =
+      static_cast<bool>(std::cout.flush()) && std::fflush(stdout) == 0 && !std::ferror(stdout);
+  if (!written && exit_code == 0)
+    exit_code = complain("cannot write to standard output: is the disk full?", 3);
   std::fflush(nullptr);
   // Everything of ours is closed by now. LibTorch would spend a third of a second, and more memory than a
   // small run ever held, on emptying registries that end with the process anyway.

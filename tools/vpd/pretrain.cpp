@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "interrupt.hpp"
 #include "terminal.hpp"
@@ -20,12 +21,13 @@ void add_pretrain(CLI::App& app) {
       ->add_option("--out", options->out,
                    "Directory of the target, new or empty: model_config.json, model.safetensors, "
                    "pretrain.json, metrics.jsonl")
+      ->check(a_path())
       ->required();
   command->add_option("--set", options->overrides, "Override key=value of the configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   command->footer(
       "Ctrl-C (or SIGTERM) writes the target as it is then and stops; a second one stops at once.\n"
       "With training.steps=0 the target is random.\n\n"

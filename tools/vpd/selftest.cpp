@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "interrupt.hpp"
 #include "terminal.hpp"
@@ -22,15 +23,17 @@ void add_selftest(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("selftest", "Say whether this installation recovers mechanisms that are known");
-  command->add_option("--seed", arguments->options.seed, "Of the toy model and of its decomposition");
+  command->add_option("--seed", arguments->options.seed, "Of the toy model and of its decomposition")
+      ->check(at_least_zero());
   command
       ->add_option("--attempts", arguments->attempts,
                    "Seeds to try, one after the other, until one recovers the truth (2)")
-      ->check(CLI::PositiveNumber);
-  command->add_option(
-      "--out", arguments->options.out,
-      "Keep the toy model and the run of each seed in a directory seed_N in this one; without "
-      "it they are removed");
+      ->check(at_least_one());
+  command
+      ->add_option("--out", arguments->options.out,
+                   "Keep the toy model and the run of each seed in a directory seed_N in this one; without "
+                   "it they are removed")
+      ->check(a_path());
   command
       ->add_option("--set", arguments->options.overrides,
                    "Override key=value of the decomposition's configuration (repeatable)")
@@ -39,7 +42,7 @@ void add_selftest(CLI::App& app) {
   command
       ->add_option("--threads", arguments->options.threads,
                    "CPU threads; without it as many as there are cores")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   command->add_option("--json", arguments->json, "Also write the figures to this file");
   command->footer(
       "Trains a toy model of superposition (5 features in 2 dimensions), decomposes it, and compares what "

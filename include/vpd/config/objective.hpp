@@ -37,6 +37,10 @@ const AdversaryConfig* adversary_of(const TermConfig& term);
 // Where a term's masked weights are used: everywhere for a term that has no such choice.
 const RoutingConfig& routing_of(const TermConfig& term);
 
+// How an evaluation attacks in an adversary's place: as a fresh one does, and for a persistent one the
+// standard attack.
+FreshAdversaryConfig evaluation_attack(const AdversaryConfig& adversary);
+
 // The exponent, eps and penalty of a frequency term: its own, or those of the objective's
 // importance_minimality.
 Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);

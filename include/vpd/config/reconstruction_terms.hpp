@@ -207,6 +207,7 @@ struct TopkAttributionReconTerm {
   std::optional<std::string> name;
   Coefficient coefficient;
   double k = 1.0;
+  RoutingConfig routing = AllRoutingConfig{};
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
@@ -217,6 +218,7 @@ struct TopkAttributionReconTerm {
               .required()
               .more_than(0),
           self.k);
+    visit(config::routing_field(), self.routing);
   }
   bool operator==(const TopkAttributionReconTerm&) const = default;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,5 +33,9 @@ void check_metrics(const Decomposition& decomposition, const RunConfig& config, 
 /// there are two or more. `arrays` receives what those of the metrics that have any give.
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
                       std::int64_t step, bool slow, Lanes& lanes, MetricArrays* arrays = nullptr);
+
+/// What the attacks among the metrics may spend, by the metric's name: "20 × 0.1", steps × step size, of
+/// `pgd/<name>` and, where `losses` is measured, of the `loss/<term>` that are attacks.
+std::map<std::string, std::string> attack_budgets(const RunConfig& config);
 
 }  // namespace vpd

@@ -32,11 +32,12 @@ struct EvaluateResult {
 };
 
 /// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run
-/// directory. Throws ConfigError or DataError.
+/// directory; of `metrics` alone, it updates their figures there where it is of the same step, and without
+/// overrides. Throws ConfigError or DataError.
 EvaluateResult evaluate_run(const EvaluateOptions& options);
 
 /// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "metrics": {name: number},
-/// "arrays": {name: [number]}}.
+/// "budgets": {name: text}, "arrays": {name: [number]}}.
 std::string evaluation_json(const EvaluateResult& result);
 
 /// The result for people: the table of masking modes with CE and KL, then every other metric, noisy ones with
