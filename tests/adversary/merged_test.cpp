@@ -14,12 +14,12 @@ constexpr RandomKey key{7, 8};
 constexpr std::int64_t B = 6, T = 5;
 
 struct Case {
-  Case()
-      : golden("plain", at::kDouble),
+  explicit Case(at::ScalarType type = at::kDouble)
+      : golden("plain", type),
         d(golden.decomposition),
         clean(clean_pass(d, at::arange(B * T, at::kLong).remainder_(61).view({B, T}))),
         L(static_cast<std::int64_t>(d.sites.size())) {
-    importance = at::full({B * T, d.sites.total_C()}, 0.25, at::kDouble);
+    importance = at::full({B * T, d.sites.total_C()}, 0.25, golden.type);
     components = d.components.bind({});
     context = {.decomposition = &d, .clean = &clean, .importance = importance, .components = &components};
   }
@@ -99,6 +99,19 @@ TEST(Merged, EachSiteReadsTheSourcesThatItDrew) {
     return choice[static_cast<std::int64_t>(i)][0].item<bool>() ? adversarial(i) : random(i);
   };
   expect_identical(c.loss(merged_sources(adversarial, choice, key, c.context)), c.loss(by_site), "loss");
+}
+
+TEST(Merged, InFloat32IsTheSame) {
+  double losses[2];
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    const Case c(type);
+    const SourceLayout layout = make_layout(c.d.sites, B, T);
+    const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, type);
+    const SourceOf adversarial = tensor_sources(c.d.sites, {.layout = layout, .values = values, .T = T});
+    const at::Tensor choice = c.draw(MergedDraw::per_position, 0.5);
+    losses[type == at::kDouble] = c.loss(merged_sources(adversarial, choice, key, c.context)).item<double>();
+  }
+  EXPECT_NEAR(losses[0], losses[1], 1000 * epsilon(at::kFloat) * losses[1]);
 }
 
 }  // namespace

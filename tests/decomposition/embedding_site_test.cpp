@@ -70,6 +70,13 @@ struct Problem {
     return p;
   }
   at::Tensor one_hot() const { return at::one_hot(tokens, shape.vocabulary).to(at::kDouble); }
+  /// The same in another precision.
+  Problem in(at::ScalarType type) const {
+    Problem other = *this;
+    for (at::Tensor* x : {&other.V, &other.U, &other.table, &other.g, &other.sources, &other.dy})
+      *x = x->to(type);
+    return other;
+  }
 
   /// ((x V) ⊙ m) U + δ · x (W - (V U)ᵀ)ᵀ with one-hot x, and x Wᵀ where routing is off.
   at::Tensor plain(const at::Tensor& v, const at::Tensor& u, const at::Tensor& importance,
@@ -90,21 +97,31 @@ class EmbeddingSite : public ::testing::TestWithParam<std::tuple<bool, bool>> {}
 
 TEST_P(EmbeddingSite, EqualsTheFormWithOneHotVectorsAndSoDoItsGradients) {
   const auto [with_routing, with_delta] = GetParam();
-  for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{7, 5, 3, 11}, Shape{40, 13, 17, 4}}) {
-    const Problem p(shape, with_routing, with_delta);
+  const auto test = [&](const Shape& shape, at::ScalarType type) {
+    const Problem p = Problem(shape, with_routing, with_delta).in(type), exact = p.in(at::kDouble);
     std::vector<at::Tensor> leaves;
-    for (const at::Tensor& x : {p.V, p.U, p.g, p.sources}) leaves.push_back(x.clone().requires_grad_(true));
-    const at::Tensor expected = p.plain(leaves[0], leaves[1], leaves[2], leaves[3]);
-    torch::autograd::backward({expected}, {p.dy});
+    for (const at::Tensor& x : {exact.V, exact.U, exact.g, exact.sources})
+      leaves.push_back(x.clone().requires_grad_(true));
+    const at::Tensor expected = exact.plain(leaves[0], leaves[1], leaves[2], leaves[3]);
+    torch::autograd::backward({expected}, {exact.dy});
+    // Sums of at most 40 products of numbers below 4.
+    const Tolerance close{0.0, 400 * epsilon(type)};
+    const auto expect_same = [&](const at::Tensor& a, const at::Tensor& b, const char* what) {
+      expect_close(a.to(at::kDouble), b, close, what);
+    };
 
     const SitePass pass = p.pass(SourceKind::tensor, /*gradients=*/true);
     const at::Tensor y = apply_masked_embedding(p.tokens, p.matrix(), pass);
     torch::autograd::backward({y}, {p.dy});
-    expect_close(y.detach(), expected.detach(), tight, "y");
-    expect_close(pass.V.gradient, leaves[0].grad(), tight, "dV");
-    expect_close(pass.U.gradient, leaves[1].grad(), tight, "dU");
-    expect_close(pass.importance_gradient, leaves[2].grad(), tight, "dg");
-    expect_close(pass.sources.gradient, leaves[3].grad(), tight, "dr and dδ");
+    expect_same(y.detach(), expected.detach(), "y");
+    expect_same(pass.V.gradient, leaves[0].grad(), "dV");
+    expect_same(pass.U.gradient, leaves[1].grad(), "dU");
+    expect_same(pass.importance_gradient, leaves[2].grad(), "dg");
+    expect_same(pass.sources.gradient, leaves[3].grad(), "dr and dδ");
+  };
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{7, 5, 3, 11}, Shape{40, 13, 17, 4}})
+      test(shape, type);
   }
 }
 

@@ -74,6 +74,20 @@ TEST_P(Attribution, OfPartsOfTheBatchIsThatOfTheWhole) {
   expect_close(parts, whole, {1e-10, 1e-10}, "scores");
 }
 
+TEST_P(Attribution, InFloat32IsTheSame) {
+  at::Tensor scores[2];
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    const GoldenCase golden(GetParam(), type);
+    const Decomposition& d = golden.decomposition;
+    const CleanPass clean = clean_pass(d, golden.fixed.load("tokens"));
+    at::Tensor& found = scores[type == at::kDouble];
+    found = at::zeros({clean.N(), d.sites.total_C()}, type);
+    attribute(d, clean, d.components.bind({}), found);
+  }
+  expect_close(scores[0].to(at::kDouble), scores[1],
+               {0.0, 1000 * epsilon(at::kFloat) * scores[1].max().item<double>()}, "scores");
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, Attribution, ::testing::Values("plain", "grouped"),
                          [](const auto& one) { return std::string(one.param); });
 

@@ -79,6 +79,27 @@ TEST_P(Minimality, ValuesAndGradientsAreTheFormulas) {
       {z}, {dz}, form.name);
 }
 
+TEST_P(Minimality, InFloat32IsTheSame) {
+  const Form& form = GetParam();
+  FrequencyMinimalityTerm frequency;
+  frequency.reference_count = form.reference;
+  const MinimalitySum sum = minimality_sums(objective_with(form.penalty, frequency), 30, 100)[0];
+  const at::Tensor z32 = pre_activations().to(at::kFloat), z = z32.to(at::kDouble);
+  const auto gradient_of = [&](const at::Tensor& x, const at::Tensor& total) {
+    const PenaltyGradient gradient = minimality_gradient(sum, total, N);
+    return squash_backward(x, at::zeros_like(x), &gradient, 1);
+  };
+  const at::Tensor total32 = penalty_sums(z32, sum.penalty), total = penalty_sums(z, sum.penalty);
+  const double tolerance = 50 * epsilon(at::kFloat);
+  for (const auto& [found, exact] :
+       {std::pair{importance_minimality(total32, N), importance_minimality(total, N)},
+        {frequency_minimality(total32, N, form.reference), frequency_minimality(total, N, form.reference)}})
+    EXPECT_NEAR(value_of(found), value_of(exact), tolerance * value_of(exact));
+  const at::Tensor exact = gradient_of(z, total);
+  expect_close(gradient_of(z32, total32).to(at::kDouble), exact,
+               {0.0, tolerance * exact.abs().max().item<double>()}, form.name);
+}
+
 INSTANTIATE_TEST_SUITE_P(Forms, Minimality,
                          ::testing::Values(Form{"power", PowerPenaltyConfig{}, {}},
                                            Form{"power_of_1000", PowerPenaltyConfig{}, 1000.0},

@@ -56,6 +56,26 @@ TEST_P(Schatten, GradientsAreItsSlopes) {
   }
 }
 
+TEST_P(Schatten, InFloat32IsTheSame) {
+  const GoldenCase narrow("plain", at::kFloat);
+  const Decomposition& d = narrow.decomposition;
+  for (const std::size_t i : {std::size_t{0}, std::size_t{5}}) {
+    const at::Tensor V = d_.components.value(2 * i), U = d_.components.value(2 * i + 1);
+    const at::Tensor V32 = d.components.value(2 * i), U32 = d.components.value(2 * i + 1);
+    at::Tensor(V).copy_(V32);
+    at::Tensor(U).copy_(U32);
+    const at::Tensor weights = uniform_values({d.sites[i].C}, 1, 0.0, 1.0);
+    const at::Tensor dV = at::zeros_like(V), dU = at::zeros_like(U), dV32 = at::zeros_like(V32),
+                     dU32 = at::zeros_like(U32);
+    const double exact = schatten(d_, i, term(), weights, 0.7, dV, dU).item<double>(),
+                 found = schatten(d, i, term(), weights, 0.7, dV32, dU32).item<double>();
+    EXPECT_NEAR(found, exact, 100 * epsilon(at::kFloat) * exact);
+    for (const auto& [a, b] : {std::pair{dV32, dV}, {dU32, dU}})
+      expect_close(a.to(at::kDouble), b, {0.0, 100 * epsilon(at::kFloat) * b.abs().max().item<double>()},
+                   "gradient");
+  }
+}
+
 TEST_P(Schatten, GradientsAddUpAndStayFiniteWhereASubcomponentIsZero) {
   const at::Tensor V = d_.components.value(0), U = d_.components.value(1);
   V.select(1, 2).zero_();

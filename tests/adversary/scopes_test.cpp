@@ -1,0 +1,126 @@
+// Sources of fresh and of persistent adversaries, with values that are clamped and values that a sigmoid
+// bounds.
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "support/device_case.hpp"
+#include "support/expect_close.hpp"
+#include "vpd/adversary/fresh.hpp"
+#include "vpd/adversary/persistent.hpp"
+
+namespace vpd::testing {
+namespace {
+
+constexpr std::int64_t B = 3, T = 4, columns = 3 + 1 + 2 + 1;
+
+Sites two_sites() {
+  return Sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3},
+                {.name = "b", .matrix = 1, .d_in = 2, .d_out = 2, .C = 2}},
+               2);
+}
+
+class Scopes : public DeviceTest {
+ protected:
+  Numerics numerics() const { return {device(), dtype(), dtype()}; }
+  PersistentAdversary make(const PersistentAdversaryConfig& config) const {
+    return PersistentAdversary(config, sites_, B, T, numerics(), /*seed=*/5, /*term=*/2);
+  }
+  /// Sources in [0, 1] as a pass reads them.
+  at::Tensor sources(const PersistentAdversary& adversary) const {
+    return adversary.use(0, B, T, adversary.make_gradient(), 1.0, false).values.cpu().to(at::kDouble);
+  }
+  at::Tensor drawn(std::int64_t rows, std::uint64_t seed) const {
+    return real(uniform_values({rows, columns}, seed)).cpu().to(at::kDouble);
+  }
+  LateKey key() const { return LateKey(make_key(5, RandomPurpose::fresh_sources, 0, 0)); }
+
+  Sites sites_ = two_sites();
+};
+
+TEST_P(Scopes, EachHasItsRows) {
+  const auto rows = [&](const PersistentAdversaryConfig& config) { return make(config).layout().rows(); };
+  EXPECT_EQ(rows({.scope = PersistentScope::per_position}), B * T);
+  EXPECT_EQ(rows({.scope = PersistentScope::shared_across_batch}), T);
+  EXPECT_EQ(rows({.scope = PersistentScope::shared_across_batch, .shared_across_positions = true}), 1);
+  EXPECT_EQ(rows({.scope = PersistentScope::n_sources, .sources = 2}), 2 * T);
+  EXPECT_EQ(rows({.scope = PersistentScope::pooled, .sources = 2}), B);
+}
+
+TEST_P(Scopes, ASigmoidsValueClimbsByTheChainRule) {
+  for (const PersistentScope scope : {PersistentScope::per_position, PersistentScope::shared_across_batch}) {
+    for (const bool adam : {true, false}) {
+      PersistentAdversaryConfig config{.scope = scope, .parametrization = SourceParametrization::sigmoid};
+      if (!adam) config.optimizer = SignAscentConfig{};
+      PersistentAdversary adversary = make(config);
+      const std::int64_t rows = adversary.layout().rows();
+      // What is held is unbounded: its logit gives it back.
+      at::Tensor x = sources(adversary).logit(), m = at::zeros_like(x), v = at::zeros_like(x);
+      for (int step = 1; step <= 6; ++step) {
+        const at::Tensor a = drawn(rows, 40 + static_cast<std::uint64_t>(step));
+        const at::Tensor leaf = x.clone().requires_grad_(true);
+        (leaf.sigmoid() * a).sum().backward();
+        const at::Tensor slope = leaf.grad();
+        if (adam) {
+          m = 0.5 * m + 0.5 * slope;
+          v = 0.99 * v + 0.01 * slope.square();
+          x = x + 0.3 * (m / (1 - std::pow(0.5, step))) / ((v / (1 - std::pow(0.99, step))).sqrt() + 1e-8);
+        } else {
+          x = x + 0.3 * slope.sign();
+        }
+        adversary.ascend(real(a), 0, rows, adversary.numbers(0.3, step));
+        // A source near 0 or 1 keeps fewer digits of its logit: compare sources, not what is held.
+        expect_close(sources(adversary), x.sigmoid(), {0.0, 500 * epsilon(dtype())}, "sources");
+      }
+    }
+  }
+}
+
+TEST_P(Scopes, ASigmoidStartsWhereItIsTold) {
+  PersistentAdversaryConfig config{.parametrization = SourceParametrization::sigmoid};
+  config.init = ConstantInitConfig{.value = 0.3};
+  expect_close(sources(make(config)), at::full({B * T, columns}, 0.3, at::kDouble),
+               {0.0, 8 * epsilon(dtype())}, "sources");
+  // Else the sigmoid of N(0, 1): the logits' mean and variance, within five deviations of their spread.
+  config.init = UniformInitConfig{};
+  const at::Tensor logits = make(config).use(0, B, T, {}, 1.0, true).values.cpu().to(at::kDouble).logit();
+  const double n = static_cast<double>(logits.numel());
+  EXPECT_NEAR(logits.mean().item<double>(), 0.0, 5.0 / std::sqrt(n));
+  EXPECT_NEAR(logits.square().mean().item<double>(), 1.0, 5.0 * std::sqrt(2.0 / n));
+}
+
+TEST_P(Scopes, FreshSourcesClimbTheSignAndStayWithinTheirBounds) {
+  for (const FreshScope scope : {FreshScope::shared_across_batch, FreshScope::per_datapoint}) {
+    for (const FreshInit init : {FreshInit::zeros, FreshInit::ones, FreshInit::random}) {
+      FreshSources fresh = start_fresh({.init = init, .scope = scope}, sites_, B, key(), numerics());
+      const std::int64_t rows = scope == FreshScope::per_datapoint ? B : 1;
+      ASSERT_EQ(fresh.values.sizes(), at::IntArrayRef({rows, columns}));
+      const SourceUse use = use_fresh(fresh, 0, T, true);
+      EXPECT_EQ(use.layout.batch_rows, rows);
+      EXPECT_EQ(use.layout.time_rows, 1);
+      at::Tensor expected = fresh.values.cpu().to(at::kDouble).clone();
+      if (init == FreshInit::zeros) {
+        EXPECT_EQ(expected.abs().max().item<double>(), 0.0);
+      }
+      if (init == FreshInit::ones) {
+        EXPECT_EQ(expected.min().item<double>(), 1.0);
+      }
+      for (std::uint64_t step = 0; step < 5; ++step) {
+        const at::Tensor gradient = drawn(rows, 60 + step);
+        fresh.gradient.copy_(real(gradient));
+        step_fresh(fresh, 0.25);
+        expected = (expected + 0.25 * gradient.sign()).clamp(0.0, 1.0);
+        expect_close(fresh.values.cpu().to(at::kDouble), expected, {0.0, 8 * epsilon(dtype())}, "sources");
+        EXPECT_EQ(fresh.gradient.abs().max().item<double>(), 0.0);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, Scopes, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),
+                         device_case_name);
+
+}  // namespace
+}  // namespace vpd::testing
