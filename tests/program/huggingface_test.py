@@ -46,6 +46,21 @@ class Families(HuggingFaceTest):
                 for file in (self.root / name).iterdir():
                     self.assertIn(str(file), inputs)
 
+    def test_configurations(self):
+        """Those of configs/hf, two steps each on a small checkpoint of the family, with fewer subcomponents."""
+        files = sorted((Path(__file__).parents[2] / "configs" / "hf").glob("*.yaml"))
+        self.assertEqual([file.stem for file in files], ["gpt2_small", "qwen3_0.6b"])
+        for file, name in zip(files, ("gpt2", "qwen3")):
+            self.copy(name)
+            out = self.root / f"out_{file.stem}"
+            small = [f"target.path={self.root / name}", "training.steps=2", "training.batch_size=2", "training.micro_batch_size=1",
+                     "training.faithfulness_warmup.steps=1", "evaluation.batch_size=2", "output.log_every=1",
+                     *(f"sites.{i}.C={3 + i}" for i in range(5)), *(f"causal_importance.{key}" for key in ("d_model=16", "n_blocks=1", "n_heads=2", "d_mlp=8")),
+                     *(f"data.{role}.{key}" for role in ("train", "eval") for key in (f"path={self.root / (role + '.npy')}", "sequence_length=8"))]
+            self.run_program("decompose", file, "--out", out, *(word for setting in small for word in ("--set", setting)))
+            self.assertEqual(len((out / "metrics.jsonl").read_text().splitlines()), 2)
+            self.run_program("evaluate", out)
+
     def test_embeddings(self):
         """Sites of their own, through training, resumption and evaluation; the tied head stays as it is."""
         for name, embedding in (("gpt2", "wte"), ("qwen2", "embed_tokens")):
@@ -77,7 +92,7 @@ class Families(HuggingFaceTest):
 
     def test_gpt2(self):
         self.copy("gpt2")
-        config = self.configure_for("gpt2", target={"type": "gpt2", "path": "gpt2"}, training__steps=1)
+        config = self.configure_for("gpt2", target={"type": "gpt2", "path": "gpt2"}, training__steps=2)
         self.run_program("decompose", config, "--out", self.out)
         self.copy("llama")
         self.refuse(3, ["GPT-2", "Llama", "type: hf"], "decompose",
