@@ -12,9 +12,9 @@
 namespace vpd {
 namespace {
 
-/// `where` names the metric in errors.
-std::unique_ptr<Metric> make_metric(const MetricConfig& config, const Decomposition& d, std::int64_t step,
-                                    const std::string& where) {
+/// `number`: its place in the configuration, which sets its random numbers apart; `where` names it in errors.
+std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Decomposition& d,
+                                    std::int64_t step, const std::string& where) {
   const Sites& sites = d.sites;
   return std::visit(
       [&](const auto& metric) -> std::unique_ptr<Metric> {
@@ -31,7 +31,7 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, const Decomposit
         if constexpr (std::is_same_v<Kind, CiHistogramMetric>) return make_ci_histogram(metric, sites);
         if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts(sites);
         if constexpr (std::is_same_v<Kind, LossesMetric>) return make_losses(step);
-        if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric);
+        if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric, number);
         if constexpr (std::is_same_v<Kind, IdentityCiErrorMetric>)
           return make_identity_ci_error(metric, d, where);
         if constexpr (std::is_same_v<Kind, DenseCiErrorMetric>) return make_dense_ci_error(metric, d, where);
@@ -50,7 +50,11 @@ std::string place_of(std::size_t number) { return fmt::format("evaluation.metric
 void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source) {
   const std::vector<MetricConfig>& metrics = config.evaluation.metrics;
   for (std::size_t k = 0; k < metrics.size(); ++k)
-    make_metric(metrics[k], decomposition, 0, fmt::format("{}: {}", source, place_of(k)));
+    make_metric(metrics[k], k, decomposition, 0, fmt::format("{}: {}", source, place_of(k)));
+}
+
+bool is_fast(const MetricConfig& metric) {
+  return !std::visit([](const auto& kind) { return kind.slow; }, metric);
 }
 
 std::map<std::string, std::string> attack_budgets(const RunConfig& config) {
@@ -73,13 +77,13 @@ std::map<std::string, std::string> attack_budgets(const RunConfig& config) {
 }
 
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
-                      std::int64_t step, bool slow, Lanes& lanes, MetricArrays* arrays) {
+                      std::int64_t step, const MetricChoice& wanted, Lanes& lanes, MetricArrays* arrays) {
   const EvaluationConfig& settings = config.evaluation;
   std::vector<std::unique_ptr<Metric>> metrics;
   bool outputs = false;
   for (std::size_t k = 0; k < settings.metrics.size(); ++k) {
-    if (!slow && std::visit([](const auto& metric) { return metric.slow; }, settings.metrics[k])) continue;
-    metrics.push_back(make_metric(settings.metrics[k], decomposition, step, place_of(k)));
+    if (wanted && !wanted(settings.metrics[k])) continue;
+    metrics.push_back(make_metric(settings.metrics[k], k, decomposition, step, place_of(k)));
     outputs = outputs || std::holds_alternative<HiddenActsMetric>(settings.metrics[k]) ||
               (std::holds_alternative<LossesMetric>(settings.metrics[k]) &&
                find_term<HiddenActsReconTerm>(config.objective));

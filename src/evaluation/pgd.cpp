@@ -63,20 +63,13 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
   return sum / batches.positions;
 }
 
-/// Of random numbers, by the metric's name (FNV-1a): an attack is the same whatever else is measured.
-std::uint64_t stream_of(const std::string& name) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
-
 class Pgd final : public Metric {
  public:
-  explicit Pgd(const PgdMetric& config)
+  Pgd(const PgdMetric& config, std::uint64_t stream)
       : name_(config.name),
         adversary_{config.steps, config.step_size, config.init, config.scope},
         width_(config.batches),
-        stream_(stream_of(config.name)) {}
+        stream_(stream) {}
 
   void add(const EvaluationBatch& batch) override {
     if (width_ == 1) {
@@ -136,6 +129,8 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
   return attack_together(one, adversary, routing, stream, comparison);
 }
 
-std::unique_ptr<Metric> make_pgd(const PgdMetric& config) { return std::make_unique<Pgd>(config); }
+std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::uint64_t stream) {
+  return std::make_unique<Pgd>(config, stream);
+}
 
 }  // namespace vpd

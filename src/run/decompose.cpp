@@ -143,7 +143,8 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   hooks.evaluate = [&](std::int64_t s, bool slow) {
     const Clock::time_point began = Clock::now();
     if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
-    const MetricValues values = evaluate(job.decomposition, config, *job.eval, s, slow, job.lanes);
+    const MetricValues values =
+        evaluate(job.decomposition, config, *job.eval, s, slow ? MetricChoice() : is_fast, job.lanes);
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);

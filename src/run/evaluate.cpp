@@ -20,10 +20,10 @@ std::string name_of(const MetricConfig& metric) {
   return std::visit([](const auto& kind) { return std::string(kind.kind); }, metric);
 }
 
-/// Keeps the metrics that were asked for, by type or by a pgd metric's name.
-void select_metrics(std::vector<MetricConfig>& metrics, const std::vector<std::string>& wanted,
-                    const std::string& source) {
-  if (wanted.empty()) return;
+/// The metrics that were asked for, by type or by a pgd metric's name.
+MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std::vector<std::string>& wanted,
+                            const std::string& source) {
+  if (wanted.empty()) return {};
   std::vector<std::string> known;
   for (const MetricConfig& metric : metrics) {
     known.push_back(name_of(metric));
@@ -36,12 +36,12 @@ void select_metrics(std::vector<MetricConfig>& metrics, const std::vector<std::s
                                   join_words(known), name,
                                   close ? fmt::format("; did you mean \"{}\"?", *close) : ""));
   }
-  std::erase_if(metrics, [&](const MetricConfig& metric) {
+  return [wanted](const MetricConfig& metric) {
     const auto asked = [&](const std::string& name) {
       return std::find(wanted.begin(), wanted.end(), name) != wanted.end();
     };
-    return !asked(name_of(metric)) && !(std::holds_alternative<PgdMetric>(metric) && asked("pgd"));
-  });
+    return asked(name_of(metric)) || (std::holds_alternative<PgdMetric>(metric) && asked("pgd"));
+  };
 }
 
 std::filesystem::path choose_checkpoint(const RunDirectory& run, std::optional<std::int64_t> step,
@@ -95,7 +95,7 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   if (options.device) overrides.push_back("device=" + *options.device);
   RunConfig config = load_run_config(run.config_path(), overrides, config::Files::may_be_missing);
   const std::string source = run.config_path().string();
-  select_metrics(config.evaluation.metrics, options.metrics, source);
+  const MetricChoice wanted = chosen_metrics(config.evaluation.metrics, options.metrics, source);
   VPD_CHECK(!config.evaluation.metrics.empty(), ConfigError,
             "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
             "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
@@ -113,8 +113,12 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const std::int64_t rows = config.evaluation.batch_size;
   const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);
-  result.metrics = evaluate(decomposition, config, *eval, result.step, /*slow=*/true, pool, &result.arrays);
+  result.metrics = evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays);
   result.budgets = attack_budgets(config);
+  std::erase_if(result.budgets, [&](const auto& budget) {
+    return std::none_of(result.metrics.begin(), result.metrics.end(),
+                        [&](const auto& metric) { return metric.first == budget.first; });
+  });
   result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
   if (const auto kept = evaluation_to_keep(run, options, result)) {
     write_atomically(run.evaluation_path(), *kept);

@@ -17,7 +17,8 @@ std::map<std::string, double> measure(const GoldenCase& golden, int lane_count, 
   Lanes lanes(lane_count);
   const auto& data = std::get<TokensData>(golden.config.data.eval);
   TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
-  const MetricValues values = evaluate(golden.decomposition, golden.config, tokens, 0, slow, lanes);
+  const MetricValues values =
+      evaluate(golden.decomposition, golden.config, tokens, 0, slow ? MetricChoice() : is_fast, lanes);
   return {values.begin(), values.end()};
 }
 

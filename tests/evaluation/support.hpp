@@ -25,8 +25,7 @@ inline Evaluated evaluate_golden(const GoldenCase& golden, int lane_count = 2) {
   const auto& data = std::get<TokensData>(golden.config.data.eval);
   TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
   MetricArrays arrays;
-  const MetricValues values =
-      evaluate(golden.decomposition, golden.config, tokens, 0, /*slow=*/true, lanes, &arrays);
+  const MetricValues values = evaluate(golden.decomposition, golden.config, tokens, 0, {}, lanes, &arrays);
   return {{values.begin(), values.end()}, {arrays.begin(), arrays.end()}};
 }
 

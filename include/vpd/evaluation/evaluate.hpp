@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -25,14 +26,21 @@ using MetricArrays = std::vector<std::pair<std::string, std::vector<double>>>;
 /// cannot be measured with, such as cross-entropy on a target that is no language model.
 void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source);
 
+/// Which of the configuration's metrics to measure; empty: all.
+using MetricChoice = std::function<bool(const MetricConfig&)>;
+/// Those that are not marked slow.
+bool is_fast(const MetricConfig& metric);
+
 /// Measures the configuration's metrics on the first `evaluation.batches` batches of `eval` rows (fewer where
-/// there are fewer rows). `step` sets the values of schedules in `losses`. Metrics marked slow are left out
-/// unless `slow`. Random draws are the same in every evaluation of a seed, so that figures of different
-/// checkpoints compare. A figure that depends on draws or on an attack is followed by `<name>/batches`, the
-/// number of batches (or attacks) that it is the mean of, and `<name>/std`, their standard deviation, where
-/// there are two or more. `arrays` receives what those of the metrics that have any give.
+/// there are fewer rows). `step` sets the values of schedules in `losses`. Only metrics that are `wanted` are
+/// measured, and give what they give among all. Random draws are the same in every evaluation of a seed, so
+/// that figures of different checkpoints compare. A figure that depends on draws or on an attack is followed
+/// by `<name>/batches`, the number of batches (or attacks) that it is the mean of, and `<name>/std`, their
+/// standard deviation, where there are two or more. `arrays` receives what those of the metrics that have any
+/// give.
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
-                      std::int64_t step, bool slow, Lanes& lanes, MetricArrays* arrays = nullptr);
+                      std::int64_t step, const MetricChoice& wanted, Lanes& lanes,
+                      MetricArrays* arrays = nullptr);
 
 /// What the attacks among the metrics may spend, by the metric's name: "20 × 0.1", steps × step size, of
 /// `pgd/<name>` and, where `losses` is measured, of the `loss/<term>` that are attacks.
