@@ -1,9 +1,11 @@
 #include "vpd/decomposition/decomposition.hpp"
 
 #include <algorithm>
+#include <system_error>
 
 #include <ATen/ATen.h>
 
+#include "vpd/base/error.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/squash.hpp"
 
@@ -30,6 +32,12 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
 }
 
 void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint) {
+  std::error_code error;
+  VPD_CHECK(std::filesystem::exists(checkpoint / components_file, error) ||
+                !std::filesystem::is_directory(checkpoint / "checkpoints", error),
+            DataError,
+            "{}: expected a checkpoint, found the directory of a run: name one of its checkpoints, as in {}",
+            checkpoint.string(), (checkpoint / "checkpoints" / "latest").string());
   decomposition.components.load(checkpoint / components_file);
   decomposition.ci_parameters.load(checkpoint / causal_importance_file);
 }

@@ -117,7 +117,7 @@ void set_data(const ImportOptions& options, const ModelConfig& model, RunConfig&
   } else {
     warnings.push_back(
         fmt::format("no --tokens: data names {} in the run directory: put it there, or evaluate "
-                    "with --set data.eval.path=FILE",
+                    "with --set data.eval.path=FILE (an absolute path, or one from the run's directory)",
                     data_to_come));
   }
   for (DataSource* source : {&config.data.train, &config.data.eval}) {

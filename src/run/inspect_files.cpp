@@ -56,6 +56,16 @@ std::string last_line(const fs::path& path) {
   return last;
 }
 
+/// What reads a file that vpd itself wrote: damage there is not the configuration's.
+template <class Read>
+Value as_data(const Read& read) {
+  try {
+    return read();
+  } catch (const ConfigError& error) {
+    throw DataError(error.what());
+  }
+}
+
 /// A map of numbers as a table of two columns.
 void add_numbers(Findings& findings, const Value& map) {
   std::size_t widest = 0;
@@ -150,14 +160,14 @@ Findings inspect_run(const fs::path& path) {
 
   if (fs::exists(run.metrics_path())) {
     if (const std::string line = last_line(run.metrics_path()); !line.empty()) {
-      Value metrics = config::parse_json(line, run.metrics_path().string());
+      Value metrics = as_data([&] { return config::parse_json(line, run.metrics_path().string()); });
       findings.text += "\nlast logged metrics\n";
       add_numbers(findings, metrics);
       findings.data.map()->push_back({"last_metrics", std::move(metrics)});
     }
   }
   if (fs::exists(run.evaluation_path())) {
-    Value evaluation = config::read_file(run.evaluation_path());
+    Value evaluation = as_data([&] { return config::read_file(run.evaluation_path()); });
     if (const Value* metrics = evaluation.find("metrics"); metrics && metrics->map()) {
       findings.text += "\nlast evaluation\n";
       add_numbers(findings, *metrics);

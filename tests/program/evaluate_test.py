@@ -52,6 +52,19 @@ class Evaluate(ProgramTest):
         text, _ = self.run_program("inspect", self.out)
         self.assertIn("last logged metrics", text)
 
+    def test_a_damaged_evaluation_is_a_damaged_file(self):
+        (self.out / "evaluation.json").write_text('{"step": 4, "met')
+        self.refuse(3, ["evaluation.json"], "inspect", self.out)
+
+    def test_a_run_is_no_checkpoint(self):
+        config = self.configure("again.json")
+        self.refuse(3, ["expected a checkpoint", "checkpoints/latest"], "decompose", config, "--out", self.root / "again",
+                    "--set", f"initialize_from={self.out}")
+
+    def test_a_file_that_cannot_be_written_is_known_before(self):
+        for path, word in ((self.root, "expected a file, found the directory"), (self.root / "no" / "a.json", "found no directory")):
+            self.refuse(2, ["--json", word], "evaluate", self.out, "--json", path)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -27,7 +27,7 @@ void add_check(CLI::App& app) {
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", arguments->options.threads, "CPU threads of the run")
       ->check(at_least_one());
-  command->add_option("--json", arguments->json, "Also write the report to this file");
+  command->add_option("--json", arguments->json, "Also write the report to this file")->check(a_new_file());
   command->footer(
       "Reads the configuration, the target's shapes and every token, and prints the resolved configuration, "
       "parameters, sites, operations of "

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "vpd/io/files.hpp"
 
@@ -18,7 +19,7 @@ void add_check_health(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "check-health", "Say whether a run shows known signs of going wrong, and the remedy");
   command->add_option("run", arguments->run, "Run directory, of a run that goes on or has ended")->required();
-  command->add_option("--json", arguments->json, "Also write the findings to this file");
+  command->add_option("--json", arguments->json, "Also write the findings to this file")->check(a_new_file());
   command->footer(
       "Reads metrics.jsonl and evaluation.json (run vpd evaluate first for what only an evaluation tells). "
       "The "

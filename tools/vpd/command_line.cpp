@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string_view>
 
 #include <spdlog/fmt/fmt.h>
+#include <unistd.h>
 
 namespace vpd {
 namespace {
@@ -42,6 +44,24 @@ CLI::Validator whole_number(std::uint64_t least) {
 CLI::Validator a_path() {
   return {[](const std::string& text) -> std::string {
             return text.empty() ? "expected a path, found an empty one" : "";
+          },
+          "", ""};
+}
+CLI::Validator a_new_file() {
+  return {[](const std::string& text) -> std::string {
+            namespace fs = std::filesystem;
+            std::error_code error;
+            if (text.empty()) return "expected a path, found an empty one";
+            if (fs::is_directory(text, error))
+              return fmt::format("expected a file, found the directory {}", text);
+            const fs::path parent = fs::absolute(text, error).parent_path();
+            if (!fs::is_directory(parent, error))
+              return fmt::format("expected a file in an existing directory, found no directory {}",
+                                 parent.string());
+            if (::access(parent.c_str(), W_OK) != 0)
+              return fmt::format("expected a file in a directory that can be written to, found {}",
+                                 parent.string());
+            return {};
           },
           "", ""};
 }

@@ -33,7 +33,7 @@ void add_evaluate(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", arguments->options.threads, "CPU threads")->check(at_least_one());
-  command->add_option("--json", arguments->json, "Also write the result to this file");
+  command->add_option("--json", arguments->json, "Also write the result to this file")->check(a_new_file());
   command->footer(
       "Examples:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 "
       "--set evaluation.batches=4 "

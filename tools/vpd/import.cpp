@@ -38,7 +38,8 @@ void add_import(CLI::App& app) {
       "shell pattern of them");
   command->add_option("--step", options.step, "Of a directory: step of the checkpoint; without it the last")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--json", arguments->json, "Also write what was converted to this file");
+  command->add_option("--json", arguments->json, "Also write what was converted to this file")
+      ->check(a_new_file());
   command->footer(
       "Nothing that a file contains is run: its pickle may hold tensors, numbers, texts, lists, tuples and "
       "dictionaries, and whatever else it holds is refused by its name.\n\n"

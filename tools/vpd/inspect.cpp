@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "vpd/io/files.hpp"
 
@@ -22,7 +23,8 @@ void add_inspect(CLI::App& app) {
                    "shell pattern of them), a .safetensors "
                    "file, or a tokenizer.json")
       ->required();
-  command->add_option("--json", arguments->json, "Also write what was found to this file");
+  command->add_option("--json", arguments->json, "Also write what was found to this file")
+      ->check(a_new_file());
   command->footer(
       "Examples:\n"
       "  vpd inspect runs/demo\n"

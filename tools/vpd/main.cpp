@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -15,7 +16,11 @@
 
 namespace {
 
-int complain(const std::string& sentence, int exit_code) {
+/// Bytes of a damaged file that a message quotes must not steer the terminal.
+int complain(std::string sentence, int exit_code) {
+  std::replace_if(
+      sentence.begin(), sentence.end(), [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; },
+      '?');
   std::fflush(stdout);
   std::fprintf(stderr, "vpd: error: %s\n", sentence.c_str());
   return exit_code;

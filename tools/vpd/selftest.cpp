@@ -43,7 +43,7 @@ void add_selftest(CLI::App& app) {
       ->add_option("--threads", arguments->options.threads,
                    "CPU threads; without it as many as there are cores")
       ->check(at_least_one());
-  command->add_option("--json", arguments->json, "Also write the figures to this file");
+  command->add_option("--json", arguments->json, "Also write the figures to this file")->check(a_new_file());
   command->footer(
       "Trains a toy model of superposition (5 features in 2 dimensions), decomposes it, and compares what "
       "was found "
