@@ -35,10 +35,10 @@ class Resume(ProgramTest):
         _, err = self.interrupt(self.start("decompose", config, "--out", self.out), logged(5), "five lines of metrics")
         self.assertIn(f"vpd decompose --resume {self.out}", err)
         self.assertEqual(len(checkpoints(self.out)), 1)
-        before = len(lines(self.out / "metrics.jsonl"))
-        out, err = self.interrupt(self.start("decompose", "--resume", self.out), logged(before + 5), "five more lines",
-                                  signal.SIGTERM)
-        self.assertIn(f"resumed after {int(checkpoints(self.out)[0].name[5:])} of {steps} steps", out)
+        for which in (signal.SIGTERM, signal.SIGHUP):
+            before, saved = len(lines(self.out / "metrics.jsonl")), int(checkpoints(self.out)[-1].name[5:])
+            out, err = self.interrupt(self.start("decompose", "--resume", self.out), logged(before + 5), "five more lines", which)
+            self.assertIn(f"resumed after {saved} of {steps} steps", out)
         self.run_program("decompose", "--resume", self.out)
         self.assert_same_run(self.out, self.reference(config), steps)
         self.assertIn("interrupted after", (self.out / "log.txt").read_text())
