@@ -129,13 +129,13 @@ TEST_F(ProcessesTest, AMeetingWaitsLongerThanASum) {
       2,
       [&](Processes& processes) {
         if (processes.writes()) {
-          std::this_thread::sleep_for(milliseconds(1500));
+          std::this_thread::sleep_for(milliseconds(5000));
           arrived = true;
         }
         processes.meet();
         EXPECT_TRUE(arrived);
       },
-      milliseconds(500));
+      milliseconds(3000));
   for (const std::exception_ptr& error : errors) EXPECT_FALSE(error);
 }
 
@@ -187,11 +187,11 @@ TEST_F(ProcessesTest, AProcessThatHangs) {
       2,
       [](Processes& processes) {
         processes.sum(at::zeros({1}));
-        if (processes.rank() == 1) std::this_thread::sleep_for(milliseconds(1500));
+        if (processes.rank() == 1) std::this_thread::sleep_for(milliseconds(6000));
         processes.sum(at::zeros({1}));
       },
-      milliseconds(500));
-  expect_error(errors[0], "to the same exchange within 500 ms", 3);
+      milliseconds(3000));  // enough to meet on a busy machine
+  expect_error(errors[0], "to the same exchange within 3 s", 3);
   EXPECT_TRUE(errors[1]);
 }
 
