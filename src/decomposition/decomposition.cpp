@@ -33,9 +33,7 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
 
 void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint) {
   std::error_code error;
-  VPD_CHECK(std::filesystem::exists(checkpoint / components_file, error) ||
-                !std::filesystem::is_directory(checkpoint / "checkpoints", error),
-            DataError,
+  VPD_CHECK(!std::filesystem::is_directory(checkpoint / "checkpoints", error), DataError,
             "{}: expected a checkpoint, found the directory of a run: name one of its checkpoints, as in {}",
             checkpoint.string(), (checkpoint / "checkpoints" / "latest").string());
   decomposition.components.load(checkpoint / components_file);

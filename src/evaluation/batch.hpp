@@ -80,7 +80,7 @@ std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites
 std::unique_ptr<Metric> make_ci_histogram(const CiHistogramMetric& config, const Sites& sites);
 std::unique_ptr<Metric> make_hidden_acts(const Sites& sites);
 std::unique_ptr<Metric> make_losses(std::int64_t step);
-std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::uint64_t stream);
+std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
 
 /// Of toy models whose mechanisms are known; `where` names the metric in errors. ConfigError where the target
 /// or its sites are not what the metric is about.

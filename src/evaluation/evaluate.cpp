@@ -57,20 +57,21 @@ bool is_fast(const MetricConfig& metric) {
   return !std::visit([](const auto& kind) { return kind.slow; }, metric);
 }
 
-std::map<std::string, std::string> attack_budgets(const RunConfig& config) {
+std::map<std::string, std::string> attack_budgets(const RunConfig& config, const MetricChoice& wanted) {
+  const auto budget = [](std::int64_t steps, double size) { return fmt::format("{} × {:g}", steps, size); };
   std::map<std::string, std::string> budgets;
   for (const MetricConfig& metric : config.evaluation.metrics) {
+    if (wanted && !wanted(metric)) continue;
     if (const auto* pgd = std::get_if<PgdMetric>(&metric)) {
-      std::string& budget = budgets["pgd/" + pgd->name];
-      budget = fmt::format("{} × {:g}", pgd->steps, pgd->step_size);
-      if (pgd->batches > 1) budget += fmt::format(", {} batches together", pgd->batches);
+      std::string& text = budgets["pgd/" + pgd->name] = budget(pgd->steps, pgd->step_size);
+      if (pgd->batches > 1) text += fmt::format(", {} batches together", pgd->batches);
     }
     if (!std::holds_alternative<LossesMetric>(metric)) continue;
     for (const TermConfig& term : config.objective) {
       const AdversaryConfig* adversary = adversary_of(term);
       if (!adversary) continue;
       const FreshAdversaryConfig attack = evaluation_attack(*adversary);
-      budgets["loss/" + label(term)] = fmt::format("{} × {:g}", attack.steps, attack.step_size);
+      budgets["loss/" + label(term)] = budget(attack.steps, attack.step_size);
     }
   }
   return budgets;

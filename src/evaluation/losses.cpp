@@ -56,6 +56,7 @@ class Losses final : public Metric {
     const std::vector<MinimalitySum>& minimality;
     std::uint64_t number;  // of the term
     Comparison comparison = Comparison::output;
+    at::Tensor kept_masks;  // wide [B T, Σ C], in place of the causal importances
 
     double operator()(const FaithfulnessTerm&) const {
       const Decomposition& d = batch.decomposition;
@@ -90,14 +91,10 @@ class Losses final : public Metric {
       return sum;
     }
     double operator()(const TopkAttributionReconTerm& term) const {
-      const at::Tensor masks = kept(term.k);
       Value value = *this;
       value.comparison = Comparison::squared_error;
-      return value.mean_of(
-          [&](const LaneBatch& lane) {
-            return batch.context(lane, masks.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
-          },
-          [](const PassContext&) { return constant_sources(0.0, 0.0); }, 0);
+      value.kept_masks = kept(term.k);
+      return value.constant(0.0);
     }
     double operator()(const HiddenActsReconTerm& term) const {
       Value value = *this;
@@ -125,12 +122,11 @@ class Losses final : public Metric {
 
     template <class Sources>
     double mean(const Sources& sources, std::uint64_t draw) const {
-      return mean_of([&](const LaneBatch& lane) { return batch.context(lane); }, sources, draw);
-    }
-    template <class Context, class Sources>
-    double mean_of(const Context& context_of, const Sources& sources, std::uint64_t draw) const {
       return batch.sum([&](const LaneBatch& lane) {
-        const PassContext context = context_of(lane);
+        const at::Tensor importance = kept_masks.defined()
+                                          ? kept_masks.narrow(0, lane.first_batch * batch.T, lane.clean.N())
+                                          : kept_masks;
+        const PassContext context = batch.context(lane, importance);
         const RoutingDraw routing =
             draw_routing(routing_of(config), batch.key(RandomPurpose::routing, number, draw), context);
         return reconstruct(context, sources(context), routing, 0.0, comparison);

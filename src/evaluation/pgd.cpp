@@ -65,19 +65,19 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
 
 class Pgd final : public Metric {
  public:
-  Pgd(const PgdMetric& config, std::uint64_t stream)
+  Pgd(const PgdMetric& config, std::size_t number)
       : name_(config.name),
         adversary_{config.steps, config.step_size, config.init, config.scope},
         width_(config.batches),
-        stream_(stream) {}
+        number_(number) {}
 
   void add(const EvaluationBatch& batch) override {
     if (width_ == 1) {
-      record(attack(batch, adversary_, AllRoutingConfig{}, stream_), static_cast<double>(batch.positions()));
+      record(attack(batch, adversary_, AllRoutingConfig{}, number_), static_cast<double>(batch.positions()));
       return;
     }
     const bool first = numbers_.empty();
-    if (first) waiting_ = attacked(batch, stream_);
+    if (first) waiting_ = attacked(batch, number_);
     if (!first) waiting_.positions += static_cast<double>(batch.positions());
     numbers_.push_back(batch.number);
     again_ = batch.again;
@@ -104,7 +104,7 @@ class Pgd final : public Metric {
     waiting_.each = [&](const std::function<void(const EvaluationBatch&)>& visit) {
       for (const std::int64_t number : numbers_) visit(again_(number));
     };
-    record(attack_together(waiting_, adversary_, AllRoutingConfig{}, stream_, Comparison::output),
+    record(attack_together(waiting_, adversary_, AllRoutingConfig{}, number_, Comparison::output),
            waiting_.positions);
     numbers_.clear();
   }
@@ -112,7 +112,7 @@ class Pgd final : public Metric {
   std::string name_;
   FreshAdversaryConfig adversary_;
   std::int64_t width_;
-  std::uint64_t stream_;
+  std::size_t number_;
   std::vector<std::int64_t> numbers_;  // of batches that wait for the attack on them all
   Attacked waiting_;
   std::function<EvaluationBatch(std::int64_t)> again_;
@@ -129,8 +129,8 @@ double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversar
   return attack_together(one, adversary, routing, stream, comparison);
 }
 
-std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::uint64_t stream) {
-  return std::make_unique<Pgd>(config, stream);
+std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number) {
+  return std::make_unique<Pgd>(config, number);
 }
 
 }  // namespace vpd

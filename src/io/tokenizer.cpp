@@ -224,12 +224,11 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view text) const {
             "{}: expected a tokenizer that splits like GPT-2's, found {}; encode the "
             "text elsewhere and give the tokens",
             path_, cannot_encode_);
-  VPD_CHECK(
-      !ascii_only_ || std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; }),
-      DataError,
-      "{}: expected ASCII text, because this tokenizer's Unicode normalizer is not implemented, found other "
-      "characters; encode the text elsewhere and give the tokens",
-      path_);
+  VPD_CHECK(!ascii_only_ || std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; }),
+            DataError,
+            "{}: expected ASCII text, which this tokenizer's Unicode normalizer leaves as it is, found other "
+            "characters; encode the text elsewhere and give the tokens",
+            path_);
   VPD_CHECK(to_valid_utf8(text) == text, DataError, "{}: expected text in UTF-8 to encode, found other bytes",
             path_);
 

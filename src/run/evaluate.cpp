@@ -69,16 +69,16 @@ std::filesystem::path choose_checkpoint(const RunDirectory& run, std::optional<s
 }
 
 /// What evaluation.json is to hold: after an evaluation of some metrics alone, the others' figures too, where
-/// they are of the same step and of the run's own configuration; nothing where they are not.
+/// they are of the same step and overrides; nothing where they are not.
 std::optional<std::string> evaluation_to_keep(const RunDirectory& run, const EvaluateOptions& options,
                                               const EvaluateResult& result) {
   using Json = nlohmann::ordered_json;
   const std::string text = evaluation_json(result);
   if (options.metrics.empty() || !std::filesystem::exists(run.evaluation_path())) return text;
-  if (!options.overrides.empty()) return std::nullopt;
   Json kept = Json::parse(read_text(run.evaluation_path()), nullptr, /*allow_exceptions=*/false);
   const Json now = Json::parse(text);
-  if (!kept.is_object() || kept.value("step", Json()) != now["step"]) return std::nullopt;
+  for (const char* same : {"step", "overrides"})
+    if (!kept.is_object() || kept.value(same, Json()) != now[same]) return std::nullopt;
   for (const char* part : {"metrics", "budgets", "arrays"}) {
     if (!kept[part].is_object()) kept[part] = Json::object();
     kept[part].update(now[part]);
@@ -114,18 +114,15 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);
   result.metrics = evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays);
-  result.budgets = attack_budgets(config);
-  std::erase_if(result.budgets, [&](const auto& budget) {
-    return std::none_of(result.metrics.begin(), result.metrics.end(),
-                        [&](const auto& metric) { return metric.first == budget.first; });
-  });
+  result.budgets = attack_budgets(config, wanted);
+  result.overrides = options.overrides;
   result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
   if (const auto kept = evaluation_to_keep(run, options, result)) {
     write_atomically(run.evaluation_path(), *kept);
   } else {
-    result.warnings.push_back(
-        fmt::format("{} stays as it is: these are some of its metrics, of another step or configuration",
-                    run.evaluation_path().string()));
+    result.warnings.push_back(fmt::format(
+        "{} stays as it is: these are some of its metrics, of another step or with other overrides",
+        run.evaluation_path().string()));
   }
   return result;
 }
@@ -135,11 +132,9 @@ std::string evaluation_json(const EvaluateResult& result) {
   for (const auto& [name, value] : result.metrics) metrics[name] = value;
   nlohmann::ordered_json arrays = nlohmann::ordered_json::object();
   for (const auto& [name, array] : result.arrays) arrays[name] = array;
-  const nlohmann::ordered_json document = {{"step", result.step},
-                                           {"checkpoint", result.checkpoint},
-                                           {"metrics", metrics},
-                                           {"budgets", result.budgets},
-                                           {"arrays", arrays}};
+  const nlohmann::ordered_json document = {{"step", result.step},           {"checkpoint", result.checkpoint},
+                                           {"overrides", result.overrides}, {"metrics", metrics},
+                                           {"budgets", result.budgets},     {"arrays", arrays}};
   return document.dump(1) + "\n";
 }
 

@@ -39,6 +39,16 @@ class Evaluate(ProgramTest):
         self.run_program("evaluate", self.out, "--checkpoint", "2")
         self.assertEqual(self.kept()["step"], 2)
 
+    def test_the_same_overrides_belong_together(self):
+        self.run_program("evaluate", self.out, "--set", "seed=5")
+        other = self.kept()
+        self.assertEqual(other["overrides"], ["seed=5"])
+        self.run_program("evaluate", self.out, "--metrics", "pgd", "--set", "seed=5")
+        self.assertEqual(self.kept(), other)
+        _, err = self.run_program("evaluate", self.out, "--metrics", "pgd")
+        self.assertIn("evaluation.json stays as it is", err)
+        self.assertEqual(self.kept(), other)
+
     def test_attacks_stand_beside_their_budgets(self):
         self.assertEqual(self.whole["budgets"], {"loss/adversarial_recon": "20 \u00d7 0.1", "pgd/first": "2 \u00d7 0.1", "pgd/second": "3 \u00d7 0.2"})
         text, _ = self.run_program("evaluate", self.out, "--metrics", "pgd")

@@ -2,8 +2,8 @@
 """Make the demo's tokenizer and token shards from Debian's public-domain King James text.
 
     apt-get install bible-kjv
-    python3 -m venv /tmp/demo-data && /tmp/demo-data/bin/pip install tokenizers==0.23.3
-    /tmp/demo-data/bin/python tools/demo_data/make_tokens.py --out configs/demo
+    python3 -m venv build/tokens && build/tokens/bin/pip install tokenizers==0.23.3
+    build/tokens/bin/python tools/demo_data/make_tokens.py --out configs/demo
 
 writes tokenizer.json (byte-level BPE), train.bin and val.bin (llm.c shards of uint16). Running it again
 gives the same bytes. The split is by blocks of 100 verses, every twentieth of which is held out: a

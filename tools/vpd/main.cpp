@@ -27,9 +27,9 @@ int complain(std::string sentence, int exit_code) {
 }
 
 constexpr const char* memory_cure =
-    "set training.micro_batch_size to a divisor of batch_size, lower evaluation.batch_size, or give the "
-    "sites a "
-    "smaller C; vpd check predicts what a configuration takes";
+    "set training.micro_batch_size to a divisor of batch_size, lower evaluation.batch_size, or lower the "
+    "sites' "
+    "C; vpd check predicts what a configuration takes";
 
 int run(int argc, char** argv) {
   CLI::App app("Adversarial parameter decomposition of neural networks", "vpd");

@@ -29,7 +29,8 @@ void add_pretrain(CLI::App& app) {
   command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
       ->check(at_least_one());
   command->footer(
-      "Ctrl-C (or SIGTERM) writes the target as it is then and stops; a second one stops at once.\n"
+      "Ctrl-C (or SIGTERM, or a terminal that closes) writes the target as it is then and stops; a second "
+      "one stops at once.\n"
       "With training.steps=0 the target is random.\n\n"
       "Examples:\n"
       "  vpd pretrain configs/demo/target.yaml --out models/demo\n"

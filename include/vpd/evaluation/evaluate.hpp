@@ -42,8 +42,8 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
                       std::int64_t step, const MetricChoice& wanted, Lanes& lanes,
                       MetricArrays* arrays = nullptr);
 
-/// What the attacks among the metrics may spend, by the metric's name: "20 × 0.1", steps × step size, of
-/// `pgd/<name>` and, where `losses` is measured, of the `loss/<term>` that are attacks.
-std::map<std::string, std::string> attack_budgets(const RunConfig& config);
+/// What the attacks among the wanted metrics may spend, by the metric's name: "20 × 0.1", steps × step size,
+/// of `pgd/<name>` and, where `losses` is measured, of the `loss/<term>` that are attacks.
+std::map<std::string, std::string> attack_budgets(const RunConfig& config, const MetricChoice& wanted = {});
 
 }  // namespace vpd

@@ -30,7 +30,8 @@ class Tokenizer {
   std::string token_text(std::int64_t id) const;
 
   // The tokens of `text`, which is UTF-8. Nothing is added at its ends. DataError when this tokenizer encodes
-  // in a way that is not implemented; the sentence says which.
+  // in another way than GPT-2's, and then for text that its Unicode normalizer could change; the sentence
+  // says which.
   std::vector<std::int64_t> encode(std::string_view text) const;
 
  private:

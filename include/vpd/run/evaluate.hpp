@@ -25,6 +25,7 @@ struct EvaluateOptions {
 struct EvaluateResult {
   std::int64_t step = 0;
   std::string checkpoint;
+  std::vector<std::string> overrides;  ///< of the options
   MetricValues metrics;
   MetricArrays arrays;
   std::map<std::string, std::string> budgets;  ///< of attacks, by the metric's name: "20 × 0.1"
@@ -32,12 +33,12 @@ struct EvaluateResult {
 };
 
 /// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run
-/// directory; of `metrics` alone, it updates their figures there where it is of the same step, and without
+/// directory; of `metrics` alone, it updates their figures there where they are of the same step and
 /// overrides. Throws ConfigError or DataError.
 EvaluateResult evaluate_run(const EvaluateOptions& options);
 
-/// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "metrics": {name: number},
-/// "budgets": {name: text}, "arrays": {name: [number]}}.
+/// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "overrides": [text], "metrics":
+/// {name: number}, "budgets": {name: text}, "arrays": {name: [number]}}.
 std::string evaluation_json(const EvaluateResult& result);
 
 /// The result for people: the table of masking modes with CE and KL, then every other metric, noisy ones with
