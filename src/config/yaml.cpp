@@ -251,6 +251,8 @@ void write(const Value& value, std::size_t indent, bool in_list, std::string& ou
 }  // namespace
 
 Value parse_yaml(const std::string& text, const std::string& name) {
+  VPD_CHECK(text.find('\0') == std::string::npos, ConfigError,
+            "{}: expected a configuration in YAML, found a file that is no text", name);
   std::vector<YAML::Node> documents;
   try {
     documents = YAML::LoadAll(text);

@@ -88,6 +88,10 @@ SelftestReport selftest(const SelftestOptions& options, const Observer& observer
   write_atomically(workshop / "target.yaml", std::string(selftest_target_config));
   write_atomically(workshop / "decomposition.yaml", std::string(selftest_decomposition_config));
   const std::string seed = fmt::format("seed={}", options.seed);
+  std::vector<std::string> overrides = {seed, "target.path=" + (workshop / "target").string()};
+  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
+  // Mistakes in these are better told before the training than after it.
+  load_run_config(workshop / "decomposition.yaml", overrides, config::Files::may_be_missing);
   const Observer silent{.say = {}, .status = observer.status, .stop = observer.stop};
 
   const auto say = [&](const std::string& line) {
@@ -105,8 +109,6 @@ SelftestReport selftest(const SelftestOptions& options, const Observer& observer
 
   say("decomposing it");
   start = Clock::now();
-  std::vector<std::string> overrides = {seed, "target.path=" + (workshop / "target").string()};
-  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
   const fs::path run = decompose({.config = workshop / "decomposition.yaml",
                                   .out = workshop / "run",
                                   .resume = {},

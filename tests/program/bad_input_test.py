@@ -34,6 +34,7 @@ class Configuration(ProgramTest):
     def test_files(self):
         self.refuse_run(2, ["absent.yaml"], self.root / "absent.yaml")
         self.refuse_run(2, ["target", "elsewhere"], self.configure(target__path="elsewhere"))
+        self.refuse_run(2, ["train.npy", "no text"], self.root / "train.npy")
         broken = self.root / "broken.yaml"
         broken.write_text("seed: [1\n")
         self.refuse_run(2, ["broken.yaml"], broken)
@@ -58,8 +59,10 @@ class Configuration(ProgramTest):
                                  (["decompose", "a.yaml", "--out", ""], ("--out", "expected a path")),
                                  (["pretrain", "a.yaml", "--out", ""], ("--out", "expected a path")),
                                  (["import", "a.pth", "--out", ""], ("--out", "expected a path")),
-                                 (["selftest", "--seed", "-1"], ("--seed", "at least 0", '"-1"'))):
-            self.refuse(2, words, *arguments)
+                                 (["selftest", "--seed", "-1"], ("--seed", "at least 0", '"-1"')),
+                                 (["selftest", "--set", "training.stepz=20"], ("training.stepz", "steps"))):
+            out, _ = self.refuse(2, words, *arguments)
+            self.assertEqual(out, "")
 
     def test_standard_output_that_cannot_be_written(self):
         with open("/dev/full", "w") as full:

@@ -34,7 +34,7 @@ void add_check(CLI::App& app) {
       "a step, and the memory that training takes.\n\n"
       "Examples:\n"
       "  vpd check configs/demo/config.yaml\n"
-      "  vpd check configs/pile_4l.yaml --device cuda --set training.batch_size=16 --json check.json");
+      "  vpd check configs/demo/config.yaml --set training.batch_size=16 --json check.json");
   command->callback([arguments] {
     const CheckReport report = check_run(arguments->options);
     std::cout << check_text(report);
