@@ -97,13 +97,22 @@ class CiTransformer final : public CausalImportance {
       const auto at = [&](BlockParameter which) -> const Parameter& {
         return p[2 + static_cast<std::size_t>(i) * per_block + which];
       };
+      // What is cheap to make is made again in the backward pass: both norms and the GELU.
+      const auto norm_again = [type](const at::Tensor& input, int readers) {
+        return MadeAgain(readers, [type, input = input.detach()] {
+          return rms_norm_forward(input, {}, norm_eps, type, nullptr);
+        });
+      };
       at::Tensor h = rms_norm(x, {}, norm_eps, type);
-      const at::Tensor q = rotary(linear(h, at(q_proj)), table), k = rotary(linear(h, at(k_proj)), table);
-      const at::Tensor mixed =
-          attention(q, k, linear(h, at(v_proj)), B, config_.n_heads, config_.n_heads, /*causal=*/false);
+      MadeAgain again = norm_again(x, 3);
+      const at::Tensor q = rotary(linear(h, at(q_proj), {}, again), table),
+                       k = rotary(linear(h, at(k_proj), {}, again), table),
+                       v = linear(h, at(v_proj), {}, again);
+      const at::Tensor mixed = attention(q, k, v, B, config_.n_heads, config_.n_heads, /*causal=*/false);
       x = at::add(x, linear(mixed, at(o_proj)));
-      h = linear(rms_norm(x, {}, norm_eps, type), at(fc_weight), at(fc_bias));
-      x = at::add(x, linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias)));
+      h = linear(rms_norm(x, {}, norm_eps, type), at(fc_weight), at(fc_bias), norm_again(x, 1));
+      again = MadeAgain(1, [h = h.detach()] { return gelu(h, /*tanh_form=*/false); });
+      x = at::add(x, linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias), again));
     }
     tell(p.size() - 2);
     return linear(x, p[p.size() - 2], p[p.size() - 1]);
@@ -123,11 +132,11 @@ class CiTransformer final : public CausalImportance {
                    mixing + product_operations(N, d, sites_.total_C());
     // Nobody wants the gradient of the input, but for an embedding's part of it.
     cost.backward = 2.0 * cost.forward - (has_embedding(sites_) ? 0.0 : first);
-    // A block keeps its input, both norms, q, k, v, the mixed values and the residual between; and both sides
-    // of its GELU; and on a CPU the probabilities of each head.
+    // A block keeps its input, q, k, v, the mixed values, the residual between and the GELU's input; and on a
+    // CPU the probabilities of each head.
     const std::int64_t probabilities =
         attention_keeps_probabilities(numerics_.device, numerics_.compute, T) ? config_.n_heads * T : 0;
-    const std::int64_t block = 8 * d + 2 * config_.d_mlp + probabilities;
+    const std::int64_t block = 6 * d + config_.d_mlp + probabilities;
     cost.kept = N * (input_width() + config_.n_blocks * block + d) * bytes;
     cost.temporaries = N * (2 * config_.d_mlp + 2 * d) * bytes;
     return cost;

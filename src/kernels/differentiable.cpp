@@ -23,22 +23,40 @@ at::Tensor on_graph(const Parameter& parameter) {
                 });
 }
 
-at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias) {
-  at::Tensor y;
-  at::Tensor input;
+struct MadeAgain::State {
+  int readers;
+  std::function<at::Tensor()> make;
+  at::Tensor value;
+};
+
+MadeAgain::MadeAgain(int readers, std::function<at::Tensor()> make)
+    : state_(std::make_shared<State>(readers, std::move(make), at::Tensor())) {}
+
+at::Tensor MadeAgain::take() const {
+  const at::NoGradGuard no_grad;
+  at::Tensor value = state_->value.defined() ? state_->value : state_->make();
+  state_->value = --state_->readers > 0 ? value : at::Tensor();
+  return value;
+}
+
+at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias,
+                  const MadeAgain& again) {
+  const at::ScalarType type = x.scalar_type(), product = weight.value.scalar_type();
+  at::Tensor y, kept;
   {
     const at::NoGradGuard no_grad;
-    input = x.detach().to(weight.value.scalar_type());
+    const at::Tensor input = x.detach().to(product);
     y = matrix_product(input, weight.value.t());
     if (bias.value.defined()) y.add_(bias.value);
+    if (weight.gradient.defined() && !again) kept = input;
   }
-  const bool trains = weight.gradient.defined() || bias.gradient.defined();
-  const at::ScalarType type = x.scalar_type();
-  return record(std::move(y), "linear", {x}, trains,
-                [input = trains ? input : at::Tensor(), weight, bias, type](
-                    const at::Tensor& dy, const auto& wanted, variable_list& out) {
-                  if (weight.gradient.defined())
+  return record(std::move(y), "linear", {x}, weight.gradient.defined() || bias.gradient.defined(),
+                [kept, again, weight, bias, type, product](const at::Tensor& dy, const auto& wanted,
+                                                           variable_list& out) {
+                  if (weight.gradient.defined()) {
+                    const at::Tensor input = again ? again.take().to(product) : kept;
                     matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
+                  }
                   if (bias.gradient.defined()) {
                     at::Tensor total = bias.gradient;
                     total.add_(dy.sum(0));

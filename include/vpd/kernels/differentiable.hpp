@@ -8,6 +8,8 @@
 // Shapes: B batch, T positions, N = B T rows, K heads. Everything is [N, width] with contiguous rows.
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 
 #include <ATen/core/Tensor.h>
 
@@ -26,9 +28,28 @@ struct Parameter {
 /// reaches it in the backward pass is added to its gradient buffer. A frozen one is a constant.
 at::Tensor on_graph(const Parameter& parameter);
 
+/// An input of linear() that the backward pass makes again instead of keeping it: once for all its readers,
+/// and the last of them lets go of it. Copies share the tensor.
+class MadeAgain {
+ public:
+  /// Nothing is made again.
+  MadeAgain() = default;
+  /// `make` has the input's very values out of what the graph keeps anyway; `readers` is how many calls of
+  /// linear() get this object.
+  MadeAgain(int readers, std::function<at::Tensor()> make);
+
+  explicit operator bool() const { return state_ != nullptr; }
+  at::Tensor take() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
 /// x Wᵀ + bias: x [N, d_in], weight [d_out, d_in], bias [d_out] or an undefined value. Returns [N, d_out] in
-/// the weight's type.
-at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias = {});
+/// the weight's type. x is kept for the weight's gradient unless it can be made again.
+at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias = {},
+                  const MadeAgain& again = {});
 
 /// Rows of `weight` [V, d] at tokens [N] (int64). Returns [N, d].
 at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight);
