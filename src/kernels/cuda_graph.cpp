@@ -45,8 +45,8 @@ struct SideStream::Impl {
   }
   ~Impl() { order(side, before); }
 
-  /// One stream for the whole program: a graph's memory is safe from other streams only where all use of it
-  /// is on the stream of the capture.
+  /// One stream for the whole program, which computes on one device from one thread: a graph's memory is safe
+  /// from other streams only where all use of it is on the stream of the capture.
   static c10::cuda::CUDAStream stream_of(const at::Device& device) {
     thread_local const c10::cuda::CUDAStream stream =
         c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index());

@@ -44,7 +44,7 @@ at::Tensor layer_norm_forward(const at::Tensor& x, const at::Tensor& weight, con
   const at::NoGradGuard no_grad;
   if (!x.is_cpu()) {
     auto [y, mean, reciprocal] = at::native_layer_norm(x, {p.columns}, weight, bias, eps);
-    if (statistics) *statistics = {mean, reciprocal};
+    if (statistics) *statistics = {mean.view({p.rows}), reciprocal.view({p.rows})};
     return y.to(output);
   }
   at::Tensor y = at::empty({p.rows, p.columns}, x.options().dtype(output));

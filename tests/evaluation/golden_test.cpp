@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/device_case.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/tokens.hpp"
 
@@ -24,20 +25,28 @@ std::map<std::string, double> measure(const GoldenCase& golden, int lane_count, 
 
 class GoldenEvaluation : public ::testing::TestWithParam<const char*> {};
 
+void expect_every_metric(const GoldenCase& golden, int lanes) {
+  const std::map<std::string, double> values = measure(golden, lanes);
+  for (const auto& [name, expected] : golden.expected.at("evaluation").items()) {
+    ASSERT_TRUE(values.contains(name)) << name;
+    const double tolerance = golden.type == at::kDouble ? 1e-6 : (name == "pgd/zeros" ? 1e-3 : 1e-5);
+    EXPECT_LE(std::abs(values.at(name) - expected.get<double>()),
+              tolerance * std::abs(expected.get<double>()))
+        << name << " in " << at::toString(golden.type) << ", " << lanes << " lanes";
+  }
+}
+
 TEST_P(GoldenEvaluation, EveryMetric) {
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
-    for (const int lanes : {1, 2, 4}) {  // four lanes are more than the batch has rows
-      const GoldenCase golden(GetParam(), type);
-      const std::map<std::string, double> values = measure(golden, lanes);
-      for (const auto& [name, expected] : golden.expected.at("evaluation").items()) {
-        ASSERT_TRUE(values.contains(name)) << name;
-        const double tolerance = type == at::kDouble ? 1e-6 : (name == "pgd/zeros" ? 1e-3 : 1e-5);
-        EXPECT_LE(std::abs(values.at(name) - expected.get<double>()),
-                  tolerance * std::abs(expected.get<double>()))
-            << name << " in " << at::toString(type) << ", " << lanes << " lanes";
-      }
-    }
+    for (const int lanes : {1, 2, 4})  // four lanes are more than the batch has rows
+      expect_every_metric(GoldenCase(GetParam(), type), lanes);
   }
+}
+
+TEST_P(GoldenEvaluation, EveryMetricOnCuda) {
+  if (!cuda_is_usable()) GTEST_SKIP() << "NOT TESTED: this build or this machine has no CUDA";
+  for (const at::ScalarType type : {at::kFloat, at::kDouble})
+    expect_every_metric(GoldenCase(GetParam(), type, {}, at::kCUDA), 1);
 }
 
 TEST_P(GoldenEvaluation, HiddenActsWithImportancesAsMasks) {

@@ -107,7 +107,8 @@ TEST_P(AscentTest, PartsMayHaveClimbedDifferentlyOften) {
     }
     rule.counts = counts.to(device());
     ascend(x, d, m, v, rule);
-    expect_close(x, alone, rounding(dtype(), 4, 1.0), "x");
+    // 1 - 0.99 passes on a hundredfold what a device's pow is off, of which the root leaves half.
+    expect_close(x, alone, rounding(dtype(), 64, 0.25), "x");
     expect_close(m, am, rounding(dtype(), 2, 1.0), "m");
     expect_close(v, av, rounding(dtype(), 2, 1.0), "v");
   }

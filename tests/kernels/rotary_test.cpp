@@ -57,8 +57,9 @@ TEST_P(RotaryTest, TurnsPairs) {
           if (strided) x = column_slice(x);
           const RotaryTable table = make_rotary_table(T, d_head, 100.0, adjacent, dtype(), device());
           const at::Tensor expected = reference(exact(x), T, d_head, 100.0, adjacent, inverse ? -1.0 : 1.0);
-          // Angles below T have an error of their size, which the table passes on.
-          const double roundings = 4.0 + 2.0 * static_cast<double>(T);
+          // Angles below T have an error of their size, which the table passes on; a device's powf may be 4
+          // units in the last place off.
+          const double roundings = 8.0 + 4.0 * static_cast<double>(T);
           const at::Tensor y = rotate(x, table, inverse);
           expect_close(y, expected.to(dtype()), rounding(wide(), roundings, 1.0, dtype()), "y");
           if (dtype() != at::kBFloat16) {

@@ -5,11 +5,14 @@
 #include "support/golden.hpp"
 
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "support/device_case.hpp"
 #include "vpd/adversary/sources.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/kernels/squash.hpp"
@@ -24,10 +27,19 @@ namespace {
 struct Parameters {
   const char* name;
   at::ScalarType type;
+  at::DeviceType device;
 };
 
 class Golden : public ::testing::TestWithParam<Parameters> {
  protected:
+  void SetUp() override {
+    if (GetParam().device == at::kCUDA && !cuda_is_usable())
+      GTEST_SKIP() << "NOT TESTED: this build or this machine has no CUDA";
+  }
+
+  GoldenCase golden_case() const {
+    return GoldenCase(GetParam().name, GetParam().type, {}, at::Device(GetParam().device));
+  }
   bool single() const { return GetParam().type == at::kFloat; }
   double tolerance(double float32) const { return single() ? float32 : 1e-6; }
 };
@@ -83,7 +95,7 @@ struct Workspace {
 };
 
 TEST_P(Golden, CleanForwardAndCausalImportance) {
-  const GoldenCase golden(GetParam().name, GetParam().type);
+  const GoldenCase golden = golden_case();
   const Workspace w(golden);
   EXPECT_LE(relative_error(w.clean.output, golden.value("logits")), tolerance(1e-5));
   for (std::size_t i = 0; i < w.d.sites.size(); ++i) {
@@ -103,7 +115,7 @@ TEST_P(Golden, CleanForwardAndCausalImportance) {
 }
 
 TEST_P(Golden, ReconstructionLossesAndGradients) {
-  const GoldenCase golden(GetParam().name, GetParam().type);
+  const GoldenCase golden = golden_case();
   for (const std::string loss :
        {"stochastic_recon", "adversarial_recon", "ci_masked_recon", "unmasked_recon", "hidden_acts_recon"}) {
     SCOPED_TRACE(loss);
@@ -115,7 +127,8 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
                      gradient = at::zeros_like(values);
     RoutingDraw routing;
     if (loss == "stochastic_recon")
-      routing.masks = at::empty({static_cast<std::int64_t>(sites.size()), B * T}, at::kByte);
+      routing.masks =
+          at::empty({static_cast<std::int64_t>(sites.size()), B * T}, values.options().dtype(at::kByte));
     for (std::size_t i = 0; i < sites.size(); ++i) {
       site_columns(values, sites, i).copy_(golden.drawn("source/" + sites[i].name));
       if (routing.masks.defined())
@@ -144,7 +157,7 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
 }
 
 TEST_P(Golden, FaithfulnessAndGradients) {
-  const GoldenCase golden(GetParam().name, GetParam().type);
+  const GoldenCase golden = golden_case();
   Workspace w(golden);
   const double entries = static_cast<double>(w.d.sites.entries());
   double value = 0.0;
@@ -158,7 +171,7 @@ TEST_P(Golden, FaithfulnessAndGradients) {
 }
 
 TEST_P(Golden, MinimalityAndGradients) {
-  const GoldenCase golden(GetParam().name, GetParam().type);
+  const GoldenCase golden = golden_case();
   const double p = golden.expected.at("p").get<double>(), eps = golden.expected.at("eps").get<double>();
   for (const std::string loss : {"importance_minimality", "frequency_minimality"}) {
     SCOPED_TRACE(loss);
@@ -176,9 +189,8 @@ TEST_P(Golden, MinimalityAndGradients) {
   }
 }
 
-/// The run of config.yaml, in `lanes` lanes and micro-batches of `micro` rows (0: the whole batch).
-void expect_training(const GoldenCase& initial, int lane_count, bool single) {
-  GoldenCase golden(initial.directory.filename().string(), initial.type);
+/// The run of config.yaml.
+void expect_training(GoldenCase golden, int lane_count, bool single) {
   Lanes lanes(lane_count);
   const auto& data = std::get<TokensData>(golden.config.data.train);
   const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
@@ -228,19 +240,24 @@ void expect_training(const GoldenCase& initial, int lane_count, bool single) {
   EXPECT_LE(off / all, single ? 0.03 : 0.0);
 }
 
-TEST_P(Golden, Training) { expect_training(GoldenCase(GetParam().name, GetParam().type), 1, single()); }
+TEST_P(Golden, Training) { expect_training(golden_case(), 1, single()); }
 TEST_P(Golden, TrainingInTwoLanes) {
-  expect_training(GoldenCase(GetParam().name, GetParam().type), 2, single());
+  if (GetParam().device != at::kCPU) GTEST_SKIP() << "lanes divide a CPU";
+  expect_training(golden_case(), 2, single());
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Golden,
-                         ::testing::Values(Parameters{"plain", at::kFloat}, Parameters{"plain", at::kDouble},
-                                           Parameters{"grouped", at::kFloat},
-                                           Parameters{"grouped", at::kDouble}),
-                         [](const auto& one) {
-                           return std::string(one.param.name) +
-                                  (one.param.type == at::kFloat ? "_float32" : "_float64");
-                         });
+std::vector<Parameters> cases() {
+  std::vector<Parameters> all;
+  for (const char* name : {"plain", "grouped"})
+    for (const at::ScalarType type : {at::kFloat, at::kDouble})
+      for (const at::DeviceType device : {at::kCPU, at::kCUDA}) all.push_back({name, type, device});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Golden, ::testing::ValuesIn(cases()), [](const auto& one) {
+  return std::string(one.param.name) + (one.param.type == at::kFloat ? "_float32" : "_float64") +
+         (one.param.device == at::kCUDA ? "_cuda" : "");
+});
 
 }  // namespace
 }  // namespace vpd::testing

@@ -77,15 +77,17 @@ TEST(TrainingStep, WithoutTheDeltaComponentTheDeltaMaskIsZero) {
   expect_equal(without, train({"delta_component=false"}, 2, 1), 1e-9);
 }
 
-TEST(TrainingStep, ABfloat16StepIsCloseToAFloat32One) {
+class Bfloat16Step : public DeviceTest {};
+
+TEST_P(Bfloat16Step, IsCloseToAFloat32One) {
   const std::vector<std::string> overrides = {every_term, "training.batch_size=4"};
   std::vector<std::vector<double>> losses;
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     GoldenCase golden("plain", at::kFloat, overrides);
     std::vector<std::string> warnings;
-    Decomposition d = make_decomposition(golden.config, {at::kCPU, type, at::kFloat}, "plain", warnings);
+    Decomposition d = make_decomposition(golden.config, {device(), type, at::kFloat}, "plain", warnings);
     load_weights(d, golden.config.initialize_from.value());
-    Lanes lanes(2);
+    Lanes lanes(device().is_cpu() ? 2 : 1);
     const auto& data = std::get<TokensData>(golden.config.data.train);
     const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
     TrainingStep step(d, golden.config, data.sequence_length, lanes);
@@ -97,6 +99,9 @@ TEST(TrainingStep, ABfloat16StepIsCloseToAFloat32One) {
     EXPECT_NEAR(losses[1][k], losses[0][k], 0.05 * std::abs(losses[0][k])) << "term " << k;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(TrainingStep, Bfloat16Step, ::testing::ValuesIn(device_cases({at::kBFloat16})),
+                         device_case_name);
 
 TEST(TrainingStep, ANanStopsBeforeTheUpdateAndNamesLossAndSite) {
   GoldenCase golden("plain", at::kFloat);
@@ -134,6 +139,13 @@ TEST(TrainingStep, NumbersReadLateAreTheStepsOwn) {
     EXPECT_TRUE(now.components.equal(later.components));
     EXPECT_TRUE(now.ci.equal(later.ci));
   }
+}
+
+TEST(TrainingStepOnCuda, EveryTermIsThatOfTheCpu) {
+  if (!cuda_is_usable()) GTEST_SKIP() << "NOT TESTED: this build or this machine has no CUDA";
+  expect_equal(train({}, 1, 3), train({}, 1, 3, at::kDouble, at::kCUDA), 1e-9);
+  expect_equal(train({averaged_frequency}, 1, 3), train({averaged_frequency}, 1, 3, at::kDouble, at::kCUDA),
+               1e-9);
 }
 
 TEST(TrainingStepOnCuda, ACapturedStepIsTheStep) {
