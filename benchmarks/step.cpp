@@ -272,6 +272,9 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     std::fprintf(stderr, "step: error: %s\n", error.what());
     return error.exit_code();
+  } catch (const std::exception& error) {  // LibTorch's: out of memory on the device, for one
+    std::fprintf(stderr, "step: error: %s\n", error.what());
+    return 1;
   }
   return 0;
 }

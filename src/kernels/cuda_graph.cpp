@@ -43,7 +43,13 @@ struct SideStream::Impl {
       : before(c10::cuda::getCurrentCUDAStream(device.index())), side(stream_of(device)), guard(side) {
     order(before, side);
   }
-  ~Impl() { order(side, before); }
+  ~Impl() {
+    try {
+      order(side, before);
+    } catch (const c10::Error&) {
+      // The device is lost. Where that threw, its error is on the way already; else the next call reports it.
+    }
+  }
 
   /// One stream for the whole program, which computes on one device from one thread: a graph's memory is safe
   /// from other streams only where all use of it is on the stream of the capture.

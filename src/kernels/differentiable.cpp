@@ -59,7 +59,7 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
                   }
                   if (bias.gradient.defined()) {
                     at::Tensor total = bias.gradient;
-                    total.add_(dy.sum(0));
+                    total.add_(dy.sum(0, /*keepdim=*/false, total.scalar_type()));
                   }
                   if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
                 });

@@ -68,6 +68,12 @@ bool onednn_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor
   return true;
 }
 
+/// bfloat16 factors and a float32 sum, which tensor cores have anyway: one product that rounds nothing
+/// between.
+bool widens_on_cuda(const at::Tensor& out, const at::Tensor& a) {
+  return out.is_cuda() && out.scalar_type() == at::kFloat && a.scalar_type() == at::kBFloat16;
+}
+
 std::string shape(const at::Tensor& x) {
   return fmt::format("[{}]", fmt::join(x.sizes().begin(), x.sizes().end(), ", "));
 }
@@ -93,7 +99,9 @@ void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::T
   if (onednn_product(out, a, b, accumulate)) return;
   at::NoGradGuard no_grad;
   at::Tensor target = out;
-  if (a.scalar_type() != out.scalar_type()) {
+  if (widens_on_cuda(out, a)) {
+    accumulate ? at::addmm_out(target, target, a, b, at::kFloat) : at::mm_out(target, a, b, at::kFloat);
+  } else if (a.scalar_type() != out.scalar_type()) {
     const at::Tensor product = at::mm(a, b);
     accumulate ? target.add_(product) : target.copy_(product);
   } else if (accumulate) {
@@ -126,7 +134,9 @@ void batched_product_into(const at::Tensor& out, const at::Tensor& a, const at::
     return;
   }
   at::Tensor target = out;
-  if (a.scalar_type() != out.scalar_type()) {
+  if (widens_on_cuda(out, a)) {
+    accumulate ? at::baddbmm_out(target, target, a, b, at::kFloat) : at::bmm_out(target, a, b, at::kFloat);
+  } else if (a.scalar_type() != out.scalar_type()) {
     const at::Tensor product = at::bmm(a, b);
     accumulate ? target.add_(product) : target.copy_(product);
   } else if (accumulate) {

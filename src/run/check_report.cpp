@@ -80,11 +80,11 @@ std::string check_text(const CheckReport& report) {
   }
   line(fmt::format("{:<60} {:>12.1f}", "all", static_cast<double>(total(report.memory)) / 0x1p20));
   line();
-  line(fmt::format("training {} on {}{}: {} of {} available (evaluations not counted)",
-                   report.fits() ? "fits" : "DOES NOT FIT", report.device,
-                   w.lanes > 1 ? fmt::format(" with {} lanes", w.lanes) : "",
+  line(fmt::format("training {} on {}{}: {} of {} available{}", report.fits() ? "fits" : "DOES NOT FIT",
+                   report.device, w.lanes > 1 ? fmt::format(" with {} lanes", w.lanes) : "",
                    human_bytes(static_cast<double>(total(report.memory))),
-                   human_bytes(static_cast<double>(report.available))));
+                   human_bytes(static_cast<double>(report.available)),
+                   w.evaluation.every ? "" : "; evaluations not counted, of which training makes none"));
   for (const std::string& warning : report.warnings) line("warning: " + warning);
   return out;
 }

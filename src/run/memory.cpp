@@ -1,12 +1,13 @@
-// What a training step holds, buffer by buffer, at each of the moments that can be its largest. Written
-// against src/training/step.cpp and against what each operation keeps for its backward pass
-// (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
+// What a training step and an evaluation hold, buffer by buffer, at each of the moments that can be the
+// largest. Written against src/training/step.cpp, src/evaluation and what each operation keeps for its
+// backward pass (src/kernels/differentiable.cpp, src/decomposition/masked_executor.cpp).
 
 #include <algorithm>
 
 #include <ATen/ATen.h>
 
 #include "term_passes.hpp"
+#include "vpd/evaluation/evaluate.hpp"
 #include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/head_kl.hpp"
 #include "vpd/run/workload.hpp"
@@ -16,72 +17,71 @@ namespace {
 
 using Parts = std::vector<MemoryPart>;
 
+Parts largest_of(const std::vector<Parts>& moments) {
+  return *std::max_element(moments.begin(), moments.end(),
+                           [](const Parts& a, const Parts& b) { return total(a) < total(b); });
+}
+
 class Memory {
  public:
-  explicit Memory(const Workload& w)
+  /// Of work on `rows` rows of T positions at once.
+  Memory(const Workload& w, std::int64_t rows, std::int64_t T)
       : w_(w),
-        N_(w.micro() * w.T),
+        T_(T),
+        N_(rows * T),
         compute_(static_cast<std::int64_t>(c10::elementSize(w.numerics.compute))),
         wide_(static_cast<std::int64_t>(c10::elementSize(w.numerics.wide))) {}
 
-  Parts largest_moment() const {
+  /// Beside what is there all along.
+  Parts training() const {
     std::vector<Parts> moments = {importance_backward(), faithfulness()};
     for (const TermConfig& term : w_.objective) {
       const std::optional<TermPasses> passes = passes_of(term, w_.delta_component);
       if (!passes) continue;
-      moments.push_back(masked_pass(passes->loss));
-      if (passes->ascents > 0) moments.push_back(masked_pass(passes->ascent));
+      moments.push_back(masked_pass(kept_of_the_batch(), passes->loss));
+      if (passes->ascents > 0) moments.push_back(masked_pass(kept_of_the_batch(), passes->ascent));
       if (!std::holds_alternative<TopkAttributionReconTerm>(term)) continue;
       moments.push_back(attributions());
       moments.push_back(largest_attributions());
     }
-    if (w_.numerics.device.is_cpu()) {
-      for (Parts& moment : moments) moment.push_back(kept_by_the_c_library(total(moment)));
-    }
+    add_freed(moments);
     if (w_.training.faithfulness_warmup.steps > 0) moments.push_back(faithfulness_warm_up());
-    const Parts largest = *std::max_element(
-        moments.begin(), moments.end(), [](const Parts& a, const Parts& b) { return total(a) < total(b); });
-    Parts always = kept_all_along();
-    always.insert(always.end(), largest.begin(), largest.end());
-    return always;
+    return largest_of(moments);
   }
 
- private:
-  /// The C library does not give freed buffers of up to 32 MiB back. Measured with 1 and 2 lanes and 256 to
-  /// 8,192 tokens: 16 to 31 % of what comes and goes, until the larger buffers of longer batches pass that
-  /// size. LibTorch's CUDA allocator is asked for what is in use, which has no such part.
-  MemoryPart kept_by_the_c_library(std::int64_t coming_and_going) const {
-    constexpr std::int64_t most_kept = std::int64_t{192} << 20;
-    return {"freed buffers that the C library keeps, roughly",
-            std::min(coming_and_going / 4, w_.lanes * most_kept)};
-  }
-
-  bool two_types() const { return w_.numerics.compute != w_.numerics.wide; }
-  std::int64_t trained() const { return w_.components.flat().numel() + w_.ci_parameters.flat().numel(); }
-  bool keeps_probabilities() const {
-    return attention_keeps_probabilities(w_.numerics.device, w_.numerics.compute, w_.T);
-  }
-  /// Of one position: its probabilities with all positions, in each head.
-  std::int64_t probabilities(std::int64_t heads) const { return keeps_probabilities() ? heads * w_.T : 0; }
-  std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
-  std::int64_t logits() const { return N_ * w_.target.output_width * compute_; }
-
-  /// A frozen head's logits exist a chunk at a time, beside the gradient of what it reads.
-  std::int64_t masked_logits() const {
-    const Architecture& target = w_.target;
-    const bool chunks =
-        target.has_head && target.divergence == Divergence::kl && w_.site_of(target.matrices.size() - 1) < 0;
-    // Of a mean squared error its gradient exists beside them.
-    if (!chunks) return (target.divergence == Divergence::mse ? 2 : 1) * logits();
-    const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, target.output_width));
-    return rows * target.output_width * compute_ + N_ * target.matrices.back().d_in * compute_;
-  }
-
-  /// What all sites give.
-  std::int64_t site_outputs() const {
-    std::int64_t width = 0;
-    for (const Site& site : w_.sites) width += site.d_out;
-    return N_ * width * compute_;
+  /// Beside what is there all along. Of metrics of toy models, which are small, nothing is counted.
+  Parts evaluation() const {
+    bool outputs = false;
+    std::vector<PassKind> attacks;
+    std::vector<Parts> beside_the_batch = {
+        {{"evaluation: temporaries of the causal-importance function", importance_temporaries()}}};
+    for (const MetricConfig& metric : w_.evaluation.metrics) {
+      if (!is_fast(metric) && !w_.evaluation.slow_every) continue;
+      if (std::holds_alternative<CeKlMetric>(metric)) beside_the_batch.push_back(cross_entropies());
+      if (std::holds_alternative<PgdMetric>(metric))
+        attacks.push_back({.trains = false, .sources = true, .weight = w_.delta_component});
+      if (std::holds_alternative<HiddenActsMetric>(metric)) {
+        outputs = true;
+        beside_the_batch.push_back({{"evaluation: outputs of sites under masks, and temporaries",
+                                     2 * site_outputs() + temporaries()}});
+      }
+      if (!std::holds_alternative<LossesMetric>(metric)) continue;
+      for (const TermConfig& term : w_.objective) {
+        outputs = outputs || std::holds_alternative<HiddenActsReconTerm>(term);
+        if (!adversary_of(term)) continue;
+        attacks.push_back(passes_of(term, w_.delta_component)->ascent);
+      }
+    }
+    for (const PassKind& attack : attacks) beside_the_batch.push_back(masked_pass({}, attack));
+    std::vector<Parts> moments;
+    for (const Parts& others : beside_the_batch) {
+      Parts& moment = moments.emplace_back(
+          Parts{{"evaluation: clean pass", clean_pass(outputs)},
+                {"evaluation: causal importances before and after squashing", 2 * importances()}});
+      moment.insert(moment.end(), others.begin(), others.end());
+    }
+    add_freed(moments);
+    return largest_of(moments);
   }
 
   Parts kept_all_along() const {
@@ -102,6 +102,50 @@ class Memory {
     if (const std::int64_t bytes = adversaries(); bytes > 0)
       parts.push_back({"adversaries: sources, moments and gradients", bytes});
     return parts;
+  }
+
+ private:
+  /// What stays with the C library, at each moment.
+  void add_freed(std::vector<Parts>& moments) const {
+    if (!w_.numerics.device.is_cpu()) return;
+    for (Parts& moment : moments) moment.push_back(kept_by_the_c_library(total(moment)));
+  }
+
+  /// The C library does not give freed buffers of up to 32 MiB back. Measured with 1 and 2 lanes and 256 to
+  /// 8,192 tokens: 16 to 31 % of what comes and goes, until the larger buffers of longer batches pass that
+  /// size. LibTorch's CUDA allocator is asked for what is in use, which has no such part.
+  MemoryPart kept_by_the_c_library(std::int64_t coming_and_going) const {
+    constexpr std::int64_t most_kept = std::int64_t{192} << 20;
+    return {"freed buffers that the C library keeps, roughly",
+            std::min(coming_and_going / 4, w_.lanes * most_kept)};
+  }
+
+  bool two_types() const { return w_.numerics.compute != w_.numerics.wide; }
+  std::int64_t trained() const { return w_.components.flat().numel() + w_.ci_parameters.flat().numel(); }
+  bool keeps_probabilities() const {
+    return attention_keeps_probabilities(w_.numerics.device, w_.numerics.compute, T_);
+  }
+  /// Of one position: its probabilities with all positions, in each head.
+  std::int64_t probabilities(std::int64_t heads) const { return keeps_probabilities() ? heads * T_ : 0; }
+  std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
+  std::int64_t logits() const { return N_ * w_.target.output_width * compute_; }
+
+  /// A frozen head's logits exist a chunk at a time, beside the gradient of what it reads.
+  std::int64_t masked_logits() const {
+    const Architecture& target = w_.target;
+    const bool chunks =
+        target.has_head && target.divergence == Divergence::kl && w_.site_of(target.matrices.size() - 1) < 0;
+    // Of a mean squared error its gradient exists beside them.
+    if (!chunks) return (target.divergence == Divergence::mse ? 2 : 1) * logits();
+    const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, target.output_width));
+    return rows * target.output_width * compute_ + N_ * target.matrices.back().d_in * compute_;
+  }
+
+  /// What all sites give.
+  std::int64_t site_outputs() const {
+    std::int64_t width = 0;
+    for (const Site& site : w_.sites) width += site.d_out;
+    return N_ * width * compute_;
   }
 
   std::int64_t adversaries() const {
@@ -134,12 +178,11 @@ class Memory {
 
   /// Logits, what the sites read and, where a term compares it, what they gave; each input tensor once
   /// however many sites read it.
-  std::int64_t clean_pass() const {
+  std::int64_t clean_pass(bool outputs) const {
     std::int64_t width = 0;
     for (const Stage& stage : w_.target.stages) {
       if (C_of(stage, every_site) > 0) width += width_kept_of(stage);
     }
-    const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
     return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
   }
 
@@ -157,7 +200,8 @@ class Memory {
   }
 
   Parts kept_of_the_batch() const {
-    return {{"clean pass: logits and inputs of sites", clean_pass()},
+    const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
+    return {{"clean pass: logits and inputs of sites", clean_pass(outputs)},
             {"causal-importance function: activations", importance_graph()},
             {"causal importances and their gradient", 2 * importances()}};
   }
@@ -187,8 +231,8 @@ class Memory {
             differences()};
   }
 
-  Parts masked_pass(const PassKind& kind) const {
-    Parts parts = kept_of_the_batch();
+  /// Beside `parts`.
+  Parts masked_pass(Parts parts, const PassKind& kind) const {
     if (kind.backward) parts.push_back({"masked pass: activations", activations(kind)});
     if (kind.hidden_acts) {
       parts.push_back({"masked pass: outputs of sites and their gradients", 2 * site_outputs()});
@@ -198,6 +242,15 @@ class Memory {
     }
     parts.push_back({"masked pass: temporaries of the largest site", temporaries()});
     return parts;
+  }
+
+  /// Importances rounded or set to 0, all logits under masks, and a part of them twice in float32.
+  Parts cross_entropies() const {
+    constexpr std::int64_t most_at_once = std::int64_t{1} << 26;
+    const std::int64_t all = N_ * w_.target.output_width, at_once = std::min(all, w_.lanes * most_at_once);
+    return {{"evaluation: importances in place of a batch's own", importances()},
+            {"evaluation: logits under masks, and a part of them in float32",
+             logits() + temporaries() + 2 * at_once * wide_}};
   }
 
   /// What the target's own operations keep, its logits and their gradient, and the scores of a site.
@@ -277,13 +330,26 @@ class Memory {
   }
 
   const Workload& w_;
+  std::int64_t T_;  // positions a row
   std::int64_t N_;  // positions held at once
   std::int64_t compute_, wide_;
 };
 
 }  // namespace
 
-std::vector<MemoryPart> predict_memory(const Workload& workload) { return Memory(workload).largest_moment(); }
+std::vector<MemoryPart> predict_memory(const Workload& workload) {
+  const Memory step(workload, workload.micro(), workload.T);
+  Parts parts = step.kept_all_along(), largest = step.training();
+  if (workload.evaluation.every) {
+    Parts evaluation = Memory(workload, workload.evaluation.batch_size, workload.evaluation_T).evaluation();
+    // A captured step keeps its memory while others work.
+    if (workload.training.cuda_graph && !workload.numerics.device.is_cpu())
+      evaluation.push_back({"the captured step's own memory", total(largest)});
+    largest = largest_of({largest, evaluation});
+  }
+  parts.insert(parts.end(), largest.begin(), largest.end());
+  return parts;
+}
 
 std::int64_t total(const std::vector<MemoryPart>& parts) {
   std::int64_t sum = 0;

@@ -24,9 +24,11 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
   w.ci_parameters = ParameterSet(w.ci->parameters(), shapes_only);
   w.objective = config.objective;
   w.training = config.training;
+  w.evaluation = config.evaluation;
   w.delta_component = config.delta_component;
   w.numerics = numerics;
   w.T = row_length(config.data.train);
+  w.evaluation_T = row_length(config.data.eval);
   VPD_CHECK(w.T <= target.longest_sequence, ConfigError,
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
             source, target.longest_sequence, w.T);

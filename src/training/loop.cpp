@@ -81,7 +81,10 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
     if (save || evaluate) {
       settle(s);
       if (save && hooks.checkpoint) hooks.checkpoint(s);
-      if (evaluate && hooks.evaluate) hooks.evaluate(s, due(s, config.evaluation.slow_every));
+      if (evaluate && hooks.evaluate) {
+        step.forget_batch();
+        hooks.evaluate(s, due(s, config.evaluation.slow_every));
+      }
       since = Clock::now();
     }
     if (stop) return LoopEnd::stopped;

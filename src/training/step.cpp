@@ -102,7 +102,8 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     lane.first_here = first + part.begin;
     lane.first_batch = rows_.begin + lane.first_here;
     lane.forget_batch();
-    const at::Tensor rows = tokens.narrow(0, lane.first_here, part.size()).to(d_.numerics.device);
+    const at::Tensor rows = tokens.narrow(0, lane.first_here, part.size())
+                                .to(d_.numerics.device, tokens.scalar_type(), /*non_blocking=*/true);
     lane.clean = clean_pass(d_, rows, keep_outputs_);
     const at::AutoGradMode record(graph);
     lane.importance =
@@ -161,8 +162,9 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
     late_.upload();
     if (!staged_.defined()) staged_ = at::empty(tokens.sizes(), tokens.options().device(d_.numerics.device));
     staged_.copy_(tokens, /*non_blocking=*/true);
-    result =
-        steps_before_capture_-- > 0 ? enqueue(staged_, values, want_l0) : capture_and_replay(staged_, values);
+    // What the captured step will do, those before it do too: no kernel may be loaded during the capture.
+    result = steps_before_capture_-- > 0 ? enqueue(staged_, values, /*want_l0=*/true)
+                                         : capture_and_replay(staged_, values);
   } else {
     late_.upload();
     result = enqueue(tokens, values, want_l0);
@@ -179,10 +181,15 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
   return result;
 }
 
+void TrainingStep::forget_batch() {
+  if (graph_ && graph_->captured()) return;  // its memory stays the graph's
+  for (StepLane& lane : lanes_) lane.forget_batch();
+}
+
 /// The steps before found out which numbers there are and set libraries up.
 StepResult TrainingStep::capture_and_replay(const at::Tensor& tokens, const StepValues& values) {
   if (!graph_->captured()) {
-    for (StepLane& lane : lanes_) lane.forget_batch();  // memory that the graph takes anew
+    forget_batch();  // memory that the graph takes anew
     graph_->capture([&] { graph_result_ = enqueue(tokens, values, /*want_l0=*/true); });
   }
   graph_->replay();

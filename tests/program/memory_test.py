@@ -48,6 +48,18 @@ class Memory(ProgramTest):
     def test_simple_stories(self):
         self.compare_simple_stories()
 
+    def compare_evaluation(self, metric):
+        self.compare_simple_stories("evaluation.every=1", "evaluation.batch_size=12", f"evaluation.metrics=[{metric}]")
+
+    def test_cross_entropies(self):
+        self.compare_evaluation("{type: ce_kl}")
+
+    def test_hidden_activations(self):
+        self.compare_evaluation("{type: hidden_acts}")
+
+    def test_attacks(self):
+        self.compare_evaluation("{type: pgd, name: attack, steps: 2}")
+
     def test_networks_of_subcomponents(self):
         self.compare_simple_stories("causal_importance={type: vector_mlp, hidden_dims: [16, 16]}")
 

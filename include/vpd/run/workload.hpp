@@ -28,9 +28,11 @@ struct Workload {
   std::shared_ptr<const CausalImportance> ci;  ///< made for `numerics`; says what it costs
   ObjectiveConfig objective;
   TrainingConfig training;
+  EvaluationConfig evaluation;
   bool delta_component = true;
   Numerics numerics;
-  std::int64_t T = 0;  ///< tokens a row
+  std::int64_t T = 0;             ///< tokens a row
+  std::int64_t evaluation_T = 0;  ///< tokens a row of evaluation data
   int lanes = 1;
 
   std::int64_t B() const { return training.batch_size; }
@@ -60,8 +62,7 @@ struct OperationCount {
 std::vector<OperationCount> count_operations(const Workload& workload);
 double total(const std::vector<OperationCount>& parts);
 
-/// What a training step holds at its largest moment, apart from the program itself. Evaluations are not part
-/// of it.
+/// What training holds at its largest moment, in a step or in an evaluation, apart from the program itself.
 struct MemoryPart {
   std::string_view part;  ///< text that lives as long as the program
   std::int64_t bytes = 0;

@@ -71,6 +71,10 @@ class TrainingStep {
   /// gradients are.
   void check(const StepResult& result, std::int64_t step) const;
 
+  /// Lets go of what the last step computed from its batch, so that there is room for an evaluation. Without
+  /// effect on a captured step, whose memory is its own. To be called after check().
+  void forget_batch();
+
   /// One step of the faithfulness warm-up: AdamW on U and V alone. Returns the loss before the update.
   at::Tensor warm_up();
 
