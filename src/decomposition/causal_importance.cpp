@@ -88,7 +88,7 @@ void refuse_embeddings(const Sites& sites, std::string_view kind) {
 void initialise_mlps(ParameterSet& parameters, std::size_t layers, CiInitialization initialization,
                      std::uint64_t seed) {
   const bool published = initialization == CiInitialization::published;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
+  fill_side_by_side(parameters.size(), [&](std::size_t i) {
     const RandomKey key = make_key(seed, RandomPurpose::initial_causal_importance, i);
     const at::Tensor value = parameters.value(i);
     const bool is_bias = i % 2 == 1, is_last = i / 2 % layers == layers - 1;
@@ -100,7 +100,7 @@ void initialise_mlps(ParameterSet& parameters, std::size_t layers, CiInitializat
     } else {
       fill_normal(value, std::sqrt((is_last ? 1.0 : 2.0) / static_cast<double>(fan_in)), key);
     }
-  }
+  });
   parameters.refresh();
 }
 

@@ -58,7 +58,7 @@ class CiTransformer final : public CausalImportance {
 
   void initialise(ParameterSet& parameters, std::uint64_t seed) const override {
     const bool published = config_.initialization == CiInitialization::published;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
+    fill_side_by_side(parameters.size(), [&](std::size_t i) {
       const std::string& name = parameters.spec(i).name;
       const RandomKey key = make_key(seed, RandomPurpose::initial_causal_importance, i);
       at::Tensor value = parameters.value(i);
@@ -72,7 +72,7 @@ class CiTransformer final : public CausalImportance {
         const bool hidden = name.starts_with("proj_in") || name.find(".fc.") != std::string::npos;
         fill_normal(value, std::sqrt((hidden ? 2.0 : 1.0) / static_cast<double>(value.size(1))), key);
       }
-    }
+    });
     parameters.refresh();
   }
 

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 
 #include "vpd/kernels/ascent.hpp"
 
@@ -16,6 +17,12 @@ ParameterSet make_subcomponents(const Sites& sites, const Numerics& numerics) {
     specs.push_back({site.name + ".U", {site.C, site.d_out}});
   }
   return ParameterSet(std::move(specs), numerics);
+}
+
+void fill_side_by_side(std::size_t count, const std::function<void(std::size_t)>& fill) {
+  at::parallel_for(0, static_cast<std::int64_t>(count), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) fill(static_cast<std::size_t>(i));
+  });
 }
 
 void fill_normal(const at::Tensor& x, double deviation, RandomKey key) {
@@ -35,13 +42,12 @@ void fill_symmetric(const at::Tensor& x, std::int64_t fan_in, RandomKey key) {
 }
 
 void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, std::uint64_t seed) {
-  for (std::size_t i = 0; i < sites.size(); ++i) {
-    const auto key = [&](std::uint64_t part) {
-      return make_key(seed, RandomPurpose::initial_components, i, part);
-    };
-    fill_normal(subcomponents.value(2 * i), 1.0 / std::sqrt(static_cast<double>(sites[i].d_in)), key(0));
-    fill_normal(subcomponents.value(2 * i + 1), 1.0 / std::sqrt(static_cast<double>(sites[i].C)), key(1));
-  }
+  fill_side_by_side(subcomponents.size(), [&](std::size_t k) {
+    const Site& site = sites[k / 2];
+    const std::int64_t fan_in = k % 2 == 0 ? site.d_in : site.C;
+    fill_normal(subcomponents.value(k), 1.0 / std::sqrt(static_cast<double>(fan_in)),
+                make_key(seed, RandomPurpose::initial_components, k / 2, k % 2));
+  });
   subcomponents.refresh();
 }
 

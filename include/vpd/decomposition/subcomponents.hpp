@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include <ATen/core/Tensor.h>
 
@@ -17,6 +19,10 @@ ParameterSet make_subcomponents(const Sites& sites, const Numerics& numerics);
 
 /// V ~ N(0, 1 / d_in), U ~ N(0, 1 / C). The same on every device.
 void initialise_subcomponents(ParameterSet& subcomponents, const Sites& sites, std::uint64_t seed);
+
+/// Calls fill(i) for every i below `count`, on several threads: each stream of draws is sequential, and large
+/// causal-importance functions have half a billion numbers.
+void fill_side_by_side(std::size_t count, const std::function<void(std::size_t)>& fill);
 
 /// Fills x with N(0, deviation²) draws of a stream; the same on every device.
 void fill_normal(const at::Tensor& x, double deviation, RandomKey key);
