@@ -23,6 +23,13 @@ std::optional<config::Complaint> RunConfig::validate() const {
         "expected a number, since training.cuda_graph captures the step with its coefficients, found a "
         "schedule"};
   }
+  if (evaluation.importances == MeasuredImportances::topk_attribution &&
+      !find_term<TopkAttributionReconTerm>(objective)) {
+    return config::Complaint{
+        "evaluation.importances",
+        "expected causal_importance without a term topk_attribution_recon in the objective, found "
+        "topk_attribution"};
+  }
   if (auto complaint = validate_metrics(evaluation.metrics, delta_component)) {
     return config::Complaint{"evaluation.metrics" + complaint->where, complaint->text};
   }

@@ -64,6 +64,10 @@ struct EvaluationBatch {
   }
 };
 
+/// 1 where the batch keeps a subcomponent by attribution, k a position in the mean, and 0 elsewhere: wide [B
+/// T, Σ C] (method, section 5, topk_attribution_recon).
+at::Tensor kept_by_attribution(const EvaluationBatch& batch, double k);
+
 /// A metric gathers over batches and then names its values.
 class Metric {
  public:

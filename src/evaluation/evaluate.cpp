@@ -8,6 +8,7 @@
 
 #include "batch.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/objective/attribution.hpp"
 
 namespace vpd {
 namespace {
@@ -43,6 +44,16 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t numb
       config);
 }
 
+/// What metrics see in place of the function's importances.
+void take_kept_for_importances(EvaluationBatch& batch) {
+  const auto* term = find_term<TopkAttributionReconTerm>(batch.config.objective);
+  const at::Tensor kept = kept_by_attribution(batch, term->k);
+  for (LaneBatch& lane : batch.lanes) {
+    const at::Tensor own = kept.narrow(0, lane.first_batch * batch.T, lane.clean.N());
+    lane.importance = {own, own};
+  }
+}
+
 std::string place_of(std::size_t number) { return fmt::format("evaluation.metrics[{}]", number); }
 
 }  // namespace
@@ -75,6 +86,18 @@ std::map<std::string, std::string> attack_budgets(const RunConfig& config, const
     }
   }
   return budgets;
+}
+
+at::Tensor kept_by_attribution(const EvaluationBatch& batch, double k) {
+  const Decomposition& d = batch.decomposition;
+  const at::Tensor scores = at::zeros({batch.positions(), d.sites.total_C()}, d.numerics.options());
+  batch.pool.run([&](int i) {
+    if (static_cast<std::size_t>(i) >= batch.lanes.size()) return;  // fewer rows than lanes
+    const LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
+    attribute(d, lane.clean, batch.components, scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
+  });
+  keep_largest(scores, kept_count(k, batch.positions(), d.sites, "objective: topk_attribution_recon.k"));
+  return scores;
 }
 
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
@@ -112,6 +135,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
           decomposition, input.narrow(0, part.begin, part.size()).to(decomposition.numerics.device), outputs);
       lane.importance = causal_importance(decomposition, lane.clean, ci_parameters, batch.components);
     });
+    if (settings.importances == MeasuredImportances::topk_attribution) take_kept_for_importances(batch);
     return batch;
   };
   for (std::int64_t k = 0; k < settings.batches && rows_of_batch(k) > 0; ++k) {

@@ -80,7 +80,7 @@ class Losses final : public Metric {
       at::Tensor weights;
       if (term.weighted_by_topk) {
         const auto* topk = find_term<TopkAttributionReconTerm>(batch.config.objective);
-        weights = kept(topk->k).mean(0, false, at::kDouble);
+        weights = kept_by_attribution(batch, topk->k).mean(0, false, at::kDouble);
       }
       double sum = 0.0;
       for (std::size_t i = 0; i < d.sites.size(); ++i) {
@@ -93,7 +93,7 @@ class Losses final : public Metric {
     double operator()(const TopkAttributionReconTerm& term) const {
       Value value = *this;
       value.comparison = Comparison::squared_error;
-      value.kept_masks = kept(term.k);
+      value.kept_masks = kept_by_attribution(batch, term.k);
       return value.constant(0.0);
     }
     double operator()(const HiddenActsReconTerm& term) const {
@@ -106,20 +106,6 @@ class Losses final : public Metric {
     double operator()(const AdversarialMasksConfig& masks) const { return adversarial(masks.adversary); }
 
    private:
-    /// 1 where the batch keeps a subcomponent, wide [B T, Σ C].
-    at::Tensor kept(double k) const {
-      const Decomposition& d = batch.decomposition;
-      const at::Tensor scores = at::zeros({batch.positions(), d.sites.total_C()}, d.numerics.options());
-      batch.pool.run([&](int i) {
-        if (static_cast<std::size_t>(i) >= batch.lanes.size()) return;  // fewer rows than lanes
-        const LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
-        attribute(d, lane.clean, batch.components,
-                  scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
-      });
-      keep_largest(scores, kept_count(k, batch.positions(), d.sites, "objective: topk_attribution_recon.k"));
-      return scores;
-    }
-
     template <class Sources>
     double mean(const Sources& sources, std::uint64_t draw) const {
       return batch.sum([&](const LaneBatch& lane) {

@@ -147,6 +147,13 @@ using MetricConfig = std::variant<CeKlMetric, CiL0Metric, AliveMetric, CiHistogr
                                   LossesMetric, PgdMetric, IdentityCiErrorMetric, DenseCiErrorMetric,
                                   MmcsMetric, L2RatioMetric, InductionMatchMetric>;
 
+enum class MeasuredImportances { causal_importance, topk_attribution };
+
+constexpr std::array<config::EnumName<MeasuredImportances>, 2> config_names(MeasuredImportances) {
+  return {{{MeasuredImportances::causal_importance, "causal_importance"},
+           {MeasuredImportances::topk_attribution, "topk_attribution"}}};
+}
+
 struct EvaluationConfig {
   static constexpr std::string_view summary = "what is measured, and when";
 
@@ -154,6 +161,7 @@ struct EvaluationConfig {
   std::optional<std::int64_t> slow_every;
   std::int64_t batch_size = 8;
   std::int64_t batches = 1;
+  MeasuredImportances importances = MeasuredImportances::causal_importance;
   std::vector<MetricConfig> metrics;
 
   template <class Self, class Visitor>
@@ -166,6 +174,12 @@ struct EvaluationConfig {
           self.slow_every);
     visit(field("batch_size", "rows of a batch").at_least(1), self.batch_size);
     visit(field("batches", "batches of an evaluation").at_least(1), self.batches);
+    visit(
+        field(
+            "importances",
+            "what metrics take for the importances of a batch: those of the causal-importance function, or 1 "
+            "for what topk_attribution_recon keeps and 0 for the rest"),
+        self.importances);
     visit(field("metrics", "what is measured"), self.metrics);
   }
 
