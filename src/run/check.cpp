@@ -46,8 +46,10 @@ CheckReport check_run(const CheckOptions& options) {
   if (options.device) report.config.device = *options.device;
   check(report.config);
   report.warnings = warnings(report.config);
-  const Numerics numerics = resolve_numerics(report.config.device, report.config.precision);
-  report.device = describe_device(numerics.device);
+  const bool elsewhere = report.config.device.starts_with("cuda") && !has_cuda();
+  const Numerics numerics = elsewhere ? planned_numerics(report.config.device, report.config.precision)
+                                      : resolve_numerics(report.config.device, report.config.precision);
+  report.device = elsewhere ? numerics.device.str() : describe_device(numerics.device);
   if (options.threads > 0) at::set_num_threads(options.threads);
   report.threads = at::get_num_threads();
 
@@ -65,10 +67,10 @@ CheckReport check_run(const CheckOptions& options) {
   }
   report.operations = count_operations(report.workload);
   report.memory = predict_memory(report.workload);
-  report.available = available_bytes(numerics.device);
+  if (!elsewhere) report.available = available_bytes(numerics.device);
   if (numerics.device.is_cpu()) {
     // What this process holds already is part of the prediction, and no longer part of what is available.
-    report.available += resident_bytes();
+    *report.available += resident_bytes();
     report.memory.insert(
         report.memory.begin(),
         {"the program itself", program_bytes(numerics.device, report.threads, report.workload.lanes)});

@@ -80,11 +80,16 @@ std::string check_text(const CheckReport& report) {
   }
   line(fmt::format("{:<60} {:>12.1f}", "all", static_cast<double>(total(report.memory)) / 0x1p20));
   line();
-  line(fmt::format("training {} on {}{}: {} of {} available{}", report.fits() ? "fits" : "DOES NOT FIT",
-                   report.device, w.lanes > 1 ? fmt::format(" with {} lanes", w.lanes) : "",
-                   human_bytes(static_cast<double>(total(report.memory))),
-                   human_bytes(static_cast<double>(report.available)),
-                   w.evaluation.every ? "" : "; evaluations not counted, of which training makes none"));
+  const std::string taken = human_bytes(static_cast<double>(total(report.memory))),
+                    rest =
+                        w.evaluation.every ? "" : "; evaluations not counted, of which training makes none";
+  if (report.available) {
+    line(fmt::format("training {} on {}{}: {} of {} available{}", *report.fits() ? "fits" : "DOES NOT FIT",
+                     report.device, w.lanes > 1 ? fmt::format(" with {} lanes", w.lanes) : "", taken,
+                     human_bytes(static_cast<double>(*report.available)), rest));
+  } else {
+    line(fmt::format("training takes {} on {}, which this machine has not{}", taken, report.device, rest));
+  }
   for (const std::string& warning : report.warnings) line("warning: " + warning);
   return out;
 }
@@ -132,8 +137,8 @@ std::string check_json(const CheckReport& report) {
              return Value(Value::Map{{"part", text(std::string(part.part))}, {"bytes", number(part.bytes)}});
            })},
       {"memory_total", number(total(report.memory))},
-      {"memory_available", number(report.available)},
-      {"fits", Value(report.fits())},
+      {"memory_available", report.available ? number(*report.available) : Value()},
+      {"fits", report.fits() ? Value(*report.fits()) : Value()},
       {"warnings", list_of(report.warnings, text)},
   });
   return config::to_json(root);

@@ -41,14 +41,24 @@ at::Device resolve_device(const std::string& name, int local_rank) {
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
+Numerics on(const at::Device& device, Precision precision) {
+  Numerics numerics;
+  numerics.device = device;
+  const bool bf16 = precision == Precision::bf16 || (precision == Precision::automatic && device.is_cuda());
+  numerics.compute = bf16 ? at::kBFloat16 : at::kFloat;
+  return numerics;
+}
+
 }  // namespace
 
-Numerics resolve_numerics(const std::string& device_name, Precision precision, int local_rank) {
-  Numerics numerics;
-  numerics.device = resolve_device(device_name, local_rank);
-  const bool cuda = numerics.device.is_cuda();
-  const bool bf16 = precision == Precision::bf16 || (precision == Precision::automatic && cuda);
-  numerics.compute = bf16 ? at::kBFloat16 : at::kFloat;
+bool has_cuda() { return cuda_devices() > 0; }
+
+Numerics planned_numerics(const std::string& device, Precision precision) {
+  return on(at::Device(device == "auto" ? (has_cuda() ? "cuda" : "cpu") : device), precision);
+}
+
+Numerics resolve_numerics(const std::string& device, Precision precision, int local_rank) {
+  const Numerics numerics = on(resolve_device(device, local_rank), precision);
   at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
   return numerics;
 }

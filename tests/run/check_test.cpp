@@ -235,14 +235,14 @@ TEST(Check, GradientsOfLanes) {
 
 TEST(Check, ComparesWithTheMachine) {
   const CheckReport report = check_plain();
-  EXPECT_TRUE(report.fits());
+  EXPECT_EQ(report.fits(), true);
   EXPECT_GT(report.available, std::int64_t{1} << 27);
   // The program itself is most of what this little model takes.
   EXPECT_GT(report.memory.front().bytes, std::int64_t{1} << 26);
   EXPECT_LE(report.memory.front().bytes, 2 * resident_bytes());
   const CheckReport large = check_plain(
       {"initialize_from=null", "causal_importance.d_model=65536", "causal_importance.d_mlp=1048576"});
-  EXPECT_FALSE(large.fits());
+  EXPECT_EQ(large.fits(), false);
   EXPECT_NE(check_text(large).find("training DOES NOT FIT"), std::string::npos);
 }
 
@@ -276,11 +276,26 @@ TEST(Check, Prints) {
   EXPECT_EQ(json["config"]["training"]["batch_size"], 3);
 }
 
+TEST(Check, ADeviceOfAnotherMachineIsCounted) {
+  if (has_cuda()) GTEST_SKIP() << "this machine has a CUDA device";
+  const CheckReport there = check_plain({"device=cuda", "precision=auto"}),
+                    here = check_plain({"precision=bf16"});
+  EXPECT_EQ(there.workload.numerics.compute, at::kBFloat16);
+  EXPECT_EQ(there.available, std::nullopt);
+  EXPECT_EQ(there.fits(), std::nullopt);
+  EXPECT_EQ(total(there.operations), total(here.operations));
+  EXPECT_GT(total(there.memory), 0);
+  EXPECT_NE(check_text(there).find("on cuda, which this machine has not"), std::string::npos);
+  const auto json = nlohmann::json::parse(check_json(there));
+  EXPECT_TRUE(json["fits"].is_null());
+  EXPECT_TRUE(json["memory_available"].is_null());
+}
+
 TEST(Check, BadConfigurations) {
   EXPECT_ERROR_AS(ConfigError, "batch_sise", check_plain({"training.batch_sise=4"}));
   EXPECT_ERROR_AS(ConfigError, "sites[1].pattern", check_plain({"sites.1.pattern=h.*.mlp.down"}));
   EXPECT_ERROR_AS(ConfigError, "at most the 32 tokens", check_plain({"data.train.sequence_length=33"}));
-  EXPECT_ERROR_AS(ConfigError, "cuda:77", check_plain({"device=cuda:77"}));
+  if (has_cuda()) EXPECT_ERROR_AS(ConfigError, "cuda:77", check_plain({"device=cuda:77"}));
   EXPECT_ERROR_AS(ConfigError, "gpu", check_run({.config = plain, .device = "gpu"}));
 }
 

@@ -38,16 +38,19 @@ struct CheckReport {
   std::vector<CheckedData> data;
   std::vector<OperationCount> operations;  ///< of one training step
   std::vector<MemoryPart> memory;  ///< at the largest moment of training; the program itself first on a CPU
-  std::int64_t available = 0;      ///< bytes that the device has for it
+  std::optional<std::int64_t> available;  ///< bytes that the device has for it; unknown: it is not here
   std::vector<std::string> warnings;
 
   std::int64_t target_parameters() const { return workload.target.parameters; }
-  bool fits() const { return total(memory) <= available; }
+  std::optional<bool> fits() const {
+    return available ? std::optional<bool>(total(memory) <= *available) : std::nullopt;
+  }
 };
 
 /// Reads everything that `vpd decompose` would read, weights' values apart: the configuration, the target's
 /// configuration and the header of its weights, the headers of `initialize_from`, and every token against the
-/// vocabulary. Throws ConfigError or DataError as the run would.
+/// vocabulary. Throws ConfigError or DataError as the run would, but for a CUDA device on a machine that has
+/// none: what the run would take there is counted all the same.
 CheckReport check_run(const CheckOptions& options);
 
 /// The report for people, and as a JSON object.

@@ -24,6 +24,12 @@ struct Numerics {
 /// products on or off in LibTorch. Throws ConfigError for a device that is not there.
 Numerics resolve_numerics(const std::string& device, Precision precision, int local_rank = 0);
 
+/// The same for a machine that has the device, whether this one has it or not; leaves LibTorch as it is.
+Numerics planned_numerics(const std::string& device, Precision precision);
+
+/// Whether this machine has any CUDA device that this build can use.
+bool has_cuda();
+
 /// The device in words: "cpu", or the GPU's name.
 std::string describe_device(const at::Device& device);
 
