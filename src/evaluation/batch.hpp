@@ -32,6 +32,7 @@ struct EvaluationBatch {
   std::vector<LaneBatch> lanes;
   /// Computes any batch of the evaluation, by its number, anew.
   std::function<EvaluationBatch(std::int64_t)> again;
+  mutable at::Tensor kept;  ///< what kept_by_attribution() gives, once it has been asked for
 
   std::int64_t positions() const { return B * T; }
 
@@ -64,9 +65,9 @@ struct EvaluationBatch {
   }
 };
 
-/// 1 where the batch keeps a subcomponent by attribution, k a position in the mean, and 0 elsewhere: wide [B
-/// T, Σ C] (method, section 5, topk_attribution_recon).
-at::Tensor kept_by_attribution(const EvaluationBatch& batch, double k);
+/// 1 where the objective's topk_attribution_recon keeps a subcomponent of the batch and 0 elsewhere: wide [B
+/// T, Σ C] (method, section 5).
+at::Tensor kept_by_attribution(const EvaluationBatch& batch);
 
 /// A metric gathers over batches and then names its values.
 class Metric {

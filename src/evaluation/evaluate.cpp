@@ -46,8 +46,7 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t numb
 
 /// What metrics see in place of the function's importances.
 void take_kept_for_importances(EvaluationBatch& batch) {
-  const auto* term = find_term<TopkAttributionReconTerm>(batch.config.objective);
-  const at::Tensor kept = kept_by_attribution(batch, term->k);
+  const at::Tensor kept = kept_by_attribution(batch);
   for (LaneBatch& lane : batch.lanes) {
     const at::Tensor own = kept.narrow(0, lane.first_batch * batch.T, lane.clean.N());
     lane.importance = {own, own};
@@ -88,8 +87,10 @@ std::map<std::string, std::string> attack_budgets(const RunConfig& config, const
   return budgets;
 }
 
-at::Tensor kept_by_attribution(const EvaluationBatch& batch, double k) {
+at::Tensor kept_by_attribution(const EvaluationBatch& batch) {
+  if (batch.kept.defined()) return batch.kept;
   const Decomposition& d = batch.decomposition;
+  const double k = find_term<TopkAttributionReconTerm>(batch.config.objective)->k;
   const at::Tensor scores = at::zeros({batch.positions(), d.sites.total_C()}, d.numerics.options());
   batch.pool.run([&](int i) {
     if (static_cast<std::size_t>(i) >= batch.lanes.size()) return;  // fewer rows than lanes
@@ -97,7 +98,7 @@ at::Tensor kept_by_attribution(const EvaluationBatch& batch, double k) {
     attribute(d, lane.clean, batch.components, scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
   });
   keep_largest(scores, kept_count(k, batch.positions(), d.sites, "objective: topk_attribution_recon.k"));
-  return scores;
+  return batch.kept = scores;
 }
 
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,

@@ -78,10 +78,7 @@ class Losses final : public Metric {
     double operator()(const SchattenTerm& term) const {
       const Decomposition& d = batch.decomposition;
       at::Tensor weights;
-      if (term.weighted_by_topk) {
-        const auto* topk = find_term<TopkAttributionReconTerm>(batch.config.objective);
-        weights = kept_by_attribution(batch, topk->k).mean(0, false, at::kDouble);
-      }
+      if (term.weighted_by_topk) weights = kept_by_attribution(batch).mean(0, false, at::kDouble);
       double sum = 0.0;
       for (std::size_t i = 0; i < d.sites.size(); ++i) {
         const at::Tensor of_site =
@@ -90,10 +87,10 @@ class Losses final : public Metric {
       }
       return sum;
     }
-    double operator()(const TopkAttributionReconTerm& term) const {
+    double operator()(const TopkAttributionReconTerm&) const {
       Value value = *this;
       value.comparison = Comparison::squared_error;
-      value.kept_masks = kept_by_attribution(batch, term.k);
+      value.kept_masks = kept_by_attribution(batch);
       return value.constant(0.0);
     }
     double operator()(const HiddenActsReconTerm& term) const {

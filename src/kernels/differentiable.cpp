@@ -41,28 +41,28 @@ at::Tensor MadeAgain::take() const {
 
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias,
                   const MadeAgain& again) {
-  const at::ScalarType type = x.scalar_type(), product = weight.value.scalar_type();
+  const at::ScalarType type = x.scalar_type();
   at::Tensor y, kept;
   {
     const at::NoGradGuard no_grad;
-    const at::Tensor input = x.detach().to(product);
+    const at::Tensor input = x.detach().to(weight.value.scalar_type());
     y = matrix_product(input, weight.value.t());
     if (bias.value.defined()) y.add_(bias.value);
     if (weight.gradient.defined() && !again) kept = input;
   }
-  return record(std::move(y), "linear", {x}, weight.gradient.defined() || bias.gradient.defined(),
-                [kept, again, weight, bias, type, product](const at::Tensor& dy, const auto& wanted,
-                                                           variable_list& out) {
-                  if (weight.gradient.defined()) {
-                    const at::Tensor input = again ? again.take().to(product) : kept;
-                    matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
-                  }
-                  if (bias.gradient.defined()) {
-                    at::Tensor total = bias.gradient;
-                    total.add_(dy.sum(0, /*keepdim=*/false, total.scalar_type()));
-                  }
-                  if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
-                });
+  return record(
+      std::move(y), "linear", {x}, weight.gradient.defined() || bias.gradient.defined(),
+      [kept, again, weight, bias, type](const at::Tensor& dy, const auto& wanted, variable_list& out) {
+        if (weight.gradient.defined()) {
+          const at::Tensor input = again ? again.take().to(dy.scalar_type()) : kept;
+          matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
+        }
+        if (bias.gradient.defined()) {
+          at::Tensor total = bias.gradient;
+          total.add_(dy.sum(0, /*keepdim=*/false, total.scalar_type()));
+        }
+        if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
+      });
 }
 
 at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight) {

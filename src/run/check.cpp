@@ -47,7 +47,7 @@ CheckReport check_run(const CheckOptions& options) {
   check(report.config);
   report.warnings = warnings(report.config);
   const bool elsewhere = report.config.device.starts_with("cuda") && !has_cuda();
-  const Numerics numerics = elsewhere ? planned_numerics(report.config.device, report.config.precision)
+  const Numerics numerics = elsewhere ? numerics_on(at::Device(report.config.device), report.config.precision)
                                       : resolve_numerics(report.config.device, report.config.precision);
   report.device = elsewhere ? numerics.device.str() : describe_device(numerics.device);
   if (options.threads > 0) at::set_num_threads(options.threads);

@@ -88,7 +88,8 @@ std::string check_text(const CheckReport& report) {
                      report.device, w.lanes > 1 ? fmt::format(" with {} lanes", w.lanes) : "", taken,
                      human_bytes(static_cast<double>(*report.available)), rest));
   } else {
-    line(fmt::format("training takes {} on {}, which this machine has not{}", taken, report.device, rest));
+    line(fmt::format("training takes {} on {}, which is not here: compare that with its memory{}", taken,
+                     report.device, rest));
   }
   for (const std::string& warning : report.warnings) line("warning: " + warning);
   return out;

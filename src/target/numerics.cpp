@@ -41,7 +41,9 @@ at::Device resolve_device(const std::string& name, int local_rank) {
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
-Numerics on(const at::Device& device, Precision precision) {
+}  // namespace
+
+Numerics numerics_on(const at::Device& device, Precision precision) {
   Numerics numerics;
   numerics.device = device;
   const bool bf16 = precision == Precision::bf16 || (precision == Precision::automatic && device.is_cuda());
@@ -49,16 +51,10 @@ Numerics on(const at::Device& device, Precision precision) {
   return numerics;
 }
 
-}  // namespace
-
 bool has_cuda() { return cuda_devices() > 0; }
 
-Numerics planned_numerics(const std::string& device, Precision precision) {
-  return on(at::Device(device == "auto" ? (has_cuda() ? "cuda" : "cpu") : device), precision);
-}
-
 Numerics resolve_numerics(const std::string& device, Precision precision, int local_rank) {
-  const Numerics numerics = on(resolve_device(device, local_rank), precision);
+  const Numerics numerics = numerics_on(resolve_device(device, local_rank), precision);
   at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
   return numerics;
 }

@@ -54,7 +54,7 @@ TEST(Files, WritingToAForbiddenDirectorySaysWhy) {
 
 TEST(Files, FullDiskKeepsTheOldFileAndLeavesNothingElse) {
   const SmallDisk disk;
-  if (!disk.mounted()) GTEST_SKIP() << "mounting a small tmpfs needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "NOT TESTED: mounting a small tmpfs needs root";
   write_atomically(disk.path() / "file", "old");
   EXPECT_DATA_ERROR("file: cannot write the file: No space left on device; free some space",
                     write_atomically(disk.path() / "file", std::string(1 << 20, 'x')));

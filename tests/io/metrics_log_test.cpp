@@ -97,7 +97,7 @@ TEST(MetricsLog, OtherContentIsRefusedAndKept) {
 
 TEST(MetricsLog, FullDiskLeavesWholeLines) {
   const testing::SmallDisk disk;
-  if (!disk.mounted()) GTEST_SKIP() << "mounting a small tmpfs needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "NOT TESTED: mounting a small tmpfs needs root";
   MetricsLog log(disk.path() / "m", -1);
   const std::string name(1000, 'x');
   std::int64_t step = 0;

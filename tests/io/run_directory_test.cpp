@@ -113,7 +113,7 @@ TEST_F(RunDirectories, FailedWriterLeavesEverythingAsItWas) {
 
 TEST_F(RunDirectories, FullDiskLeavesTheLastCheckpoint) {
   const testing::SmallDisk disk;
-  if (!disk.mounted()) GTEST_SKIP() << "mounting a small tmpfs needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "NOT TESTED: mounting a small tmpfs needs root";
   const RunDirectory run = RunDirectory::create(disk.path() / "run");
   run.publish_checkpoint(10, content("x"), 1);
   EXPECT_DATA_ERROR("No space left on device",

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "support.hpp"
+#include "support/device_case.hpp"
 
 namespace vpd {
 namespace {
@@ -255,7 +256,7 @@ TEST_F(Safetensors, SavingRefusesWhatTheFormatCannotHold) {
 
 TEST_F(Safetensors, FullDiskKeepsTheOldFile) {
   const testing::SmallDisk disk;
-  if (!disk.mounted()) GTEST_SKIP() << "mounting a small tmpfs needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "NOT TESTED: mounting a small tmpfs needs root";
   const auto path = disk.path() / "x.safetensors";
   save_safetensors(path, {{"a", at::ones({2})}});
   EXPECT_DATA_ERROR("x.safetensors: cannot write the file: No space left on device",
@@ -265,7 +266,7 @@ TEST_F(Safetensors, FullDiskKeepsTheOldFile) {
 }
 
 TEST_F(Safetensors, CudaTensorsAreSaved) {
-  if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no CUDA device here";
+  if (!testing::cuda_is_usable()) GTEST_SKIP() << "NOT TESTED: this build or this machine has no CUDA";
   const at::Tensor values = at::arange(6, at::kFloat).reshape({2, 3});
   save_safetensors(path_, {{"a", values.cuda().t()}});
   EXPECT_TRUE(at::equal(SafetensorsFile(path_).load("a"), values.t()));

@@ -285,7 +285,7 @@ TEST(Check, ADeviceOfAnotherMachineIsCounted) {
   EXPECT_EQ(there.fits(), std::nullopt);
   EXPECT_EQ(total(there.operations), total(here.operations));
   EXPECT_GT(total(there.memory), 0);
-  EXPECT_NE(check_text(there).find("on cuda, which this machine has not"), std::string::npos);
+  EXPECT_NE(check_text(there).find("on cuda, which is not here"), std::string::npos);
   const auto json = nlohmann::json::parse(check_json(there));
   EXPECT_TRUE(json["fits"].is_null());
   EXPECT_TRUE(json["memory_available"].is_null());

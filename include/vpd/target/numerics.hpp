@@ -24,8 +24,8 @@ struct Numerics {
 /// products on or off in LibTorch. Throws ConfigError for a device that is not there.
 Numerics resolve_numerics(const std::string& device, Precision precision, int local_rank = 0);
 
-/// The same for a machine that has the device, whether this one has it or not; leaves LibTorch as it is.
-Numerics planned_numerics(const std::string& device, Precision precision);
+/// What `precision` means on a device, whether this machine has it or not; leaves LibTorch as it is.
+Numerics numerics_on(const at::Device& device, Precision precision);
 
 /// Whether this machine has any CUDA device that this build can use.
 bool has_cuda();
