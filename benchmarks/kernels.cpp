@@ -151,19 +151,21 @@ void gate_backward_uniform(State& state) {
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, {}, dg, true)); });
 }
 
-/// The adversarial pass: gradients of importances and sources. An ascent wants those of sources alone.
+/// The adversarial pass: the gradient of importances, and sources that climb. An ascent wants the latter
+/// alone.
 void gate_backward_adversarial(State& state, bool ascent) {
   const std::int64_t N = state.range(0), C = state.range(1);
   const at::Tensor h = real(N, C), g = wide(N, C), dy = real(N, C), dg = ascent ? at::Tensor() : wide(N, C),
                    ds = wide(N, 1).view({N});
+  const vpd::SourceAscent climb{{.rate = 1e-3}, wide(N, C + 1), wide(N, C + 1)};
   const vpd::GateSources sources{.kind = vpd::SourceKind::tensor,
                                  .sources = wide(N, C + 1),
-                                 .gradient = wide(N, C + 1),
-                                 .overwrite_gradient = true,
+                                 .ascent = climb,
                                  .time_length = N,
                                  .batch_rows = 1,
                                  .time_rows = N};
-  const double bytes = 3.0 * compute_bytes() + 12.0 + (ascent ? 0.0 : compute_bytes() + 8.0);
+  // reads h, dy, g, r and both moments; writes dh, r and the moments
+  const double bytes = 3.0 * compute_bytes() + 28.0 + (ascent ? 0.0 : compute_bytes() + 8.0);
   measure(state, bytes * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, ds, dg, !ascent)); });
 }

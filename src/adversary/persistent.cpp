@@ -28,6 +28,12 @@ SourceLayout layout_for(const PersistentAdversaryConfig& config, const Sites& si
 
 }  // namespace
 
+bool climbs_in_pass(const PersistentAdversaryConfig& config, const RoutingConfig& routing) {
+  return config.scope == PersistentScope::per_position &&
+         config.parametrization == SourceParametrization::clamped &&
+         !std::holds_alternative<LayerwiseRoutingConfig>(routing);
+}
+
 PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config, const Sites& sites,
                                          std::int64_t B, std::int64_t T, const Numerics& numerics,
                                          std::uint64_t seed, std::uint64_t term, std::optional<Range> rows)
@@ -111,6 +117,31 @@ SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::
   return use;
 }
 
+SourceUse PersistentAdversary::climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
+                                             const AscentNumbers& numbers) const {
+  VPD_CHECK(climbs_in_pass(config_, AllRoutingConfig{}) && T == layout_.time_rows, UsageError,
+            "persistent sources: expected clamped ones of each of {} positions to climb in a pass", T);
+  return {.layout = layout_,
+          .values = values_,
+          .gradient = {},
+          .ascent = SourceAscent{rule(numbers), m_, v_},
+          .gradient_scale = gradient_scale,
+          .first_batch = first,
+          .T = T};
+}
+
+AscentRule PersistentAdversary::rule(const AscentNumbers& numbers) const {
+  AscentRule rule{.adam = m_.defined(),
+                  .rate = numbers.rate,
+                  .unbias1 = numbers.unbias1,
+                  .unbias2 = numbers.unbias2,
+                  .clamp = config_.parametrization == SourceParametrization::clamped};
+  if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
+    rule.beta1 = adam->beta1, rule.beta2 = adam->beta2, rule.eps = adam->eps;
+  }
+  return rule;
+}
+
 void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end,
                                  const AscentNumbers& numbers) {
   const auto rows = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, end - begin) : x; };
@@ -121,19 +152,9 @@ void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin,
     const at::Tensor r = values.sigmoid();
     direction = direction * r * (1.0 - r);
   }
-  AscentRule rule{.adam = m_.defined(),
-                  .rate = numbers.rate,
-                  .unbias1 = numbers.unbias1,
-                  .unbias2 = numbers.unbias2,
-                  .clamp = !sigmoid};
-  if (counts_.defined() && m_.defined()) {
-    rule.counts = rows(counts_);
-    rule.counts.add_(1);
-  }
-  if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
-    rule.beta1 = adam->beta1, rule.beta2 = adam->beta2, rule.eps = adam->eps;
-  }
-  vpd::ascend(values, direction, rows(m_), rows(v_), rule);
+  at::Tensor counts;
+  if (counts_.defined() && m_.defined()) counts = rows(counts_).add_(1);
+  vpd::ascend(values, direction, rows(m_), rows(v_), rule(numbers), counts);
 }
 
 AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) const {

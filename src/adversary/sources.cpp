@@ -16,16 +16,19 @@ at::Tensor site_columns(const at::Tensor& sources, const Sites& sites, std::size
 
 SourceOf tensor_sources(const Sites& sites, const SourceUse& use) {
   return [&sites, use](std::size_t i) {
-    return GateSources{
-        .kind = SourceKind::tensor,
-        .sources = site_columns(use.values, sites, i),
-        .gradient = use.gradient.defined() ? site_columns(use.gradient, sites, i) : at::Tensor(),
-        .gradient_scale = use.gradient_scale,
-        .overwrite_gradient = use.overwrite,
-        .time_length = use.T,
-        .first_batch = use.first_batch,
-        .batch_rows = use.layout.batch_rows,
-        .time_rows = use.layout.time_rows};
+    const auto columns = [&](const at::Tensor& x) { return x.defined() ? site_columns(x, sites, i) : x; };
+    std::optional<SourceAscent> ascent;
+    if (use.ascent) ascent = {use.ascent->rule, columns(use.ascent->m), columns(use.ascent->v)};
+    return GateSources{.kind = SourceKind::tensor,
+                       .sources = columns(use.values),
+                       .gradient = columns(use.gradient),
+                       .gradient_scale = use.gradient_scale,
+                       .overwrite_gradient = use.overwrite,
+                       .ascent = ascent,
+                       .time_length = use.T,
+                       .first_batch = use.first_batch,
+                       .batch_rows = use.layout.batch_rows,
+                       .time_rows = use.layout.time_rows};
   };
 }
 

@@ -21,7 +21,7 @@ struct MaskedBackward {
 
   template <class Wanted>
   void operator()(const at::Tensor& dy, const Wanted& wanted, variable_list& out) const {
-    const bool sources_wanted = pass.sources.gradient.defined();
+    const bool sources_wanted = pass.sources.wants_gradient();
     const bool x_wanted = wanted(0);
     at::Tensor through_weight, scale_gradient;
     if (scale.defined() && (x_wanted || sources_wanted)) {
@@ -58,7 +58,7 @@ struct MaskedEmbeddingBackward {
   template <class Wanted>
   void operator()(const at::Tensor& dy, const Wanted&, variable_list&) const {
     at::Tensor scale_gradient;
-    if (scale.defined() && pass.sources.gradient.defined() && pass.sources.delta)
+    if (scale.defined() && pass.sources.wants_gradient() && pass.sources.delta)
       scale_gradient = at::embedding(table, tokens).mul_(dy).sum(1);
     const bool trains = pass.U.gradient.defined();
     const at::Tensor gradient = dy.to(pass.U.value.scalar_type());
@@ -73,7 +73,7 @@ struct MaskedEmbeddingBackward {
 };
 
 bool wants_gradients(const SitePass& pass) {
-  return pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.gradient.defined();
+  return pass.U.gradient.defined() || pass.importance_gradient.defined() || pass.sources.wants_gradient();
 }
 
 }  // namespace

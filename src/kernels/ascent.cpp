@@ -23,12 +23,23 @@ void fill_uniform(const at::Tensor& x, const LateKey& key, std::int64_t first_ro
       x, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
 }
 
+AscentFormula formula_of(const AscentRule& rule) {
+  return {.adam = rule.adam,
+          .beta1 = rule.beta1,
+          .beta2 = rule.beta2,
+          .eps = rule.eps,
+          .rate = rule.rate,
+          .unbias1 = rule.unbias1,
+          .unbias2 = rule.unbias2,
+          .clamp = rule.clamp};
+}
+
 double bias_correction(double beta, std::int64_t count) {
   return 1.0 / (1.0 - std::pow(beta, static_cast<double>(count)));
 }
 
 void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m, const at::Tensor& v,
-            const AscentRule& rule) {
+            const AscentRule& rule, const at::Tensor& counts) {
   const auto like_x = [&](const at::Tensor& y) {
     return y.defined() && y.is_contiguous() && y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type();
   };
@@ -40,22 +51,17 @@ void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m
                  .type = element_type(x, "ascent"),
                  .x = x.mutable_data_ptr(),
                  .gradient = gradient.const_data_ptr(),
-                 .beta1 = rule.beta1,
-                 .beta2 = rule.beta2,
-                 .eps = rule.eps,
-                 .rate = rule.rate,
-                 .clamp = rule.clamp};
+                 .formula = formula_of(rule)};
   if (rule.adam) {
     p.m = m.mutable_data_ptr(), p.v = v.mutable_data_ptr();
-    p.unbias1 = rule.unbias1, p.unbias2 = rule.unbias2;
-    if (rule.counts.defined()) {
-      const std::int64_t parts = rule.counts.numel();
-      VPD_CHECK(rule.counts.scalar_type() == at::kLong && rule.counts.is_contiguous() &&
-                    rule.counts.device() == x.device() && parts > 0 && x.numel() % parts == 0,
+    if (counts.defined()) {
+      const std::int64_t parts = counts.numel();
+      VPD_CHECK(counts.scalar_type() == at::kLong && counts.is_contiguous() &&
+                    counts.device() == x.device() && parts > 0 && x.numel() % parts == 0,
                 UsageError,
                 "ascent: expected contiguous int64 counts of equal parts of {} sources, found {} of {}",
-                x.numel(), parts, at::toString(rule.counts.scalar_type()));
-      p.counts = rule.counts.const_data_ptr<std::int64_t>(), p.part = x.numel() / parts;
+                x.numel(), parts, at::toString(counts.scalar_type()));
+      p.counts = counts.const_data_ptr<std::int64_t>(), p.part = x.numel() / parts;
     }
   }
   on_device(

@@ -37,46 +37,12 @@ __global__ void __launch_bounds__(threads) fill_uniform_kernel(FillUniformParams
   }
 }
 
-template <class T>
-struct Rule {
-  T beta1, beta2, eps, rate, inverse1, inverse2;
-  bool clamp;
-
-  __device__ explicit Rule(const AscentParams& p)
-      : beta1(static_cast<T>(p.beta1)),
-        beta2(static_cast<T>(p.beta2)),
-        eps(static_cast<T>(p.eps)),
-        rate(static_cast<T>(p.rate.get())),
-        inverse1(static_cast<T>(p.unbias1.get())),
-        inverse2(static_cast<T>(p.unbias2.get())),
-        clamp(p.clamp) {}
-
-  __device__ __forceinline__ void correct(const AscentParams& p, std::int64_t element) {
-    if (!p.counts) return;
-    const auto t = static_cast<double>(p.counts[element / p.part]);
-    inverse1 = static_cast<T>(1 / (1 - pow(p.beta1, t)));
-    inverse2 = static_cast<T>(1 / (1 - pow(p.beta2, t)));
-  }
-
-  __device__ __forceinline__ T kept(T x) const {
-    if (!clamp) return x;
-    const T raised = x < 0 ? T(0) : x;
-    return raised > 1 ? T(1) : raised;
-  }
-  __device__ __forceinline__ T sign_step(T x, T d) const {
-    const T sign = d > 0 ? T(1) : (d < 0 ? T(-1) : T(0));
-    return kept(x + rate * sign);
-  }
-  __device__ __forceinline__ T adam_step(T x, T d, T& m, T& v) const {
-    m = beta1 * m + (1 - beta1) * d;
-    v = beta2 * v + (1 - beta2) * d * d;
-    return kept(x + rate * (m * inverse1) / (device_sqrt(v * inverse2) + eps));
-  }
-};
-
 template <class T, int width>
 __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
-  Rule<T> rule(p);
+  AscentStep<T> step(p.formula);
+  const auto correct = [&](std::int64_t element) {
+    if (p.counts) step.unbias(p.formula, static_cast<double>(p.counts[element / p.part]));
+  };
   const std::int64_t packs = p.count / width;
   const std::int64_t self = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   const std::int64_t all = static_cast<std::int64_t>(gridDim.x) * threads;
@@ -86,26 +52,26 @@ __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
   T* v_all = static_cast<T*>(p.v);
   for (std::int64_t i = self; i < packs; i += all) {
     T x[width], d[width], m[width], v[width];
-    rule.correct(p, i * width);
+    correct(i * width);
     load(x_all + i * width, x);
     load(d_all + i * width, d);
-    if (m_all) {
+    if (step.adam) {
       load(m_all + i * width, m);
       load(v_all + i * width, v);
 #pragma unroll
-      for (int k = 0; k < width; ++k) x[k] = rule.adam_step(x[k], d[k], m[k], v[k]);
+      for (int k = 0; k < width; ++k) x[k] = step.by_adam(x[k], d[k], m[k], v[k]);
       store(m_all + i * width, m);
       store(v_all + i * width, v);
     } else {
 #pragma unroll
-      for (int k = 0; k < width; ++k) x[k] = rule.sign_step(x[k], d[k]);
+      for (int k = 0; k < width; ++k) x[k] = step.by_sign(x[k], d[k]);
     }
     store(x_all + i * width, x);
   }
   for (std::int64_t i = packs * width + self; i < p.count; i += all) {
-    rule.correct(p, i);
+    correct(i);
     x_all[i] =
-        m_all ? rule.adam_step(x_all[i], d_all[i], m_all[i], v_all[i]) : rule.sign_step(x_all[i], d_all[i]);
+        step.adam ? step.by_adam(x_all[i], d_all[i], m_all[i], v_all[i]) : step.by_sign(x_all[i], d_all[i]);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "ascent_step.hpp"
 #include "gate_kernel.hpp"
 
 namespace vpd {
@@ -21,18 +22,15 @@ struct AscentParams {
   ElementType type = ElementType::float32;  // float32 or float64
   void* x = nullptr;
   const void* gradient = nullptr;
-  void* m = nullptr;  // null: sign step
+  void* m = nullptr;  // null for sign steps
   void* v = nullptr;
-  double beta1 = 0.0;
-  double beta2 = 0.0;
-  double eps = 0.0;
-  LateNumber rate = 0.0;
-  LateNumber unbias1 = 1.0;  // 1 / (1 - beta1^t)
-  LateNumber unbias2 = 1.0;
-  const std::int64_t* counts = nullptr;  // in place of both: t of each part
+  AscentFormula formula;
+  const std::int64_t* counts = nullptr;  // in place of both bias corrections: t of each part
   std::int64_t part = 0;                 // elements of a part
-  bool clamp = true;
 };
+
+struct AscentRule;
+AscentFormula formula_of(const AscentRule& rule);
 
 void fill_uniform_cpu(const FillUniformParams& params);
 void ascend_cpu(const AscentParams& params);

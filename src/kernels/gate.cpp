@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "ascent_kernel.hpp"
 #include "dispatch.hpp"
 #include "gate_kernel.hpp"
 #include "on_device.hpp"
@@ -82,6 +83,34 @@ void add_per_source(const GateParams& p, const at::Tensor& per_position, const a
   }
 }
 
+/// Where dL/dr goes, or how the sources climb along it.
+void want_source_gradient(GateParams& p, const GateSources& s, at::ScalarType wide) {
+  const std::int64_t rows = s.batch_rows * s.time_rows, columns = p.columns + 1;
+  p.source_gradient_scale = s.gradient_scale;
+  VPD_CHECK(!(s.ascent || s.overwrite_gradient) || !p.source_rows_shared, UsageError,
+            "gate: expected to add to the gradient of sources that positions share, found the wish to {}",
+            s.ascent ? "climb along each position's" : "overwrite it");
+  if (!s.ascent) {
+    check_matrix(s.gradient, rows, columns, wide, "gate: source gradient");
+    p.source_gradient = s.gradient.mutable_data_ptr();
+    p.source_gradient_stride = s.gradient.stride(0);
+    p.source_gradient_overwrite = s.overwrite_gradient;
+    return;
+  }
+  VPD_CHECK(!s.gradient.defined(), UsageError,
+            "gate: expected either a gradient of sources to keep or an ascent, found both");
+  p.climbing = s.sources.mutable_data_ptr();
+  p.ascent = formula_of(s.ascent->rule);
+  if (!p.ascent.adam) return;
+  for (const at::Tensor& moment : {s.ascent->m, s.ascent->v}) {
+    check_matrix(moment, rows, columns, wide, "gate: moment of sources");
+    VPD_CHECK(moment.stride(0) == p.sources_stride, UsageError,
+              "gate: expected moments with the sources' stride of {}, found {}", p.sources_stride,
+              moment.stride(0));
+  }
+  p.source_m = s.ascent->m.mutable_data_ptr(), p.source_v = s.ascent->v.mutable_data_ptr();
+}
+
 }  // namespace
 
 GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const GateSources& sources,
@@ -118,8 +147,9 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
     p.importance_gradient = importance_gradient.mutable_data_ptr();
     p.importance_gradient_stride = importance_gradient.stride(0);
   }
-  const bool wants_sources = has_matrix(sources) && sources.gradient.defined();
+  const bool wants_sources = has_matrix(sources) && sources.wants_gradient();
   if (wants_sources) {
+    want_source_gradient(p, sources, wide);
     if (sources.delta) {
       VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() &&
                     scale_gradient.numel() == p.rows && scale_gradient.scalar_type() == wide,
@@ -128,20 +158,11 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
                 at::toString(wide), p.rows);
       p.scale_gradient = scale_gradient.const_data_ptr();
     }
-    check_matrix(sources.gradient, sources.batch_rows * sources.time_rows, p.columns + 1, wide,
-                 "gate: source gradient");
-    VPD_CHECK(!sources.overwrite_gradient || !p.source_rows_shared, UsageError,
-              "gate: expected to add to the gradient of sources that positions share, found the wish to "
-              "overwrite it");
-    p.source_gradient = sources.gradient.mutable_data_ptr();
-    p.source_gradient_stride = sources.gradient.stride(0);
-    p.source_gradient_overwrite = sources.overwrite_gradient;
-    p.source_gradient_scale = sources.gradient_scale;
   }
   on_device(
       h, [&] { gate_backward_cpu(p); },
       [&](void* stream) {
-        if (!wants_sources || !p.source_rows_shared) return gate_backward_cuda(p, stream);
+        if (!p.source_gradient || !p.source_rows_shared) return gate_backward_cuda(p, stream);
         const at::Tensor per_position = at::empty({p.rows, p.columns + 1}, sources.gradient.options());
         p.source_gradient = per_position.mutable_data_ptr();
         p.source_gradient_stride = per_position.stride(0);

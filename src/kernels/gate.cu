@@ -1,8 +1,8 @@
 // Gate of a site on CUDA; formulas in gate_cpu.cpp.
 //
 // One block a row. gated, scale and h_gradient are overwritten, importance_gradient is added to;
-// source_gradient is overwritten or added to as told, and no two rows of it may be the same. No atomics:
-// results are deterministic, and random sources are those of the CPU bit for bit.
+// source_gradient is overwritten or added to as told, or the sources climb; no two rows of either may be the
+// same. No atomics: results are deterministic, and random sources are those of the CPU bit for bit.
 
 #include "device.cuh"
 
@@ -123,6 +123,47 @@ __device__ __forceinline__ void clamp(T (&g)[4]) {
   }
 }
 
+/// One source and its moments, element `at` of each, climb along d.
+template <class T>
+__device__ __forceinline__ void climb_one(const GateParams& p, const AscentStep<T>& step, std::int64_t at,
+                                          T d) {
+  T* x = static_cast<T*>(p.climbing) + at;
+  if (step.adam) {
+    *x = step.by_adam(*x, d, static_cast<T*>(p.source_m)[at], static_cast<T*>(p.source_v)[at]);
+  } else {
+    *x = step.by_sign(*x, d);
+  }
+}
+
+/// Four sources that were read as r, from element `row` on, climb along d.
+template <bool adjacent, class T>
+__device__ __forceinline__ void climb_quad(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
+                                           bool packed, const Quad<adjacent>& quad, const T (&r)[4],
+                                           const T (&d)[4]) {
+  T x[4];
+  if (step.adam) {
+    T* m_row = static_cast<T*>(p.source_m) + row;
+    T* v_row = static_cast<T*>(p.source_v) + row;
+    T m[4], v[4];
+    quad.read(m_row, packed, m);
+    quad.read(v_row, packed, v);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = step.by_adam(r[i], d[i], m[i], v[i]);
+    quad.write(m_row, packed, m);
+    quad.write(v_row, packed, v);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = step.by_sign(r[i], d[i]);
+  }
+  quad.write(static_cast<T*>(p.climbing) + row, packed, x);
+}
+
+/// The sources of a row climb along a gradient of 0.
+template <class T>
+__device__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row) {
+  for (std::int64_t c = threadIdx.x; c <= p.columns; c += blockDim.x) climb_one(p, step, row + c, T(0));
+}
+
 template <class To>
 __device__ void clear_row(To* row, std::int64_t columns) {
   for (std::int64_t c = threadIdx.x; c < columns; c += blockDim.x) row[c] = convert<To>(0.0f);
@@ -164,28 +205,33 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
   __shared__ Row<T> shared;
   __shared__ T scratch[most_threads / warp_size];
   const auto factor = static_cast<T>(p.source_gradient_scale);
+  const AscentStep<T> step(p.ascent);
   for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
     Real* dh_row = static_cast<Real*>(p.h_gradient) + n * p.columns;
     Real* gated_row = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
     const bool masked = !p.routing || p.routing[n];
-    const bool wants_sources = p.source_gradient && (masked || p.source_gradient_overwrite);
+    const bool wants_sources = p.climbing || (p.source_gradient && (masked || p.source_gradient_overwrite));
     if (!masked && !wants_sources) {
       clear_row(dh_row, p.columns);
       if (gated_row) clear_row(gated_row, p.columns);
       continue;
     }
     const Row<T> row = find_row(p, n, &shared);
+    const std::int64_t sources_row = row.source * p.sources_stride;  // of what climbs
     T* dr_row = nullptr;
-    if (wants_sources) {
+    if (p.source_gradient && wants_sources) {
       const std::int64_t target = p.source_gradient_per_position ? n : row.source;
       dr_row = static_cast<T*>(p.source_gradient) + target * p.source_gradient_stride;
     }
     if (!masked) {
       clear_row(dh_row, p.columns);
       if (gated_row) clear_row(gated_row, p.columns);
-      clear_row(dr_row, p.columns + 1);
+      if (dr_row) clear_row(dr_row, p.columns + 1);
+      if (p.climbing) climb_idly(p, step, sources_row);
       continue;
     }
+    const bool climbs = p.climbing && row.matrix;
+    if (p.climbing && !climbs) climb_idly(p, step, sources_row);
     if (dr_row && !row.matrix) {  // its sources are drawn
       if (p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
       dr_row = nullptr;
@@ -221,12 +267,17 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       if (gated_row) quad.write(gated_row, packed, h);
       if (dg_row) quad.write(dg_row, packed, dg);
       if (dr_row) quad.write(dr_row, packed, dr);
+      if (climbs) climb_quad(p, step, sources_row, packed, quad, r, dr);
     }
-    if (!dr_row) continue;
+    if (!dr_row && !climbs) continue;
     const T total = block_reduce(sum, Sum{}, scratch);
     if (threadIdx.x == 0) {
       const T ddelta = p.delta ? (static_cast<const T*>(p.scale_gradient)[n] - total) * factor : T(0);
-      dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
+      if (climbs) {
+        climb_one(p, step, sources_row + p.columns, ddelta);
+      } else {
+        dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
+      }
     }
   }
 }
@@ -240,7 +291,8 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
       packs_fit<T>(p.sources, p.sources_stride, 4) && packs_fit<Real>(p.gated, p.columns, 4) &&
       packs_fit<Real>(p.gradient, p.columns, 4) && packs_fit<Real>(p.h_gradient, p.columns, 4) &&
       packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
-      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4);
+      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4) &&
+      packs_fit<T>(p.source_m, p.sources_stride, 4) && packs_fit<T>(p.source_v, p.sources_stride, 4);
   const bool random = p.kind != SourceKind::constant && p.kind != SourceKind::tensor;
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
   if (backward && (random || packed)) {

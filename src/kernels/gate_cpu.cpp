@@ -5,9 +5,10 @@
 //   dL/dh = dL/dgated (m - δ)      dL/dg += dL/dgated h (1 - r)
 //   dL/dr = dL/dgated h (1 - g)    dL/dδ  = dL/dscale - Σ_c dL/dgated h
 //
-// A position whose sources are drawn leaves dL/dr as it is, or 0 where it is overwritten. Rows are
-// independent, except that positions may share a source row, whose gradient they add to: with such sources
-// rows run in order on one thread. Random r are drawn again in the backward pass.
+// dL/dr is stored, or the sources climb along it (ascent_step.hpp). A position whose sources are drawn leaves
+// dL/dr as it is, or 0 where it is overwritten or climbed along. Rows are independent, except that positions
+// may share a source row, whose gradient they add to: with such sources rows run in order on one thread.
+// Random r are drawn again in the backward pass.
 
 #include <algorithm>
 #include <vector>
@@ -94,6 +95,14 @@ const Wide* importances(const GateParams& p, std::int64_t n, std::vector<Wide>& 
   return g;
 }
 
+/// The sources that position n reads climb along d, C + 1 numbers.
+template <class Wide>
+void climb_row(const GateParams& p, const AscentStep<Wide>& step, std::int64_t n, const Wide* d) {
+  const std::int64_t first = source_row(p, n) * p.sources_stride;
+  const auto row = [first](void* matrix) { return matrix ? static_cast<Wide*>(matrix) + first : nullptr; };
+  climb(step, row(p.climbing), d, row(p.source_m), row(p.source_v), p.columns + 1);
+}
+
 template <class Wide>
 std::vector<Wide> source_buffer(const GateParams& p) {
   return std::vector<Wide>(static_cast<std::size_t>(p.columns) + 64, static_cast<Wide>(p.value));
@@ -124,9 +133,11 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
 
 template <class Real, class Wide>
 void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
-  std::vector<Wide> buffer = source_buffer<Wide>(p), product(static_cast<std::size_t>(p.columns)),
+  std::vector<Wide> buffer = source_buffer<Wide>(p), product(static_cast<std::size_t>(p.columns) + 1),
                     clamped(static_cast<std::size_t>(p.columns));
   const auto factor = static_cast<Wide>(p.source_gradient_scale);
+  const AscentStep<Wide> step(p.ascent);
+  const std::vector<Wide> none(p.climbing ? static_cast<std::size_t>(p.columns) + 1 : 0);  // a gradient of 0
   for (std::int64_t n = begin; n < end; ++n) {
     Real* __restrict dh = static_cast<Real*>(p.h_gradient) + n * p.columns;
     Real* gated = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
@@ -137,6 +148,7 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
       std::fill_n(dh, p.columns, Real(0));
       if (gated) std::fill_n(gated, p.columns, Real(0));
       if (dr && p.source_gradient_overwrite) std::fill_n(dr, p.columns + 1, Wide(0));
+      if (p.climbing) climb_row(p, step, n, none.data());
       continue;
     }
     if (dr && !reads_matrix(p, n)) {
@@ -147,7 +159,7 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + n * p.columns;
     const Wide* __restrict g = importances(p, n, clamped);
-    const Wide* __restrict r = s.r;
+    const Wide* r = s.r;  // which may climb below
     const Wide delta = s.delta;
     Wide* __restrict dm = product.data();
     Wide sum = 0;
@@ -167,9 +179,16 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
 #pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) dg[c] += dm[c] * (1 - r[c]);
     }
-    if (dr) {
+    const bool climbs = p.climbing && reads_matrix(p, n);
+    if (p.climbing && !climbs) climb_row(p, step, n, none.data());
+    if (dr || climbs) {
       const Wide ddelta = p.delta ? (static_cast<const Wide*>(p.scale_gradient)[n] - sum) * factor : Wide(0);
-      if (p.source_gradient_overwrite) {
+      if (climbs) {
+#pragma GCC ivdep
+        for (std::int64_t c = 0; c < p.columns; ++c) dm[c] *= (1 - g[c]) * factor;
+        dm[p.columns] = ddelta;
+        climb_row(p, step, n, product.data());
+      } else if (p.source_gradient_overwrite) {
 #pragma GCC ivdep
         for (std::int64_t c = 0; c < p.columns; ++c) dr[c] = dm[c] * (1 - g[c]) * factor;
         dr[p.columns] = ddelta;

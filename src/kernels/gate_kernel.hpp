@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "ascent_step.hpp"
 #include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
@@ -37,9 +38,13 @@ struct GateParams {
   const std::uint8_t* from_matrix = nullptr;  // [N]: of mixed sources
   const void* sources = nullptr;              // wide [R, C + 1]
   std::int64_t sources_stride = 0;
+  void* climbing = nullptr;  // the sources again, where the backward pass lets them climb; else null
+  AscentFormula ascent;
+  void* source_m = nullptr;  // wide, with the sources' shape and stride; null for sign steps
+  void* source_v = nullptr;
   void* source_gradient = nullptr;  // wide [R, C + 1] or null
   std::int64_t source_gradient_stride = 0;
-  double source_gradient_scale = 1.0;
+  double source_gradient_scale = 1.0;  // of what is stored or climbed along
   bool source_gradient_overwrite = false;
   bool source_rows_shared = false;            // several positions of this pass read one row
   bool source_gradient_per_position = false;  // source_gradient is [N, C + 1]: row n belongs to position n

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "term_passes.hpp"
+#include "vpd/adversary/persistent.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/head_kl.hpp"
@@ -100,7 +101,7 @@ class Memory {
       parts.push_back({"attributions of the batch", w_.B() * w_.T * w_.sites.total_C() * wide_});
     }
     if (const std::int64_t bytes = adversaries(); bytes > 0)
-      parts.push_back({"adversaries: sources, moments and gradients", bytes});
+      parts.push_back({"adversaries: sources, moments and gradients that are kept", bytes});
     return parts;
   }
 
@@ -162,7 +163,10 @@ class Memory {
         rows = (local ? w_.B() : persistent->sources.value_or(1)) * each;
         const std::int64_t held =
             1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0);
-        copies = held + (local ? 1 : w_.lanes);
+        const std::int64_t gradients = climbs_in_pass(*persistent, routing_of(term)) ? 0
+                                       : local                                       ? 1
+                                                                                     : w_.lanes;
+        copies = held + gradients;
         if (pooled) copies += held * persistent->sources.value();
         // The sigmoid of unbounded values, made by each lane in every pass.
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;

@@ -58,7 +58,8 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
     if (const auto* persistent = adversary ? std::get_if<PersistentAdversaryConfig>(adversary) : nullptr) {
       term.persistent = std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics,
                                                               config.seed, k, rows_);
-      if (term.persistent->local()) term.local_gradient = term.persistent->make_gradient();
+      term.climbs = climbs_in_pass(*persistent, routing_of(*term.config));
+      if (term.local() && !term.climbs) term.local_gradient = term.persistent->make_gradient();
     }
     if (const auto* topk = std::get_if<TopkAttributionReconTerm>(term.config)) {
       kept_count(topk->k, B_ * T_, d_.sites, "objective: " + term.label + ".k");
@@ -285,7 +286,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   }
 
   for (StepTerm& term : terms_) {
-    if (term.persistent && !term.local_gradient.defined()) begin_source_sum(term);
+    if (term.persistent && !term.local()) begin_source_sum(term);
   }
 
   StepResult result;

@@ -11,7 +11,7 @@ namespace vpd {
 void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& step) {
   for (StepTerm& term : terms_) {
     const AdversaryConfig* adversary = adversary_of(*term.config);
-    if (!adversary || term.local_gradient.defined()) continue;
+    if (!adversary || term.local()) continue;
     const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary);
     if (fresh) {
       term.fresh = start_fresh(*fresh, d_.sites, B_,
@@ -67,7 +67,8 @@ void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std
 void TrainingStep::ascend_after_update(const StepValues& values) {
   for (StepTerm& term : terms_) {
     if (!term.persistent) continue;
-    if (term.local_gradient.defined()) {
+    if (term.climbs) continue;  // it did, in the pass that the loss came from
+    if (term.local()) {
       pool_.run([&](int i) {
         const Range rows = lane_range(term.persistent->layout().rows(), i, pool_.count());
         term.persistent->ascend(term.local_gradient, rows.begin, rows.end,

@@ -22,10 +22,13 @@ struct StepTerm {
   std::string label;
   std::size_t number = 0;
   std::unique_ptr<PersistentAdversary> persistent;
-  at::Tensor
-      local_gradient;  ///< of persistent sources that lanes do not share; each lane writes its own rows
-  FreshSources fresh;  ///< of the present step
-  Processes::Sum sum;  ///< of the gradient of sources that processes share
+  bool climbs = false;  ///< the backward pass lets its persistent sources climb, and no gradient is kept
+  at::Tensor local_gradient;  ///< of others that lanes do not share; each lane writes its own rows
+  FreshSources fresh;         ///< of the present step
+  Processes::Sum sum;         ///< of the gradient of sources that processes share
+
+  /// Whether each lane has persistent sources of its own.
+  bool local() const { return persistent && persistent->local(); }
   std::unique_ptr<FrequencyAverage> average;
   at::Tensor kept;  ///< of topk_attribution_recon wide [B T, Σ C]: attributions, then 1 where they are kept
 };

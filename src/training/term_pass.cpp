@@ -99,12 +99,16 @@ class TermPass {
     // Sources follow the gradient of the loss itself, so the coefficient that the backward pass carries is
     // divided out.
     const double scale = trains() ? 1.0 / coefficient_ : 1.0;
-    const bool local = term_.local_gradient.defined();
+    const bool local = term_.local();
     const at::Tensor gradient = local ? term_.local_gradient : lane_.source_gradients[term_.number];
     SourceUse use;
     if (fresh) {
       use = use_fresh(term_.fresh, lane_.first_batch, step_.T, /*want_gradient=*/false);
       if (ascent_) use.gradient = gradient;
+    } else if (term_.climbs) {
+      use = term_.persistent->climb_in_pass(
+          lane_.first_here, step_.T, scale,
+          step_.values.terms[term_.number].ascents[static_cast<std::size_t>(draw_)]);
     } else {
       use = term_.persistent->use(local ? lane_.first_here : lane_.first_batch, lane_.clean.B(), step_.T,
                                   gradient, scale,
@@ -175,10 +179,11 @@ double divisor(const StepContext& step, const StepTerm& term) {
 std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepTerm& term) {
   if (!term.persistent) return 0;
   const std::int64_t ascents = term.persistent->config().warmup_steps;
-  if (!term.local_gradient.defined()) return ascents;  // the lanes made them together
+  if (!term.local()) return ascents;  // the lanes made them together
   const Range rows = term.persistent->rows_of_batch(lane.first_here, lane.clean.B());
   for (std::int64_t draw = 0; draw < ascents; ++draw) {
     term_pass(step, lane, term, draw, /*ascent=*/true);
+    if (term.climbs) continue;
     term.persistent->ascend(term.local_gradient, rows.begin, rows.end,
                             step.values.terms[term.number].ascents[static_cast<std::size_t>(draw)]);
   }

@@ -10,6 +10,7 @@
 #include "support/expect_close.hpp"
 #include "vpd/adversary/fresh.hpp"
 #include "vpd/adversary/persistent.hpp"
+#include "vpd/base/error.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -47,6 +48,29 @@ TEST_P(Scopes, EachHasItsRows) {
   EXPECT_EQ(rows({.scope = PersistentScope::shared_across_batch, .shared_across_positions = true}), 1);
   EXPECT_EQ(rows({.scope = PersistentScope::n_sources, .sources = 2}), 2 * T);
   EXPECT_EQ(rows({.scope = PersistentScope::pooled, .sources = 2}), B);
+}
+
+TEST_P(Scopes, OnlyClampedOnesOfEachPositionClimbInAPass) {
+  for (const PersistentAdversaryConfig& config :
+       {PersistentAdversaryConfig{.scope = PersistentScope::shared_across_batch},
+        PersistentAdversaryConfig{.scope = PersistentScope::pooled, .sources = 2},
+        PersistentAdversaryConfig{.parametrization = SourceParametrization::sigmoid}}) {
+    const PersistentAdversary adversary = make(config);
+    EXPECT_FALSE(climbs_in_pass(config, AllRoutingConfig{}));
+    EXPECT_THROW(adversary.climb_in_pass(0, T, 1.0, adversary.numbers(0.1, 1)), UsageError);
+  }
+  const PersistentAdversary adversary = make({});
+  EXPECT_TRUE(climbs_in_pass({}, AllRoutingConfig{}));
+  EXPECT_FALSE(climbs_in_pass({}, LayerwiseRoutingConfig{}));
+  const SourceUse use = adversary.climb_in_pass(1, T, -2.0, adversary.numbers(0.25, 3));
+  EXPECT_FALSE(use.gradient.defined());
+  EXPECT_EQ(use.first_batch, 1);
+  EXPECT_EQ(use.gradient_scale, -2.0);
+  ASSERT_TRUE(use.ascent.has_value());
+  EXPECT_TRUE(use.ascent->rule.adam && use.ascent->rule.clamp);
+  EXPECT_EQ(use.ascent->rule.rate.get(), 0.25);
+  EXPECT_EQ(use.ascent->rule.unbias1.get(), 1.0 / (1.0 - 0.125));
+  EXPECT_THROW(adversary.climb_in_pass(0, T + 1, 1.0, adversary.numbers(0.1, 1)), UsageError);
 }
 
 TEST_P(Scopes, ASigmoidsValueClimbsByTheChainRule) {

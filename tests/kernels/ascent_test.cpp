@@ -105,8 +105,7 @@ TEST_P(AscentTest, PartsMayHaveClimbedDifferentlyOften) {
       const auto one = [&](const at::Tensor& y) { return y.narrow(0, row, 1); };
       ascend(one(alone), one(d), one(am), one(av), rule);
     }
-    rule.counts = counts.to(device());
-    ascend(x, d, m, v, rule);
+    ascend(x, d, m, v, rule, counts.to(device()));
     // 1 - 0.99 passes on a hundredfold what a device's pow is off, of which the root leaves half.
     expect_close(x, alone, rounding(dtype(), 64, 0.25), "x");
     expect_close(m, am, rounding(dtype(), 2, 1.0), "m");
@@ -152,12 +151,13 @@ TEST_P(AscentTest, SaysWhatIsWrong) {
   AscentRule rule;
   expect_usage_error([&] { ascend(x, d, {}, {}, rule); }, "Adam needs moments");
   expect_usage_error([&] { ascend(x, d, d.clone(), d.narrow(0, 0, 2), rule); }, "Adam needs moments");
-  rule.counts = at::ones({5}, at::TensorOptions().dtype(at::kLong).device(device()));
-  expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule); },
+  const auto counts = [&](std::int64_t parts, at::ScalarType type) {
+    return at::ones({parts}, at::TensorOptions().dtype(type).device(device()));
+  };
+  expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule, counts(5, at::kLong)); },
                      "int64 counts of equal parts of 24 sources, found 5 of Long");
-  rule.counts = at::ones({4}, at::TensorOptions().device(device()));
-  expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule); }, "found 4 of Float");
-  rule.counts = at::Tensor();
+  expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule, counts(4, at::kFloat)); },
+                     "found 4 of Float");
   rule.adam = false;
   expect_usage_error([&] { ascend(x, d.t(), {}, {}, rule); }, "contiguous float32 or float64 sources");
   expect_usage_error([&] { ascend(x.narrow(1, 0, 3), d.narrow(1, 0, 3), {}, {}, rule); },

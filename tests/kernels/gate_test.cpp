@@ -199,6 +199,56 @@ class GateTest : public DeviceTest {
     EXPECT_TRUE(surroundings_are_untouched(sources_.gradient)) << "dL/dr";
   }
 
+  void check_climbing(bool adam, double factor) {
+    const at::Tensor h = leaf(h_), g = leaf(g_), matrix = leaf(sources_.sources);
+    const auto [B, T] = std::pair{sources_.batch_rows, sources_.time_rows};
+    const auto moment = [&](std::uint64_t seed, double low) {
+      const at::Tensor values = broad(uniform_values({B * T, C_ + 1}, seed, low, 1.0));
+      return sources_.sources.stride(0) == C_ + 1 ? values : column_slice(values);
+    };
+    const at::Tensor m = moment(10, -1.0), v = moment(11, 0.1), exact_m = leaf(m).detach(),
+                     exact_v = leaf(v).detach(), dg = broad(at::zeros({N_, C_}));
+    sources_.gradient_scale = factor;
+    sources_.ascent =
+        SourceAscent{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5}, m, v};
+    const GateGradients out =
+        gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, /*want_gated=*/true);
+
+    const Reference expected = reference(h, g, matrix);
+    ((expected.gated * dgated_.to(at::kCPU, at::kDouble)).sum() +
+     (expected.scale * dscale_.to(at::kCPU, at::kDouble)).sum())
+        .backward();
+    expect_close(out.h, h.grad().to(dtype()), stored(), "dL/dh");
+    expect_close(out.gated, expected.gated.detach().to(dtype()), stored(), "gated");
+    expect_close(dg, g.grad().to(wide()), computed(), "dL/dg");
+    const at::Tensor d = matrix.grad() * factor,
+                     met =
+                         at::zeros({B * T, 1}, at::kBool).index_fill_(0, at::tensor(rows_, at::kLong), true);
+    const at::Tensor new_m = 0.5 * exact_m + 0.5 * d, new_v = 0.99 * exact_v + 0.01 * d.square();
+    at::Tensor moved = matrix.detach();
+    moved = adam ? moved + 0.125 * (1.5 * new_m) / ((2.5 * new_v).sqrt() + 1e-8) : moved + 0.125 * d.sign();
+    const auto after = [&](const at::Tensor& climbed, const at::Tensor& still) {
+      return at::where(met, climbed, still).to(wide());
+    };
+    const double roundings = 64.0 + static_cast<double>(C_);  // of δ's gradient, a sum over the row
+    if (adam) {
+      expect_close(m, after(new_m, exact_m), computed(roundings), "m");
+      expect_close(v, after(new_v, exact_v), computed(roundings), "v");
+      expect_close(sources_.sources, after(moved.clamp(0.0, 1.0), matrix.detach()), computed(roundings),
+                   "sources");
+    } else {
+      // Where the sum that δ's gradient is cancels, rounding decides its sign.
+      const at::Tensor clear = d.abs().gt(1e-4) | d.eq(0.0);
+      EXPECT_GT(clear.to(at::kDouble).mean().item<double>(), 0.9);
+      const at::Tensor found = sources_.sources.to(at::kCPU, at::kDouble),
+                       wanted = after(moved.clamp(0.0, 1.0), matrix.detach()).to(at::kDouble);
+      expect_close(at::where(clear, found, wanted).to(wide()), wanted.to(wide()), computed(), "sources");
+    }
+    if (sources_.sources.stride(0) != C_ + 1) {
+      for (const at::Tensor& x : {sources_.sources, m, v}) EXPECT_TRUE(surroundings_are_untouched(x));
+    }
+  }
+
   bool rows_are_shared() const {
     auto sorted = rows_;
     std::sort(sorted.begin(), sorted.end());
@@ -244,6 +294,15 @@ TEST_P(GateTest, BackwardOverwritesWhereRowsAreMetOnce) {
   for_each_case([&] {
     if (!rows_are_shared()) check_backward(/*overwrite=*/true, 0.5);
   });
+}
+
+// One ascent along dL/dr, which is 0 where routing is off and where a position draws its own.
+TEST_P(GateTest, SourcesClimbInTheBackwardPass) {
+  for (const bool adam : {true, false}) {
+    for_each_case([&] {
+      if (has_matrix(sources_.kind) && !rows_are_shared()) check_climbing(adam, -0.5);
+    });
+  }
 }
 
 TEST_P(GateTest, GradientsOfSourcesTurnToZeroWhereRoutingIsOff) {
@@ -407,7 +466,18 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   prepare({2, 3, 4}, {"shared across batch", SourceKind::tensor, 0, 0, 1, 0}, false, true, false);
   sources_.gradient = at::zeros_like(sources_.sources);
   sources_.overwrite_gradient = true;
-  expect_usage_error(backward, "sources that positions share");
+  expect_usage_error(backward, "sources that positions share, found the wish to overwrite it");
+  sources_.gradient = at::Tensor(), sources_.overwrite_gradient = false;
+  sources_.ascent.emplace().rule.adam = false;
+  expect_usage_error(backward, "found the wish to climb along each position's");
+  prepare({2, 3, 4}, {"per position", SourceKind::tensor}, false, true, false);
+  const at::Tensor moment = at::zeros_like(sources_.sources);
+  sources_.ascent.emplace().m = moment;
+  sources_.ascent->v = moment.clone();
+  with(sources_.ascent->m, at::Tensor(), backward, "gate: moment of sources: expected");
+  with(sources_.ascent->v, moment.narrow(0, 0, 5), backward, "gate: moment of sources: expected");
+  with(sources_.ascent->v, column_slice(moment), backward, "moments with the sources' stride of 5, found 10");
+  with(sources_.gradient, moment, backward, "either a gradient of sources to keep or an ascent, found both");
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, GateTest,

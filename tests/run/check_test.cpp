@@ -180,7 +180,8 @@ TEST(Check, PredictsWhatIsKeptAllAlong) {
   EXPECT_LT(trained, 24624 + 37658 + 16 * (24 + 20));  // each parameter starts at a multiple of 16
   EXPECT_EQ(memory.at("gradients"), 4 * trained);
   EXPECT_EQ(memory.at("optimizer moments"), 8 * trained);
-  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients"), 4 * 4 * 51 * (282 + 12));
+  // No gradient: they climb in the backward pass.
+  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients that are kept"), 4 * 3 * 51 * (282 + 12));
   EXPECT_EQ(memory.at("causal importances and their gradient"), 2 * 4 * 51 * 282);
   // One chunk of logits, and the gradient of what the frozen head reads.
   EXPECT_EQ(memory.at("masked pass: logits"), 4 * 51 * (61 + 24));
@@ -199,10 +200,14 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   const auto whole = of({}), micro = of({"training.micro_batch_size=1"});
   EXPECT_EQ(whole.at("masked pass: activations"), 3 * micro.at("masked pass: activations"));
   const char* shared = "objective.4.adversary.scope=shared_across_batch";
-  EXPECT_EQ(of({shared}).at("adversaries: sources, moments and gradients"), 4 * 4 * 17 * (282 + 12));
+  EXPECT_EQ(of({shared}).at("adversaries: sources, moments and gradients that are kept"),
+            4 * 4 * 17 * (282 + 12));
+  const char* layerwise = "objective.4.routing.type=layerwise";
+  EXPECT_EQ(of({layerwise}).at("adversaries: sources, moments and gradients that are kept"),
+            4 * 4 * 51 * (282 + 12));
   // Those drawn with moments and a gradient, and a pool of five a row with moments.
   EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
-                .at("adversaries: sources, moments and gradients"),
+                .at("adversaries: sources, moments and gradients that are kept"),
             4 * (4 + 5 * 3) * 3 * (282 + 12));
 }
 

@@ -9,6 +9,8 @@
 
 #include "vpd/adversary/sources.hpp"
 #include "vpd/config/adversary.hpp"
+#include "vpd/config/routing.hpp"
+#include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/processes.hpp"
@@ -19,6 +21,10 @@ namespace vpd {
 struct AscentNumbers {
   LateNumber rate, unbias1 = 1.0, unbias2 = 1.0;
 };
+
+/// Whether sources can climb in the backward pass itself, which then keeps no gradient of them: clamped ones
+/// that one position each meets, and once.
+bool climbs_in_pass(const PersistentAdversaryConfig& config, const RoutingConfig& routing);
 
 /// Sources that live as long as the run, with their ascent's state (method, section 6).
 ///
@@ -57,6 +63,10 @@ class PersistentAdversary {
   SourceUse use(std::int64_t first, std::int64_t count, std::int64_t T, const at::Tensor& gradient,
                 double gradient_scale, bool once) const;
 
+  /// As use(), for sources that climb in the backward pass itself: ascend() is not to follow.
+  SourceUse climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
+                          const AscentNumbers& numbers) const;
+
   /// Zeroed [R, Σ (C + 1)].
   at::Tensor make_gradient() const;
 
@@ -83,6 +93,7 @@ class PersistentAdversary {
   void load(const SafetensorsFile& file, const std::string& prefix, const Sites& sites);
 
  private:
+  AscentRule rule(const AscentNumbers& numbers) const;
   NamedTensors buffers() const;
   NamedTensors parts(const Sites& sites, Processes& processes) const;
 

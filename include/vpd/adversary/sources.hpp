@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 
@@ -28,10 +29,13 @@ at::Tensor site_columns(const at::Tensor& sources, const Sites& sites, std::size
 
 /// Sources in a pass over batch rows first_batch, first_batch + 1, ... of length T; `gradient` (same shape,
 /// or undefined) receives gradient_scale · dL/dr: stored where every entry is met exactly once, else added.
+/// With an ascent the backward pass moves the sources themselves along it.
 struct SourceUse {
   SourceLayout layout;
   at::Tensor values;
   at::Tensor gradient;
+  std::optional<SourceAscent>
+      ascent;  ///< moments with the sources' shape; only where every entry is met once
   double gradient_scale = 1.0;
   bool overwrite = false;
   std::int64_t first_batch = 0;

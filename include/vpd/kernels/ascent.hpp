@@ -20,7 +20,6 @@ struct AscentRule {
   LateNumber rate = 0.01;
   LateNumber unbias1 = 1.0;  ///< Adam's bias correction of m: bias_correction(beta1, ascents so far)
   LateNumber unbias2 = 1.0;  ///< of v
-  at::Tensor counts;         ///< in place of both int64 [R]: ascents so far of each of R equal parts of x
   bool clamp = true;         ///< to [0, 1] after the step
 };
 
@@ -29,8 +28,9 @@ double bias_correction(double beta, std::int64_t count);
 
 /// One ascent of sources x along `gradient`: x += rate · m̂ / (sqrt(v̂) + eps), m̂ = unbias1 · m, v̂ = unbias2 ·
 /// v, or x += rate · sign(gradient), then clamped (method, section 6). All tensors contiguous, of x's shape
-/// and dtype; m and v (the moments) undefined for sign steps.
+/// and dtype; m and v (the moments) undefined for sign steps. `counts`, int64 [R], stands in place of both
+/// bias corrections: Adam's ascents so far, this one included, of each of R equal parts of x.
 void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m, const at::Tensor& v,
-            const AscentRule& rule);
+            const AscentRule& rule, const at::Tensor& counts = {});
 
 }  // namespace vpd

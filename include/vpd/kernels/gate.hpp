@@ -9,13 +9,21 @@
 // contiguous.
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
 namespace vpd {
+
+/// How sources that are read climb in a backward pass.
+struct SourceAscent {
+  AscentRule rule;
+  at::Tensor m, v;  ///< Adam's moments, like the sources and with their strides; undefined for sign steps
+};
 
 /// The sources of one site in one forward pass. Kinds uniform and binomial draw them, tensor reads them, and
 /// mixed does either.
@@ -33,10 +41,14 @@ struct GateSources {
   at::Tensor gradient;              ///< read: where the backward pass adds dL/dr, same shape, or undefined
   double gradient_scale = 1.0;      ///< dL/dr is multiplied by this before it is added
   bool overwrite_gradient = false;  ///< store instead of add: only where every entry is met exactly once
-  std::int64_t time_length = 1;     ///< read: T
-  std::int64_t first_batch = 0;     ///< read: index in the source's batch of this pass's first batch row
-  std::int64_t batch_rows = 1;      ///< read: B, the number of sources, or 1
-  std::int64_t time_rows = 1;       ///< read: T or 1
+  std::optional<SourceAscent> ascent;  ///< read: in place of storing dL/dr, the backward pass takes one step
+                                       ///< of an ascent along it; only where every entry is met exactly once
+  std::int64_t time_length = 1;        ///< read: T
+  std::int64_t first_batch = 0;        ///< read: index in the source's batch of this pass's first batch row
+  std::int64_t batch_rows = 1;         ///< read: B, the number of sources, or 1
+  std::int64_t time_rows = 1;          ///< read: T or 1
+
+  bool wants_gradient() const { return gradient.defined() || ascent.has_value(); }
 };
 
 struct GateOutput {
@@ -58,7 +70,8 @@ struct GateGradients {
 
 /// Backward of gate_forward. gradient real [N, C]: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or
 /// undefined where no gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg (of the clamped value)
-/// is added to it, unless undefined. dL/dr goes where `sources` says.
+/// is added to it, unless undefined. dL/dr goes where `sources` says; with an ascent the sources themselves
+/// are overwritten, those whose position is not masked or draws its own along a gradient of 0.
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
                             const GateSources& sources, const at::Tensor& routing,
                             const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,
