@@ -9,6 +9,7 @@
 
 #include <ATen/ATen.h>
 
+#include "vpd/base/error.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/objective/reconstruction.hpp"
 
@@ -32,7 +33,8 @@ struct EvaluationBatch {
   std::vector<LaneBatch> lanes;
   /// Computes any batch of the evaluation, by its number, anew.
   std::function<EvaluationBatch(std::int64_t)> again;
-  mutable at::Tensor kept;  ///< what kept_by_attribution() gives, once it has been asked for
+  std::function<bool()> stop;  ///< may be empty; true: no more passes
+  mutable at::Tensor kept;     ///< what kept_by_attribution() gives, once it has been asked for
 
   std::int64_t positions() const { return B * T; }
 
@@ -49,6 +51,7 @@ struct EvaluationBatch {
   }
   /// Σ over lanes of work(lane), computed side by side without gradients.
   at::Tensor sum_tensors(const std::function<at::Tensor(const LaneBatch&)>& work) const {
+    if (stop && stop()) throw Interrupted("the evaluation was interrupted");
     std::vector<at::Tensor> parts(lanes.size());
     pool.run([&](int i) {
       const auto lane = static_cast<std::size_t>(i);

@@ -102,7 +102,8 @@ at::Tensor kept_by_attribution(const EvaluationBatch& batch) {
 }
 
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
-                      std::int64_t step, const MetricChoice& wanted, Lanes& lanes, MetricArrays* arrays) {
+                      std::int64_t step, const MetricChoice& wanted, Lanes& lanes, MetricArrays* arrays,
+                      const std::function<bool()>& stop) {
   const EvaluationConfig& settings = config.evaluation;
   std::vector<std::unique_ptr<Metric>> metrics;
   bool outputs = false;
@@ -123,7 +124,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
     const at::Tensor input = eval.batch(k * settings.batch_size, rows);
     EvaluationBatch batch{
         decomposition, config, lanes, k, rows, eval.length(), decomposition.components.bind({}), {},
-        make_batch};
+        make_batch,    stop};
     const int used = static_cast<int>(std::min<std::int64_t>(lanes.count(), rows));
     batch.lanes.resize(static_cast<std::size_t>(used));
     lanes.run([&](int i) {
@@ -140,6 +141,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
     return batch;
   };
   for (std::int64_t k = 0; k < settings.batches && rows_of_batch(k) > 0; ++k) {
+    if (stop && stop()) throw Interrupted("the evaluation was interrupted");
     const EvaluationBatch batch = make_batch(k);
     for (const auto& metric : metrics) metric->add(batch);
   }

@@ -143,8 +143,15 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   hooks.evaluate = [&](std::int64_t s, bool slow) {
     const Clock::time_point began = Clock::now();
     if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
-    const MetricValues values =
-        evaluate(job.decomposition, config, *job.eval, s, slow ? MetricChoice() : is_fast, job.lanes);
+    // Other processes wait for an evaluation to end: none of theirs is cut short.
+    const std::function<bool()> stop = job.processes.alone() ? observer.stop : nullptr;
+    MetricValues values;
+    try {
+      values = evaluate(job.decomposition, config, *job.eval, s, slow ? MetricChoice() : is_fast, job.lanes,
+                        /*arrays=*/nullptr, stop);
+    } catch (const Interrupted&) {
+      return false;
+    }
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);
@@ -152,6 +159,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
                         evaluation_line(values, config, job.decomposition.sites)));
     for (const std::string& warning : warnings) log.say(warning);
     job.processes.meet();
+    return true;
   };
   hooks.checkpoint = [&](std::int64_t s) {
     if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));

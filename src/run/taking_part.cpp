@@ -39,7 +39,10 @@ fs::path take_part(const DecomposeOptions& options, const Observer& observer, Pr
   StopVote vote(processes, observer.stop);
   LoopHooks hooks;
   hooks.stop = [&] { return vote(); };
-  hooks.evaluate = [&](std::int64_t, bool) { processes.meet(); };
+  hooks.evaluate = [&](std::int64_t, bool) {
+    processes.meet();
+    return true;
+  };
   hooks.checkpoint = [&](std::int64_t) {
     job.step.state();  // gives process 0 what is here alone
     processes.meet();

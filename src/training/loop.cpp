@@ -83,7 +83,10 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
       if (save && hooks.checkpoint) hooks.checkpoint(s);
       if (evaluate && hooks.evaluate) {
         step.forget_batch();
-        hooks.evaluate(s, due(s, config.evaluation.slow_every));
+        if (!hooks.evaluate(s, due(s, config.evaluation.slow_every))) {
+          if (!save && hooks.checkpoint) hooks.checkpoint(s);
+          return LoopEnd::stopped;
+        }
       }
       since = Clock::now();
     }

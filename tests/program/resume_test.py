@@ -85,15 +85,24 @@ class Resume(ProgramTest):
         self.assertIn("starts over", err)
         self.assertEqual(checkpoints(self.out), [])
 
+    def test_an_interrupt_cuts_an_evaluation_short(self):
+        """An attack that would take hours: the run is saved as it was before, and its end asked for again."""
+        config = self.configure(training__steps=4, output__log_every=1, evaluation__every=2,
+                                evaluation__metrics=[{"type": "pgd", "name": "pgd", "steps": 10_000_000}])
+        evaluating = lambda: len(lines(self.out / "metrics.jsonl")) == 2
+        _, err = self.interrupt(self.start("decompose", config, "--out", self.out), evaluating, "two lines of metrics")
+        self.assertIn("interrupted after 2 of 4 steps, which are saved", err)
+        self.assertEqual([path.name for path in checkpoints(self.out)], ["step_00000002"])
+        self.assertEqual(len(lines(self.out / "metrics.jsonl")), 2)
+
     def test_a_second_interrupt_stops_at_once(self):
-        ages = {"type": "pgd", "name": "ages", "steps": 10000000, "step_size": 0.1}
-        config = self.configure(evaluation__every=1, evaluation__metrics=[ages])
-        process = self.start("decompose", config, "--out", self.out)
-        self.wait_until(lambda: lines(self.out / "metrics.jsonl"), process, "the first step")
+        ages = {"type": "stochastic_recon", "coefficient": 1.0, "samples": 100_000_000}
+        process = self.start("decompose", self.configure(objective=[ages]), "--out", self.out)
+        self.wait_until(lambda: lines(self.out / "log.txt"), process, "the first step")
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-        self.assertIsNone(process.poll(), "the first one waits for the evaluation")
+        self.assertIsNone(process.poll(), "the first one waits for the step")
         process.send_signal(signal.SIGINT)
         self.finish(process, 130)
 

@@ -30,7 +30,8 @@ MetricsLog::Values reproducible(MetricsLog::Values values) {
 }
 
 Record loop(RunCase& c, const RunDirectory& run, std::optional<std::int64_t> resumed_at = std::nullopt,
-            std::optional<std::int64_t> stop_after = std::nullopt) {
+            std::optional<std::int64_t> stop_after = std::nullopt,
+            std::optional<std::int64_t> cut_short_at = std::nullopt) {
   Record record;
   const auto made = [&] { return record.stepped.empty() ? resumed_at.value_or(0) : record.stepped.back(); };
   LoopHooks hooks;
@@ -38,7 +39,11 @@ Record loop(RunCase& c, const RunDirectory& run, std::optional<std::int64_t> res
   hooks.warm_up = [&](std::int64_t done, std::optional<double>) { record.warmed_up.push_back(done); };
   hooks.stepped = [&](std::int64_t done) { record.stepped.push_back(done); };
   hooks.log = [&](std::int64_t s, const MetricsLog::Values& values) { record.logged[s] = values; };
-  hooks.evaluate = [&](std::int64_t s, bool slow) { record.evaluated.emplace_back(s, slow); };
+  hooks.evaluate = [&](std::int64_t s, bool slow) {
+    if (s == cut_short_at) return false;
+    record.evaluated.emplace_back(s, slow);
+    return true;
+  };
   hooks.checkpoint = [&](std::int64_t s) {
     record.saved.push_back(s);
     save_checkpoint(run, c.decomposition, c.step,
@@ -81,6 +86,27 @@ TEST(Loop, TenStepsAndTenMoreAreTwenty) {
   Evaluations evaluated = begun.evaluated;
   evaluated.insert(evaluated.end(), ended.evaluated.begin(), ended.evaluated.end());
   EXPECT_EQ(evaluated, all.evaluated);
+}
+
+TEST(Loop, AnEvaluationThatIsCutShortIsMadeByTheResumedRun) {
+  const RunConfig config =
+      testing::run_with_draws({"training.steps=6", "evaluation.every=2", "output.checkpoint_every=4",
+                               "training.faithfulness_warmup.steps=0"});
+  TemporaryDirectory directory;
+  for (const std::int64_t at : {2, 4, 6}) {  // without a checkpoint at that step, with one, and the last
+    const RunDirectory run = RunDirectory::create(directory / std::to_string(at));
+    RunCase first(config), second(config);
+    const Record begun = loop(first, run, std::nullopt, std::nullopt, at);
+    EXPECT_EQ(begun.end, LoopEnd::stopped);
+    EXPECT_EQ(begun.saved.back(), at);
+    EXPECT_EQ(std::count(begun.saved.begin(), begun.saved.end(), at), 1);
+    EXPECT_EQ(load_checkpoint(run.latest()->path, second.decomposition, second.step).step, at);
+    const Record ended = loop(second, run, at);
+    EXPECT_EQ(ended.end, LoopEnd::finished);
+    Evaluations evaluated = begun.evaluated;
+    evaluated.insert(evaluated.end(), ended.evaluated.begin(), ended.evaluated.end());
+    EXPECT_EQ(evaluated, (Evaluations{{2, false}, {4, false}, {6, false}}));
+  }
 }
 
 TEST(Loop, WhatIsDoneWhen) {

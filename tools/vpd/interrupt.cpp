@@ -15,7 +15,7 @@ void wait_for(sigset_t watched) {
   for (int signal = 0;;) {
     if (sigwait(&watched, &signal) != 0) continue;
     if (++signals > 1) ::_exit(130);
-    constexpr char text[] = "\nvpd: stopping after this step or evaluation; once more stops at once\n";
+    constexpr char text[] = "\nvpd: saving and stopping; once more stops at once\n";
     [[maybe_unused]] const auto ignored = ::write(STDERR_FILENO, text, sizeof text - 1);
   }
 }

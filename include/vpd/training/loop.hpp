@@ -21,8 +21,9 @@ struct LoopHooks {
   std::function<void(std::int64_t made)> stepped;  ///< on CUDA the device may still be at work on them
   /// Step number s, where s is a multiple of output.log_every or the last: train/… and perf/… of formats.md.
   std::function<void(std::int64_t s, const MetricsLog::Values&)> log;
-  std::function<void(std::int64_t s, bool slow)> evaluate;  ///< after s steps, every evaluation.every of them
-  std::function<void(std::int64_t s)> checkpoint;           ///< after s steps
+  /// After s steps, every evaluation.every of them; false: a stop cut it short, and a resumed run makes it.
+  std::function<bool(std::int64_t s, bool slow)> evaluate;
+  std::function<void(std::int64_t s)> checkpoint;  ///< after s steps
 };
 
 enum class LoopEnd { finished, stopped, stopped_in_warm_up };
