@@ -20,7 +20,7 @@ void fill_uniform(const at::Tensor& x, const LateKey& key, std::int64_t first_ro
                       .key = key,
                       .first_row = first_row};
   on_device(
-      x, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
+      {x}, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
 }
 
 AscentFormula formula_of(const AscentRule& rule) {
@@ -56,16 +56,15 @@ void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m
     p.m = m.mutable_data_ptr(), p.v = v.mutable_data_ptr();
     if (counts.defined()) {
       const std::int64_t parts = counts.numel();
-      VPD_CHECK(counts.scalar_type() == at::kLong && counts.is_contiguous() &&
-                    counts.device() == x.device() && parts > 0 && x.numel() % parts == 0,
-                UsageError,
-                "ascent: expected contiguous int64 counts of equal parts of {} sources, found {} of {}",
-                x.numel(), parts, at::toString(counts.scalar_type()));
+      VPD_CHECK(
+          counts.scalar_type() == at::kLong && counts.is_contiguous() && parts > 0 && x.numel() % parts == 0,
+          UsageError, "ascent: expected contiguous int64 counts of equal parts of {} sources, found {} of {}",
+          x.numel(), parts, at::toString(counts.scalar_type()));
       p.counts = counts.const_data_ptr<std::int64_t>(), p.part = x.numel() / parts;
     }
   }
   on_device(
-      x, [&] { ascend_cpu(p); }, [&](void* stream) { ascend_cuda(p, stream); });
+      {x, gradient, m, v, counts}, [&] { ascend_cpu(p); }, [&](void* stream) { ascend_cuda(p, stream); });
 }
 
 }  // namespace vpd

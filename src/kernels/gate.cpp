@@ -123,7 +123,8 @@ GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const
   }
   p.gated = out.gated.mutable_data_ptr();
   on_device(
-      h, [&] { gate_forward_cpu(p); }, [&](void* stream) { gate_forward_cuda(p, stream); });
+      {h, importance, routing, sources.from_matrix, sources.sources}, [&] { gate_forward_cpu(p); },
+      [&](void* stream) { gate_forward_cuda(p, stream); });
   return out;
 }
 
@@ -159,8 +160,12 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
       p.scale_gradient = scale_gradient.const_data_ptr();
     }
   }
+  at::Tensor m, v;
+  if (sources.ascent) m = sources.ascent->m, v = sources.ascent->v;
   on_device(
-      h, [&] { gate_backward_cpu(p); },
+      {h, importance, routing, sources.from_matrix, sources.sources, sources.gradient, m, v, gradient,
+       scale_gradient, importance_gradient},
+      [&] { gate_backward_cpu(p); },
       [&](void* stream) {
         if (!p.source_gradient || !p.source_rows_shared) return gate_backward_cuda(p, stream);
         const at::Tensor per_position = at::empty({p.rows, p.columns + 1}, sources.gradient.options());

@@ -15,7 +15,7 @@ void add_column_histogram(const at::Tensor& x, const HistogramBins& bins, const 
   VPD_CHECK(bins.bins >= 1 && bins.bins <= most_histogram_bins, UsageError,
             "histogram: expected 1 to {} bins, found {}", most_histogram_bins, bins.bins);
   VPD_CHECK(counts.dim() == 2 && counts.size(0) == bins.rows() && counts.size(1) == x.size(1) &&
-                counts.is_contiguous() && counts.scalar_type() == at::kLong && counts.device() == x.device(),
+                counts.is_contiguous() && counts.scalar_type() == at::kLong,
             UsageError, "histogram: expected contiguous int64 counts [{}, {}] beside the values", bins.rows(),
             x.size(1));
   const HistogramParams params{.rows = x.size(0),
@@ -27,7 +27,7 @@ void add_column_histogram(const at::Tensor& x, const HistogramBins& bins, const 
                                .threshold = bins.threshold,
                                .counts = counts.mutable_data_ptr<std::int64_t>()};
   on_device(
-      x, [&] { histogram_cpu(params); }, [&](void* stream) { histogram_cuda(params, stream); });
+      {x, counts}, [&] { histogram_cpu(params); }, [&](void* stream) { histogram_cuda(params, stream); });
 }
 
 }  // namespace vpd

@@ -31,7 +31,7 @@ KlResult kl_from_logits(const at::Tensor& target, const at::Tensor& prediction, 
   const at::Tensor losses = at::empty({p.rows}, prediction.options().dtype(at::kDouble));
   p.row_losses = losses.mutable_data_ptr<double>();
   on_device(
-      prediction, [&] { kl_cpu(p); }, [&](void* stream) { kl_cuda(p, stream); });
+      {prediction, target}, [&] { kl_cpu(p); }, [&](void* stream) { kl_cuda(p, stream); });
   result.sum = losses.sum();
   return result;
 }

@@ -42,7 +42,8 @@ at::Tensor rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, doubl
     p.reciprocal = reciprocal->mutable_data_ptr();
   }
   on_device(
-      x, [&] { rms_norm_forward_cpu(p); }, [&](void* stream) { rms_norm_forward_cuda(p, stream); });
+      {x, weight, y}, [&] { rms_norm_forward_cpu(p); },
+      [&](void* stream) { rms_norm_forward_cuda(p, stream); });
   return y;
 }
 
@@ -69,7 +70,7 @@ at::Tensor rms_norm_backward(const at::Tensor& gradient, const at::Tensor& x, co
     p.weight_gradient = weight_gradient.mutable_data_ptr();
   }
   on_device(
-      x, [&] { rms_norm_backward_cpu(p); },
+      {x, weight, gradient, reciprocal, weight_gradient}, [&] { rms_norm_backward_cpu(p); },
       [&](void* stream) {
         at::Tensor workspace;
         if (p.weight_gradient) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <initializer_list>
+
 #include <ATen/core/Tensor.h>
 
 #ifdef VPD_WITH_CUDA
@@ -11,9 +13,16 @@
 
 namespace vpd {
 
-/// Runs `cpu()` or, for a CUDA tensor, `cuda(stream)` on x's device and LibTorch's current stream.
+/// Runs `cpu()` or, for CUDA tensors, `cuda(stream)` on their device and LibTorch's current stream. `tensors`
+/// are all that the kernel gets a pointer of; undefined ones after the first do not count.
 template <class Cpu, class Cuda>
-void on_device(const at::Tensor& x, const Cpu& cpu, const Cuda& cuda) {
+void on_device(std::initializer_list<at::Tensor> tensors, const Cpu& cpu, const Cuda& cuda) {
+  const at::Tensor& x = *tensors.begin();
+  for (const at::Tensor& other : tensors) {
+    VPD_CHECK(!other.defined() || other.device() == x.device(), UsageError,
+              "expected all tensors of an operation on one device, found one on {} beside one on {}",
+              other.device().str(), x.device().str());
+  }
   if (x.is_cpu()) return cpu();
 #ifdef VPD_WITH_CUDA
   if (x.is_cuda()) {

@@ -50,7 +50,7 @@ at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse) {
   p.cosine = table.cosine.const_data_ptr(), p.sine = table.sine.const_data_ptr();
   p.adjacent = table.adjacent, p.inverse = inverse;
   on_device(
-      x, [&] { rotary_cpu(p); }, [&](void* stream) { rotary_cuda(p, stream); });
+      {x, table.cosine, table.sine}, [&] { rotary_cpu(p); }, [&](void* stream) { rotary_cuda(p, stream); });
   return out;
 }
 

@@ -14,7 +14,7 @@ at::Tensor draw(RoutingParams p, at::Device device) {
   at::Tensor out = at::empty({p.sites, p.rows}, at::TensorOptions().dtype(at::kByte).device(device));
   p.out = out.mutable_data_ptr<std::uint8_t>();
   on_device(
-      out, [&] { routing_cpu(p); }, [&](void* stream) { routing_cuda(p, stream); });
+      {out}, [&] { routing_cpu(p); }, [&](void* stream) { routing_cuda(p, stream); });
   return out;
 }
 

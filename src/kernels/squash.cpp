@@ -29,7 +29,7 @@ at::Tensor squash(const at::Tensor& z, const at::Tensor* gradient, bool upper) {
   p.count = z.numel(), p.z = input.const_data_ptr(), p.out = out.mutable_data_ptr(), p.upper = upper,
   p.slope = leaky_slope;
   on_device(
-      z, [&] { squash_cpu(p); }, [&](void* stream) { squash_cuda(p, stream); });
+      {z, incoming}, [&] { squash_cpu(p); }, [&](void* stream) { squash_cuda(p, stream); });
   return out;
 }
 
@@ -65,7 +65,7 @@ at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty) {
   params.z_stride = z.stride(0);
   params.slope = leaky_slope, params.penalty = penalty, params.sums = sums.mutable_data_ptr<double>();
   on_device(
-      z, [&] { penalty_sums_cpu(params); },
+      {z}, [&] { penalty_sums_cpu(params); },
       [&](void* stream) {
         const at::Tensor workspace =
             at::empty({column_sum_groups(params.rows, params.columns), params.columns}, sums.options());
@@ -88,8 +88,9 @@ at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient
   p.rows = z.size(0), p.columns = z.size(1), p.z = z.const_data_ptr(),
   p.lower_gradient = lower_gradient.const_data_ptr();
   p.out = out.mutable_data_ptr(), p.slope = leaky_slope, p.penalties = count;
+  at::Tensor weights[most_penalties];
   for (int k = 0; k < count; ++k) {
-    const at::Tensor& weight = penalties[k].weight;
+    const at::Tensor& weight = weights[k] = penalties[k].weight;
     VPD_CHECK(weight.scalar_type() == at::kDouble && weight.is_contiguous() && weight.numel() == p.columns,
               UsageError, "squash backward: expected a float64 weight for each of {} subcomponents, found {}",
               p.columns, weight.numel());
@@ -97,7 +98,8 @@ at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient
     p.weight[k] = weight.const_data_ptr<double>(), p.penalty[k] = penalties[k].penalty;
   }
   on_device(
-      z, [&] { squash_backward_cpu(p); }, [&](void* stream) { squash_backward_cuda(p, stream); });
+      {z, lower_gradient, weights[0], weights[1]}, [&] { squash_backward_cpu(p); },
+      [&](void* stream) { squash_backward_cuda(p, stream); });
   return out;
 }
 

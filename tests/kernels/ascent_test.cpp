@@ -158,6 +158,7 @@ TEST_P(AscentTest, SaysWhatIsWrong) {
                      "int64 counts of equal parts of 24 sources, found 5 of Long");
   expect_usage_error([&] { ascend(x, d, d.clone(), d.clone(), rule, counts(4, at::kFloat)); },
                      "found 4 of Float");
+  expect_usage_error([&] { ascend(x, d.to(at::kMeta), d.clone(), d.clone(), rule); }, "on one device");
   rule.adam = false;
   expect_usage_error([&] { ascend(x, d.t(), {}, {}, rule); }, "contiguous float32 or float64 sources");
   expect_usage_error([&] { ascend(x.narrow(1, 0, 3), d.narrow(1, 0, 3), {}, {}, rule); },

@@ -449,11 +449,14 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(sources_.time_rows, std::int64_t{2}, forward, "for 1 or 3 positions of it, found 2 and 2");
   with(sources_.batch_rows, std::int64_t{0}, forward, "at least one batch row");
   with(sources_.first_batch, std::int64_t{-1}, forward, "at least one batch row");
+  with(g_, g_.to(at::kMeta), forward, "on one device, found one on meta beside one on");
   with(sources_.sources, sources_.sources.narrow(1, 0, 4), forward, "gate: sources: expected");
   sources_.gradient = at::zeros_like(sources_.sources);
   with(dgated_, dgated_.t().contiguous().t(), backward, "contiguous gradient");
   with(dgated_, dgated_.narrow(0, 0, 5), backward, "gate: gradient: expected");
   with(dscale_, at::Tensor(), backward, "needs the contiguous");
+  with(dscale_, dscale_.to(at::kMeta), backward, "on one device");
+  with(dgated_, dgated_.to(at::kMeta), backward, "on one device");
   with(dscale_, dscale_.narrow(0, 0, 5), backward, "at 6 positions");
   with(sources_.gradient, sources_.gradient.narrow(0, 0, 5), backward, "gate: source gradient: expected");
   expect_usage_error(

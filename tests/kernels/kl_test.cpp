@@ -134,6 +134,7 @@ TEST_P(KlTest, SaysWhatIsWrong) {
                      "float64 logits on both sides or on neither");
   expect_usage_error([&] { kl_from_logits(x.narrow(1, 0, 3), x, false, 1.0, false); },
                      "KL: target: expected");
+  expect_usage_error([&] { kl_from_logits(x.to(at::kMeta), x, false, 1.0, false); }, "on one device");
   expect_usage_error([&] { kl_from_logits(x, x.t(), false, 1.0, false); }, "KL: prediction: expected");
   expect_usage_error([&] { kl_from_logits(x.to(at::kHalf), x, false, 1.0, false); },
                      "KL: target: expected float32");

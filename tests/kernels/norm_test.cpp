@@ -128,6 +128,8 @@ TEST_P(NormTest, SaysWhatIsWrong) {
   rms_norm_forward(x, weight, eps, dtype(), &reciprocal);
   expect_usage_error([&] { rms_norm_forward(x.to(at::kHalf), {}, eps, at::kFloat, nullptr); },
                      "RMSNorm: x: expected float32");
+  expect_usage_error([&] { rms_norm_forward(x, weight.to(at::kMeta), eps, dtype(), nullptr); },
+                     "on one device");
   expect_usage_error([&] { rms_norm_forward(x.t(), {}, eps, dtype(), nullptr); }, "RMSNorm: x: expected");
   expect_usage_error([&] { rms_norm_forward(x, weight.narrow(0, 0, 3), eps, dtype(), nullptr); },
                      "a weight of 4");

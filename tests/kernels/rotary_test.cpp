@@ -98,6 +98,9 @@ TEST_P(RotaryTest, SaysWhatIsWrong) {
   const RotaryTable table = make_rotary_table(4, 6, 1e4, false, dtype(), device());
   const at::Tensor x = real(uniform_values({8, 12}, 1));
   expect_usage_error([&] { rotate(x.narrow(0, 0, 7), table, false); }, "whole sequences of 4");
+  RotaryTable elsewhere = table;
+  elsewhere.sine = elsewhere.sine.to(at::kMeta);
+  expect_usage_error([&] { rotate(x, elsewhere, false); }, "on one device");
   expect_usage_error([&] { rotate(x.narrow(1, 0, 10), table, false); }, "whole heads of 6");
   expect_usage_error([&] { rotate(x.t(), table, false); }, "rotary embedding: x: expected");
   expect_usage_error([&] { rotate(x.to(at::kHalf), table, false); }, "expected float32, float64 or bfloat16");

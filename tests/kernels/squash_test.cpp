@@ -163,6 +163,7 @@ TEST_P(SquashTest, SaysWhatIsWrong) {
   expect_usage_error([&] { lower_leaky(z.to(at::kBFloat16)); },
                      "expected float32 or float64 pre-activations, found BFloat16");
   expect_usage_error([&] { lower_leaky_backward(d.narrow(0, 0, 2), z); }, "of 12 elements, found 8");
+  expect_usage_error([&] { lower_leaky_backward(d.to(at::kMeta), z); }, "on one device");
   expect_usage_error([&] { penalty_sums(z, {.p = 2.0, .eps = 0.0}); }, "eps above 0, found 0");
   expect_usage_error([&] { penalty_sums(z, {.kind = PenaltyKind::smooth_l0, .gamma = 0.0}); },
                      "gamma above 0, found 0");
