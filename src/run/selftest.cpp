@@ -63,10 +63,9 @@ struct Bound {
 
 // What "recovered" means (SPD, section "Results"): one subcomponent per feature in both matrices, in the
 // feature's own direction, at its own length.
-constexpr Bound bounds[] = {{"identity_ci_error/linear1", 0.0, 0.0},
-                            {"identity_ci_error/linear2", 0.0, 0.0},
-                            {"mmcs/linear1", 0.999, 1.0 + 1e-9},
-                            {"l2_ratio/linear1", 0.98, 1.04}};
+constexpr Bound bounds[] = {{"identity_ci_error/linear1", 0.0, 0.0}, {"identity_ci_error/linear2", 0.0, 0.0},
+                            {"mmcs/linear1", 0.999, 1.0 + 1e-9},     {"mmcs/linear2", 0.999, 1.0 + 1e-9},
+                            {"l2_ratio/linear1", 0.98, 1.04},        {"l2_ratio/linear2", 0.98, 1.04}};
 
 std::string range_text(const SelftestFigure& figure) {
   if (figure.lowest == figure.highest) return fmt::format("{:g}", figure.lowest);

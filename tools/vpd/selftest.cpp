@@ -46,9 +46,8 @@ void add_selftest(CLI::App& app) {
   command->add_option("--json", arguments->json, "Also write the figures to this file")->check(a_new_file());
   command->footer(
       "Trains a toy model of superposition (5 features in 2 dimensions), decomposes it, and compares what "
-      "was found "
-      "with the model's features. About one seed in six ends in a local optimum, where one subcomponent does "
-      "what two should; then the next seed is tried. Exit code 4 where none recovers the truth.\n\n"
+      "was found with the model's features. Where a seed ends in a local optimum, in which one subcomponent "
+      "does what two should, the next one is tried. Exit code 4 where none recovers the truth.\n\n"
       "Examples:\n"
       "  vpd selftest\n"
       "  vpd selftest --seed 3 --json figures.json");
