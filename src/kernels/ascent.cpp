@@ -23,17 +23,6 @@ void fill_uniform(const at::Tensor& x, const LateKey& key, std::int64_t first_ro
       {x}, [&] { fill_uniform_cpu(p); }, [&](void* stream) { fill_uniform_cuda(p, stream); });
 }
 
-AscentFormula formula_of(const AscentRule& rule) {
-  return {.adam = rule.adam,
-          .beta1 = rule.beta1,
-          .beta2 = rule.beta2,
-          .eps = rule.eps,
-          .rate = rule.rate,
-          .unbias1 = rule.unbias1,
-          .unbias2 = rule.unbias2,
-          .clamp = rule.clamp};
-}
-
 double bias_correction(double beta, std::int64_t count) {
   return 1.0 / (1.0 - std::pow(beta, static_cast<double>(count)));
 }
@@ -51,7 +40,7 @@ void ascend(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m
                  .type = element_type(x, "ascent"),
                  .x = x.mutable_data_ptr(),
                  .gradient = gradient.const_data_ptr(),
-                 .formula = formula_of(rule)};
+                 .rule = rule};
   if (rule.adam) {
     p.m = m.mutable_data_ptr(), p.v = v.mutable_data_ptr();
     if (counts.defined()) {

@@ -3,6 +3,7 @@
 // x, m and v are overwritten, elementwise. The draws are those of the CPU bit for bit. Deterministic.
 
 #include "ascent_kernel.hpp"
+#include "ascent_step.hpp"
 #include "device.cuh"
 
 namespace vpd {
@@ -39,9 +40,9 @@ __global__ void __launch_bounds__(threads) fill_uniform_kernel(FillUniformParams
 
 template <class T, int width>
 __global__ void __launch_bounds__(threads) ascend_kernel(AscentParams p) {
-  AscentStep<T> step(p.formula);
+  AscentStep<T> step(p.rule);
   const auto correct = [&](std::int64_t element) {
-    if (p.counts) step.unbias(p.formula, static_cast<double>(p.counts[element / p.part]));
+    if (p.counts) step.unbias(p.rule, static_cast<double>(p.counts[element / p.part]));
   };
   const std::int64_t packs = p.count / width;
   const std::int64_t self = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;

@@ -5,6 +5,7 @@
 // clamped to [0, 1] afterwards. Elementwise; x, m and v are overwritten.
 
 #include "ascent_kernel.hpp"
+#include "ascent_step.hpp"
 #include "parallel.hpp"
 
 namespace vpd {
@@ -36,12 +37,12 @@ void climb_range(const AscentParams& p, const AscentStep<T>& step, std::int64_t 
 
 template <class T>
 void step(const AscentParams& p) {
-  const AscentStep<T> step(p.formula);
+  const AscentStep<T> step(p.rule);
   if (p.counts) {
     parallel_rows(p.count / p.part, 2 * p.part, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t part = begin; part < end; ++part) {
         AscentStep<T> own = step;
-        own.unbias(p.formula, static_cast<double>(p.counts[part]));
+        own.unbias(p.rule, static_cast<double>(p.counts[part]));
         climb_range(p, own, part * p.part, (part + 1) * p.part);
       }
     });

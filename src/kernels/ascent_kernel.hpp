@@ -2,7 +2,6 @@
 
 #include <cstdint>
 
-#include "ascent_step.hpp"
 #include "gate_kernel.hpp"
 
 namespace vpd {
@@ -24,13 +23,10 @@ struct AscentParams {
   const void* gradient = nullptr;
   void* m = nullptr;  // null for sign steps
   void* v = nullptr;
-  AscentFormula formula;
+  AscentRule rule;
   const std::int64_t* counts = nullptr;  // in place of both bias corrections: t of each part
   std::int64_t part = 0;                 // elements of a part
 };
-
-struct AscentRule;
-AscentFormula formula_of(const AscentRule& rule);
 
 void fill_uniform_cpu(const FillUniformParams& params);
 void ascend_cpu(const AscentParams& params);

@@ -5,44 +5,32 @@
 #include <cmath>
 #include <cstdint>
 
-#include "vpd/kernels/late_value.hpp"
+#include "vpd/kernels/ascent_rule.hpp"
 
 namespace vpd {
 
-/// What an ascent is made with, as kernels get it.
-struct AscentFormula {
-  bool adam = true;  // false: sign steps
-  double beta1 = 0.0;
-  double beta2 = 0.0;
-  double eps = 0.0;
-  LateNumber rate = 0.0;
-  LateNumber unbias1 = 1.0;  // 1 / (1 - beta1^t)
-  LateNumber unbias2 = 1.0;
-  bool clamp = true;
-};
-
-/// The same in the numbers of the sources' type. Late numbers are read where it is made.
+/// A rule in the numbers of the sources' type. Late numbers are read where this is made.
 template <class T>
 struct AscentStep {
   bool adam;
   T beta1, beta2, eps, rate, unbias1, unbias2;
   T low, high;  // bounds as values, so that a step without them is the same vector code
 
-  VPD_HOST_DEVICE explicit AscentStep(const AscentFormula& f)
-      : adam(f.adam),
-        beta1(static_cast<T>(f.beta1)),
-        beta2(static_cast<T>(f.beta2)),
-        eps(static_cast<T>(f.eps)),
-        rate(static_cast<T>(f.rate.get())),
-        unbias1(static_cast<T>(f.unbias1.get())),
-        unbias2(static_cast<T>(f.unbias2.get())),
-        low(f.clamp ? T(0) : -static_cast<T>(INFINITY)),
-        high(f.clamp ? T(1) : static_cast<T>(INFINITY)) {}
+  VPD_HOST_DEVICE explicit AscentStep(const AscentRule& rule)
+      : adam(rule.adam),
+        beta1(static_cast<T>(rule.beta1)),
+        beta2(static_cast<T>(rule.beta2)),
+        eps(static_cast<T>(rule.eps)),
+        rate(static_cast<T>(rule.rate.get())),
+        unbias1(static_cast<T>(rule.unbias1.get())),
+        unbias2(static_cast<T>(rule.unbias2.get())),
+        low(rule.clamp ? T(0) : -static_cast<T>(INFINITY)),
+        high(rule.clamp ? T(1) : static_cast<T>(INFINITY)) {}
 
   /// Corrects Adam's bias for ascent number `t`.
-  VPD_HOST_DEVICE void unbias(const AscentFormula& f, double t) {
-    unbias1 = static_cast<T>(1 / (1 - std::pow(f.beta1, t)));
-    unbias2 = static_cast<T>(1 / (1 - std::pow(f.beta2, t)));
+  VPD_HOST_DEVICE void unbias(const AscentRule& rule, double t) {
+    unbias1 = static_cast<T>(1 / (1 - std::pow(rule.beta1, t)));
+    unbias2 = static_cast<T>(1 / (1 - std::pow(rule.beta2, t)));
   }
 
   /// NaN stays NaN.

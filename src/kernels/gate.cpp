@@ -4,7 +4,6 @@
 
 #include <ATen/ATen.h>
 
-#include "ascent_kernel.hpp"
 #include "dispatch.hpp"
 #include "gate_kernel.hpp"
 #include "on_device.hpp"
@@ -100,7 +99,7 @@ void want_source_gradient(GateParams& p, const GateSources& s, at::ScalarType wi
   VPD_CHECK(!s.gradient.defined(), UsageError,
             "gate: expected either a gradient of sources to keep or an ascent, found both");
   p.climbing = s.sources.mutable_data_ptr();
-  p.ascent = formula_of(s.ascent->rule);
+  p.ascent = s.ascent->rule;
   if (!p.ascent.adam) return;
   for (const at::Tensor& moment : {s.ascent->m, s.ascent->v}) {
     check_matrix(moment, rows, columns, wide, "gate: moment of sources");

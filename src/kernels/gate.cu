@@ -4,6 +4,7 @@
 // source_gradient is overwritten or added to as told, or the sources climb; no two rows of either may be the
 // same. No atomics: results are deterministic, and random sources are those of the CPU bit for bit.
 
+#include "ascent_step.hpp"
 #include "device.cuh"
 
 namespace vpd {

@@ -15,6 +15,7 @@
 
 #include <c10/util/BFloat16.h>
 
+#include "ascent_step.hpp"
 #include "gate_kernel.hpp"
 #include "parallel.hpp"
 

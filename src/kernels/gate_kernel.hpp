@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ascent_step.hpp"
+#include "vpd/kernels/ascent_rule.hpp"
 #include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
@@ -39,7 +39,7 @@ struct GateParams {
   const void* sources = nullptr;              // wide [R, C + 1]
   std::int64_t sources_stride = 0;
   void* climbing = nullptr;  // the sources again, where the backward pass lets them climb; else null
-  AscentFormula ascent;
+  AscentRule ascent;
   void* source_m = nullptr;  // wide, with the sources' shape and stride; null for sign steps
   void* source_v = nullptr;
   void* source_gradient = nullptr;  // wide [R, C + 1] or null

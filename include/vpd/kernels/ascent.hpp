@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/kernels/ascent_rule.hpp"
 #include "vpd/kernels/late_value.hpp"
 
 namespace vpd {
@@ -11,17 +12,6 @@ namespace vpd {
 /// Fills x (float32 or float64, [R, C], contiguous rows) with U(0,1) draws from counters (row + first_row,
 /// column).
 void fill_uniform(const at::Tensor& x, const LateKey& key, std::int64_t first_row = 0);
-
-struct AscentRule {
-  bool adam = true;  ///< false: sign steps
-  double beta1 = 0.5;
-  double beta2 = 0.99;
-  double eps = 1e-8;
-  LateNumber rate = 0.01;
-  LateNumber unbias1 = 1.0;  ///< Adam's bias correction of m: bias_correction(beta1, ascents so far)
-  LateNumber unbias2 = 1.0;  ///< of v
-  bool clamp = true;         ///< to [0, 1] after the step
-};
 
 /// What Adam multiplies a moment with after `count` steps, this one included: 1 / (1 - beta^count).
 double bias_correction(double beta, std::int64_t count);

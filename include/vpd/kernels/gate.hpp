@@ -13,7 +13,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/kernels/ascent.hpp"
+#include "vpd/kernels/ascent_rule.hpp"
 #include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
