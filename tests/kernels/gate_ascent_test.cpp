@@ -1,0 +1,66 @@
+// Sources that climb in the backward pass of the gate.
+
+#include <ATen/ATen.h>
+
+#include "gate_case.hpp"
+#include "vpd/kernels/gate.hpp"
+
+namespace vpd {
+namespace {
+
+using namespace vpd::testing;  // NOLINT
+
+class GateAscentTest : public GateCase {
+ protected:
+  void check_climbing(bool adam, double factor) {
+    const at::Tensor start = leaf(sources_.sources).detach();
+    const auto moment = [&](std::uint64_t seed, double low) {
+      const at::Tensor values = broad(uniform_values(start.sizes(), seed, low, 1.0));
+      return sources_.sources.stride(0) == C_ + 1 ? values : column_slice(values);
+    };
+    const at::Tensor m = moment(10, -1.0), v = moment(11, 0.1), exact_m = leaf(m).detach(),
+                     exact_v = leaf(v).detach();
+    sources_.gradient_scale = factor;
+    sources_.ascent =
+        SourceAscent{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5}, m, v};
+    const at::Tensor d = check_backward_pass() * factor, new_m = 0.5 * exact_m + 0.5 * d,
+                     new_v = 0.99 * exact_v + 0.01 * d.square();
+    const at::Tensor moved =
+        start + (adam ? 0.125 * (1.5 * new_m) / ((2.5 * new_v).sqrt() + 1e-8) : 0.125 * d.sign());
+    const auto after = [&](const at::Tensor& climbed, const at::Tensor& still) {
+      return at::where(met(), climbed, still).to(wide());
+    };
+    const double roundings = 64.0 + static_cast<double>(C_);  // of δ's gradient, a sum over the row
+    if (adam) {
+      expect_close(m, after(new_m, exact_m), computed(roundings), "m");
+      expect_close(v, after(new_v, exact_v), computed(roundings), "v");
+      expect_close(sources_.sources, after(moved.clamp(0.0, 1.0), start), computed(roundings), "sources");
+    } else {
+      // Where the sum that δ's gradient is cancels, rounding decides its sign.
+      const at::Tensor clear = d.abs().gt(1e-4) | d.eq(0.0);
+      EXPECT_GT(clear.to(at::kDouble).mean().item<double>(), 0.9);
+      const at::Tensor found = sources_.sources.to(at::kCPU, at::kDouble),
+                       wanted = after(moved.clamp(0.0, 1.0), start).to(at::kDouble);
+      expect_close(at::where(clear, found, wanted).to(wide()), wanted.to(wide()), computed(), "sources");
+    }
+    if (sources_.sources.stride(0) != C_ + 1) {
+      for (const at::Tensor& x : {sources_.sources, m, v}) EXPECT_TRUE(surroundings_are_untouched(x));
+    }
+  }
+};
+
+// One ascent along dL/dr, which is 0 where routing is off and where a position draws its own.
+TEST_P(GateAscentTest, SourcesClimbInTheBackwardPass) {
+  for (const bool adam : {true, false}) {
+    for_each_case([&] {
+      if (has_matrix(sources_.kind) && !rows_are_shared()) check_climbing(adam, -0.5);
+    });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, GateAscentTest,
+                         ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+                         device_case_name);
+
+}  // namespace
+}  // namespace vpd
