@@ -15,6 +15,11 @@
 
 namespace vpd {
 
+/// Throws Interrupted once `stop` is true; it may be empty.
+inline void end_if_asked(const std::function<bool()>& stop) {
+  if (stop && stop()) throw Interrupted("the evaluation was interrupted");
+}
+
 /// A lane's rows of an evaluation batch.
 struct LaneBatch {
   std::int64_t first_batch = 0;  ///< number of its first row in the batch
@@ -33,7 +38,7 @@ struct EvaluationBatch {
   std::vector<LaneBatch> lanes;
   /// Computes any batch of the evaluation, by its number, anew.
   std::function<EvaluationBatch(std::int64_t)> again;
-  std::function<bool()> stop;  ///< may be empty; true: no more passes
+  std::function<bool()> stop;  ///< asked before every pass
   mutable at::Tensor kept;     ///< what kept_by_attribution() gives, once it has been asked for
 
   std::int64_t positions() const { return B * T; }
@@ -51,7 +56,7 @@ struct EvaluationBatch {
   }
   /// Σ over lanes of work(lane), computed side by side without gradients.
   at::Tensor sum_tensors(const std::function<at::Tensor(const LaneBatch&)>& work) const {
-    if (stop && stop()) throw Interrupted("the evaluation was interrupted");
+    end_if_asked(stop);
     std::vector<at::Tensor> parts(lanes.size());
     pool.run([&](int i) {
       const auto lane = static_cast<std::size_t>(i);

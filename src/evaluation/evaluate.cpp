@@ -141,7 +141,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
     return batch;
   };
   for (std::int64_t k = 0; k < settings.batches && rows_of_batch(k) > 0; ++k) {
-    if (stop && stop()) throw Interrupted("the evaluation was interrupted");
+    end_if_asked(stop);
     const EvaluationBatch batch = make_batch(k);
     for (const auto& metric : metrics) metric->add(batch);
   }

@@ -163,9 +163,8 @@ class Memory {
         rows = (local ? w_.B() : persistent->sources.value_or(1)) * each;
         const std::int64_t held =
             1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0);
-        const std::int64_t gradients = climbs_in_pass(*persistent, routing_of(term)) ? 0
-                                       : local                                       ? 1
-                                                                                     : w_.lanes;
+        std::int64_t gradients = local ? 1 : w_.lanes;
+        if (climbs_in_pass(*persistent, routing_of(term))) gradients = 0;
         copies = held + gradients;
         if (pooled) copies += held * persistent->sources.value();
         // The sigmoid of unbounded values, made by each lane in every pass.
