@@ -82,8 +82,7 @@ void fill(const FillUniformParams& p, cudaStream_t stream) {
   const std::int64_t blocks = (p.columns + 3) / 4;
   const dim3 grid(static_cast<unsigned>((blocks + threads - 1) / threads),
                   static_cast<unsigned>(p.rows < 65535 ? p.rows : 65535));
-  fill_uniform_kernel<T><<<grid, threads, 0, stream>>>(p, packs_fit<T>(p.x, p.stride, 4));
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((fill_uniform_kernel<T>), grid, threads, 0, stream, p, packs_fit<T>(p.x, p.stride, 4));
 }
 
 template <class T>
@@ -96,11 +95,9 @@ void ascend(const AscentParams& p, cudaStream_t stream) {
   const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
   const unsigned grid = grid_of((pieces + threads - 1) / threads);
   if (packed) {
-    ascend_kernel<T, width><<<grid, threads, 0, stream>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((ascend_kernel<T, width>), grid, threads, 0, stream, p);
   } else {
-    ascend_kernel<T, 1><<<grid, threads, 0, stream>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((ascend_kernel<T, 1>), grid, threads, 0, stream, p);
   }
 }
 

@@ -51,10 +51,8 @@ void add_column_sums(std::int64_t rows, std::int64_t columns, double* workspace,
   const std::int64_t groups = column_sum_groups(rows, columns);
   const auto tiles = static_cast<unsigned>((columns + column_threads - 1) / column_threads);
   const dim3 grid(tiles, static_cast<unsigned>(groups));
-  column_partials_kernel<T><<<grid, column_threads, 0, stream>>>(rows, columns, workspace, value);
-  VPD_CUDA_LAUNCH_CHECK();
-  column_totals_kernel<<<tiles, column_threads, 0, stream>>>(groups, columns, workspace, out);
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((column_partials_kernel<T>), grid, column_threads, 0, stream, rows, columns, workspace, value);
+  VPD_LAUNCH(column_totals_kernel, tiles, column_threads, 0, stream, groups, columns, workspace, out);
 }
 
 }  // namespace vpd

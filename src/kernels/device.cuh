@@ -6,14 +6,25 @@
 #include <cstdint>
 #include <type_traits>
 
+#ifdef __CUDACC__
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include "cuda_error.hpp"
+#else
+#include "support/emulated_cuda.hpp"  // the tests' stand-in, which runs these files on a CPU
+#endif
+
 #include "gate_kernel.hpp"
 
-/// On the line after every launch.
-#define VPD_CUDA_LAUNCH_CHECK() ::vpd::check_launch(__FILE__, __LINE__)
+#ifdef __CUDACC__
+/// The only way to launch: a kernel, in parentheses where it has commas, its grid, threads a block, bytes of
+/// dynamic shared memory, stream, and arguments. Throws where the launch fails.
+#define VPD_LAUNCH(kernel, grid, threads, shared_bytes, stream, ...) \
+  do {                                                               \
+    kernel<<<grid, threads, shared_bytes, stream>>>(__VA_ARGS__);    \
+    ::vpd::check_launch(__FILE__, __LINE__);                         \
+  } while (false)
 
 namespace vpd {
 
@@ -21,6 +32,18 @@ inline void check_launch(const char* file, int line) {
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) throw_cuda_error(cudaGetErrorName(error), cudaGetErrorString(error), file, line);
 }
+
+/// The block's dynamic shared memory.
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char bytes[];
+  return reinterpret_cast<T*>(bytes);
+}
+
+}  // namespace vpd
+#endif
+
+namespace vpd {
 
 inline constexpr unsigned warp_size = 32;
 

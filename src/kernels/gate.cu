@@ -297,17 +297,13 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
   const bool random = p.kind != SourceKind::constant && p.kind != SourceKind::tensor;
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
   if (backward && (random || packed)) {
-    gate_backward_kernel<Real, true><<<grid, threads, 0, stream>>>(p, packed);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((gate_backward_kernel<Real, true>), grid, threads, 0, stream, p, packed);
   } else if (backward) {
-    gate_backward_kernel<Real, false><<<grid, threads, 0, stream>>>(p, false);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((gate_backward_kernel<Real, false>), grid, threads, 0, stream, p, false);
   } else if (random || packed) {
-    gate_forward_kernel<Real, true><<<grid, threads, 0, stream>>>(p, packed);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((gate_forward_kernel<Real, true>), grid, threads, 0, stream, p, packed);
   } else {
-    gate_forward_kernel<Real, false><<<grid, threads, 0, stream>>>(p, false);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((gate_forward_kernel<Real, false>), grid, threads, 0, stream, p, false);
   }
 }
 

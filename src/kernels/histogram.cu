@@ -15,7 +15,7 @@ constexpr unsigned threads = 128;
 
 template <class T>
 __global__ void __launch_bounds__(threads) histogram_kernel(HistogramParams p) {
-  extern __shared__ std::uint32_t shared_counts[];  // [bins + 2, threads]
+  auto* shared_counts = dynamic_shared<std::uint32_t>();  // [bins + 2, threads]
   const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (c >= p.columns) return;  // nothing below waits for other threads
   const int bins = static_cast<int>(p.bins);
@@ -50,8 +50,7 @@ void histogram(const HistogramParams& p, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((p.columns + threads - 1) / threads),
                   static_cast<unsigned>(column_sum_groups(p.rows, p.columns)));
   const std::size_t bytes = static_cast<std::size_t>(p.bins + 2) * threads * sizeof(std::uint32_t);
-  histogram_kernel<T><<<grid, threads, bytes, stream>>>(p);
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((histogram_kernel<T>), grid, threads, bytes, stream, p);
 }
 
 }  // namespace

@@ -112,8 +112,7 @@ template <class A, class B>
 void launch(const KlParams& p, cudaStream_t stream) {
   if (p.rows == 0) return;
   const unsigned threads = threads_of((p.columns + 7) / 8, most_threads);
-  kl_kernel<A, B><<<grid_of(p.rows), threads, 0, stream>>>(p);
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((kl_kernel<A, B>), grid_of(p.rows), threads, 0, stream, p);
 }
 
 }  // namespace

@@ -115,12 +115,10 @@ void launch(const NormParams& p, bool backward, cudaStream_t stream) {
                       packs_fit<X>(p.x_gradient, p.columns, width);
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + width - 1) / width, most_threads);
   if (!backward) {
-    rms_norm_forward_kernel<X, Y><<<grid, threads, 0, stream>>>(p, packed);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((rms_norm_forward_kernel<X, Y>), grid, threads, 0, stream, p, packed);
     return;
   }
-  rms_norm_backward_kernel<X, Y><<<grid, threads, 0, stream>>>(p, packed);
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((rms_norm_backward_kernel<X, Y>), grid, threads, 0, stream, p, packed);
   if (p.weight_gradient) {
     add_column_sums<T>(p.rows, p.columns, p.workspace, static_cast<T*>(p.weight_gradient),
                        WeightGradient<X, Y>{p}, stream);

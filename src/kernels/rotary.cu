@@ -72,14 +72,11 @@ void launch(const RotaryParams& p, cudaStream_t stream) {
   const unsigned grid = grid_of(p.rows),
                  threads = threads_of(p.heads * p.half / (packed ? width : 1), most_threads);
   if (packed) {
-    rotary_kernel<Real, adjacent, width><<<grid, threads, 0, stream>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((rotary_kernel<Real, adjacent, width>), grid, threads, 0, stream, p);
   } else if (adjacent) {
-    rotary_kernel<Real, true, 1><<<grid, threads, 0, stream>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((rotary_kernel<Real, true, 1>), grid, threads, 0, stream, p);
   } else {
-    rotary_kernel<Real, false, 1><<<grid, threads, 0, stream>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH((rotary_kernel<Real, false, 1>), grid, threads, 0, stream, p);
   }
 }
 

@@ -35,7 +35,7 @@ __global__ void static_routing_kernel(RoutingParams p) {
 }
 
 __global__ void subset_routing_kernel(RoutingParams p) {
-  extern __shared__ std::uint32_t shared_words[];
+  auto* shared_words = dynamic_shared<std::uint32_t>();
   const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (n >= p.rows) return;  // nothing below waits for other threads
   std::uint32_t* own_words = shared_words + threadIdx.x;
@@ -73,11 +73,10 @@ void routing_cuda(const RoutingParams& p, void* stream) {
   const unsigned grid = grid_of((p.rows + threads - 1) / threads);
   const auto block = static_cast<unsigned>(threads);
   if (p.subset) {
-    subset_routing_kernel<<<grid, block, static_cast<std::size_t>(threads * bytes_per_thread), on>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH(subset_routing_kernel, grid, block, static_cast<std::size_t>(threads * bytes_per_thread), on,
+               p);
   } else {
-    static_routing_kernel<<<grid, block, 0, on>>>(p);
-    VPD_CUDA_LAUNCH_CHECK();
+    VPD_LAUNCH(static_routing_kernel, grid, block, 0, on, p);
   }
 }
 

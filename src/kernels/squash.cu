@@ -156,8 +156,7 @@ template <class T, int width>
 void launch_backward(const SquashBackwardParams& p, cudaStream_t stream) {
   const std::int64_t tiles = (p.columns / width + threads - 1) / threads;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(p.rows < 65535 ? p.rows : 65535));
-  squash_backward_kernel<T, width><<<grid, threads, 0, stream>>>(p);
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((squash_backward_kernel<T, width>), grid, threads, 0, stream, p);
 }
 
 template <class T>
@@ -177,8 +176,7 @@ void squash(const SquashParams& p, cudaStream_t stream) {
   const bool packed =
       packs_fit<T>(p.z, 0, width) && packs_fit<T>(p.gradient, 0, width) && packs_fit<T>(p.out, 0, width);
   const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
-  squash_kernel<T><<<grid_of((pieces + threads - 1) / threads), threads, 0, stream>>>(p, packed);
-  VPD_CUDA_LAUNCH_CHECK();
+  VPD_LAUNCH((squash_kernel<T>), grid_of((pieces + threads - 1) / threads), threads, 0, stream, p, packed);
 }
 
 template <class T>

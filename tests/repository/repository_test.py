@@ -98,16 +98,13 @@ class Samples(unittest.TestCase):
         self.write("tools/vpd/main.cpp", '#include "vpd/run/decompose.hpp"\n')
         self.assertEqual(includes.problems(self.root), [])
 
-    def test_launches_without_a_check(self):
-        check = "VPD_CUDA_LAUNCH_CHECK();"
-        for rest in ("", "  return;\n  " + check, "  // " + check, "  CHECK();", ' log("' + check + '");'):
-            with self.subTest(rest):
-                self.write("src/kernels/a.cu", f"void f() {{\n  kernel<<<1,\n           2>>>(x);\n{rest}\n}}\n")
-                self.expect_one(launches, "src/kernels/a.cu:2")
+    def test_a_bare_launch(self):
+        self.write("src/kernels/a.cu", "void f() {\n  VPD_LAUNCH(kernel, 1, 2, 0, on, x);\n  kernel<<<1,\n           2>>>(x);\n}\n")
+        self.expect_one(launches, "src/kernels/a.cu:3")
 
-    def test_launches_with_a_check(self):
-        self.write("src/kernels/a.cu", "  // kernel<<<1, 2>>>(x) in a comment\n  kernel<<<1, 2>>>(x);  // why\n\n"
-                   "  // a comment between\n  VPD_CUDA_LAUNCH_CHECK();\n")
+    def test_launches_that_are_checked(self):
+        self.write("src/kernels/a.cu", "  // kernel<<<1, 2>>>(x) in a comment\n  VPD_LAUNCH(kernel, 1, 2, 0, on, x);\n")
+        self.write("src/kernels/a.cuh", "#define VPD_LAUNCH(kernel, grid) \\\n  kernel<<<grid, 1>>>()\n\nint x;\n")
         self.assertEqual(launches.problems(self.root), [])
 
     def test_a_file_too_long(self):
