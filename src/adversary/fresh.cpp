@@ -12,7 +12,7 @@ FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites,
   sources.layout = make_layout(sites, config.scope == FreshScope::per_datapoint ? B : 1, 1);
   sources.values = at::zeros({sources.layout.rows(), sources.layout.columns}, numerics.options());
   if (config.init == FreshInit::ones) sources.values.fill_(1.0);
-  if (config.init == FreshInit::random) fill_uniform(sources.values, key);
+  if (config.init == FreshInit::random) draw_sources(sources.values, sources.layout, key, 0);
   sources.gradient = at::zeros_like(sources.values);
   return sources;
 }

@@ -43,7 +43,7 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
       layout_(layout_for(config, sites, rows_.size(), T)) {
   const bool pooled = config.scope == PersistentScope::pooled;
   const std::int64_t pool = pooled ? config.sources.value() : 1;
-  const at::Tensor values = at::empty({layout_.rows() * pool, layout_.columns}, numerics.options());
+  const at::Tensor values = at::zeros({layout_.rows() * pool, layout_.columns}, numerics.options());
   const RandomKey key = make_key(seed, RandomPurpose::initial_sources, term);
   const std::int64_t first = local() ? rows_.begin * layout_.time_rows * pool : 0;
   const bool sigmoid = config.parametrization == SourceParametrization::sigmoid;
@@ -52,12 +52,11 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
     if (sigmoid) values.logit_(1e-6);
   } else if (sigmoid) {
     // Normal draws come one after another: whoever wants the last ones has to draw all.
-    const at::Tensor all =
-        layout_.rows() == whole_.rows() ? values : at::empty({whole_.rows() * pool, whole_.columns});
+    const at::Tensor all = at::empty({whole_.rows() * pool, whole_.channels()}, numerics.options());
     fill_normal(all, 1.0, key);
-    if (!all.is_same(values)) values.copy_(all.narrow(0, first, values.size(0)));
+    copy_channels(values, layout_, all.narrow(0, first, values.size(0)));
   } else {
-    fill_uniform(values, key, first);
+    draw_sources(values, layout_, key, first);
   }
   const bool adam = std::holds_alternative<AdamAscentConfig>(config.optimizer);
   values_ = pooled ? at::zeros({layout_.rows(), layout_.columns}, numerics.options()) : values;
@@ -167,16 +166,20 @@ AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) cons
 }
 
 at::Tensor PersistentAdversary::saturated() const {
-  constexpr std::int64_t at_once = std::int64_t{1} << 22;  // elements of what is computed on the way
+  constexpr std::int64_t at_once = std::int64_t{1} << 24;  // elements of what is computed on the way
   constexpr double margin = 0.01;
-  const at::Tensor values = buffers().front().second.view({-1});  // all of a pool
+  const at::Tensor values = buffers().front().second;  // all of a pool
+  const std::int64_t rows = values.size(0);
   at::Tensor count = at::zeros({}, values_.options().dtype(at::kDouble));
-  for (std::int64_t first = 0; first < values.numel(); first += at_once) {
-    at::Tensor r = values.narrow(0, first, std::min(at_once, values.numel() - first));
-    if (config_.parametrization == SourceParametrization::sigmoid) r = r.sigmoid();
-    count.add_(r.sub(0.5).abs_().ge_(0.5 - margin).sum(at::kDouble));
+  for (std::size_t i = 0; i < layout_.sites.size(); ++i) {
+    const std::int64_t part = std::max(at_once / layout_.sites[i].size(), std::int64_t{1});
+    for (std::int64_t first = 0; first < rows; first += part) {
+      at::Tensor r = site_columns(values, layout_, i).narrow(0, first, std::min(part, rows - first));
+      if (config_.parametrization == SourceParametrization::sigmoid) r = r.sigmoid();
+      count.add_(r.sub(0.5).abs_().ge_(0.5 - margin).sum(at::kDouble));
+    }
   }
-  return count.div_(static_cast<double>(values.numel()));
+  return count.div_(static_cast<double>(rows * layout_.channels()));
 }
 
 NamedTensors PersistentAdversary::buffers() const {
@@ -200,7 +203,7 @@ NamedTensors PersistentAdversary::parts(const Sites& sites, Processes& processes
     const at::Tensor shaped = all.view({rows, -1, layout_.columns});
     for (std::size_t i = 0; i < sites.size(); ++i) {
       tensors.emplace_back(kind + "/" + sites[i].name,
-                           shaped.narrow(2, sites[i].offset + static_cast<std::int64_t>(i), sites[i].C + 1));
+                           shaped.narrow(2, layout_.sites[i].begin, layout_.sites[i].size()));
     }
   }
   return tensors;

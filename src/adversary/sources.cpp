@@ -1,22 +1,59 @@
 #include "vpd/adversary/sources.hpp"
 
+#include <algorithm>
+#include <numeric>
+
 #include <ATen/ATen.h>
 
+#include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/routing.hpp"
 
 namespace vpd {
 
 SourceLayout make_layout(const Sites& sites, std::int64_t batch_rows, std::int64_t time_rows) {
-  return {batch_rows, time_rows, sites.total_C() + static_cast<std::int64_t>(sites.size())};
+  SourceLayout layout{batch_rows, time_rows};
+  for (const Site& site : sites) {
+    layout.sites.push_back({layout.columns, layout.columns + site.C + 1});
+    layout.columns += (site.C + source_alignment) / source_alignment * source_alignment;
+  }
+  return layout;
 }
 
-at::Tensor site_columns(const at::Tensor& sources, const Sites& sites, std::size_t i) {
-  return sources.narrow(1, sites[i].offset + static_cast<std::int64_t>(i), sites[i].C + 1);
+std::int64_t SourceLayout::channels() const {
+  return std::accumulate(sites.begin(), sites.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Range& site) { return sum + site.size(); });
 }
 
-SourceOf tensor_sources(const Sites& sites, const SourceUse& use) {
-  return [&sites, use](std::size_t i) {
-    const auto columns = [&](const at::Tensor& x) { return x.defined() ? site_columns(x, sites, i) : x; };
+at::Tensor site_columns(const at::Tensor& sources, const SourceLayout& layout, std::size_t i) {
+  return sources.narrow(1, layout.sites[i].begin, layout.sites[i].size());
+}
+
+void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const at::Tensor& channels) {
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < layout.sites.size(); ++i) {
+    site_columns(sources, layout, i).copy_(channels.narrow(1, first, layout.sites[i].size()));
+    first += layout.sites[i].size();
+  }
+}
+
+void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const LateKey& key,
+                  std::int64_t first_row) {
+  constexpr std::int64_t at_once = std::int64_t{1} << 22;  // channels of what is drawn on the way
+  const std::int64_t rows = sources.size(0), channels = layout.channels();
+  const std::int64_t part = std::min(rows, std::max(at_once / channels, std::int64_t{1}));
+  const at::Tensor drawn = at::empty({part, channels}, sources.options());
+  for (std::int64_t first = 0; first < rows; first += part) {
+    const at::Tensor some = drawn.narrow(0, 0, std::min(part, rows - first));
+    fill_uniform(some, key, first_row + first);
+    copy_channels(sources.narrow(0, first, some.size(0)), layout, some);
+  }
+}
+
+SourceOf tensor_sources(const SourceUse& use) {
+  return [use](std::size_t i) {
+    const auto columns = [&](const at::Tensor& x) {
+      return x.defined() ? site_columns(x, use.layout, i) : x;
+    };
     std::optional<SourceAscent> ascent;
     if (use.ascent) ascent = {use.ascent->rule, columns(use.ascent->m), columns(use.ascent->v)};
     return GateSources{.kind = SourceKind::tensor,

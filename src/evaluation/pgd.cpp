@@ -45,7 +45,7 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
       const PassContext context = batch.context(lane);
       SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
       if (ascent) use.gradient = gradients[static_cast<std::size_t>(&lane - batch.lanes.data())];
-      return reconstruct(context, tensor_sources(sites, use), draw_routing(routing, routing_key, context),
+      return reconstruct(context, tensor_sources(use), draw_routing(routing, routing_key, context),
                          ascent ? 1.0 / batches.positions : 0.0, comparison);
     });
   };

@@ -8,6 +8,7 @@
 
 #include "term_passes.hpp"
 #include "vpd/adversary/persistent.hpp"
+#include "vpd/adversary/sources.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/head_kl.hpp"
@@ -150,7 +151,7 @@ class Memory {
   }
 
   std::int64_t adversaries() const {
-    const std::int64_t channels = w_.sites.total_C() + static_cast<std::int64_t>(w_.sites.size());
+    const std::int64_t columns = make_layout(w_.sites, 1, 1).columns;
     std::int64_t bytes = 0;
     for (const TermConfig& term : w_.objective) {
       const AdversaryConfig* adversary = adversary_of(term);
@@ -174,7 +175,7 @@ class Memory {
         rows = fresh.scope == FreshScope::per_datapoint ? w_.B() : 1;
         copies = 2 + w_.lanes;
       }
-      bytes += rows * channels * copies * wide_;
+      bytes += rows * columns * copies * wide_;
     }
     return bytes;
   }

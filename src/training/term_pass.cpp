@@ -115,7 +115,7 @@ class TermPass {
                                   /*once=*/!drawn.layerwise);
     }
     const double seed = (trains() ? coefficient_ : (fresh && !ascent_ ? 0.0 : 1.0)) / positions_;
-    SourceOf sources = tensor_sources(step_.decomposition.sites, use);
+    SourceOf sources = tensor_sources(use);
     if (merged) {
       const LateNumber& fraction = step_.values.terms[term_.number].adversarial_fraction;
       sources =

@@ -77,7 +77,7 @@ TEST(Merged, TheEndsAreTheTwoKindsOfMasks) {
   const Case c;
   const SourceLayout layout = make_layout(c.d.sites, B, T);
   const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, at::kDouble);
-  const SourceOf adversarial = tensor_sources(c.d.sites, {.layout = layout, .values = values, .T = T}),
+  const SourceOf adversarial = tensor_sources({.layout = layout, .values = values, .T = T}),
                  random = random_sources(c.context, SourceKind::uniform, key);
   const auto merged = [&](double fraction) {
     return c.loss(merged_sources(adversarial, c.draw(MergedDraw::per_position, fraction), key, c.context));
@@ -92,7 +92,7 @@ TEST(Merged, EachSiteReadsTheSourcesThatItDrew) {
   const Case c;
   const SourceLayout layout = make_layout(c.d.sites, B, T);
   const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, at::kDouble);
-  const SourceOf adversarial = tensor_sources(c.d.sites, {.layout = layout, .values = values, .T = T}),
+  const SourceOf adversarial = tensor_sources({.layout = layout, .values = values, .T = T}),
                  random = random_sources(c.context, SourceKind::uniform, key);
   const at::Tensor choice = c.draw(MergedDraw::per_step, 0.5);
   const SourceOf by_site = [&](std::size_t i) {
@@ -107,7 +107,7 @@ TEST(Merged, InFloat32IsTheSame) {
     const Case c(type);
     const SourceLayout layout = make_layout(c.d.sites, B, T);
     const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, type);
-    const SourceOf adversarial = tensor_sources(c.d.sites, {.layout = layout, .values = values, .T = T});
+    const SourceOf adversarial = tensor_sources({.layout = layout, .values = values, .T = T});
     const at::Tensor choice = c.draw(MergedDraw::per_position, 0.5);
     losses[type == at::kDouble] = c.loss(merged_sources(adversarial, choice, key, c.context)).item<double>();
   }

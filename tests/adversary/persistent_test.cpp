@@ -42,10 +42,12 @@ class Pool : public DeviceTest {
   /// One step: `ascents` ascents along `gradient` [B, columns].
   void climb(PersistentAdversary& adversary, std::uint64_t step, const at::Tensor& gradient, int ascents) {
     adversary.begin_step(key(step));
+    const at::Tensor whole = adversary.make_gradient();
+    copy_channels(whole, adversary.layout(), gradient);
     for (int a = 0; a < ascents; ++a) {
       // In two parts, as two lanes do.
-      adversary.ascend(gradient, 0, 2, {.rate = 0.05});
-      adversary.ascend(gradient, 2, B, {.rate = 0.05});
+      adversary.ascend(whole, 0, 2, {.rate = 0.05});
+      adversary.ascend(whole, 2, B, {.rate = 0.05});
     }
     adversary.end_step();
   }

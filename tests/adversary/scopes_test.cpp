@@ -15,7 +15,7 @@
 namespace vpd::testing {
 namespace {
 
-constexpr std::int64_t B = 3, T = 4, columns = 3 + 1 + 2 + 1;
+constexpr std::int64_t B = 3, T = 4, channels = 3 + 1 + 2 + 1;
 
 Sites two_sites() {
   return Sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3},
@@ -31,10 +31,23 @@ class Scopes : public DeviceTest {
   }
   /// Sources in [0, 1] as a pass reads them.
   at::Tensor sources(const PersistentAdversary& adversary) const {
-    return adversary.use(0, B, T, adversary.make_gradient(), 1.0, false).values.cpu().to(at::kDouble);
+    return without_gaps(adversary.use(0, B, T, adversary.make_gradient(), 1.0, false).values);
+  }
+  at::Tensor without_gaps(const at::Tensor& values) const {
+    const SourceLayout layout = make_layout(sites_, 1, 1);
+    return at::cat({site_columns(values, layout, 0), site_columns(values, layout, 1)}, 1)
+        .cpu()
+        .to(at::kDouble);
+  }
+  /// On the device, in a layout's columns.
+  at::Tensor with_gaps(const at::Tensor& values) const {
+    const SourceLayout layout = make_layout(sites_, 1, 1);
+    const at::Tensor all = real(at::zeros({values.size(0), layout.columns}));
+    copy_channels(all, layout, real(values));
+    return all;
   }
   at::Tensor drawn(std::int64_t rows, std::uint64_t seed) const {
-    return real(uniform_values({rows, columns}, seed)).cpu().to(at::kDouble);
+    return real(uniform_values({rows, channels}, seed)).cpu().to(at::kDouble);
   }
   LateKey key() const { return LateKey(make_key(5, RandomPurpose::fresh_sources, 0, 0)); }
 
@@ -94,7 +107,7 @@ TEST_P(Scopes, ASigmoidsValueClimbsByTheChainRule) {
         } else {
           x = x + 0.3 * slope.sign();
         }
-        adversary.ascend(real(a), 0, rows, adversary.numbers(0.3, step));
+        adversary.ascend(with_gaps(a), 0, rows, adversary.numbers(0.3, step));
         // A source near 0 or 1 keeps fewer digits of its logit: compare sources, not what is held.
         expect_close(sources(adversary), x.sigmoid(), {0.0, 500 * epsilon(dtype())}, "sources");
       }
@@ -105,11 +118,11 @@ TEST_P(Scopes, ASigmoidsValueClimbsByTheChainRule) {
 TEST_P(Scopes, ASigmoidStartsWhereItIsTold) {
   PersistentAdversaryConfig config{.parametrization = SourceParametrization::sigmoid};
   config.init = ConstantInitConfig{.value = 0.3};
-  expect_close(sources(make(config)), at::full({B * T, columns}, 0.3, at::kDouble),
+  expect_close(sources(make(config)), at::full({B * T, channels}, 0.3, at::kDouble),
                {0.0, 8 * epsilon(dtype())}, "sources");
   // Else the sigmoid of N(0, 1): the logits' mean and variance, within five deviations of their spread.
   config.init = UniformInitConfig{};
-  const at::Tensor logits = make(config).use(0, B, T, {}, 1.0, true).values.cpu().to(at::kDouble).logit();
+  const at::Tensor logits = sources(make(config)).logit();
   const double n = static_cast<double>(logits.numel());
   EXPECT_NEAR(logits.mean().item<double>(), 0.0, 5.0 / std::sqrt(n));
   EXPECT_NEAR(logits.square().mean().item<double>(), 1.0, 5.0 * std::sqrt(2.0 / n));
@@ -120,11 +133,11 @@ TEST_P(Scopes, FreshSourcesClimbTheSignAndStayWithinTheirBounds) {
     for (const FreshInit init : {FreshInit::zeros, FreshInit::ones, FreshInit::random}) {
       FreshSources fresh = start_fresh({.init = init, .scope = scope}, sites_, B, key(), numerics());
       const std::int64_t rows = scope == FreshScope::per_datapoint ? B : 1;
-      ASSERT_EQ(fresh.values.sizes(), at::IntArrayRef({rows, columns}));
+      ASSERT_EQ(fresh.values.sizes(), at::IntArrayRef({rows, 2 * source_alignment}));
       const SourceUse use = use_fresh(fresh, 0, T, true);
       EXPECT_EQ(use.layout.batch_rows, rows);
       EXPECT_EQ(use.layout.time_rows, 1);
-      at::Tensor expected = fresh.values.cpu().to(at::kDouble).clone();
+      at::Tensor expected = without_gaps(fresh.values);
       if (init == FreshInit::zeros) {
         EXPECT_EQ(expected.abs().max().item<double>(), 0.0);
       }
@@ -133,14 +146,30 @@ TEST_P(Scopes, FreshSourcesClimbTheSignAndStayWithinTheirBounds) {
       }
       for (std::uint64_t step = 0; step < 5; ++step) {
         const at::Tensor gradient = drawn(rows, 60 + step);
-        fresh.gradient.copy_(real(gradient));
+        fresh.gradient.copy_(with_gaps(gradient));
         step_fresh(fresh, 0.25);
         expected = (expected + 0.25 * gradient.sign()).clamp(0.0, 1.0);
-        expect_close(fresh.values.cpu().to(at::kDouble), expected, {0.0, 8 * epsilon(dtype())}, "sources");
+        expect_close(without_gaps(fresh.values), expected, {0.0, 8 * epsilon(dtype())}, "sources");
         EXPECT_EQ(fresh.gradient.abs().max().item<double>(), 0.0);
       }
     }
   }
+}
+
+TEST_P(Scopes, EverySiteBeginsOnAnAlignedColumnAndGapsDoNotChangeDraws) {
+  const SourceLayout layout = make_layout(sites_, B, T);
+  ASSERT_EQ(layout.sites.size(), 2u);
+  EXPECT_EQ(layout.channels(), channels);
+  EXPECT_EQ(layout.columns % source_alignment, 0);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(layout.sites[i].begin % source_alignment, 0);
+    EXPECT_EQ(layout.sites[i].size(), sites_[i].C + 1);
+  }
+  const at::Tensor values = real(at::zeros({layout.rows(), layout.columns})),
+                   plain = real(at::zeros({layout.rows(), channels}));
+  draw_sources(values, layout, key(), 11);
+  fill_uniform(plain, key(), 11);
+  expect_identical(without_gaps(values), plain.cpu().to(at::kDouble), "draws");
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, Scopes, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),

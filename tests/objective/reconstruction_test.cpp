@@ -104,15 +104,15 @@ class Reconstruction : public ::testing::TestWithParam<std::tuple<bool, at::Scal
         for (std::int64_t n = 0; n < B * T; ++n)
           rows.push_back(n / T % layout.batch_rows * layout.time_rows + n % T % layout.time_rows);
         const at::Tensor columns =
-            site_columns(values, test.d_.sites, i).index_select(0, at::tensor(rows, at::kLong));
+            site_columns(values, layout, i).index_select(0, at::tensor(rows, at::kLong));
         return WrittenOutMask{reference.mask(i, columns.narrow(1, 0, C)), columns.narrow(1, C, 1)};
       };
     }
     SourceOf sources() const {
-      return tensor_sources(test.d_.sites, {.layout = layout,
-                                            .values = values.detach().to(gradient.scalar_type()),
-                                            .gradient = gradient,
-                                            .T = test.clean_.T()});
+      return tensor_sources({.layout = layout,
+                             .values = values.detach().to(gradient.scalar_type()),
+                             .gradient = gradient,
+                             .T = test.clean_.T()});
     }
     void expect_gradient() const { test.expect_near(gradient, gradient_of(values), "dr and dδ"); }
 

@@ -172,6 +172,9 @@ TEST(Check, HiddenActivationsNeedNoHead) {
             2 * 4 * 64 * 17 * 2 * (4 * 24 + 96 + 24));
 }
 
+/// C + 1 of each of 12 sites, 282 + 12 in all, each up to a multiple of 8.
+constexpr std::int64_t source_columns = 368;
+
 TEST(Check, PredictsWhatIsKeptAllAlong) {
   const auto memory = as_map(check_plain().memory, &MemoryPart::bytes);
   EXPECT_EQ(memory.at("target"), 4 * 15408);
@@ -181,7 +184,7 @@ TEST(Check, PredictsWhatIsKeptAllAlong) {
   EXPECT_EQ(memory.at("gradients"), 4 * trained);
   EXPECT_EQ(memory.at("optimizer moments"), 8 * trained);
   // No gradient: they climb in the backward pass.
-  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients that are kept"), 4 * 3 * 51 * (282 + 12));
+  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients that are kept"), 4 * 3 * 51 * source_columns);
   EXPECT_EQ(memory.at("causal importances and their gradient"), 2 * 4 * 51 * 282);
   // One chunk of logits, and the gradient of what the frozen head reads.
   EXPECT_EQ(memory.at("masked pass: logits"), 4 * 51 * (61 + 24));
@@ -201,14 +204,14 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   EXPECT_EQ(whole.at("masked pass: activations"), 3 * micro.at("masked pass: activations"));
   const char* shared = "objective.4.adversary.scope=shared_across_batch";
   EXPECT_EQ(of({shared}).at("adversaries: sources, moments and gradients that are kept"),
-            4 * 4 * 17 * (282 + 12));
+            4 * 4 * 17 * source_columns);
   const char* layerwise = "objective.4.routing.type=layerwise";
   EXPECT_EQ(of({layerwise}).at("adversaries: sources, moments and gradients that are kept"),
-            4 * 4 * 51 * (282 + 12));
+            4 * 4 * 51 * source_columns);
   // Those drawn with moments and a gradient, and a pool of five a row with moments.
   EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
                 .at("adversaries: sources, moments and gradients that are kept"),
-            4 * (4 + 5 * 3) * 3 * (282 + 12));
+            4 * (4 + 5 * 3) * 3 * source_columns);
 }
 
 TEST(Check, ActivationsOfOneSite) {

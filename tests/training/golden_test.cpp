@@ -131,13 +131,13 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
       routing.masks =
           at::empty({static_cast<std::int64_t>(sites.size()), B * T}, values.options().dtype(at::kByte));
     for (std::size_t i = 0; i < sites.size(); ++i) {
-      site_columns(values, sites, i).copy_(golden.drawn("source/" + sites[i].name));
+      site_columns(values, layout, i).copy_(golden.drawn("source/" + sites[i].name));
       if (routing.masks.defined())
         routing.masks[static_cast<std::int64_t>(i)].copy_(golden.drawn("routing/" + sites[i].name));
     }
     const bool drawn = loss == "stochastic_recon" || loss == "adversarial_recon";
     const SourceOf sources =
-        drawn ? tensor_sources(sites, {.layout = layout, .values = values, .gradient = gradient, .T = T})
+        drawn ? tensor_sources({.layout = layout, .values = values, .gradient = gradient, .T = T})
               : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
     const double N = static_cast<double>(B * T);
     const double value =
@@ -149,7 +149,7 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
     w.finish();
     w.expect_gradients(golden, loss, tolerance(5e-5));
     for (std::size_t i = 0; drawn && i < sites.size(); ++i) {
-      EXPECT_LE(relative_error(site_columns(gradient, sites, i),
+      EXPECT_LE(relative_error(site_columns(gradient, layout, i),
                                golden.value("grad/" + loss + "/source/" + sites[i].name)),
                 tolerance(5e-5))
           << sites[i].name;

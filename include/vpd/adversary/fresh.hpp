@@ -10,7 +10,7 @@ namespace vpd {
 /// New sources for one batch of B rows, as a fresh adversary starts (method, section 6).
 struct FreshSources {
   SourceLayout layout;
-  at::Tensor values;    ///< wide [R, Σ (C + 1)]
+  at::Tensor values;    ///< wide [R, columns of the layout]
   at::Tensor gradient;  ///< same shape
 };
 FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,

@@ -67,7 +67,7 @@ class PersistentAdversary {
   SourceUse climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
                           const AscentNumbers& numbers) const;
 
-  /// Zeroed [R, Σ (C + 1)].
+  /// Zeroed, with the sources' shape.
   at::Tensor make_gradient() const;
 
   /// One ascent along `gradient` (of the loss itself) on rows [begin, end) of the sources.
@@ -104,7 +104,7 @@ class PersistentAdversary {
   at::Tensor values_;  // sources, or unbounded values whose sigmoid they are
   at::Tensor m_, v_;   // undefined for sign steps
   struct Pool {
-    at::Tensor values, m, v;  // [B K, Σ (C + 1)]
+    at::Tensor values, m, v;  // [B K, columns]
     at::Tensor counts;        // int64 [B K]: ascents of each
     at::Tensor drawn;         // int64 [B]: rows of the pool
   } pool_;                    // of scope pooled

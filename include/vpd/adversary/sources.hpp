@@ -2,30 +2,45 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/kernels/gate.hpp"
+#include "vpd/kernels/lanes.hpp"
 #include "vpd/objective/reconstruction.hpp"
 #include "vpd/target/numerics.hpp"
 
 namespace vpd {
 
-/// Adversarial sources of all sites side by side: [R, Σ (C + 1)], site i's C + 1 channels (the Δ-mask's last)
-/// from column offset_i + i. R is batch_rows × time_rows: one row per (b, t) that has sources of its own.
+/// Adversarial sources of all sites side by side: [R, columns], each site's C + 1 channels (the Δ-mask's
+/// last) from a multiple of source_alignment on, and what lies between them without a meaning. R is
+/// batch_rows × time_rows: one row per (b, t) that has sources of its own.
 struct SourceLayout {
   std::int64_t batch_rows = 1;  ///< the batch's rows, a number that repeats over them, or 1
   std::int64_t time_rows = 1;   ///< T, or 1
   std::int64_t columns = 0;
+  std::vector<Range> sites;  ///< columns of each
 
   std::int64_t rows() const { return batch_rows * time_rows; }
+  std::int64_t channels() const;  ///< Σ (C + 1)
 };
+
+/// Columns: whole vector accesses of sources and moments in any type.
+inline constexpr std::int64_t source_alignment = 8;
 
 SourceLayout make_layout(const Sites& sites, std::int64_t batch_rows, std::int64_t time_rows);
 
 /// Columns of site i in a matrix of that layout.
-at::Tensor site_columns(const at::Tensor& sources, const Sites& sites, std::size_t i);
+at::Tensor site_columns(const at::Tensor& sources, const SourceLayout& layout, std::size_t i);
+
+/// From channels [rows, Σ (C + 1)] without gaps to `sources` [rows, columns].
+void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const at::Tensor& channels);
+
+/// U(0,1) draws, one for each channel of rows first_row, first_row + 1, ...; the gaps do not change them.
+void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const LateKey& key,
+                  std::int64_t first_row);
 
 /// Sources in a pass over batch rows first_batch, first_batch + 1, ... of length T; `gradient` (same shape,
 /// or undefined) receives gradient_scale · dL/dr: stored where every entry is met exactly once, else added.
@@ -41,7 +56,7 @@ struct SourceUse {
   std::int64_t first_batch = 0;
   std::int64_t T = 1;
 };
-SourceOf tensor_sources(const Sites& sites, const SourceUse& use);
+SourceOf tensor_sources(const SourceUse& use);
 
 /// Which (site, position) of a pass a merged term leaves to the adversary: uint8 [L, N], each 1 with chance
 /// `fraction`, drawn from counters per position, per row of the batch or once for all of it.
