@@ -20,6 +20,7 @@
 #include <c10/cuda/CUDAStream.h>
 #endif
 
+#include "vpd/adversary/sources.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/differentiable.hpp"
@@ -151,26 +152,35 @@ void gate_backward_uniform(State& state) {
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, {}, dg, true)); });
 }
 
-/// The adversarial pass: the gradient of importances, and sources that climb. An ascent wants the latter
-/// alone.
-void gate_backward_adversarial(State& state, bool ascent) {
+/// The adversarial pass: the gradient of importances, and sources that climb, kept in float32 or compact. An
+/// ascent wants the latter alone.
+void gate_backward_adversarial(State& state, bool ascent, bool compact) {
   const std::int64_t N = state.range(0), C = state.range(1);
   const at::Tensor h = real(N, C), g = wide(N, C), dy = real(N, C), dg = ascent ? at::Tensor() : wide(N, C),
                    ds = wide(N, 1).view({N});
-  const vpd::SourceAscent climb{{.rate = 1e-3}, wide(N, C + 1), wide(N, C + 1)};
+  // In rows as the adversary's, which begin on aligned columns.
+  const auto kept = [&](at::ScalarType narrow, double scale) {
+    const at::Tensor rows =
+        wide(N, (C + vpd::source_alignment) / vpd::source_alignment * vpd::source_alignment);
+    return (compact ? rows.mul(scale).to(narrow) : rows).narrow(1, 0, C + 1);
+  };
+  const vpd::SourceAscent climb{{.rate = 1e-3}, kept(at::kBFloat16, 1.0), kept(at::kBFloat16, 1.0)};
   const vpd::GateSources sources{.kind = vpd::SourceKind::tensor,
-                                 .sources = wide(N, C + 1),
+                                 .sources = kept(at::kShort, 32767.0),
                                  .ascent = climb,
                                  .time_length = N,
                                  .batch_rows = 1,
                                  .time_rows = N};
   // reads h, dy, g, r and both moments; writes dh, r and the moments
-  const double bytes = 3.0 * compute_bytes() + 28.0 + (ascent ? 0.0 : compute_bytes() + 8.0);
+  const double bytes =
+      3.0 * compute_bytes() + 4.0 + (compact ? 12.0 : 24.0) + (ascent ? 0.0 : compute_bytes() + 8.0);
   measure(state, bytes * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, ds, dg, !ascent)); });
 }
-void gate_backward_loss(State& state) { gate_backward_adversarial(state, false); }
-void gate_backward_ascent(State& state) { gate_backward_adversarial(state, true); }
+void gate_backward_loss(State& state) { gate_backward_adversarial(state, false, false); }
+void gate_backward_ascent(State& state) { gate_backward_adversarial(state, true, false); }
+void gate_backward_loss_compact(State& state) { gate_backward_adversarial(state, false, true); }
+void gate_backward_ascent_compact(State& state) { gate_backward_adversarial(state, true, true); }
 
 void subset_routing(State& state) {
   measure(state, size(state), 0.0, [&] {
@@ -293,6 +303,8 @@ void add_all() {
   add("gate_backward_uniform", gate_backward_uniform, cpu, sites);
   add("gate_backward_loss", gate_backward_loss, cpu, sites);
   add("gate_backward_ascent", gate_backward_ascent, cpu, sites);
+  add("gate_backward_loss_compact", gate_backward_loss_compact, cpu, sites);
+  add("gate_backward_ascent_compact", gate_backward_ascent_compact, cpu, sites);
   add("subset_routing", subset_routing, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
   add("lower_leaky", lower_leaky, cpu, all);
   add("power_sums", power_sums, cpu, all);

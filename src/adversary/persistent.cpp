@@ -1,6 +1,7 @@
 #include "vpd/adversary/persistent.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <ATen/ATen.h>
 
@@ -26,6 +27,21 @@ SourceLayout layout_for(const PersistentAdversaryConfig& config, const Sites& si
   throw UsageError("unknown scope of persistent sources");
 }
 
+/// What state() saved, as float32 or float64, whether it was compact or not.
+at::Tensor load_saved(const SafetensorsFile& file, const std::string& name, at::IntArrayRef shape,
+                      at::ScalarType type) {
+  const TensorInfo* info = file.find(name);
+  if (!info || info->scalar_type != at::kShort) return load_checked(file, name, shape, type);
+  VPD_CHECK(shape.equals(info->shape), DataError, "{}: tensor '{}': expected the shape [{}], found [{}]",
+            file.path().string(), name, fmt::join(shape.begin(), shape.end(), ", "),
+            fmt::join(info->shape, ", "));
+  const at::Tensor compact = file.load(name);
+  VPD_CHECK(compact.numel() == 0 || compact.min().item<std::int64_t>() >= 0, DataError,
+            "{}: tensor '{}': expected sources of at least 0, found {}", file.path().string(), name,
+            compact.min().item<std::int64_t>());
+  return widened(compact);
+}
+
 }  // namespace
 
 bool climbs_in_pass(const PersistentAdversaryConfig& config, const RoutingConfig& routing) {
@@ -43,12 +59,17 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
       layout_(layout_for(config, sites, rows_.size(), T)) {
   const bool pooled = config.scope == PersistentScope::pooled;
   const std::int64_t pool = pooled ? config.sources.value() : 1;
-  const at::Tensor values = at::zeros({layout_.rows() * pool, layout_.columns}, numerics.options());
+  const bool compact = config.storage == SourceStorage::compact;
+  const at::TensorOptions options = numerics.options();
+  VPD_CHECK(!compact || options.dtype() == at::kFloat, UsageError,
+            "persistent sources: expected storage float32 beside float64 importances, found compact");
+  const at::Tensor values =
+      at::zeros({layout_.rows() * pool, layout_.columns}, compact ? options.dtype(at::kShort) : options);
   const RandomKey key = make_key(seed, RandomPurpose::initial_sources, term);
   const std::int64_t first = local() ? rows_.begin * layout_.time_rows * pool : 0;
   const bool sigmoid = config.parametrization == SourceParametrization::sigmoid;
   if (const auto* constant = std::get_if<ConstantInitConfig>(&config.init)) {
-    values.fill_(constant->value);
+    values.copy_(compact ? compacted(at::full({}, constant->value)) : at::full({}, constant->value, options));
     if (sigmoid) values.logit_(1e-6);
   } else if (sigmoid) {
     // Normal draws come one after another: whoever wants the last ones has to draw all.
@@ -60,7 +81,10 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
   }
   const bool adam = std::holds_alternative<AdamAscentConfig>(config.optimizer);
   values_ = pooled ? at::zeros({layout_.rows(), layout_.columns}, numerics.options()) : values;
-  if (adam) m_ = at::zeros_like(values_), v_ = at::zeros_like(values_);
+  if (adam) {
+    m_ = at::zeros_like(values_, compact ? options.dtype(at::kBFloat16) : options);
+    v_ = at::zeros_like(m_);
+  }
   if (!pooled) return;
   pool_.values = values;
   if (adam) pool_.m = at::zeros_like(values), pool_.v = at::zeros_like(values);
@@ -176,6 +200,7 @@ at::Tensor PersistentAdversary::saturated() const {
     for (std::int64_t first = 0; first < rows; first += part) {
       at::Tensor r = site_columns(values, layout_, i).narrow(0, first, std::min(part, rows - first));
       if (config_.parametrization == SourceParametrization::sigmoid) r = r.sigmoid();
+      if (is_compact(r)) r = widened(r);
       count.add_(r.sub(0.5).abs_().ge_(0.5 - margin).sum(at::kDouble));
     }
   }
@@ -197,8 +222,10 @@ NamedTensors PersistentAdversary::buffers() const {
 NamedTensors PersistentAdversary::parts(const Sites& sites, Processes& processes) const {
   NamedTensors tensors;
   for (const auto& [kind, buffer] : buffers()) {
-    const at::Tensor all = local() ? processes.gather_rows(buffer) : buffer;
+    // As bytes, since what carries them between processes does not know every type.
+    at::Tensor all = local() ? processes.gather_rows(buffer.view(at::kByte)) : buffer;
     if (!all.defined()) continue;
+    all = all.view(buffer.scalar_type());
     const std::int64_t rows = local() ? layout_.batch_rows * processes.count() : layout_.batch_rows;
     const at::Tensor shaped = all.view({rows, -1, layout_.columns});
     for (std::size_t i = 0; i < sites.size(); ++i) {
@@ -229,7 +256,8 @@ void PersistentAdversary::load(const SafetensorsFile& file, const std::string& p
   const auto own = [&](const std::string& name, const at::Tensor& target, at::ScalarType type) {
     std::vector<std::int64_t> shape = target.sizes().vec();
     shape[0] = whole_.batch_rows;
-    at::Tensor(target).copy_(load_checked(file, prefix + name, shape, type).narrow(0, first, target.size(0)));
+    const at::Tensor loaded = load_saved(file, prefix + name, shape, type).narrow(0, first, target.size(0));
+    at::Tensor(target).copy_(is_compact(target) ? compacted(loaded) : loaded);
   };
   for (const auto& [name, target] : parts(sites, Processes::none())) own(name, target, at::kFloat);
   if (pool_.counts.defined()) own("ascents", pool_.counts.view({layout_.batch_rows, -1}), at::kDouble);

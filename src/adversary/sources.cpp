@@ -9,6 +9,11 @@
 #include "vpd/kernels/routing.hpp"
 
 namespace vpd {
+namespace {
+
+constexpr float levels = 32767.0f;
+
+}  // namespace
 
 SourceLayout make_layout(const Sites& sites, std::int64_t batch_rows, std::int64_t time_rows) {
   SourceLayout layout{batch_rows, time_rows};
@@ -28,10 +33,19 @@ at::Tensor site_columns(const at::Tensor& sources, const SourceLayout& layout, s
   return sources.narrow(1, layout.sites[i].begin, layout.sites[i].size());
 }
 
+bool is_compact(const at::Tensor& sources) { return sources.scalar_type() == at::kShort; }
+
+at::Tensor compacted(const at::Tensor& sources) {
+  return sources.clamp(0.0, 1.0).mul_(levels).round_().to(at::kShort);
+}
+
+at::Tensor widened(const at::Tensor& compact) { return compact.to(at::kFloat).mul_(1 / levels); }
+
 void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const at::Tensor& channels) {
   std::int64_t first = 0;
   for (std::size_t i = 0; i < layout.sites.size(); ++i) {
-    site_columns(sources, layout, i).copy_(channels.narrow(1, first, layout.sites[i].size()));
+    const at::Tensor of_site = channels.narrow(1, first, layout.sites[i].size());
+    site_columns(sources, layout, i).copy_(is_compact(sources) ? compacted(of_site) : of_site);
     first += layout.sites[i].size();
   }
 }
@@ -41,7 +55,8 @@ void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const L
   constexpr std::int64_t at_once = std::int64_t{1} << 22;  // channels of what is drawn on the way
   const std::int64_t rows = sources.size(0), channels = layout.channels();
   const std::int64_t part = std::min(rows, std::max(at_once / channels, std::int64_t{1}));
-  const at::Tensor drawn = at::empty({part, channels}, sources.options());
+  const at::Tensor drawn = at::empty(
+      {part, channels}, is_compact(sources) ? sources.options().dtype(at::kFloat) : sources.options());
   for (std::int64_t first = 0; first < rows; first += part) {
     const at::Tensor some = drawn.narrow(0, 0, std::min(part, rows - first));
     fill_uniform(some, key, first_row + first);

@@ -28,6 +28,12 @@ std::optional<config::Complaint> PersistentAdversaryConfig::validate() const {
         "shared_across_positions",
         "expected false, found true, which only scope shared_across_batch has a use for"};
   }
+  if (storage == SourceStorage::compact &&
+      (scope != PersistentScope::per_position || parametrization != SourceParametrization::clamped)) {
+    return config::Complaint{
+        "storage",
+        "expected float32, found compact, which clamped sources of scope per_position alone can be"};
+  }
   const auto* constant = std::get_if<ConstantInitConfig>(&init);
   if (constant && parametrization == SourceParametrization::sigmoid &&
       (constant->value <= 0.0 || constant->value >= 1.0)) {

@@ -85,10 +85,17 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
                                same_label->second)};
     }
     if (const AdversaryConfig* adversary = adversary_of(term)) {
+      const char* place = std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";
       if (const auto complaint = validate_start(*adversary, delta_component)) {
-        const char* place =
-            std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";
         return config::Complaint{fmt::format("[{}].{}.{}", i, place, complaint->where), complaint->text};
+      }
+      const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary);
+      if (persistent && persistent->storage == SourceStorage::compact &&
+          std::holds_alternative<LayerwiseRoutingConfig>(routing_of(term))) {
+        return config::Complaint{
+            fmt::format("[{}].{}.storage", i, place),
+            "expected float32 beside layerwise routing, found compact, which sources can "
+            "be that climb in the backward pass of one masked forward"};
       }
     }
     const auto* schatten = std::get_if<SchattenTerm>(&term);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "vpd/kernels/ascent_rule.hpp"
 
@@ -49,16 +50,40 @@ struct AscentStep {
   }
 };
 
-/// `count` sources x climb along d on the CPU; m and v are their moments, or unused for sign steps.
+/// Sources in 16 bits are multiples of 1 / source_levels; others are what they are.
+inline constexpr float source_levels = 32767.0f;
 template <class T>
-void climb(const AscentStep<T>& step, T* __restrict x, const T* __restrict d, T* __restrict m,
-           T* __restrict v, std::int64_t count) {
+VPD_HOST_DEVICE T source_of(T kept) {
+  return kept;
+}
+VPD_HOST_DEVICE float source_of(std::int16_t kept) { return static_cast<float>(kept) * (1 / source_levels); }
+/// The nearest one to x in [0, 1]; 0 to NaN.
+VPD_HOST_DEVICE std::int16_t compact_source(float x) {
+  return x > 0 ? static_cast<std::int16_t>(x * source_levels + 0.5f) : std::int16_t{0};
+}
+
+/// `count` sources x climb along d on the CPU; m and v are their moments, or unused for sign steps. Compact
+/// sources have 16 bits and moments of a narrower type.
+template <class T, class Source, class Moment>
+void climb(const AscentStep<T>& step, Source* __restrict x, const T* __restrict d, Moment* __restrict m,
+           Moment* __restrict v, std::int64_t count) {
+  const auto keep = [](T moved) {
+    if constexpr (std::is_same_v<Source, T>) {
+      return moved;
+    } else {
+      return compact_source(moved);
+    }
+  };
   if (step.adam) {
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < count; ++i) x[i] = step.by_adam(x[i], d[i], m[i], v[i]);
+    for (std::int64_t i = 0; i < count; ++i) {
+      T m_i = static_cast<T>(m[i]), v_i = static_cast<T>(v[i]);
+      x[i] = keep(step.by_adam(source_of(x[i]), d[i], m_i, v_i));
+      m[i] = static_cast<Moment>(m_i), v[i] = static_cast<Moment>(v_i);
+    }
   } else {
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < count; ++i) x[i] = step.by_sign(x[i], d[i]);
+    for (std::int64_t i = 0; i < count; ++i) x[i] = keep(step.by_sign(source_of(x[i]), d[i]));
   }
 }
 

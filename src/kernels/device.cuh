@@ -98,6 +98,9 @@ __device__ __forceinline__ std::uint32_t storage_word(const From* x, int word) {
     return static_cast<std::uint32_t>(word % 2 == 0 ? bits : bits >> 32);
   } else if constexpr (std::is_same_v<To, float>) {
     return __float_as_uint(static_cast<float>(x[word]));
+  } else if constexpr (std::is_same_v<To, std::int16_t>) {
+    return static_cast<std::uint16_t>(x[2 * word]) |
+           static_cast<std::uint32_t>(static_cast<std::uint16_t>(x[2 * word + 1])) << 16;
   } else {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(x[2 * word], x[2 * word + 1]);
     return *reinterpret_cast<const std::uint32_t*>(&pair);

@@ -48,7 +48,11 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
         UsageError,
         "gate: expected sources for at least one batch row and for 1 or {} positions of it, found {} and {}",
         s.time_length, s.batch_rows, s.time_rows);
-    check_matrix(s.sources, s.batch_rows * s.time_rows, C + 1, wide, "gate: sources");
+    p.compact = s.sources.scalar_type() == at::kShort;
+    VPD_CHECK(!p.compact || wide == at::kFloat, UsageError,
+              "gate: expected float64 sources beside float64 activations, found compact ones");
+    check_matrix(s.sources, s.batch_rows * s.time_rows, C + 1, p.compact ? at::kShort : wide,
+                 "gate: sources");
     p.sources = s.sources.const_data_ptr(), p.sources_stride = s.sources.stride(0);
     p.time_length = s.time_length, p.batch_rows = s.batch_rows, p.time_rows = s.time_rows;
     p.first_batch = s.first_batch % s.batch_rows;
@@ -102,7 +106,7 @@ void want_source_gradient(GateParams& p, const GateSources& s, at::ScalarType wi
   p.ascent = s.ascent->rule;
   if (!p.ascent.adam) return;
   for (const at::Tensor& moment : {s.ascent->m, s.ascent->v}) {
-    check_matrix(moment, rows, columns, wide, "gate: moment of sources");
+    check_matrix(moment, rows, columns, p.compact ? at::kBFloat16 : wide, "gate: moment of sources");
     VPD_CHECK(moment.stride(0) == p.sources_stride, UsageError,
               "gate: expected moments with the sources' stride of {}, found {}", p.sources_stride,
               moment.stride(0));

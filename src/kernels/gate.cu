@@ -20,6 +20,21 @@ struct Row {
   bool matrix;  // whether r is read there
 };
 
+/// How sources and moments are kept beside arithmetic in T.
+template <class T, bool compact>
+using KeptSource = std::conditional_t<compact, std::int16_t, T>;
+template <class T, bool compact>
+using KeptMoment = std::conditional_t<compact, __nv_bfloat16, T>;
+
+template <bool compact, class T>
+__device__ __forceinline__ KeptSource<T, compact> keep_source(T r) {
+  if constexpr (compact) {
+    return compact_source(r);
+  } else {
+    return r;
+  }
+}
+
 template <class T>
 __device__ T draw(const GateParams& p, std::uint32_t word) {
   const float u = to_uniform(word);
@@ -38,7 +53,7 @@ __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n
 }
 
 /// One thread finds out and tells the others through `shared`: all of the block must come here.
-template <class T>
+template <bool compact, class T>
 __device__ Row<T> find_row(const GateParams& p, std::int64_t n, Row<T>* shared) {
   if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0), false};
   __syncthreads();  // the row before may still be read
@@ -46,7 +61,8 @@ __device__ Row<T> find_row(const GateParams& p, std::int64_t n, Row<T>* shared) 
     Row<T> row{0, T(0), reads_matrix(p, n)};
     if (p.sources) row.source = source_row(p, n);
     if (row.matrix) {
-      if (p.delta) row.delta = static_cast<const T*>(p.sources)[row.source * p.sources_stride + p.columns];
+      const auto* sources = static_cast<const KeptSource<T, compact>*>(p.sources);
+      if (p.delta) row.delta = source_of(sources[row.source * p.sources_stride + p.columns]);
     } else if (p.delta) {
       std::uint32_t words[4];
       random_words(p, n, delta_block, words);
@@ -98,11 +114,15 @@ struct Quad {
   }
 };
 
-template <bool adjacent, class T>
+template <bool compact, bool adjacent, class T>
 __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row,
                                              bool packed, const Quad<adjacent>& quad, T (&r)[4]) {
   if (row.matrix) {
-    quad.read(static_cast<const T*>(p.sources) + row.source * p.sources_stride, packed, r);
+    KeptSource<T, compact> kept[4];
+    quad.read(static_cast<const KeptSource<T, compact>*>(p.sources) + row.source * p.sources_stride, packed,
+              kept);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) r[i] = source_of(kept[i]);
   } else if (p.kind == SourceKind::constant) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) r[i] = static_cast<T>(p.value);
@@ -125,44 +145,51 @@ __device__ __forceinline__ void clamp(T (&g)[4]) {
 }
 
 /// One source and its moments, element `at` of each, climb along d.
-template <class T>
+template <bool compact, class T>
 __device__ __forceinline__ void climb_one(const GateParams& p, const AscentStep<T>& step, std::int64_t at,
                                           T d) {
-  T* x = static_cast<T*>(p.climbing) + at;
+  using Moment = KeptMoment<T, compact>;
+  auto* x = static_cast<KeptSource<T, compact>*>(p.climbing) + at;
   if (step.adam) {
-    *x = step.by_adam(*x, d, static_cast<T*>(p.source_m)[at], static_cast<T*>(p.source_v)[at]);
+    Moment* kept_m = static_cast<Moment*>(p.source_m) + at;
+    Moment* kept_v = static_cast<Moment*>(p.source_v) + at;
+    T m = convert<T>(*kept_m), v = convert<T>(*kept_v);
+    *x = keep_source<compact>(step.by_adam(source_of(*x), d, m, v));
+    *kept_m = convert<Moment>(m), *kept_v = convert<Moment>(v);
   } else {
-    *x = step.by_sign(*x, d);
+    *x = keep_source<compact>(step.by_sign(source_of(*x), d));
   }
 }
 
 /// Four sources that were read as r, from element `row` on, climb along d.
-template <bool adjacent, class T>
+template <bool compact, bool adjacent, class T>
 __device__ __forceinline__ void climb_quad(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
                                            bool packed, const Quad<adjacent>& quad, const T (&r)[4],
                                            const T (&d)[4]) {
-  T x[4];
+  using Moment = KeptMoment<T, compact>;
+  KeptSource<T, compact> x[4];
   if (step.adam) {
-    T* m_row = static_cast<T*>(p.source_m) + row;
-    T* v_row = static_cast<T*>(p.source_v) + row;
+    Moment* m_row = static_cast<Moment*>(p.source_m) + row;
+    Moment* v_row = static_cast<Moment*>(p.source_v) + row;
     T m[4], v[4];
     quad.read(m_row, packed, m);
     quad.read(v_row, packed, v);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = step.by_adam(r[i], d[i], m[i], v[i]);
+    for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_adam(r[i], d[i], m[i], v[i]));
     quad.write(m_row, packed, m);
     quad.write(v_row, packed, v);
   } else {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = step.by_sign(r[i], d[i]);
+    for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_sign(r[i], d[i]));
   }
-  quad.write(static_cast<T*>(p.climbing) + row, packed, x);
+  quad.write(static_cast<KeptSource<T, compact>*>(p.climbing) + row, packed, x);
 }
 
 /// The sources of a row climb along a gradient of 0.
-template <class T>
+template <bool compact, class T>
 __device__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row) {
-  for (std::int64_t c = threadIdx.x; c <= p.columns; c += blockDim.x) climb_one(p, step, row + c, T(0));
+  for (std::int64_t c = threadIdx.x; c <= p.columns; c += blockDim.x)
+    climb_one<compact>(p, step, row + c, T(0));
 }
 
 template <class To>
@@ -170,7 +197,7 @@ __device__ void clear_row(To* row, std::int64_t columns) {
   for (std::int64_t c = threadIdx.x; c < columns; c += blockDim.x) row[c] = convert<To>(0.0f);
 }
 
-template <class Real, bool adjacent>
+template <class Real, bool adjacent, bool compact>
 __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p, bool packed) {
   using T = Wide<Real>;
   __shared__ Row<T> shared;
@@ -182,7 +209,7 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
       if (scale && threadIdx.x == 0) scale[n] = T(1);
       continue;
     }
-    const Row<T> row = find_row(p, n, &shared);
+    const Row<T> row = find_row<compact>(p, n, &shared);
     const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
     const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
     for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
@@ -191,7 +218,7 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
       quad.read(h_row, packed, h);
       quad.read(g_row, packed, g);
       clamp(g);
-      read_sources(p, n, row, packed, quad, r);
+      read_sources<compact>(p, n, row, packed, quad, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
       quad.write(gated, packed, h);
@@ -200,7 +227,7 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
   }
 }
 
-template <class Real, bool adjacent>
+template <class Real, bool adjacent, bool compact>
 __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams p, bool packed) {
   using T = Wide<Real>;
   __shared__ Row<T> shared;
@@ -217,7 +244,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       if (gated_row) clear_row(gated_row, p.columns);
       continue;
     }
-    const Row<T> row = find_row(p, n, &shared);
+    const Row<T> row = find_row<compact>(p, n, &shared);
     const std::int64_t sources_row = row.source * p.sources_stride;  // of what climbs
     T* dr_row = nullptr;
     if (p.source_gradient && wants_sources) {
@@ -228,11 +255,11 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       clear_row(dh_row, p.columns);
       if (gated_row) clear_row(gated_row, p.columns);
       if (dr_row) clear_row(dr_row, p.columns + 1);
-      if (p.climbing) climb_idly(p, step, sources_row);
+      if (p.climbing) climb_idly<compact>(p, step, sources_row);
       continue;
     }
     const bool climbs = p.climbing && row.matrix;
-    if (p.climbing && !climbs) climb_idly(p, step, sources_row);
+    if (p.climbing && !climbs) climb_idly<compact>(p, step, sources_row);
     if (dr_row && !row.matrix) {  // its sources are drawn
       if (p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
       dr_row = nullptr;
@@ -253,7 +280,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       clamp(g);
       if (dg_row) quad.read(dg_row, packed, dg);
       if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, packed, dr);
-      read_sources(p, n, row, packed, quad, r);
+      read_sources<compact>(p, n, row, packed, quad, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const T mask = g[i] + (1 - g[i]) * r[i] - row.delta;
@@ -268,14 +295,14 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       if (gated_row) quad.write(gated_row, packed, h);
       if (dg_row) quad.write(dg_row, packed, dg);
       if (dr_row) quad.write(dr_row, packed, dr);
-      if (climbs) climb_quad(p, step, sources_row, packed, quad, r, dr);
+      if (climbs) climb_quad<compact>(p, step, sources_row, packed, quad, r, dr);
     }
     if (!dr_row && !climbs) continue;
     const T total = block_reduce(sum, Sum{}, scratch);
     if (threadIdx.x == 0) {
       const T ddelta = p.delta ? (static_cast<const T*>(p.scale_gradient)[n] - total) * factor : T(0);
       if (climbs) {
-        climb_one(p, step, sources_row + p.columns, ddelta);
+        climb_one<compact>(p, step, sources_row + p.columns, ddelta);
       } else {
         dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
       }
@@ -283,27 +310,29 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
   }
 }
 
-template <class Real>
+template <class Real, bool compact>
 void launch(const GateParams& p, bool backward, cudaStream_t stream) {
   if (p.rows == 0) return;
   using T = Wide<Real>;
-  const bool packed =
-      packs_fit<Real>(p.h, p.h_stride, 4) && packs_fit<T>(p.importance, p.importance_stride, 4) &&
-      packs_fit<T>(p.sources, p.sources_stride, 4) && packs_fit<Real>(p.gated, p.columns, 4) &&
-      packs_fit<Real>(p.gradient, p.columns, 4) && packs_fit<Real>(p.h_gradient, p.columns, 4) &&
-      packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
-      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4) &&
-      packs_fit<T>(p.source_m, p.sources_stride, 4) && packs_fit<T>(p.source_v, p.sources_stride, 4);
+  const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) &&
+                      packs_fit<T>(p.importance, p.importance_stride, 4) &&
+                      packs_fit<KeptSource<T, compact>>(p.sources, p.sources_stride, 4) &&
+                      packs_fit<Real>(p.gated, p.columns, 4) && packs_fit<Real>(p.gradient, p.columns, 4) &&
+                      packs_fit<Real>(p.h_gradient, p.columns, 4) &&
+                      packs_fit<T>(p.importance_gradient, p.importance_gradient_stride, 4) &&
+                      packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4) &&
+                      packs_fit<KeptMoment<T, compact>>(p.source_m, p.sources_stride, 4) &&
+                      packs_fit<KeptMoment<T, compact>>(p.source_v, p.sources_stride, 4);
   const bool random = p.kind != SourceKind::constant && p.kind != SourceKind::tensor;
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
   if (backward && (random || packed)) {
-    VPD_LAUNCH((gate_backward_kernel<Real, true>), grid, threads, 0, stream, p, packed);
+    VPD_LAUNCH((gate_backward_kernel<Real, true, compact>), grid, threads, 0, stream, p, packed);
   } else if (backward) {
-    VPD_LAUNCH((gate_backward_kernel<Real, false>), grid, threads, 0, stream, p, false);
+    VPD_LAUNCH((gate_backward_kernel<Real, false, compact>), grid, threads, 0, stream, p, false);
   } else if (random || packed) {
-    VPD_LAUNCH((gate_forward_kernel<Real, true>), grid, threads, 0, stream, p, packed);
+    VPD_LAUNCH((gate_forward_kernel<Real, true, compact>), grid, threads, 0, stream, p, packed);
   } else {
-    VPD_LAUNCH((gate_forward_kernel<Real, false>), grid, threads, 0, stream, p, false);
+    VPD_LAUNCH((gate_forward_kernel<Real, false, compact>), grid, threads, 0, stream, p, false);
   }
 }
 
@@ -311,11 +340,12 @@ void dispatch(const GateParams& p, bool backward, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
   switch (p.type) {
     case ElementType::float32:
-      return launch<float>(p, backward, on);
+      return p.compact ? launch<float, true>(p, backward, on) : launch<float, false>(p, backward, on);
     case ElementType::float64:
-      return launch<double>(p, backward, on);
+      return launch<double, false>(p, backward, on);
     case ElementType::bfloat16:
-      return launch<__nv_bfloat16>(p, backward, on);
+      return p.compact ? launch<__nv_bfloat16, true>(p, backward, on)
+                       : launch<__nv_bfloat16, false>(p, backward, on);
   }
 }
 

@@ -58,7 +58,7 @@ Wide draw_delta(const GateParams& p, std::int64_t row) {
   return static_cast<Wide>(to_uniform(x0));
 }
 
-/// The sources of one row: a pointer into the source matrix, or values drawn into `buffer`.
+/// The sources of one row: a pointer into the source matrix, or values drawn or widened into `buffer`.
 template <class Wide>
 struct RowSources {
   const Wide* r;
@@ -68,7 +68,13 @@ struct RowSources {
 template <class Wide>
 RowSources<Wide> row_sources(const GateParams& p, std::int64_t n, Wide* buffer) {
   RowSources<Wide> s{buffer, static_cast<Wide>(p.delta_value)};
-  if (reads_matrix(p, n)) {
+  if (reads_matrix(p, n) && p.compact) {
+    const auto* __restrict kept =
+        static_cast<const std::int16_t*>(p.sources) + source_row(p, n) * p.sources_stride;
+#pragma GCC ivdep
+    for (std::int64_t c = 0; c <= p.columns; ++c) buffer[c] = source_of(kept[c]);
+    s.delta = buffer[p.columns];
+  } else if (reads_matrix(p, n)) {
     s.r = static_cast<const Wide*>(p.sources) + source_row(p, n) * p.sources_stride;
     s.delta = s.r[p.columns];
   } else if (p.kind != SourceKind::constant) {  // of a constant one `buffer` was filled once
@@ -100,8 +106,17 @@ const Wide* importances(const GateParams& p, std::int64_t n, std::vector<Wide>& 
 template <class Wide>
 void climb_row(const GateParams& p, const AscentStep<Wide>& step, std::int64_t n, const Wide* d) {
   const std::int64_t first = source_row(p, n) * p.sources_stride;
-  const auto row = [first](void* matrix) { return matrix ? static_cast<Wide*>(matrix) + first : nullptr; };
-  climb(step, row(p.climbing), d, row(p.source_m), row(p.source_v), p.columns + 1);
+  const auto climb_as = [&](auto source, auto moment) {
+    const auto row = [&](void* matrix) {
+      return matrix ? static_cast<decltype(moment)*>(matrix) + first : nullptr;
+    };
+    climb(step, static_cast<decltype(source)*>(p.climbing) + first, d, row(p.source_m), row(p.source_v),
+          p.columns + 1);
+  };
+  if constexpr (std::is_same_v<Wide, float>) {
+    if (p.compact) return climb_as(std::int16_t{}, c10::BFloat16{});
+  }
+  climb_as(Wide{}, Wide{});
 }
 
 template <class Wide>

@@ -36,11 +36,13 @@ struct GateParams {
   std::uint32_t site = 0;
   std::int64_t first_row = 0;
   const std::uint8_t* from_matrix = nullptr;  // [N]: of mixed sources
-  const void* sources = nullptr;              // wide [R, C + 1]
+  const void* sources = nullptr;              // wide [R, C + 1], or compact
+  bool compact =
+      false;  // sources are int16 multiples of 1 / source_levels, moments bfloat16; wide is float32
   std::int64_t sources_stride = 0;
   void* climbing = nullptr;  // the sources again, where the backward pass lets them climb; else null
   AscentRule ascent;
-  void* source_m = nullptr;  // wide, with the sources' shape and stride; null for sign steps
+  void* source_m = nullptr;  // with the sources' shape and stride; null for sign steps
   void* source_v = nullptr;
   void* source_gradient = nullptr;  // wide [R, C + 1] or null
   std::int64_t source_gradient_stride = 0;

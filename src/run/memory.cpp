@@ -156,7 +156,7 @@ class Memory {
     for (const TermConfig& term : w_.objective) {
       const AdversaryConfig* adversary = adversary_of(term);
       if (!adversary) continue;
-      std::int64_t rows = 0, copies = 0;
+      std::int64_t rows = 0, copies = 0, width = wide_;
       if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary)) {
         const bool pooled = persistent->scope == PersistentScope::pooled;
         const bool local = pooled || persistent->scope == PersistentScope::per_position;
@@ -167,6 +167,7 @@ class Memory {
         std::int64_t gradients = local ? 1 : w_.lanes;
         if (climbs_in_pass(*persistent, routing_of(term))) gradients = 0;
         copies = held + gradients;
+        if (persistent->storage == SourceStorage::compact) width = 2;
         if (pooled) copies += held * persistent->sources.value();
         // The sigmoid of unbounded values, made by each lane in every pass.
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
@@ -175,7 +176,7 @@ class Memory {
         rows = fresh.scope == FreshScope::per_datapoint ? w_.B() : 1;
         copies = 2 + w_.lanes;
       }
-      bytes += rows * columns * copies * wide_;
+      bytes += rows * columns * copies * width;
     }
     return bytes;
   }

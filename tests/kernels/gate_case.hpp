@@ -138,6 +138,11 @@ class GateCase : public DeviceTest {
   static at::Tensor leaf(const at::Tensor& x) {
     return x.to(at::kCPU, at::kDouble).clone().requires_grad_(true);
   }
+  /// What the sources are, [R, C + 1].
+  at::Tensor source_leaf() const {
+    const bool compact = sources_.sources.scalar_type() == at::kShort;
+    return leaf(compact ? sources_.sources.to(at::kCPU, at::kDouble) / 32767.0 : sources_.sources);
+  }
 
   Tolerance stored() const { return rounding(wide(), 8, 8.0, dtype()); }
   Tolerance computed(double roundings = 8) const { return rounding(wide(), roundings, 8.0); }
@@ -146,7 +151,7 @@ class GateCase : public DeviceTest {
   /// Returns dL/dr, float64, undefined where nothing is read.
   at::Tensor check_backward_pass() {
     const at::Tensor h = leaf(h_), g = leaf(g_), before = broad(uniform_values({N_, C_}, 9));
-    const at::Tensor matrix = has_matrix(sources_.kind) ? leaf(sources_.sources) : at::Tensor(),
+    const at::Tensor matrix = has_matrix(sources_.kind) ? source_leaf() : at::Tensor(),
                      dg = column_slice(before);
     const GateGradients out =
         gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, /*want_gated=*/true);

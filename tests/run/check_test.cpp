@@ -184,7 +184,8 @@ TEST(Check, PredictsWhatIsKeptAllAlong) {
   EXPECT_EQ(memory.at("gradients"), 4 * trained);
   EXPECT_EQ(memory.at("optimizer moments"), 8 * trained);
   // No gradient: they climb in the backward pass.
-  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients that are kept"), 4 * 3 * 51 * source_columns);
+  EXPECT_EQ(memory.at("adversaries: sources, moments and gradients that are kept"),
+            4 * 3 * 51 * source_columns);
   EXPECT_EQ(memory.at("causal importances and their gradient"), 2 * 4 * 51 * 282);
   // One chunk of logits, and the gradient of what the frozen head reads.
   EXPECT_EQ(memory.at("masked pass: logits"), 4 * 51 * (61 + 24));
@@ -208,6 +209,9 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   const char* layerwise = "objective.4.routing.type=layerwise";
   EXPECT_EQ(of({layerwise}).at("adversaries: sources, moments and gradients that are kept"),
             4 * 4 * 51 * source_columns);
+  EXPECT_EQ(of({"objective.4.adversary.storage=compact"})
+                .at("adversaries: sources, moments and gradients that are kept"),
+            2 * 3 * 51 * source_columns);
   // Those drawn with moments and a gradient, and a pool of five a row with moments.
   EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
                 .at("adversaries: sources, moments and gradients that are kept"),

@@ -78,6 +78,10 @@ RunConfig run_with_memories() {
       FrequencyMinimalityTerm{.coefficient = one, .moving_average = MovingAverageConfig{.decay = 0.7}});
   const PersistentAdversaryConfig pool{.scope = PersistentScope::pooled, .sources = 2};
   config.objective.push_back(AdversarialReconTerm{.coefficient = one, .adversary = pool});
+  config.objective.push_back(
+      AdversarialReconTerm{.name = "compact",
+                           .coefficient = one,
+                           .adversary = PersistentAdversaryConfig{.storage = SourceStorage::compact}});
   return config;
 }
 

@@ -35,10 +35,18 @@ SourceLayout make_layout(const Sites& sites, std::int64_t batch_rows, std::int64
 /// Columns of site i in a matrix of that layout.
 at::Tensor site_columns(const at::Tensor& sources, const SourceLayout& layout, std::size_t i);
 
-/// From channels [rows, Σ (C + 1)] without gaps to `sources` [rows, columns].
+/// Whether sources are compact: int16 multiples of 1/32767 (kernels/gate.hpp).
+bool is_compact(const at::Tensor& sources);
+
+/// Sources, float32 and clamped to [0, 1], as the nearest compact ones; and compact ones as float32.
+at::Tensor compacted(const at::Tensor& sources);
+at::Tensor widened(const at::Tensor& compact);
+
+/// From channels [rows, Σ (C + 1)] without gaps to `sources` [rows, columns], which may be compact.
 void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const at::Tensor& channels);
 
-/// U(0,1) draws, one for each channel of rows first_row, first_row + 1, ...; the gaps do not change them.
+/// Fills `sources`, wide or compact, with U(0,1) draws, one for each channel of rows first_row, first_row +
+/// 1, ...; the gaps do not change them.
 void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const LateKey& key,
                   std::int64_t first_row);
 

@@ -28,6 +28,12 @@ constexpr std::array<config::EnumName<SourceParametrization>, 2> config_names(So
   return {{{SourceParametrization::clamped, "clamped"}, {SourceParametrization::sigmoid, "sigmoid"}}};
 }
 
+enum class SourceStorage { float32, compact };
+
+constexpr std::array<config::EnumName<SourceStorage>, 2> config_names(SourceStorage) {
+  return {{{SourceStorage::float32, "float32"}, {SourceStorage::compact, "compact"}}};
+}
+
 struct UniformInitConfig {
   static constexpr std::string_view kind = "uniform";
   static constexpr std::string_view summary = "U(0,1); unbounded values of `sigmoid` start from N(0,1)";
@@ -84,6 +90,7 @@ struct PersistentAdversaryConfig {
   bool shared_across_positions = false;
   SourceInitConfig init = UniformInitConfig{};
   SourceParametrization parametrization = SourceParametrization::clamped;
+  SourceStorage storage = SourceStorage::float32;
   std::int64_t warmup_steps = 2;
   AscentOptimizerConfig optimizer = AdamAscentConfig{};
   Schedule learning_rate = {.start = 0.01, .warmup_fraction = 0.025};
@@ -105,6 +112,12 @@ struct PersistentAdversaryConfig {
     visit(field("init", "first values"), self.init);
     visit(field("parametrization", "clamped: sources held in [0,1]; sigmoid: sigmoid of unbounded values"),
           self.parametrization);
+    visit(
+        field("storage",
+              "how sources and moments are kept between steps; compact: in half of float32's bytes, sources "
+              "as multiples of 1/32767 and moments in bfloat16, for clamped sources of scope per_position "
+              "without layerwise routing"),
+        self.storage);
     visit(field("warmup_steps", "ascent steps on each batch before its loss is taken; one more follows")
               .at_least(0),
           self.warmup_steps);

@@ -22,25 +22,27 @@ namespace vpd {
 /// How sources that are read climb in a backward pass.
 struct SourceAscent {
   AscentRule rule;
-  at::Tensor m, v;  ///< Adam's moments, like the sources and with their strides; undefined for sign steps
+  at::Tensor m, v;  ///< Adam's moments, like the sources, bfloat16 of compact ones, and with their strides;
+                    ///< undefined for sign steps
 };
 
 /// The sources of one site in one forward pass. Kinds uniform and binomial draw them, tensor reads them, and
 /// mixed does either.
 struct GateSources {
   SourceKind kind = SourceKind::constant;
-  double value = 0.0;               ///< constant: r
-  double delta_value = 0.0;         ///< constant: δ. Other kinds: unused
-  bool delta = true;                ///< false: no Δ-component, δ = 0 whatever the kind
-  LateKey key;                      ///< drawn
-  std::uint32_t site = 0;           ///< drawn: index of the site, part of the counter
-  std::int64_t first_row = 0;       ///< drawn: number of row 0 in the global batch, part of the counter
-  at::Tensor from_matrix;           ///< mixed: uint8 [N], 1 where `sources` are read and 0 where r is drawn
-  at::Tensor sources;               ///< read: wide [R, C + 1]; row of position (b, t) is ((b + first_batch) %
-                                    ///< batch_rows) * time_rows + t % time_rows
-  at::Tensor gradient;              ///< read: where the backward pass adds dL/dr, same shape, or undefined
-  double gradient_scale = 1.0;      ///< dL/dr is multiplied by this before it is added
-  bool overwrite_gradient = false;  ///< store instead of add: only where every entry is met exactly once
+  double value = 0.0;          ///< constant: r
+  double delta_value = 0.0;    ///< constant: δ. Other kinds: unused
+  bool delta = true;           ///< false: no Δ-component, δ = 0 whatever the kind
+  LateKey key;                 ///< drawn
+  std::uint32_t site = 0;      ///< drawn: index of the site, part of the counter
+  std::int64_t first_row = 0;  ///< drawn: number of row 0 in the global batch, part of the counter
+  at::Tensor from_matrix;      ///< mixed: uint8 [N], 1 where `sources` are read and 0 where r is drawn
+  at::Tensor sources;          ///< read: wide [R, C + 1], or, where that is float32, compact: int16
+                               ///< multiples of 1/32767; row of position (b, t) is ((b + first_batch) %
+                               ///< batch_rows) * time_rows + t % time_rows
+  at::Tensor gradient;         ///< read: where the backward pass adds dL/dr, wide of that shape, or undefined
+  double gradient_scale = 1.0;         ///< dL/dr is multiplied by this before it is added
+  bool overwrite_gradient = false;     ///< store instead of add: only where every entry is met exactly once
   std::optional<SourceAscent> ascent;  ///< read: in place of storing dL/dr, the backward pass takes one step
                                        ///< of an ascent along it; only where every entry is met exactly once
   std::int64_t time_length = 1;        ///< read: T
