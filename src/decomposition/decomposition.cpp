@@ -77,9 +77,10 @@ Importance causal_importance(const Decomposition& decomposition, const CleanPass
     if (decomposition.sites[i].embedding) inputs[i] = embedding(inputs[i], components[2 * i]);
   }
   Importance importance;
-  importance.z = decomposition.ci->forward_telling(inputs, clean.B(), parameters, components, ready)
-                     .to(decomposition.numerics.wide);
-  if (want_lower) importance.lower = lower_leaky(importance.z.detach());
+  const Numerics& numerics = decomposition.numerics;
+  importance.z = decomposition.ci->forward_telling(inputs, clean.B(), parameters, components, ready);
+  if (importance.z.scalar_type() != numerics.compute) importance.z = importance.z.to(numerics.wide);
+  if (want_lower) importance.lower = lower_leaky(importance.z.detach().to(numerics.wide));
   return importance;
 }
 

@@ -29,7 +29,8 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
   p.type = element_type(h, "gate: h");
   const at::ScalarType wide = wide_type(h.scalar_type());
   check_matrix(h, N, C, h.scalar_type(), "gate: h");
-  check_matrix(importance, N, C, wide, "gate: importance");
+  p.narrow_importance = importance.scalar_type() == h.scalar_type() && h.scalar_type() != wide;
+  check_matrix(importance, N, C, p.narrow_importance ? h.scalar_type() : wide, "gate: importance");
   p.h = h.const_data_ptr(), p.h_stride = h.stride(0);
   p.importance = importance.const_data_ptr(), p.importance_stride = importance.stride(0);
   p.routing = flags(routing, N, "routing");
@@ -121,7 +122,7 @@ GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const
   GateParams p = common(h, importance, sources, routing);
   GateOutput out{at::empty({p.rows, p.columns}, h.options()), {}};
   if (!no_delta(sources) || routing.defined()) {
-    out.scale = at::empty({p.rows}, importance.options());
+    out.scale = at::empty({p.rows}, h.options().dtype(wide_type(h.scalar_type())));
     p.scale = out.scale.mutable_data_ptr();
   }
   p.gated = out.gated.mutable_data_ptr();

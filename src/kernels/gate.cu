@@ -134,9 +134,15 @@ __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n
   }
 }
 
-/// NaN stays NaN.
-template <class T>
-__device__ __forceinline__ void clamp(T (&g)[4]) {
+/// The importances, clamped to [0, 1]; NaN stays NaN.
+template <class Real, bool adjacent, class T>
+__device__ __forceinline__ void read_importances(const GateParams& p, std::int64_t n, bool packed,
+                                                 const Quad<adjacent>& quad, T (&g)[4]) {
+  if (p.narrow_importance) {
+    quad.read(static_cast<const Real*>(p.importance) + n * p.importance_stride, packed, g);
+  } else {
+    quad.read(static_cast<const T*>(p.importance) + n * p.importance_stride, packed, g);
+  }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const T raised = g[i] < 0 ? T(0) : g[i];
@@ -211,13 +217,11 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
     }
     const Row<T> row = find_row<compact>(p, n, &shared);
     const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
-    const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
     for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
       const Quad<adjacent> quad(first, p.columns);
       T h[4], g[4], r[4];
       quad.read(h_row, packed, h);
-      quad.read(g_row, packed, g);
-      clamp(g);
+      read_importances<Real>(p, n, packed, quad, g);
       read_sources<compact>(p, n, row, packed, quad, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
@@ -266,7 +270,6 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
     }
     const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Real* dgated_row = static_cast<const Real*>(p.gradient) + n * p.columns;
-    const T* g_row = static_cast<const T*>(p.importance) + n * p.importance_stride;
     T* dg_row = nullptr;
     if (p.importance_gradient)
       dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;
@@ -276,8 +279,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       T h[4], dgated[4], g[4], r[4], dg[4] = {}, dr[4] = {}, dh[4];
       quad.read(h_row, packed, h);
       quad.read(dgated_row, packed, dgated);
-      quad.read(g_row, packed, g);
-      clamp(g);
+      read_importances<Real>(p, n, packed, quad, g);
       if (dg_row) quad.read(dg_row, packed, dg);
       if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, packed, dr);
       read_sources<compact>(p, n, row, packed, quad, r);
@@ -315,7 +317,8 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
   if (p.rows == 0) return;
   using T = Wide<Real>;
   const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) &&
-                      packs_fit<T>(p.importance, p.importance_stride, 4) &&
+                      (p.narrow_importance ? packs_fit<Real>(p.importance, p.importance_stride, 4)
+                                           : packs_fit<T>(p.importance, p.importance_stride, 4)) &&
                       packs_fit<KeptSource<T, compact>>(p.sources, p.sources_stride, 4) &&
                       packs_fit<Real>(p.gated, p.columns, 4) && packs_fit<Real>(p.gradient, p.columns, 4) &&
                       packs_fit<Real>(p.h_gradient, p.columns, 4) &&

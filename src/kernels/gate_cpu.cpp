@@ -90,15 +90,19 @@ RowSources<Wide> row_sources(const GateParams& p, std::int64_t n, Wide* buffer) 
 }
 
 /// The importances of one row, clamped to [0, 1] into `buffer`; NaN stays NaN.
-template <class Wide>
+template <class Real, class Wide>
 const Wide* importances(const GateParams& p, std::int64_t n, std::vector<Wide>& buffer) {
-  const Wide* __restrict z = static_cast<const Wide*>(p.importance) + n * p.importance_stride;
   Wide* __restrict g = buffer.data();
+  const auto clamp = [&](const auto* matrix) {
+    const auto* __restrict z = matrix + n * p.importance_stride;
 #pragma GCC ivdep
-  for (std::int64_t c = 0; c < p.columns; ++c) {
-    const Wide raised = z[c] < 0 ? Wide(0) : z[c];
-    g[c] = raised > 1 ? Wide(1) : raised;
-  }
+    for (std::int64_t c = 0; c < p.columns; ++c) {
+      const Wide value = static_cast<Wide>(z[c]), raised = value < 0 ? Wide(0) : value;
+      g[c] = raised > 1 ? Wide(1) : raised;
+    }
+  };
+  p.narrow_importance ? clamp(static_cast<const Real*>(p.importance))
+                      : clamp(static_cast<const Wide*>(p.importance));
   return g;
 }
 
@@ -137,7 +141,7 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     }
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
-    const Wide* __restrict g = importances(p, n, clamped);
+    const Wide* __restrict g = importances<Real>(p, n, clamped);
     const Wide* __restrict r = s.r;
     const Wide delta = s.delta;
 #pragma GCC ivdep
@@ -174,7 +178,7 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
     const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
     const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + n * p.columns;
-    const Wide* __restrict g = importances(p, n, clamped);
+    const Wide* __restrict g = importances<Real>(p, n, clamped);
     const Wide* r = s.r;  // which may climb below
     const Wide delta = s.delta;
     Wide* __restrict dm = product.data();

@@ -24,7 +24,8 @@ struct GateParams {
 
   const void* h = nullptr;  // real [N, C]
   std::int64_t h_stride = 0;
-  const void* importance = nullptr;  // wide [N, C]
+  const void* importance = nullptr;  // wide or real [N, C]
+  bool narrow_importance = false;    // real, where that is another type than wide
   std::int64_t importance_stride = 0;
   const std::uint8_t* routing = nullptr;  // [N] or null
 

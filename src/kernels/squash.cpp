@@ -57,7 +57,7 @@ at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z)
 
 at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty) {
   PenaltySumsParams params;
-  params.type = wide_element(z);
+  params.type = element_type(z, "penalty sums: z");
   check_matrix(z, z.size(0), z.size(1), z.scalar_type(), "penalty sums: z");
   check(penalty);
   at::Tensor sums = at::zeros({z.size(1)}, z.options().dtype(at::kDouble));
@@ -78,12 +78,14 @@ at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty) {
 at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient,
                            const PenaltyGradient* penalties, int count) {
   SquashBackwardParams p;
-  p.type = wide_element(z);
+  p.type = element_type(z, "squash backward: z");
   VPD_CHECK(count >= 0 && count <= most_penalties, UsageError,
             "squash backward: expected at most {} penalties, found {}", most_penalties, count);
   VPD_CHECK(z.dim() == 2 && z.is_contiguous() && lower_gradient.is_contiguous() &&
-                lower_gradient.sizes() == z.sizes() && lower_gradient.scalar_type() == z.scalar_type(),
-            UsageError, "squash backward: expected contiguous z [N, C] and a gradient like it");
+                lower_gradient.sizes() == z.sizes() &&
+                lower_gradient.scalar_type() == wide_type(z.scalar_type()),
+            UsageError, "squash backward: expected contiguous z [N, C] and a {} gradient of its shape",
+            at::toString(wide_type(z.scalar_type())));
   at::Tensor out = at::empty_like(z);
   p.rows = z.size(0), p.columns = z.size(1), p.z = z.const_data_ptr(),
   p.lower_gradient = lower_gradient.const_data_ptr();

@@ -102,21 +102,23 @@ __device__ __forceinline__ double slope_factor(const Penalty& penalty) {
   return penalty.kind == PenaltyKind::power ? penalty.p.get() : 2.0 * gamma * gamma;
 }
 
-template <class T>
+template <class Z>
 struct PenaltyOfElement {
-  const T* z;
+  using T = Wide<Z>;
+  const Z* z;
   std::int64_t stride;
   T slope;
   Penalty penalty;
 
   __device__ T operator()(std::int64_t n, std::int64_t c) const {
-    return DevicePenalty<T>(penalty).value(upper_value(z[n * stride + c], slope));
+    return DevicePenalty<T>(penalty).value(upper_value(convert<T>(z[n * stride + c]), slope));
   }
 };
 
 /// A thread keeps to `width` neighbouring columns, whose weights stay in registers, and strides over rows.
-template <class T, int width>
+template <class Z, int width>
 __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackwardParams p) {
+  using T = Wide<Z>;
   const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
   if (first >= p.columns) return;
   const auto slope = static_cast<T>(p.slope);
@@ -133,7 +135,7 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
   for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {
     const std::int64_t at = n * p.columns + first;
     T z[width], lower[width];
-    load(static_cast<const T*>(p.z) + at, z);
+    load(static_cast<const Z*>(p.z) + at, z);
     load(static_cast<const T*>(p.lower_gradient) + at, lower);
 #pragma unroll
     for (int i = 0; i < width; ++i) {
@@ -148,25 +150,26 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
       }
       z[i] = total;
     }
-    store(static_cast<T*>(p.out) + at, z);
+    store(static_cast<Z*>(p.out) + at, z);
   }
 }
 
-template <class T, int width>
+template <class Z, int width>
 void launch_backward(const SquashBackwardParams& p, cudaStream_t stream) {
   const std::int64_t tiles = (p.columns / width + threads - 1) / threads;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(p.rows < 65535 ? p.rows : 65535));
-  VPD_LAUNCH((squash_backward_kernel<T, width>), grid, threads, 0, stream, p);
+  VPD_LAUNCH((squash_backward_kernel<Z, width>), grid, threads, 0, stream, p);
 }
 
-template <class T>
+template <class Z>
 void backward(const SquashBackwardParams& p, cudaStream_t stream) {
   if (p.rows == 0 || p.columns == 0) return;
+  using T = Wide<Z>;
   constexpr int width = pack_width<T>;
-  const bool packed = p.columns % width == 0 && packs_fit<T>(p.z, p.columns, width) &&
+  const bool packed = p.columns % width == 0 && packs_fit<Z>(p.z, p.columns, width) &&
                       packs_fit<T>(p.lower_gradient, p.columns, width) &&
-                      packs_fit<T>(p.out, p.columns, width);
-  packed ? launch_backward<T, width>(p, stream) : launch_backward<T, 1>(p, stream);
+                      packs_fit<Z>(p.out, p.columns, width);
+  packed ? launch_backward<Z, width>(p, stream) : launch_backward<Z, 1>(p, stream);
 }
 
 template <class T>
@@ -179,9 +182,10 @@ void squash(const SquashParams& p, cudaStream_t stream) {
   VPD_LAUNCH((squash_kernel<T>), grid_of((pieces + threads - 1) / threads), threads, 0, stream, p, packed);
 }
 
-template <class T>
+template <class Z>
 void penalty_sums(const PenaltySumsParams& p, cudaStream_t stream) {
-  const PenaltyOfElement<T> element{static_cast<const T*>(p.z), p.z_stride, static_cast<T>(p.slope),
+  using T = Wide<Z>;
+  const PenaltyOfElement<Z> element{static_cast<const Z*>(p.z), p.z_stride, static_cast<T>(p.slope),
                                     p.penalty};
   add_column_sums<T>(p.rows, p.columns, p.workspace, p.sums, element, stream);
 }
@@ -194,11 +198,25 @@ void squash_cuda(const SquashParams& params, void* stream) {
 }
 void penalty_sums_cuda(const PenaltySumsParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
-  params.type == ElementType::float64 ? penalty_sums<double>(params, on) : penalty_sums<float>(params, on);
+  switch (params.type) {
+    case ElementType::float32:
+      return penalty_sums<float>(params, on);
+    case ElementType::float64:
+      return penalty_sums<double>(params, on);
+    case ElementType::bfloat16:
+      return penalty_sums<__nv_bfloat16>(params, on);
+  }
 }
 void squash_backward_cuda(const SquashBackwardParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
-  params.type == ElementType::float64 ? backward<double>(params, on) : backward<float>(params, on);
+  switch (params.type) {
+    case ElementType::float32:
+      return backward<float>(params, on);
+    case ElementType::float64:
+      return backward<double>(params, on);
+    case ElementType::bfloat16:
+      return backward<__nv_bfloat16>(params, on);
+  }
 }
 
 }  // namespace vpd

@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <mutex>
+#include <type_traits>
 #include <vector>
+
+#include <c10/util/BFloat16.h>
 
 #include "parallel.hpp"
 #include "squash_kernel.hpp"
@@ -99,7 +102,7 @@ double slope_factor(const Penalty& penalty) {
   return penalty.kind == PenaltyKind::power ? penalty.p.get() : 2.0 * gamma * gamma;
 }
 
-template <class T, class Value>
+template <class Z, class T, class Value>
 void penalty_sums(const PenaltySumsParams& p, const Value& value) {
   constexpr std::int64_t block = 64;
   const auto slope = static_cast<T>(p.slope);
@@ -109,10 +112,11 @@ void penalty_sums(const PenaltySumsParams& p, const Value& value) {
     for (std::int64_t first = 0; first < p.rows; first += block) {
       std::fill(partial.begin(), partial.end(), T(0));
       for (std::int64_t n = first; n < std::min(p.rows, first + block); ++n) {
-        const T* __restrict z = static_cast<const T*>(p.z) + n * p.z_stride + begin;
+        const Z* __restrict z = static_cast<const Z*>(p.z) + n * p.z_stride + begin;
         T* __restrict sum = partial.data();
 #pragma GCC ivdep
-        for (std::int64_t c = 0; c < end - begin; ++c) sum[c] += value(upper_value(z[c], slope));
+        for (std::int64_t c = 0; c < end - begin; ++c)
+          sum[c] += value(upper_value(static_cast<T>(z[c]), slope));
       }
 #pragma GCC ivdep
       for (std::int64_t c = begin; c < end; ++c)
@@ -121,10 +125,10 @@ void penalty_sums(const PenaltySumsParams& p, const Value& value) {
   });
 }
 
-template <class T>
+template <class Z, class T>
 void penalty_sums(const PenaltySumsParams& p) {
-  p.penalty.kind == PenaltyKind::power ? penalty_sums<T>(p, Power<T>(p.penalty))
-                                       : penalty_sums<T>(p, SmoothL0<T>(p.penalty));
+  p.penalty.kind == PenaltyKind::power ? penalty_sums<Z, T>(p, Power<T>(p.penalty))
+                                       : penalty_sums<Z, T>(p, SmoothL0<T>(p.penalty));
 }
 
 template <class T, class Slope>
@@ -137,8 +141,10 @@ void add_penalty(std::int64_t columns, const T* __restrict z, const T* __restric
   }
 }
 
-template <class T>
+/// Z: of z and its gradient; T: of the arithmetic.
+template <class Z, class T>
 void backward(const SquashBackwardParams& p) {
+  constexpr bool narrow = !std::is_same_v<Z, T>;
   const auto slope = static_cast<T>(p.slope);
   const auto columns = static_cast<std::size_t>(p.columns);
   std::vector<T> weights(columns * most_penalties);
@@ -148,10 +154,19 @@ void backward(const SquashBackwardParams& p) {
       weights[columns * static_cast<std::size_t>(k) + c] =
           static_cast<T>(p.weight[k][c] * slope_factor(p.penalty[k]));
   parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<T> wide(narrow ? 2 * columns : 0);  // a row of z, and of its gradient
     for (std::int64_t n = begin; n < end; ++n) {
-      const T* __restrict z = static_cast<const T*>(p.z) + n * p.columns;
+      const Z* z_row = static_cast<const Z*>(p.z) + n * p.columns;
       const T* __restrict lower = static_cast<const T*>(p.lower_gradient) + n * p.columns;
-      T* __restrict out = static_cast<T*>(p.out) + n * p.columns;
+      Z* out_row = static_cast<Z*>(p.out) + n * p.columns;
+      const T* __restrict z;
+      T* __restrict out;
+      if constexpr (narrow) {
+        std::copy_n(z_row, columns, wide.data());
+        z = wide.data(), out = wide.data() + columns;
+      } else {
+        z = z_row, out = out_row;
+      }
 #pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) out[c] = lower_derivative(lower[c], z[c], slope);
       for (int k = 0; k < p.penalties; ++k) {
@@ -162,6 +177,7 @@ void backward(const SquashBackwardParams& p) {
           add_penalty(p.columns, z, weight, slope, SmoothL0Slope<T>(p.penalty[k]), out);
         }
       }
+      if constexpr (narrow) std::copy_n(out, columns, out_row);
     }
   });
 }
@@ -172,10 +188,24 @@ void squash_cpu(const SquashParams& params) {
   params.type == ElementType::float64 ? squash<double>(params) : squash<float>(params);
 }
 void penalty_sums_cpu(const PenaltySumsParams& params) {
-  params.type == ElementType::float64 ? penalty_sums<double>(params) : penalty_sums<float>(params);
+  switch (params.type) {
+    case ElementType::float32:
+      return penalty_sums<float, float>(params);
+    case ElementType::float64:
+      return penalty_sums<double, double>(params);
+    case ElementType::bfloat16:
+      return penalty_sums<c10::BFloat16, float>(params);
+  }
 }
 void squash_backward_cpu(const SquashBackwardParams& params) {
-  params.type == ElementType::float64 ? backward<double>(params) : backward<float>(params);
+  switch (params.type) {
+    case ElementType::float32:
+      return backward<float, float>(params);
+    case ElementType::float64:
+      return backward<double, double>(params);
+    case ElementType::bfloat16:
+      return backward<c10::BFloat16, float>(params);
+  }
 }
 
 }  // namespace vpd

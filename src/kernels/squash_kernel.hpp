@@ -23,8 +23,8 @@ struct SquashParams {
 struct PenaltySumsParams {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  ElementType type = ElementType::float32;
-  const void* z = nullptr;  // [N, C]
+  ElementType type = ElementType::float32;  // of z
+  const void* z = nullptr;                  // [N, C]
   std::int64_t z_stride = 0;
   double slope = 0.01;
   Penalty penalty;
@@ -35,9 +35,9 @@ struct PenaltySumsParams {
 struct SquashBackwardParams {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  ElementType type = ElementType::float32;
-  const void* z = nullptr;  // [N, C], contiguous, like lower_gradient and out
-  const void* lower_gradient = nullptr;
+  ElementType type = ElementType::float32;  // of z and out
+  const void* z = nullptr;                  // [N, C], contiguous, like lower_gradient and out
+  const void* lower_gradient = nullptr;     // float32 beside bfloat16
   void* out = nullptr;
   double slope = 0.01;
   int penalties = 0;

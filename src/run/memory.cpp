@@ -77,9 +77,9 @@ class Memory {
     for (const PassKind& attack : attacks) beside_the_batch.push_back(masked_pass({}, attack));
     std::vector<Parts> moments;
     for (const Parts& others : beside_the_batch) {
-      Parts& moment = moments.emplace_back(
-          Parts{{"evaluation: clean pass", clean_pass(outputs)},
-                {"evaluation: causal importances before and after squashing", 2 * importances()}});
+      Parts& moment = moments.emplace_back(Parts{
+          {"evaluation: clean pass", clean_pass(outputs)},
+          {"evaluation: causal importances before and after squashing", pre_activations() + importances()}});
       moment.insert(moment.end(), others.begin(), others.end());
     }
     add_freed(moments);
@@ -130,6 +130,7 @@ class Memory {
   /// Of one position: its probabilities with all positions, in each head.
   std::int64_t probabilities(std::int64_t heads) const { return keeps_probabilities() ? heads * T_ : 0; }
   std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
+  std::int64_t pre_activations() const { return N_ * w_.sites.total_C() * compute_; }
   std::int64_t logits() const { return N_ * w_.target.output_width * compute_; }
 
   /// A frozen head's logits exist a chunk at a time, beside the gradient of what it reads.
@@ -200,15 +201,14 @@ class Memory {
   }
   std::int64_t importance_temporaries() const {
     const std::int64_t of_lane = (N_ + w_.lanes - 1) / w_.lanes;
-    return w_.lanes * w_.importance_cost(of_lane).temporaries + importances() +
-           (two_types() ? N_ * w_.sites.total_C() * compute_ : 0);
+    return w_.lanes * w_.importance_cost(of_lane).temporaries + pre_activations();
   }
 
   Parts kept_of_the_batch() const {
     const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
     return {{"clean pass: logits and inputs of sites", clean_pass(outputs)},
             {"causal-importance function: activations", importance_graph()},
-            {"causal importances and their gradient", 2 * importances()}};
+            {"causal importances and their gradient", pre_activations() + importances()}};
   }
 
   Parts importance_backward() const {

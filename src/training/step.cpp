@@ -111,7 +111,7 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
         causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters,
                           graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
     const at::NoGradGuard no_grad;
-    if (graph) lane.importance_gradient = at::zeros_like(lane.importance.z);
+    if (graph) lane.importance_gradient = at::zeros(lane.importance.z.sizes(), d_.numerics.options());
     if (!whole_batch) return;
     const std::vector<MinimalitySum>& minimality = whole_batch->values.minimality;
     for (std::size_t k = 0; k < minimality.size(); ++k)

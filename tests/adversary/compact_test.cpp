@@ -6,20 +6,23 @@
 #include "io/support.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
+#include "support/processes.hpp"
 #include "vpd/adversary/persistent.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd::testing {
 namespace {
 
-constexpr std::int64_t B = 3, T = 5;
+constexpr std::int64_t B = 4, T = 5;
 constexpr double level = 1.0 / 32767.0;
 const PersistentAdversaryConfig compact{.storage = SourceStorage::compact};
 
 class CompactSources : public DeviceTest {
  protected:
-  PersistentAdversary make(const PersistentAdversaryConfig& config = compact) const {
-    return PersistentAdversary(config, sites_, B, T, {device(), dtype(), dtype()}, /*seed=*/3, /*term=*/1);
+  PersistentAdversary make(const PersistentAdversaryConfig& config = compact,
+                           std::optional<Range> rows = std::nullopt) const {
+    return PersistentAdversary(config, sites_, B, T, {device(), dtype(), dtype()}, /*seed=*/3, /*term=*/1,
+                               rows);
   }
   /// Whether two adversaries hold the same bits.
   ::testing::AssertionResult same(const PersistentAdversary& a, const PersistentAdversary& b) const {
@@ -105,8 +108,22 @@ TEST_P(CompactSources, ADamagedFileIsRefused) {
   EXPECT_DATA_ERROR("'x/source/a': expected sources of at least 0, found -7",
                     other.load(saved(directory_ / "negative", state), "x/", sites_));
   state[0].second = negative.narrow(1, 0, 2);
-  EXPECT_DATA_ERROR("'x/source/a': expected the shape [3, 5, 4], found [3, 2, 4]",
+  EXPECT_DATA_ERROR("'x/source/a': expected the shape [4, 5, 4], found [4, 2, 4]",
                     other.load(saved(directory_ / "short", state), "x/", sites_));
+}
+
+TEST_P(CompactSources, OfTwoProcessesAreSavedTogether) {
+  if (!can_test_processes()) GTEST_SKIP() << "NOT TESTED: this build has no process groups";
+  const NamedTensors whole = make().state(sites_);
+  as_processes(2, [&](Processes& processes) {
+    const std::int64_t first = processes.writes() ? 0 : B / 2;
+    const NamedTensors gathered = make(compact, Range{first, first + B / 2}).state(sites_, processes);
+    ASSERT_EQ(gathered.size(), processes.writes() ? whole.size() : 0);
+    for (std::size_t i = 0; i < gathered.size(); ++i) {
+      EXPECT_EQ(gathered[i].first, whole[i].first);
+      EXPECT_TRUE(gathered[i].second.equal(whole[i].second.cpu())) << whole[i].first;
+    }
+  });
 }
 
 TEST_P(CompactSources, SaturationIsThatOfTheirValues) {

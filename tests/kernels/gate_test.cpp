@@ -130,7 +130,7 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(h_, h_.to(at::kHalf), forward, "gate: h: expected float32, float64 or bfloat16");
   with(h_, h_.t().contiguous().t(), forward, "gate: h: expected");
   with(g_, g_.narrow(1, 0, 3), forward, "gate: importance: expected");
-  with(g_, g_.to(at::kBFloat16), forward, "gate: importance: expected");
+  with(g_, g_.to(at::kHalf), forward, "gate: importance: expected");
   with(routing_, routing_.to(at::kBool), forward, "expected routing as contiguous uint8 of 6 positions");
   with(routing_, routing_.narrow(0, 0, 5), forward, "found 5 elements");
   with(sources_.time_length, std::int64_t{4}, forward, "whole sequences of 4, found 6 positions");

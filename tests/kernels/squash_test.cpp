@@ -177,6 +177,48 @@ TEST_P(SquashTest, SaysWhatIsWrong) {
 INSTANTIATE_TEST_SUITE_P(Everywhere, SquashTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),
                          device_case_name);
 
+// bfloat16 pre-activations beside float32: what their values give in float32.
+class NarrowSquashTest : public SquashTest {};
+
+TEST_P(NarrowSquashTest, SumsAreTheFormula) {
+  for (const auto& [N, C] : shapes) {
+    for (const bool strided : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << N << " x " << C << (strided ? " strided" : ""));
+      const at::Tensor plain = pre_activations({N, C}, 3), z = strided ? column_slice(plain) : plain;
+      const at::Tensor g = upper_reference(exact(z));
+      const Tolerance tolerance{32 * epsilon(at::kFloat), 0.0};
+      expect_close(penalty_sums(z, {.p = 0.4, .eps = 1e-6}), (g + 1e-6).pow(0.4).sum(0), tolerance, "power");
+      expect_close(penalty_sums(z, {.kind = PenaltyKind::smooth_l0, .gamma = 0.1}),
+                   (g.square() / (g.square() + 0.01)).sum(0), tolerance, "smooth L0");
+    }
+  }
+}
+
+TEST_P(NarrowSquashTest, BackwardIsRoundedOnce) {
+  for (const auto& [N, C] : shapes) {
+    SCOPED_TRACE(::testing::Message() << N << " x " << C);
+    const at::Tensor z = pre_activations({N, C}, 5), lower = broad(uniform_values({N, C}, 6));
+    const std::array<PenaltyGradient, 2> penalties = {
+        PenaltyGradient{uniform_values({C}, 7).to(device()), {.kind = PenaltyKind::smooth_l0, .gamma = 0.2}},
+        PenaltyGradient{uniform_values({C}, 8).to(device()), {.p = 0.5, .eps = 1e-2}}};
+    for (const int count : {0, 2}) {
+      const at::Tensor wide = squash_backward(z.to(at::kFloat), lower, penalties.data(), count);
+      expect_close(squash_backward(z, lower, penalties.data(), count), wide.to(dtype()),
+                   {epsilon(dtype()), 1e-6}, "dz");
+    }
+  }
+}
+
+TEST_P(NarrowSquashTest, SaysWhatIsWrong) {
+  const at::Tensor z = real(uniform_values({3, 4}, 1));
+  expect_usage_error([&] { squash_backward(z, z, nullptr, 0); }, "contiguous z [N, C] and a Float gradient");
+  expect_usage_error([&] { penalty_sums(z.to(at::kHalf), {.p = 1.0, .eps = 1.0}); },
+                     "expected float32, float64 or bfloat16, found Half");
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, NarrowSquashTest, ::testing::ValuesIn(device_cases({at::kBFloat16})),
+                         device_case_name);
+
 TEST(SquashGradient, IsTheSlopeOfThePenaltySums) {
   // Away from the kinks at 0 and 1.
   const at::Tensor z = at::cat({uniform_values({3, 4}, 1, 0.1, 0.9), uniform_values({2, 4}, 2, 1.1, 2.0),

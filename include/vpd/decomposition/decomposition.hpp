@@ -67,8 +67,8 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
 
 /// Causal importances of all sites side by side, columns in the sites' order.
 struct Importance {
-  at::Tensor z;      ///< wide [N, Σ C]: pre-activations, on the graph of the CI function if anything that it
-                     ///< reads trains
+  at::Tensor z;  ///< [N, Σ C] in the type of activations, or wide: pre-activations, on the graph of the CI
+                 ///< function if anything that it reads trains
   at::Tensor lower;  ///< wide [N, Σ C]: lower-leaky, detached. Masked passes clamp z themselves
 };
 

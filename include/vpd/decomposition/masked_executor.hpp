@@ -14,7 +14,7 @@ namespace vpd {
 struct SitePass {
   Parameter V;                     ///< [d_in, C]; frozen where its gradient is undefined
   Parameter U;                     ///< [C, d_out]
-  at::Tensor importance;           ///< wide [N, C]: g, lower-leaky
+  at::Tensor importance;           ///< wide, or in the type of activations, [N, C]: z or g
   at::Tensor importance_gradient;  ///< wide [N, C], added to; undefined: not wanted
   GateSources sources;
   at::Tensor routing;  ///< uint8 [N], or undefined: masked everywhere

@@ -58,9 +58,9 @@ struct GateOutput {
   at::Tensor scale;  ///< wide [N]: δ, 1 where routing is off. Undefined where it is 0 everywhere
 };
 
-/// h real [N, C]: inner activations x V. importance wide [N, C]: z or g, since what is read is clamped to
-/// [0, 1], the value of the lower-leaky squashing: no one needs to store that. routing uint8 [N] (1:
-/// masked here) or undefined (masked everywhere).
+/// h real [N, C]: inner activations x V. importance wide or real [N, C]: z or g, since what is read is
+/// clamped to [0, 1], the value of the lower-leaky squashing: no one needs to store that. routing uint8 [N]
+/// (1: masked here) or undefined (masked everywhere).
 GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const GateSources& sources,
                         const at::Tensor& routing);
 

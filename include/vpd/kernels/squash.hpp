@@ -2,7 +2,7 @@
 
 // The two leaky squashings of a causal-importance pre-activation (method, section 3) and the minimality sums
 // over their values (section 5). Shapes: N positions, C subcomponents (of all sites). z is float32 or
-// float64.
+// float64, and for the sums and the backward pass also bfloat16, beside which the arithmetic is float32.
 
 #include <ATen/core/Tensor.h>
 
@@ -36,8 +36,9 @@ struct PenaltyGradient {
   Penalty penalty;
 };
 
-/// dL/dz of everything that reaches z: `lower_gradient` (dL/d lower_leaky(z), same shape as z) through
-/// lower_leaky, and the penalties (at most two) through upper_leaky. One pass over z.
+/// dL/dz, like z, of everything that reaches z: `lower_gradient` (dL/d lower_leaky(z), of z's shape, float32
+/// beside bfloat16 and else like z) through lower_leaky, and the penalties (at most two) through upper_leaky.
+/// One pass over z.
 at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient,
                            const PenaltyGradient* penalties, int count);
 

@@ -16,8 +16,8 @@ namespace vpd {
 struct PassContext {
   const Decomposition* decomposition = nullptr;
   const CleanPass* clean = nullptr;
-  at::Tensor importance;                               ///< wide [N, Σ C]: z, or g itself
-  at::Tensor importance_gradient;                      ///< wide [N, Σ C], added to; undefined: not wanted
+  at::Tensor importance;           ///< wide, or in the type of activations, [N, Σ C]: z or g
+  at::Tensor importance_gradient;  ///< wide [N, Σ C], added to; undefined: not wanted
   const std::vector<Parameter>* components = nullptr;  ///< bound to gradients, or frozen
   std::int64_t first_row = 0;  ///< number of this pass's first position in the global batch
 };
