@@ -5,15 +5,11 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/ascent_step.hpp"
 #include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/routing.hpp"
 
 namespace vpd {
-namespace {
-
-constexpr float levels = 32767.0f;
-
-}  // namespace
 
 SourceLayout make_layout(const Sites& sites, std::int64_t batch_rows, std::int64_t time_rows) {
   SourceLayout layout{batch_rows, time_rows};
@@ -36,10 +32,10 @@ at::Tensor site_columns(const at::Tensor& sources, const SourceLayout& layout, s
 bool is_compact(const at::Tensor& sources) { return sources.scalar_type() == at::kShort; }
 
 at::Tensor compacted(const at::Tensor& sources) {
-  return sources.clamp(0.0, 1.0).mul_(levels).round_().to(at::kShort);
+  return sources.clamp(0.0, 1.0).mul_(source_levels).round_().to(at::kShort);
 }
 
-at::Tensor widened(const at::Tensor& compact) { return compact.to(at::kFloat).mul_(1 / levels); }
+at::Tensor widened(const at::Tensor& compact) { return compact.to(at::kFloat).mul_(1 / source_levels); }
 
 void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const at::Tensor& channels) {
   std::int64_t first = 0;
@@ -52,7 +48,7 @@ void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const 
 
 void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const LateKey& key,
                   std::int64_t first_row) {
-  constexpr std::int64_t at_once = std::int64_t{1} << 22;  // channels of what is drawn on the way
+  constexpr std::int64_t at_once = std::int64_t{1} << 24;  // channels of what is drawn on the way
   const std::int64_t rows = sources.size(0), channels = layout.channels();
   const std::int64_t part = std::min(rows, std::max(at_once / channels, std::int64_t{1}));
   const at::Tensor drawn = at::empty(

@@ -119,6 +119,7 @@ class CiTransformer final : public CausalImportance {
   }
 
   bool reaches_components() const override { return false; }
+  bool reads_parameters_once() const override { return true; }
 
   std::optional<CausalImportanceCost> cost(std::int64_t N, std::int64_t T) const override {
     const std::int64_t d = config_.d_model,

@@ -55,11 +55,12 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
       [kept, again, weight, bias, type](const at::Tensor& dy, const auto& wanted, variable_list& out) {
         if (weight.gradient.defined()) {
           const at::Tensor input = again ? again.take().to(dy.scalar_type()) : kept;
-          matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/true);
+          matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/!weight.stores);
         }
         if (bias.gradient.defined()) {
           at::Tensor total = bias.gradient;
-          total.add_(dy.sum(0, /*keepdim=*/false, total.scalar_type()));
+          const at::Tensor sum = dy.sum(0, /*keepdim=*/false, total.scalar_type());
+          bias.stores ? total.copy_(sum) : total.add_(sum);
         }
         if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
       });

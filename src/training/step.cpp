@@ -78,6 +78,7 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
     lane.components = d_.components.bind(lane.components_gradient);
     lane.frozen_components = d_.components.bind({});
     lane.ci_parameters = d_.ci_parameters.bind(lane.ci_gradient);
+    lane.first_ci_parameters = d_.ci_parameters.bind(lane.ci_gradient, d_.ci->reads_parameters_once());
     lane.frozen_ci_parameters = d_.ci_parameters.bind({});
     lane.source_gradients.resize(terms_.size());
     lanes_.push_back(std::move(lane));
@@ -107,8 +108,9 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
                                 .to(d_.numerics.device, tokens.scalar_type(), /*non_blocking=*/true);
     lane.clean = clean_pass(d_, rows, keep_outputs_);
     const at::AutoGradMode record(graph);
+    const std::vector<Parameter>& trained = first == 0 ? lane.first_ci_parameters : lane.ci_parameters;
     lane.importance =
-        causal_importance(d_, lane.clean, graph ? lane.ci_parameters : lane.frozen_ci_parameters,
+        causal_importance(d_, lane.clean, graph ? trained : lane.frozen_ci_parameters,
                           graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros(lane.importance.z.sizes(), d_.numerics.options());
@@ -258,7 +260,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       StepLane& lane = lanes_[static_cast<std::size_t>(i)];
       if (first == 0) {
         lane.components_gradient.zero_();
-        lane.ci_gradient.zero_();
+        if (!d_.ci->reads_parameters_once()) lane.ci_gradient.zero_();
       }
       lane_losses(lane, static_cast<std::size_t>(i), step, first == 0);
       if (processes_.alone()) lane_importances(lane, penalties);

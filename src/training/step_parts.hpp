@@ -64,7 +64,8 @@ StepValues values_at(const RunConfig& config, std::int64_t step, const std::vect
 struct StepLane {
   at::Tensor components_gradient, ci_gradient;
   std::vector<Parameter> components, frozen_components, ci_parameters, frozen_ci_parameters;
-  std::vector<at::Tensor> source_gradients;  ///< per term, of sources that lanes share
+  std::vector<Parameter> first_ci_parameters;  // of the first micro-batch, which may store gradients
+  std::vector<at::Tensor> source_gradients;    ///< per term, of sources that lanes share
 
   std::int64_t first_batch = 0;  ///< number of its first row in the whole batch
   std::int64_t first_here = 0;   ///< and among the rows of this process

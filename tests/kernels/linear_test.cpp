@@ -67,6 +67,19 @@ TEST_P(LinearTest, AddsToTheGradientsThatAreThere) {
   expect_close(twice.gradient, once.gradient * 2, tolerance(5), "the sum");
 }
 
+TEST_P(LinearTest, StoresGradientsWhereItIsTold) {
+  for (const std::int64_t N : {std::int64_t{7}, std::int64_t{0}}) {
+    const at::Tensor x = real(uniform_values({N, 3}, 1)), dy = real(uniform_values({N, 5}, 4));
+    Parameter weight = trained(real(uniform_values({5, 3}, 2))),
+              bias = trained(broad(uniform_values({5}, 3)));
+    weight.stores = bias.stores = true;
+    for (const Parameter& parameter : {weight, bias}) at::Tensor(parameter.gradient).fill_(NAN);
+    torch::autograd::backward({linear(x, weight, bias)}, {dy});
+    expect_close(weight.gradient, exact(dy).t().mm(exact(x)).to(wide()), tolerance(N), "dW");
+    expect_close(bias.gradient, exact(dy).sum(0).to(wide()), tolerance(N), "db");
+  }
+}
+
 TEST_P(LinearTest, WhatIsMadeAgainIsNotKept) {
   const Parameter weight = trained(real(uniform_values({4, 3}, 2)));
   for (const bool made_again : {false, true}) {

@@ -68,6 +68,10 @@ class CausalImportance {
 
   /// Whether the backward pass of forward() may add to gradients of U or V.
   virtual bool reaches_components() const { return true; }
+
+  /// Whether each parameter is read by linear() alone and once in a call of forward(), so that its gradient
+  /// can be stored where nothing is to be added to (Parameter::stores).
+  virtual bool reads_parameters_once() const { return false; }
 };
 
 /// Throws ConfigError for a custom kind that nobody registered, or for options that it does not know.

@@ -22,6 +22,8 @@ namespace vpd {
 struct Parameter {
   at::Tensor value;     ///< in the type of matrix products (vectors: float32, or float64)
   at::Tensor gradient;  ///< float32 (float64 for float64), same shape
+  bool stores =
+      false;  ///< the one linear() that reads it stores its gradient instead of adding to what is there
 };
 
 /// The parameter's value as part of LibTorch's graph, for expressions that no operation below covers: what
