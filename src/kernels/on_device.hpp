@@ -23,12 +23,11 @@ void on_device(std::initializer_list<at::Tensor> tensors, const Cpu& cpu, const 
               "expected all tensors of an operation on one device, found one on {} beside one on {}",
               other.device().str(), x.device().str());
   }
-#ifdef VPD_EMULATED_CUDA  // in the tests' program that runs the CUDA kernels on a CPU
+#ifdef VPD_EMULATED_CUDA  // in the tests' programs that run the CUDA kernels on a CPU, and there alone
   static_cast<void>(cpu);
   if (x.is_cpu()) return cuda(nullptr);
 #else
   if (x.is_cpu()) return cpu();
-#endif
 #ifdef VPD_WITH_CUDA
   if (x.is_cuda()) {
     const c10::cuda::CUDAGuard guard(x.device());
@@ -36,6 +35,7 @@ void on_device(std::initializer_list<at::Tensor> tensors, const Cpu& cpu, const 
   }
 #else
   static_cast<void>(cuda);
+#endif
 #endif
   throw UsageError(fmt::format("this build computes on CPU{} tensors, found one on {}",
 #ifdef VPD_WITH_CUDA
