@@ -32,7 +32,7 @@ std::optional<config::Complaint> PersistentAdversaryConfig::validate() const {
       (scope != PersistentScope::per_position || parametrization != SourceParametrization::clamped)) {
     return config::Complaint{
         "storage",
-        "expected float32, found compact, which clamped sources of scope per_position alone can be"};
+        "expected float32, found compact, which needs scope per_position and parametrization clamped"};
   }
   const auto* constant = std::get_if<ConstantInitConfig>(&init);
   if (constant && parametrization == SourceParametrization::sigmoid &&

@@ -92,10 +92,10 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
       const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary);
       if (persistent && persistent->storage == SourceStorage::compact &&
           std::holds_alternative<LayerwiseRoutingConfig>(routing_of(term))) {
-        return config::Complaint{
-            fmt::format("[{}].{}.storage", i, place),
-            "expected float32 beside layerwise routing, found compact, which sources can "
-            "be that climb in the backward pass of one masked forward"};
+        return config::Complaint{fmt::format("[{}].{}.storage", i, place),
+                                 "expected float32 beside layerwise routing, which masks one site at a time, "
+                                 "found compact, which needs "
+                                 "one pass for all of them"};
       }
     }
     const auto* schatten = std::get_if<SchattenTerm>(&term);

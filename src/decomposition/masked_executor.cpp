@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/dispatch.hpp"
 #include "kernels/record.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 
@@ -22,13 +23,12 @@ struct MaskedBackward {
   template <class Wanted>
   void operator()(const at::Tensor& dy, const Wanted& wanted, variable_list& out) const {
     const bool sources_wanted = pass.sources.wants_gradient();
-    const at::ScalarType wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const bool x_wanted = wanted(0);
     at::Tensor through_weight, scale_gradient;
     if (scale.defined() && (x_wanted || sources_wanted)) {
       through_weight = matrix_product(dy, W);
       if (sources_wanted && pass.sources.delta)
-        scale_gradient = at::mul(through_weight, x).sum(1, false, wide);
+        scale_gradient = at::mul(through_weight, x).sum(1, false, wide_type(x.scalar_type()));
     }
     const bool trains = pass.U.gradient.defined();
     const GateGradients gate =

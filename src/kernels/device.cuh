@@ -47,10 +47,6 @@ namespace vpd {
 
 inline constexpr unsigned warp_size = 32;
 
-/// Type of the arithmetic beside storage type T.
-template <class T>
-using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
 template <class To, class From>
 __device__ __forceinline__ To convert(From x) {
   if constexpr (std::is_same_v<From, __nv_bfloat16>) {

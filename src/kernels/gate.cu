@@ -341,15 +341,13 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
 
 void dispatch(const GateParams& p, bool backward, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
-  switch (p.type) {
-    case ElementType::float32:
-      return p.compact ? launch<float, true>(p, backward, on) : launch<float, false>(p, backward, on);
-    case ElementType::float64:
-      return launch<double, false>(p, backward, on);
-    case ElementType::bfloat16:
-      return p.compact ? launch<__nv_bfloat16, true>(p, backward, on)
-                       : launch<__nv_bfloat16, false>(p, backward, on);
-  }
+  for_element<__nv_bfloat16>(p.type, [&](auto real) {
+    using Real = decltype(real);
+    if constexpr (!std::is_same_v<Real, double>) {
+      if (p.compact) return launch<Real, true>(p, backward, on);
+    }
+    launch<Real, false>(p, backward, on);
+  });
 }
 
 }  // namespace

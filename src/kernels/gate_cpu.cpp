@@ -231,14 +231,10 @@ void run(const GateParams& p, bool backward) {
 }
 
 void dispatch(const GateParams& p, bool backward) {
-  switch (p.type) {
-    case ElementType::float32:
-      return run<float, float>(p, backward);
-    case ElementType::float64:
-      return run<double, double>(p, backward);
-    case ElementType::bfloat16:
-      return run<c10::BFloat16, float>(p, backward);
-  }
+  for_element<c10::BFloat16>(p.type, [&](auto real) {
+    using Real = decltype(real);
+    run<Real, Wide<Real>>(p, backward);
+  });
 }
 
 }  // namespace

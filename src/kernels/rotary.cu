@@ -89,14 +89,10 @@ void dispatch(const RotaryParams& p, void* stream) {
 }  // namespace
 
 void rotary_cuda(const RotaryParams& p, void* stream) {
-  switch (p.type) {
-    case ElementType::float32:
-      return dispatch<float>(p, stream);
-    case ElementType::float64:
-      return dispatch<double>(p, stream);
-    case ElementType::bfloat16:
-      return dispatch<__nv_bfloat16>(p, stream);
-  }
+  for_element<__nv_bfloat16>(p.type, [&](auto real) {
+    using Real = decltype(real);
+    dispatch<Real>(p, stream);
+  });
 }
 
 }  // namespace vpd

@@ -42,14 +42,10 @@ void rows(const RotaryParams& p, std::int64_t begin, std::int64_t end) {
 
 void rotary_cpu(const RotaryParams& p) {
   parallel_rows(p.rows, 4 * p.half * p.heads, [&](std::int64_t begin, std::int64_t end) {
-    switch (p.type) {
-      case ElementType::float32:
-        return rows<float, float>(p, begin, end);
-      case ElementType::float64:
-        return rows<double, double>(p, begin, end);
-      case ElementType::bfloat16:
-        return rows<c10::BFloat16, float>(p, begin, end);
-    }
+    for_element<c10::BFloat16>(p.type, [&](auto real) {
+      using Real = decltype(real);
+      rows<Real, Wide<Real>>(p, begin, end);
+    });
   });
 }
 

@@ -110,25 +110,17 @@ void backward(const ScalarMlpParams& p) {
 }  // namespace
 
 void scalar_mlp_forward_cpu(const ScalarMlpParams& params) {
-  switch (params.type) {
-    case ElementType::float32:
-      return forward<float, float>(params);
-    case ElementType::float64:
-      return forward<double, double>(params);
-    case ElementType::bfloat16:
-      return forward<c10::BFloat16, float>(params);
-  }
+  for_element<c10::BFloat16>(params.type, [&](auto real) {
+    using Real = decltype(real);
+    forward<Real, Wide<Real>>(params);
+  });
 }
 
 void scalar_mlp_backward_cpu(const ScalarMlpParams& params) {
-  switch (params.type) {
-    case ElementType::float32:
-      return backward<float, float>(params);
-    case ElementType::float64:
-      return backward<double, double>(params);
-    case ElementType::bfloat16:
-      return backward<c10::BFloat16, float>(params);
-  }
+  for_element<c10::BFloat16>(params.type, [&](auto real) {
+    using Real = decltype(real);
+    backward<Real, Wide<Real>>(params);
+  });
 }
 
 }  // namespace vpd

@@ -198,25 +198,17 @@ void squash_cuda(const SquashParams& params, void* stream) {
 }
 void penalty_sums_cuda(const PenaltySumsParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
-  switch (params.type) {
-    case ElementType::float32:
-      return penalty_sums<float>(params, on);
-    case ElementType::float64:
-      return penalty_sums<double>(params, on);
-    case ElementType::bfloat16:
-      return penalty_sums<__nv_bfloat16>(params, on);
-  }
+  for_element<__nv_bfloat16>(params.type, [&](auto real) {
+    using Real = decltype(real);
+    penalty_sums<Real>(params, on);
+  });
 }
 void squash_backward_cuda(const SquashBackwardParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
-  switch (params.type) {
-    case ElementType::float32:
-      return backward<float>(params, on);
-    case ElementType::float64:
-      return backward<double>(params, on);
-    case ElementType::bfloat16:
-      return backward<__nv_bfloat16>(params, on);
-  }
+  for_element<__nv_bfloat16>(params.type, [&](auto real) {
+    using Real = decltype(real);
+    backward<Real>(params, on);
+  });
 }
 
 }  // namespace vpd

@@ -188,24 +188,16 @@ void squash_cpu(const SquashParams& params) {
   params.type == ElementType::float64 ? squash<double>(params) : squash<float>(params);
 }
 void penalty_sums_cpu(const PenaltySumsParams& params) {
-  switch (params.type) {
-    case ElementType::float32:
-      return penalty_sums<float, float>(params);
-    case ElementType::float64:
-      return penalty_sums<double, double>(params);
-    case ElementType::bfloat16:
-      return penalty_sums<c10::BFloat16, float>(params);
-  }
+  for_element<c10::BFloat16>(params.type, [&](auto real) {
+    using Real = decltype(real);
+    penalty_sums<Real, Wide<Real>>(params);
+  });
 }
 void squash_backward_cpu(const SquashBackwardParams& params) {
-  switch (params.type) {
-    case ElementType::float32:
-      return backward<float, float>(params);
-    case ElementType::float64:
-      return backward<double, double>(params);
-    case ElementType::bfloat16:
-      return backward<c10::BFloat16, float>(params);
-  }
+  for_element<c10::BFloat16>(params.type, [&](auto real) {
+    using Real = decltype(real);
+    backward<Real, Wide<Real>>(params);
+  });
 }
 
 }  // namespace vpd

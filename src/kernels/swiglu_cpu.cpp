@@ -48,14 +48,10 @@ void run(const SwigluParams& p, bool is_backward) {
 }
 
 void dispatch(const SwigluParams& p, bool is_backward) {
-  switch (p.type) {
-    case ElementType::float32:
-      return run<float, float>(p, is_backward);
-    case ElementType::float64:
-      return run<double, double>(p, is_backward);
-    case ElementType::bfloat16:
-      return run<c10::BFloat16, float>(p, is_backward);
-  }
+  for_element<c10::BFloat16>(p.type, [&](auto real) {
+    using Real = decltype(real);
+    run<Real, Wide<Real>>(p, is_backward);
+  });
 }
 
 }  // namespace

@@ -122,15 +122,15 @@ TEST_F(RunConfigTest, OnlySourcesThatClimbInAPassAreCompact) {
   EXPECT_EQ(adversary_message("type: persistent, storage: compact"), "");
   EXPECT_EQ(adversary_message("type: persistent, storage: compact, optimizer: {type: sign}"), "");
   const std::string refused =
-      "objective[0].adversary.storage: expected float32, found compact, which clamped sources of scope "
-      "per_position alone can be";
+      "objective[0].adversary.storage: expected float32, found compact, which needs scope per_position "
+      "and parametrization clamped";
   EXPECT_EQ(adversary_message("type: persistent, storage: compact, parametrization: sigmoid"), refused);
   EXPECT_EQ(adversary_message("type: persistent, storage: compact, scope: shared_across_batch"), refused);
   EXPECT_EQ(
       objective_message("{type: adversarial_recon, coefficient: 1, adversary: {type: persistent, storage: "
                         "compact}, routing: {type: layerwise}}"),
-      "objective[0].adversary.storage: expected float32 beside layerwise routing, found compact, which "
-      "sources can be that climb in the backward pass of one masked forward");
+      "objective[0].adversary.storage: expected float32 beside layerwise routing, which masks one site at a "
+      "time, found compact, which needs one pass for all of them");
   EXPECT_EQ(
       objective_message("{type: hidden_acts_recon, coefficient: 1, masks: {type: adversarial, adversary: "
                         "{type: persistent, storage: compact}}, routing: {type: uniform_k_subset}}"),
