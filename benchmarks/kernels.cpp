@@ -30,6 +30,7 @@
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
 #include "vpd/kernels/parallel_mlp.hpp"
+#include "vpd/kernels/positions.hpp"
 #include "vpd/kernels/rotary.hpp"
 #include "vpd/kernels/routing.hpp"
 #include "vpd/kernels/squash.hpp"
@@ -182,6 +183,38 @@ void gate_backward_ascent(State& state) { gate_backward_adversarial(state, true,
 void gate_backward_loss_compact(State& state) { gate_backward_adversarial(state, false, true); }
 void gate_backward_ascent_compact(State& state) { gate_backward_adversarial(state, true, true); }
 
+/// Routing bytes of N positions and L sites under which about half of them are masked.
+at::Tensor drawn_routing(std::int64_t N, std::int64_t L) {
+  return vpd::draw_subset_routing(RandomKey{1, 2}, L, N, 0, device());
+}
+
+/// Reads a byte, writes a place, and a position where there is one.
+void masked_positions(State& state) {
+  const std::int64_t N = state.range(0), L = state.range(1);
+  const at::Tensor routing = drawn_routing(N, L);
+  measure(state, 7.0 * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::masked_positions(routing, N)); });
+}
+
+/// Of every second row or so.
+void select_rows(State& state) {
+  const at::Tensor x = real(state.range(0), state.range(1));
+  const at::Tensor positions = at::nonzero(drawn_routing(state.range(0), 1000)[0]).squeeze(1).to(at::kInt);
+  measure(state, 2.0 * compute_bytes() * static_cast<double>(positions.numel() * state.range(1)), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::select_rows(x, positions)); });
+}
+
+/// All rows scaled, and every second or so added to.
+void combine_rows(State& state) {
+  const std::int64_t N = state.range(0), d = state.range(1);
+  const at::Tensor y = real(N, d), scale = wide(N, 1).view({N});
+  const vpd::MaskedPositions site = vpd::masked_positions(drawn_routing(N, 1000), N).front();
+  const std::int64_t listed = at::count_nonzero(site.places.ge(0)).item<std::int64_t>();
+  const at::Tensor part = real(listed, d);
+  measure(state, compute_bytes() * static_cast<double>((2 * N + listed) * d), 0.0,
+          [&] { vpd::combine_rows(y, scale, part, site.places); });
+}
+
 void subset_routing(State& state) {
   measure(state, size(state), 0.0, [&] {
     benchmark::DoNotOptimize(
@@ -306,6 +339,9 @@ void add_all() {
   add("gate_backward_loss_compact", gate_backward_loss_compact, cpu, sites);
   add("gate_backward_ascent_compact", gate_backward_ascent_compact, cpu, sites);
   add("subset_routing", subset_routing, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
+  add("masked_positions", masked_positions, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
+  add("select_rows", select_rows, {{128, 128}, {2048, 768}}, rows);
+  add("combine_rows", combine_rows, {{128, 128}, {2048, 768}}, rows);
   add("lower_leaky", lower_leaky, cpu, all);
   add("power_sums", power_sums, cpu, all);
   add("squash_backward", squash_backward, cpu, all);

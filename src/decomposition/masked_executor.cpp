@@ -5,16 +5,23 @@
 #include "kernels/dispatch.hpp"
 #include "kernels/record.hpp"
 #include "vpd/kernels/matrix_product.hpp"
+#include "vpd/kernels/positions.hpp"
 
 namespace vpd {
 namespace {
 
 using torch::autograd::variable_list;
 
+/// The rows of x at which the site is masked, gathered where they are listed; else x.
+at::Tensor masked_rows(const at::Tensor& x, const SitePass& pass) {
+  return pass.routing.positions.defined() ? select_rows(x, pass.routing.positions) : x;
+}
+
 /// Backward of apply_masked. With hm = (x V) ⊙ (m - δ), s the scale:
 ///   dhm = dy Uᵀ        dU += hmᵀ dy       dh = dhm ⊙ (m - δ)     dV += xᵀ dh
 ///   dx  = dh Vᵀ + s ⊙ (dy W)              ds = Σ (dy W) ⊙ x
-/// so that neither x Wᵀ nor the mask nor hm is kept from the forward pass.
+/// so that neither x Wᵀ nor the mask nor hm is kept from the forward pass. Where positions are listed, rows
+/// of x and dy are gathered for all products but those with W.
 struct MaskedBackward {
   at::Tensor x, h, scale;
   at::Tensor W;
@@ -31,15 +38,19 @@ struct MaskedBackward {
         scale_gradient = at::mul(through_weight, x).sum(1, false, wide_type(x.scalar_type()));
     }
     const bool trains = pass.U.gradient.defined();
+    const at::Tensor masked_dy = masked_rows(dy, pass);
     const GateGradients gate =
-        gate_backward(matrix_product(dy, pass.U.value.t()), h, pass.importance, pass.sources, pass.routing,
-                      scale_gradient, pass.importance_gradient, trains);
+        gate_backward(matrix_product(masked_dy, pass.U.value.t()), h, pass.importance, pass.sources,
+                      pass.routing, scale_gradient, pass.importance_gradient, trains);
     if (trains) {
-      matrix_product_into(pass.U.gradient, gate.gated.t(), dy, /*accumulate=*/true);
-      matrix_product_into(pass.V.gradient, x.t(), gate.h, /*accumulate=*/true);
+      matrix_product_into(pass.U.gradient, gate.gated.t(), masked_dy, /*accumulate=*/true);
+      matrix_product_into(pass.V.gradient, masked_rows(x, pass).t(), gate.h, /*accumulate=*/true);
     }
     if (!x_wanted) return;
-    if (scale.defined()) {
+    if (pass.places.defined()) {
+      out[0] = through_weight;
+      combine_rows(out[0], scale, matrix_product(gate.h, pass.V.value.t()), pass.places);
+    } else if (scale.defined()) {
       out[0] = through_weight.mul_(scale.unsqueeze(1));
       matrix_product_into(out[0], gate.h, pass.V.value.t(), /*accumulate=*/true);
     } else {
@@ -84,10 +95,13 @@ at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePas
   MaskedBackward backward{x.detach(), {}, {}, matrix.weight.value, pass};
   {
     const at::NoGradGuard no_grad;
-    backward.h = matrix_product(backward.x, pass.V.value);
+    backward.h = matrix_product(masked_rows(backward.x, pass), pass.V.value);
     const GateOutput gate = gate_forward(backward.h, pass.importance, pass.sources, pass.routing);
     backward.scale = gate.scale;
-    if (gate.scale.defined()) {
+    if (pass.places.defined()) {
+      y = matrix_product(backward.x, matrix.weight.value.t());
+      combine_rows(y, gate.scale, matrix_product(gate.gated, pass.U.value), pass.places);
+    } else if (gate.scale.defined()) {
       y = matrix_product(backward.x, matrix.weight.value.t()).mul_(gate.scale.unsqueeze(1));
       matrix_product_into(y, gate.gated, pass.U.value, /*accumulate=*/true);
     } else {

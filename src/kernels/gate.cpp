@@ -22,18 +22,29 @@ const std::uint8_t* flags(const at::Tensor& x, std::int64_t N, const char* what)
 }
 
 GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateSources& s,
-                  const at::Tensor& routing) {
-  const std::int64_t N = h.size(0), C = h.size(1);
+                  const GateRouting& routing) {
+  const std::int64_t rows = h.size(0), C = h.size(1);
+  const std::int64_t N = routing.positions.defined() ? importance.size(0) : rows;
   GateParams p;
-  p.rows = N, p.columns = C;
+  p.rows = rows, p.columns = C;
   p.type = element_type(h, "gate: h");
   const at::ScalarType wide = wide_type(h.scalar_type());
-  check_matrix(h, N, C, h.scalar_type(), "gate: h");
+  check_matrix(h, rows, C, h.scalar_type(), "gate: h");
   p.narrow_importance = importance.scalar_type() == h.scalar_type() && h.scalar_type() != wide;
   check_matrix(importance, N, C, p.narrow_importance ? h.scalar_type() : wide, "gate: importance");
   p.h = h.const_data_ptr(), p.h_stride = h.stride(0);
   p.importance = importance.const_data_ptr(), p.importance_stride = importance.stride(0);
-  p.routing = flags(routing, N, "routing");
+  p.routing = flags(routing.masked, N, "routing");
+  if (routing.positions.defined()) {
+    VPD_CHECK(
+        routing.positions.scalar_type() == at::kInt && routing.positions.is_contiguous() &&
+            routing.positions.numel() == rows && !routing.masked.defined(),
+        UsageError,
+        "gate: expected either routing or the positions of {} rows as contiguous int32, found {} of {}{}",
+        rows, routing.positions.numel(), at::toString(routing.positions.scalar_type()),
+        routing.masked.defined() ? " beside routing" : "");
+    p.positions = static_cast<const std::int32_t*>(routing.positions.const_data_ptr());
+  }
   p.kind = s.kind;
   p.value = s.value, p.delta_value = s.delta_value, p.delta = s.delta;
   p.key = s.key, p.site = s.site, p.first_row = s.first_row;
@@ -118,22 +129,25 @@ void want_source_gradient(GateParams& p, const GateSources& s, at::ScalarType wi
 }  // namespace
 
 GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const GateSources& sources,
-                        const at::Tensor& routing) {
+                        const GateRouting& routing) {
   GateParams p = common(h, importance, sources, routing);
   GateOutput out{at::empty({p.rows, p.columns}, h.options()), {}};
-  if (!no_delta(sources) || routing.defined()) {
-    out.scale = at::empty({p.rows}, h.options().dtype(wide_type(h.scalar_type())));
-    p.scale = out.scale.mutable_data_ptr();
+  const at::TensorOptions wide = h.options().dtype(wide_type(h.scalar_type()));
+  if (routing.positions.defined()) {  // none listed have no address
+    out.scale = at::ones({importance.size(0)}, wide);
+  } else if (!no_delta(sources) || p.routing) {
+    out.scale = at::empty({p.rows}, wide);
   }
+  if (out.scale.defined()) p.scale = out.scale.mutable_data_ptr();
   p.gated = out.gated.mutable_data_ptr();
   on_device(
-      {h, importance, routing, sources.from_matrix, sources.sources}, [&] { gate_forward_cpu(p); },
-      [&](void* stream) { gate_forward_cuda(p, stream); });
+      {h, importance, routing.masked, routing.positions, sources.from_matrix, sources.sources},
+      [&] { gate_forward_cpu(p); }, [&](void* stream) { gate_forward_cuda(p, stream); });
   return out;
 }
 
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
-                            const GateSources& sources, const at::Tensor& routing,
+                            const GateSources& sources, const GateRouting& routing,
                             const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,
                             bool want_gated) {
   GateParams p = common(h, importance, sources, routing);
@@ -148,12 +162,16 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
     p.gated = out.gated.mutable_data_ptr();
   }
   if (importance_gradient.defined()) {
-    check_matrix(importance_gradient, p.rows, p.columns, wide, "gate: importance gradient");
+    check_matrix(importance_gradient, importance.size(0), p.columns, wide, "gate: importance gradient");
     p.importance_gradient = importance_gradient.mutable_data_ptr();
     p.importance_gradient_stride = importance_gradient.stride(0);
   }
   const bool wants_sources = has_matrix(sources) && sources.wants_gradient();
   if (wants_sources) {
+    VPD_CHECK(!routing.positions.defined(), UsageError,
+              "gate: expected rows of all positions where a gradient of sources is wanted, found those of {} "
+              "listed ones",
+              p.rows);
     want_source_gradient(p, sources, wide);
     if (sources.delta) {
       VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() &&
@@ -167,8 +185,8 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
   at::Tensor m, v;
   if (sources.ascent) m = sources.ascent->m, v = sources.ascent->v;
   on_device(
-      {h, importance, routing, sources.from_matrix, sources.sources, sources.gradient, m, v, gradient,
-       scale_gradient, importance_gradient},
+      {h, importance, routing.masked, routing.positions, sources.from_matrix, sources.sources,
+       sources.gradient, m, v, gradient, scale_gradient, importance_gradient},
       [&] { gate_backward_cpu(p); },
       [&](void* stream) {
         if (!p.source_gradient || !p.source_rows_shared) return gate_backward_cuda(p, stream);

@@ -1,6 +1,7 @@
 // Gate of a site on CUDA; formulas in gate_cpu.cpp.
 //
-// One block a row. gated, scale and h_gradient are overwritten, importance_gradient is added to;
+// One block a row. gated, scale and h_gradient are overwritten (the scale of positions that are not listed
+// keeps what it held), importance_gradient is added to;
 // source_gradient is overwritten or added to as told, or the sources climb; no two rows of either may be the
 // same. No atomics: results are deterministic, and random sources are those of the CPU bit for bit.
 
@@ -207,16 +208,17 @@ template <class Real, bool adjacent, bool compact>
 __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p, bool packed) {
   using T = Wide<Real>;
   __shared__ Row<T> shared;
-  for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
-    Real* gated = static_cast<Real*>(p.gated) + n * p.columns;
+  for (std::int64_t k = blockIdx.x; k < p.rows; k += gridDim.x) {
+    const std::int64_t n = position_of(p, k);
+    Real* gated = static_cast<Real*>(p.gated) + k * p.columns;
     T* scale = static_cast<T*>(p.scale);
-    if (p.routing && !p.routing[n]) {
+    if (!is_masked(p, n)) {
       clear_row(gated, p.columns);
-      if (scale && threadIdx.x == 0) scale[n] = T(1);
+      if (scale && n >= 0 && threadIdx.x == 0) scale[n] = T(1);
       continue;
     }
     const Row<T> row = find_row<compact>(p, n, &shared);
-    const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
+    const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
     for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
       const Quad<adjacent> quad(first, p.columns);
       T h[4], g[4], r[4];
@@ -238,10 +240,11 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
   __shared__ T scratch[most_threads / warp_size];
   const auto factor = static_cast<T>(p.source_gradient_scale);
   const AscentStep<T> step(p.ascent);
-  for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
-    Real* dh_row = static_cast<Real*>(p.h_gradient) + n * p.columns;
-    Real* gated_row = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
-    const bool masked = !p.routing || p.routing[n];
+  for (std::int64_t k = blockIdx.x; k < p.rows; k += gridDim.x) {
+    const std::int64_t n = position_of(p, k);
+    Real* dh_row = static_cast<Real*>(p.h_gradient) + k * p.columns;
+    Real* gated_row = p.gated ? static_cast<Real*>(p.gated) + k * p.columns : nullptr;
+    const bool masked = is_masked(p, n);
     const bool wants_sources = p.climbing || (p.source_gradient && (masked || p.source_gradient_overwrite));
     if (!masked && !wants_sources) {
       clear_row(dh_row, p.columns);
@@ -268,8 +271,8 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       if (p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
       dr_row = nullptr;
     }
-    const Real* h_row = static_cast<const Real*>(p.h) + n * p.h_stride;
-    const Real* dgated_row = static_cast<const Real*>(p.gradient) + n * p.columns;
+    const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
+    const Real* dgated_row = static_cast<const Real*>(p.gradient) + k * p.columns;
     T* dg_row = nullptr;
     if (p.importance_gradient)
       dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;

@@ -8,7 +8,8 @@
 // dL/dr is stored, or the sources climb along it (ascent_step.hpp). A position whose sources are drawn leaves
 // dL/dr as it is, or 0 where it is overwritten or climbed along. Rows are independent, except that positions
 // may share a source row, whose gradient they add to: with such sources rows run in order on one thread.
-// Random r are drawn again in the backward pass.
+// Random r are drawn again in the backward pass. Where rows are of listed positions, a row of none comes out
+// 0, the scale keeps what it held at positions that are not listed, and there is no dL/dr.
 
 #include <algorithm>
 #include <vector>
@@ -132,15 +133,16 @@ template <class Real, class Wide>
 void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
   std::vector<Wide> buffer = source_buffer<Wide>(p), clamped(static_cast<std::size_t>(p.columns));
   auto* scale = static_cast<Wide*>(p.scale);
-  for (std::int64_t n = begin; n < end; ++n) {
-    Real* __restrict gated = static_cast<Real*>(p.gated) + n * p.columns;
-    if (p.routing && !p.routing[n]) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    Real* __restrict gated = static_cast<Real*>(p.gated) + i * p.columns;
+    const std::int64_t n = position_of(p, i);
+    if (!is_masked(p, n)) {
       std::fill_n(gated, p.columns, Real(0));
-      if (scale) scale[n] = 1;
+      if (scale && n >= 0) scale[n] = 1;
       continue;
     }
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
-    const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
+    const Real* __restrict h = static_cast<const Real*>(p.h) + i * p.h_stride;
     const Wide* __restrict g = importances<Real>(p, n, clamped);
     const Wide* __restrict r = s.r;
     const Wide delta = s.delta;
@@ -158,13 +160,14 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
   const auto factor = static_cast<Wide>(p.source_gradient_scale);
   const AscentStep<Wide> step(p.ascent);
   const std::vector<Wide> none(p.climbing ? static_cast<std::size_t>(p.columns) + 1 : 0);  // a gradient of 0
-  for (std::int64_t n = begin; n < end; ++n) {
-    Real* __restrict dh = static_cast<Real*>(p.h_gradient) + n * p.columns;
-    Real* gated = p.gated ? static_cast<Real*>(p.gated) + n * p.columns : nullptr;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t n = position_of(p, i);
+    Real* __restrict dh = static_cast<Real*>(p.h_gradient) + i * p.columns;
+    Real* gated = p.gated ? static_cast<Real*>(p.gated) + i * p.columns : nullptr;
     Wide* dr = p.source_gradient
                    ? static_cast<Wide*>(p.source_gradient) + source_row(p, n) * p.source_gradient_stride
                    : nullptr;
-    if (p.routing && !p.routing[n]) {
+    if (!is_masked(p, n)) {
       std::fill_n(dh, p.columns, Real(0));
       if (gated) std::fill_n(gated, p.columns, Real(0));
       if (dr && p.source_gradient_overwrite) std::fill_n(dr, p.columns + 1, Wide(0));
@@ -176,8 +179,8 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
       dr = nullptr;
     }
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
-    const Real* __restrict h = static_cast<const Real*>(p.h) + n * p.h_stride;
-    const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + n * p.columns;
+    const Real* __restrict h = static_cast<const Real*>(p.h) + i * p.h_stride;
+    const Real* __restrict dgated = static_cast<const Real*>(p.gradient) + i * p.columns;
     const Wide* __restrict g = importances<Real>(p, n, clamped);
     const Wide* r = s.r;  // which may climb below
     const Wide delta = s.delta;

@@ -36,16 +36,17 @@ void for_element(ElementType type, const Body& body) {
 
 /// Pointers are to element type `real` or `wide` of gate.hpp; strides count elements between rows.
 struct GateParams {
-  std::int64_t rows = 0;
+  std::int64_t rows = 0;  // N, or M of listed positions
   std::int64_t columns = 0;
   ElementType type = ElementType::float32;  // of real; wide is float64 beside float64, else float32
 
-  const void* h = nullptr;  // real [N, C]
+  const void* h = nullptr;  // real [rows, C]
   std::int64_t h_stride = 0;
   const void* importance = nullptr;  // wide or real [N, C]
   bool narrow_importance = false;    // real, where that is another type than wide
   std::int64_t importance_stride = 0;
-  const std::uint8_t* routing = nullptr;  // [N] or null
+  const std::uint8_t* routing = nullptr;    // [N] or null
+  const std::int32_t* positions = nullptr;  // [M] or null: row i is of position i
 
   SourceKind kind = SourceKind::constant;
   double value = 0.0;
@@ -74,15 +75,25 @@ struct GateParams {
   std::int64_t batch_rows = 1;
   std::int64_t time_rows = 1;
 
-  void* gated = nullptr;  // real [N, C], contiguous; null in the backward pass where it is not wanted
+  void* gated = nullptr;  // real [rows, C], contiguous; null in the backward pass where it is not wanted
   void* scale = nullptr;  // wide [N] or null
 
-  const void* gradient = nullptr;        // real [N, C], contiguous: dL/d(gated)
+  const void* gradient = nullptr;        // real [rows, C], contiguous: dL/d(gated)
   const void* scale_gradient = nullptr;  // wide [N] or null
-  void* h_gradient = nullptr;            // real [N, C], contiguous
+  void* h_gradient = nullptr;            // real [rows, C], contiguous
   void* importance_gradient = nullptr;   // wide [N, C] or null, added to
   std::int64_t importance_gradient_stride = 0;
 };
+
+/// Position of row i; -1: it belongs to none.
+VPD_HOST_DEVICE std::int64_t position_of(const GateParams& p, std::int64_t i) {
+  return p.positions ? p.positions[i] : i;
+}
+
+/// Whether the site is masked at position n.
+VPD_HOST_DEVICE bool is_masked(const GateParams& p, std::int64_t n) {
+  return n >= 0 && (!p.routing || p.routing[n]);
+}
 
 /// Row of the source matrix that position n of this pass reads.
 VPD_HOST_DEVICE std::int64_t source_row(const GateParams& p, std::int64_t n) {

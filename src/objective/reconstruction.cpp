@@ -1,9 +1,12 @@
 #include "vpd/objective/reconstruction.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <type_traits>
 
 #include <ATen/ATen.h>
 
+#include "vpd/kernels/positions.hpp"
 #include "vpd/kernels/routing.hpp"
 #include "vpd/objective/divergence.hpp"
 
@@ -22,17 +25,35 @@ SourceOf constant_sources(double r, double delta) {
   };
 }
 
+double masked_share(const RoutingConfig& config, std::int64_t L) {
+  const auto sites = static_cast<double>(L);
+  if (std::holds_alternative<UniformKSubsetRoutingConfig>(config)) return (sites + 1.0) / (2.0 * sites);
+  if (const auto* drawn = std::get_if<StaticProbabilityRoutingConfig>(&config)) return drawn->probability;
+  return std::holds_alternative<LayerwiseRoutingConfig>(config) ? 1.0 / sites : 1.0;
+}
+
+std::int64_t most_masked_positions(double share, std::int64_t N) {
+  constexpr double deviations = 8.0;
+  constexpr std::int64_t unit = 128;
+  const auto positions = static_cast<double>(N);
+  const double most = share * positions + deviations * std::sqrt(share * (1.0 - share) * positions);
+  const auto whole = static_cast<std::int64_t>(std::ceil(most));
+  return std::min((whole + unit - 1) / unit * unit, N);
+}
+
 RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context) {
   const auto L = static_cast<std::int64_t>(context.decomposition->sites.size());
   const std::int64_t N = context.clean->N();
   const at::Device device = context.decomposition->numerics.device;
+  const std::int64_t most = most_masked_positions(masked_share(config, L), N);
   return std::visit(
       [&](const auto& routing) -> RoutingDraw {
         using Kind = std::decay_t<decltype(routing)>;
         if constexpr (std::is_same_v<Kind, UniformKSubsetRoutingConfig>) {
-          return {.masks = draw_subset_routing(key, L, N, context.first_row, device)};
+          return {.masks = draw_subset_routing(key, L, N, context.first_row, device), .most = most};
         } else if constexpr (std::is_same_v<Kind, StaticProbabilityRoutingConfig>) {
-          return {.masks = draw_static_routing(key, routing.probability, L, N, context.first_row, device)};
+          return {.masks = draw_static_routing(key, routing.probability, L, N, context.first_row, device),
+                  .most = most};
         } else {
           return {.layerwise = std::is_same_v<Kind, LayerwiseRoutingConfig>};
         }
@@ -45,6 +66,9 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
   const Decomposition& d = *context.decomposition;
   std::vector<SitePass> passes;
   passes.reserve(d.sites.size());
+  std::vector<MaskedPositions> listed;
+  // A list as long as the batch, as CUDA may need it, spares nothing.
+  const bool lists = routing.masks.defined() && (routing.masks.is_cpu() || routing.most < context.clean->N());
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
     SitePass p{.V = (*context.components)[2 * i],
@@ -56,7 +80,13 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
                .masked = !routing.layerwise || pass == i};
     if (context.importance_gradient.defined())
       p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
-    if (routing.masks.defined()) p.routing = routing.masks[static_cast<std::int64_t>(i)];
+    if (lists && !site.embedding && !p.sources.wants_gradient()) {
+      if (listed.empty()) listed = masked_positions(routing.masks, routing.most);
+      p.routing.positions = listed[i].positions;
+      p.places = listed[i].places;
+    } else if (routing.masks.defined()) {
+      p.routing.masked = routing.masks[static_cast<std::int64_t>(i)];
+    }
     p.sources.delta = p.sources.delta && d.delta_component;
     passes.push_back(std::move(p));
   }

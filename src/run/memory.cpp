@@ -217,11 +217,15 @@ class Memory {
     return parts;
   }
 
-  /// The difference from the largest weight, and its squares, in every lane.
+  /// The difference from the largest weight, and its squares, in every lane; in bfloat16 three parts of V and
+  /// U, and what they leave over.
   MemoryPart differences() const {
     std::int64_t largest = 0;
-    for (const Site& site : w_.sites) largest = std::max(largest, site.d_in * site.d_out);
-    return {"faithfulness: differences from the weights", 2 * w_.lanes * largest * wide_};
+    for (const Site& site : w_.sites) {
+      const std::int64_t parts = two_types() ? 10 * site.C * std::max(site.d_in, site.d_out) : 0;
+      largest = std::max(largest, 2 * site.d_in * site.d_out * wide_ + parts);
+    }
+    return {"faithfulness: differences from the weights", w_.lanes * largest};
   }
 
   Parts faithfulness() const {
@@ -300,8 +304,9 @@ class Memory {
     return 2 * attention.width() + 2 * keys + probabilities(attention.heads);
   }
 
-  /// Entries a position that a masked pass keeps for its backward pass; `inner`: x V of each site too.
-  std::int64_t kept_width(int masked_only, bool inner) const {
+  /// Entries a position that a masked pass keeps for its backward pass; `inner`: the share of positions of
+  /// which x V of each site is kept too.
+  std::int64_t kept_width(int masked_only, double inner) const {
     std::int64_t width = 0;
     bool tracked = false;  // whether gradients flow from here on
     for (const Stage& stage : w_.target.stages) {
@@ -309,7 +314,8 @@ class Memory {
       const std::int64_t C = C_of(stage, masked_only);
       if (C == 0) continue;
       const bool kept_by_attention = tracked && stage.attention;
-      width += (inner ? C : 0) + (kept_by_attention ? 0 : width_kept_of(stage));
+      width += static_cast<std::int64_t>(inner * static_cast<double>(C)) +
+               (kept_by_attention ? 0 : width_kept_of(stage));
       tracked = true;
     }
     return width;
@@ -317,14 +323,16 @@ class Memory {
 
   /// With layerwise routing each site has a pass of its own, one after the other.
   std::int64_t activations(const PassKind& kind, bool inner = true) const {
+    const auto L = static_cast<std::int64_t>(w_.sites.size());
+    const double share = inner ? share_of_positions(kind, L, N_, w_.numerics.device.is_cpu()) : 0.0;
     std::int64_t width = 0;
     if (kind.layerwise) {
-      for (std::size_t i = 0; i < w_.sites.size(); ++i)
-        width = std::max(width, kept_width(static_cast<int>(i), inner));
+      for (int i = 0; i < L; ++i) width = std::max(width, kept_width(i, share));
     } else {
-      width = kept_width(every_site, inner);
+      width = kept_width(every_site, share);
     }
-    return N_ * width * compute_ + N_ * static_cast<std::int64_t>(w_.sites.size()) * (wide_ + 1);
+    const std::int64_t routing = 1 + (kind.drawn && !kind.sources ? 8 : 0);  // bytes, and lists of positions
+    return N_ * width * compute_ + N_ * L * (wide_ + routing);
   }
 
   std::int64_t temporaries() const {

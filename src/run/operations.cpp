@@ -41,6 +41,8 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
   double operations = 0.0;
   bool tracked = false;  // whether gradients reach the input of this stage
   bool next = false;
+  const double share =
+      share_of_positions(kind, static_cast<std::int64_t>(w.sites.size()), N, w.numerics.device.is_cpu());
   for (const Stage& stage : w.target.stages) {
     tracked = next;
     operations += attention_of(stage, N, w.T) * (kind.backward && tracked ? 3.0 : 1.0);
@@ -55,8 +57,9 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
         if (kind.backward && tracked) operations += whole;  // dy W
         continue;
       }
-      const double through_V = product(N, read_width(matrix), w.C_of(i)),
-                   through_U = product(N, w.C_of(i), matrix.d_out);
+      const double rows = matrix.embedding ? 1.0 : share;
+      const double through_V = rows * product(N, read_width(matrix), w.C_of(i)),
+                   through_U = rows * product(N, w.C_of(i), matrix.d_out);
       operations += through_V + through_U + (kind.weight ? whole : 0.0);
       if (!kind.backward) continue;
       next = true;
@@ -109,6 +112,7 @@ std::vector<OperationCount> count_operations(const Workload& w) {
   for (const TermConfig& term : w.objective) {
     if (const auto* faithfulness = std::get_if<FaithfulnessTerm>(&term)) {
       double products = 0.0;
+      // In bfloat16 each is made of several products of parts; counted is what is wanted.
       for (const Site& site : w.sites) products += product(site.d_in, site.C, site.d_out);
       parts.push_back({label(term), products * (faithfulness->coefficient.start != 0.0 ? 3.0 : 1.0)});
       continue;

@@ -1,5 +1,7 @@
 #include "term_passes.hpp"
 
+#include "vpd/objective/reconstruction.hpp"
+
 namespace vpd {
 namespace {
 
@@ -36,6 +38,7 @@ struct Passes {
             .trains = trains,
             .weight = delta || draws_subsets(routing),
             .layerwise = std::holds_alternative<LayerwiseRoutingConfig>(routing),
+            .drawn = draws_subsets(routing) ? &routing : nullptr,
             .hidden_acts = std::holds_alternative<HiddenActsReconTerm>(config),
             .squared_error = std::holds_alternative<TopkAttributionReconTerm>(config)};
   }
@@ -64,6 +67,13 @@ struct Passes {
 };
 
 }  // namespace
+
+double share_of_positions(const PassKind& kind, std::int64_t L, std::int64_t N, bool on_cpu) {
+  if (!kind.drawn || kind.sources) return 1.0;
+  const double share = masked_share(*kind.drawn, L);
+  if (on_cpu) return share;
+  return static_cast<double>(most_masked_positions(share, N)) / static_cast<double>(N);
+}
 
 std::optional<TermPasses> passes_of(const TermConfig& config, bool delta_component) {
   return std::visit(Passes{config, delta_component}, config);

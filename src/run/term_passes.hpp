@@ -13,13 +13,18 @@ namespace vpd {
 /// One masked pass through the target.
 struct PassKind {
   bool backward = true;
-  bool trains = true;          ///< gradients of U, V and importances are wanted
-  bool sources = false;        ///< gradients of sources are wanted
-  bool weight = true;          ///< x Wᵀ is part of the output: a Δ-mask or routing
-  bool layerwise = false;      ///< one pass per site
-  bool hidden_acts = false;    ///< the sites' outputs are kept and compared, and not the target's
-  bool squared_error = false;  ///< of the target's output, all of it at once
+  bool trains = true;                    ///< gradients of U, V and importances are wanted
+  bool sources = false;                  ///< gradients of sources are wanted
+  bool weight = true;                    ///< x Wᵀ is part of the output: a Δ-mask or routing
+  bool layerwise = false;                ///< one pass per site
+  const RoutingConfig* drawn = nullptr;  ///< where routing is drawn; the term's
+  bool hidden_acts = false;              ///< the sites' outputs are kept and compared, and not the target's
+  bool squared_error = false;            ///< of the target's output, all of it at once
 };
+
+/// The share of N positions for which a pass makes the products of each of L sites: those that routing masks,
+/// which are gathered where no gradient of sources is wanted.
+double share_of_positions(const PassKind& kind, std::int64_t L, std::int64_t N, bool on_cpu);
 
 struct TermPasses {
   PassKind loss;

@@ -9,6 +9,7 @@
 
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
+#include "vpd/kernels/positions.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -78,6 +79,47 @@ TEST_P(MaskedSite, EqualsTheFormWithTheDeltaMatrixAndSoDoItsGradients) {
     expect_close(pass.U.gradient, p.U.grad(), tolerance, "dU");
     expect_close(pass.importance_gradient, p.g.grad(), tolerance, "dg");
     expect_close(pass.sources.gradient, p.sources.grad(), tolerance, "dr and dδ");
+  }
+}
+
+// Lists as long as they have to be, and one with rows of no position, as CUDA has them.
+TEST_P(MaskedSite, MakesProductsOfListedPositionsAlone) {
+  const auto [with_bias, with_routing, with_delta] = GetParam();
+  for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{7, 5, 3, 11}, Shape{13, 8, 17, 4}}) {
+    for (const std::int64_t more : {0, 3}) {
+      Problem p(shape, with_bias, with_routing, with_delta);
+      if (!with_routing) p.routing = at::zeros({shape.N}, at::kByte);  // masked nowhere
+      const at::Tensor expected = p.plain();
+      torch::autograd::backward({expected}, {p.dy});
+
+      Matrix matrix{.name = "site", .weight = {p.W, {}}, .bias = {p.bias, {}}, .master = p.W};
+      const MaskedPositions listed = masked_positions(p.routing.unsqueeze(0), shape.N).front();
+      SitePass pass{.V = {p.V.detach(), at::zeros_like(p.V)},
+                    .U = {p.U.detach(), at::zeros_like(p.U)},
+                    .importance = p.g.detach(),
+                    .importance_gradient = at::zeros_like(p.g),
+                    .places = listed.places};
+      pass.routing.positions = at::cat({listed.positions, at::full({more}, -1, at::kInt)});
+      pass.sources = {.kind = SourceKind::tensor,
+                      .delta = with_delta,
+                      .sources = p.sources.detach(),
+                      .time_length = shape.N,
+                      .batch_rows = 1,
+                      .time_rows = shape.N};
+      const at::Tensor x = p.x.detach().clone().requires_grad_(true);
+      const at::Tensor y = apply_masked(x, matrix, pass);
+      torch::autograd::backward({y}, {p.dy});
+
+      const Tolerance tolerance{1e-12, 1e-12};
+      const auto gradient = [](const at::Tensor& leaf) {
+        return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
+      };
+      expect_close(y.detach(), expected.detach(), tolerance, "y");
+      expect_close(x.grad(), gradient(p.x), tolerance, "dx");
+      expect_close(pass.V.gradient, gradient(p.V), tolerance, "dV");
+      expect_close(pass.U.gradient, gradient(p.U), tolerance, "dU");
+      expect_close(pass.importance_gradient, gradient(p.g), tolerance, "dg");
+    }
   }
 }
 

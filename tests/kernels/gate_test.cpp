@@ -87,6 +87,38 @@ TEST_P(GateTest, WhatLiesBeyondZeroAndOneIsClamped) {
   }
 }
 
+// Bit for bit, with a row that belongs to no position and one that belongs to none at the end.
+TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
+  for_each_case([&] {
+    if (!routing_.defined()) return;
+    const at::Tensor listed = at::nonzero(routing_.cpu()).squeeze(1), none = at::full({1}, -1, at::kLong);
+    GateRouting at_positions;
+    at_positions.positions = at::cat({listed, none, none}).to(device(), at::kInt);
+    const at::Tensor rows = listed.to(device());
+    const auto gathered = [&](const at::Tensor& x) {
+      return at::cat({x.index_select(0, rows), at::ones({2, x.size(1)}, x.options())});
+    };
+    const auto expect_rows = [&](const at::Tensor& actual, const at::Tensor& whole, const char* what) {
+      const at::Tensor expected = gathered(whole);
+      expected.narrow(0, rows.size(0), 2).zero_();
+      expect_identical(actual, expected, what);
+    };
+    const GateOutput whole = gate_forward(h_, g_, sources_, routing_),
+                     part = gate_forward(gathered(h_), g_, sources_, at_positions);
+    expect_rows(part.gated, whole.gated, "gated");
+    expect_identical(part.scale, whole.scale, "scale");
+    const at::Tensor before = broad(uniform_values({N_, C_}, 9));
+    const at::Tensor dg = column_slice(before), part_dg = column_slice(before);
+    const GateGradients back = gate_backward(dgated_, h_, g_, sources_, routing_, {}, dg, true),
+                        part_back = gate_backward(gathered(dgated_), gathered(h_), g_, sources_, at_positions,
+                                                  {}, part_dg, true);
+    expect_rows(part_back.h, back.h, "dL/dh");
+    expect_rows(part_back.gated, back.gated, "gated again");
+    expect_identical(part_dg, dg, "dL/dg");
+    EXPECT_TRUE(surroundings_are_untouched(part_dg)) << "dL/dg";
+  });
+}
+
 TEST_P(GateTest, UnwantedOutputsStayUndefined) {
   prepare({1, 3, 5}, {"zero", SourceKind::constant}, false, true, false);
   EXPECT_FALSE(gate_forward(h_, g_, sources_, {}).scale.defined());
@@ -150,6 +182,15 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   expect_usage_error(
       [&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, g_.narrow(1, 0, 3), false); },
       "gate: importance gradient: expected");
+  GateRouting listed;
+  listed.positions = at::arange(6, at::TensorOptions(device()).dtype(at::kInt));
+  const auto listed_forward = [&] { gate_forward(h_, g_, sources_, listed); };
+  with(listed.positions, listed.positions.narrow(0, 0, 5), listed_forward, "the positions of 6 rows");
+  with(listed.positions, listed.positions.to(at::kLong), listed_forward, "found 6 of Long");
+  with(listed.masked, routing_, listed_forward, "found 6 of Int beside routing");
+  with(listed.positions, listed.positions.to(at::kMeta), listed_forward, "on one device");
+  expect_usage_error([&] { gate_backward(dgated_, h_, g_, sources_, listed, dscale_, {}, false); },
+                     "where a gradient of sources is wanted, found those of 6 listed ones");
   prepare({2, 3, 4}, {"mixed", SourceKind::mixed}, false, true, false);
   with(sources_.from_matrix, at::Tensor(), forward, "expected a choice between mixed sources, found none");
   with(sources_.from_matrix, sources_.from_matrix.narrow(0, 0, 5), forward,

@@ -204,6 +204,17 @@ INSTANTIATE_TEST_SUITE_P(Heads, Reconstruction,
                                   (std::get<1>(one.param) == at::kFloat ? "_float32" : "_float64");
                          });
 
+TEST(MostMaskedPositions, LeaveRoomAboveTheMean) {
+  EXPECT_DOUBLE_EQ(masked_share(UniformKSubsetRoutingConfig{}, 24), 25.0 / 48.0);
+  EXPECT_DOUBLE_EQ(masked_share(StaticProbabilityRoutingConfig{.probability = 0.25}, 24), 0.25);
+  EXPECT_DOUBLE_EQ(masked_share(AllRoutingConfig{}, 24), 1.0);
+  // 4,266.7 + 8 x 45.2 = 4,628.3 positions, in whole units of 128.
+  EXPECT_EQ(most_masked_positions(25.0 / 48.0, 8192), 4736);
+  EXPECT_EQ(most_masked_positions(25.0 / 48.0, 100), 100);
+  EXPECT_EQ(most_masked_positions(0.0, 1000), 0);
+  EXPECT_EQ(most_masked_positions(1.0, 1000), 1000);
+}
+
 TEST(SquaredErrorOfSites, NeedsACleanPassThatKeptThem) {
   const std::vector<at::Tensor> masked = {at::zeros({2, 3}), at::zeros({2, 3})};
   try {

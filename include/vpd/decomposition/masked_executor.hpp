@@ -17,16 +17,19 @@ struct SitePass {
   at::Tensor importance;           ///< wide, or in the type of activations, [N, C]: z or g
   at::Tensor importance_gradient;  ///< wide [N, C], added to; undefined: not wanted
   GateSources sources;
-  at::Tensor routing;  ///< uint8 [N], or undefined: masked everywhere
+  GateRouting routing;
+  at::Tensor places;   ///< of listed positions (MaskedPositions); else undefined
   bool masked = true;  ///< false: the target's own weight at every position
 };
 
 /// The masked application of a site (method, section 2), the cheap form: ((x V) ⊙ (m - δ)) U + δ · (x Wᵀ) +
-/// bias; where routing is off, x Wᵀ + bias. x [N, d_in] -> [N, d_out] in the type of matrix products.
+/// bias; where routing is off, x Wᵀ + bias. x [N, d_in] -> [N, d_out] in the type of matrix products. Where
+/// routing lists positions, products with V and U are made of their rows alone.
 at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePass& pass);
 
 /// The same of an embedding site, for tokens [N] (int64): ((V[token]) ⊙ (m - δ)) U + δ · W[token], with rows
-/// of V and of the table where a product with one-hot vectors would be. Returns [N, d], wide.
+/// of V and of the table where a product with one-hot vectors would be. Returns [N, d], wide. Routing lists
+/// no positions.
 at::Tensor apply_masked_embedding(const at::Tensor& tokens, const Matrix& matrix, const SitePass& pass);
 
 /// Applies sites masked and every other weight as it stands.

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include <ATen/core/Tensor.h>
 
@@ -53,29 +54,38 @@ struct GateSources {
   bool wants_gradient() const { return gradient.defined() || ascent.has_value(); }
 };
 
+/// Where a site is masked: everywhere, where a byte says so, or at listed positions. Of listed ones alone
+/// there are rows of h, of what is gated and of their gradients; importances, sources and the scale have one
+/// for every position all the same.
+struct GateRouting {
+  GateRouting(at::Tensor masked_where = {}) : masked(std::move(masked_where)) {}  // NOLINT: a tensor is one
+
+  at::Tensor masked;     ///< uint8 [N], 1: masked here. Undefined: everywhere, or at `positions`
+  at::Tensor positions;  ///< int32 [M], the position of each row, none twice; -1: of none, and it comes out 0
+};
+
 struct GateOutput {
-  at::Tensor gated;  ///< real [N, C]: h ⊙ (m - δ), 0 where routing is off
+  at::Tensor gated;  ///< real [N, C], or [M, C] of listed positions: h ⊙ (m - δ), 0 where routing is off
   at::Tensor scale;  ///< wide [N]: δ, 1 where routing is off. Undefined where it is 0 everywhere
 };
 
-/// h real [N, C]: inner activations x V. importance wide or real [N, C]: z or g, since what is read is
-/// clamped to [0, 1], the value of the lower-leaky squashing: no one needs to store that. routing uint8 [N]
-/// (1: masked here) or undefined (masked everywhere).
+/// h real [N, C] or [M, C]: inner activations x V. importance wide or real [N, C]: z or g, since what is read
+/// is clamped to [0, 1], the value of the lower-leaky squashing: no one needs to store that.
 GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const GateSources& sources,
-                        const at::Tensor& routing);
+                        const GateRouting& routing);
 
 struct GateGradients {
-  at::Tensor h;  ///< real [N, C]: dL/dh
-  at::Tensor
-      gated;  ///< real [N, C]: the forward's output again, for the gradient of U. Undefined if not wanted
+  at::Tensor h;      ///< like h: dL/dh
+  at::Tensor gated;  ///< like h: the forward's output again, for the gradient of U. Undefined if not wanted
 };
 
-/// Backward of gate_forward. gradient real [N, C]: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or
+/// Backward of gate_forward. gradient like h: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or
 /// undefined where no gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg (of the clamped value)
 /// is added to it, unless undefined. dL/dr goes where `sources` says; with an ascent the sources themselves
-/// are overwritten, those whose position is not masked or draws its own along a gradient of 0.
+/// are overwritten, those whose position is not masked or draws its own along a gradient of 0; neither is
+/// there for listed positions.
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
-                            const GateSources& sources, const at::Tensor& routing,
+                            const GateSources& sources, const GateRouting& routing,
                             const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,
                             bool want_gated);
 

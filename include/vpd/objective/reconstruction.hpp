@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -34,9 +35,16 @@ SourceOf constant_sources(double r, double delta);
 /// site i.
 struct RoutingDraw {
   at::Tensor masks;  ///< uint8 [L, N], or undefined: everywhere
+  /// At how many positions a site is masked at most (most_masked_positions).
+  std::int64_t most = std::numeric_limits<std::int64_t>::max();
   bool layerwise = false;
   std::size_t passes(const Sites& sites) const { return layerwise ? sites.size() : 1; }
 };
+/// The share of positions at which each of L sites is masked, on average.
+double masked_share(const RoutingConfig& config, std::int64_t L);
+/// At how many of N positions any one site is masked at most: eight standard deviations above the mean, which
+/// chance passes once in 10^15 draws, rounded up to what products like.
+std::int64_t most_masked_positions(double share, std::int64_t N);
 RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context);
 
 /// What of a masked forward pass is compared with the clean one.
@@ -53,7 +61,8 @@ enum class Comparison {
 at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
                        double seed, Comparison comparison = Comparison::output);
 
-/// The passes of one forward: shared by reconstruct() and by whoever needs the logits themselves.
+/// The passes of one forward: shared by reconstruct() and by whoever needs the logits themselves. Where
+/// routing is drawn and no gradient of sources is wanted, sites get the list of their masked positions.
 std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources,
                                   const RoutingDraw& routing, std::size_t pass);
 
