@@ -68,7 +68,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv >
 if wanted tests; then
   # The tests that compute on CUDA: they name it, but for two that look for it. The others have nothing that a GPU changes.
   filter='*cuda*:*Cuda*:*CUDA*:*ToyTarget*:*HuggingFaceLogits*'
-  for folder in kernels adversary target training evaluation io; do
+  for folder in kernels adversary objective target training evaluation io; do
     program="$build/bin/vpd_${folder}_tests"
     if "$program" --gtest_list_tests --gtest_filter="$filter" 2> /dev/null | grep -q '^  '; then
       part "tests-$folder" 150 "$program" --gtest_filter="$filter" --gtest_brief=1

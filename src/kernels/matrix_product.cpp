@@ -69,9 +69,9 @@ bool onednn_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor
 }
 
 /// bfloat16 factors and a float32 sum, which tensor cores have anyway: one product that rounds nothing
-/// between.
-bool widens_on_cuda(const at::Tensor& out, const at::Tensor& a) {
-  return out.is_cuda() && out.scalar_type() == at::kFloat && a.scalar_type() == at::kBFloat16;
+/// between. A CPU makes it of float32 copies.
+bool widens(const at::Tensor& out, const at::Tensor& a) {
+  return out.scalar_type() == at::kFloat && a.scalar_type() == at::kBFloat16;
 }
 
 std::string shape(const at::Tensor& x) {
@@ -98,8 +98,10 @@ void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::T
             at::toString(b.scalar_type()));
   if (onednn_product(out, a, b, accumulate)) return;
   at::NoGradGuard no_grad;
+  if (widens(out, a) && !out.is_cuda())
+    return matrix_product_into(out, a.to(at::kFloat), b.to(at::kFloat), accumulate);
   at::Tensor target = out;
-  if (widens_on_cuda(out, a)) {
+  if (widens(out, a)) {
     accumulate ? at::addmm_out(target, target, a, b, at::kFloat) : at::mm_out(target, a, b, at::kFloat);
   } else if (a.scalar_type() != out.scalar_type()) {
     const at::Tensor product = at::mm(a, b);
@@ -133,8 +135,10 @@ void batched_product_into(const at::Tensor& out, const at::Tensor& a, const at::
     for (std::int64_t c = 0; c < a.size(0); ++c) matrix_product_into(out[c], a[c], b[c], accumulate);
     return;
   }
+  if (widens(out, a) && !out.is_cuda())
+    return batched_product_into(out, a.to(at::kFloat), b.to(at::kFloat), accumulate);
   at::Tensor target = out;
-  if (widens_on_cuda(out, a)) {
+  if (widens(out, a)) {
     accumulate ? at::baddbmm_out(target, target, a, b, at::kFloat) : at::bmm_out(target, a, b, at::kFloat);
   } else if (a.scalar_type() != out.scalar_type()) {
     const at::Tensor product = at::bmm(a, b);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "vpd/kernels/bfloat16_parts.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 
 namespace vpd {
@@ -11,10 +12,26 @@ at::Tensor squared_delta(const Decomposition& decomposition, std::size_t site, d
   const at::NoGradGuard no_grad;
   const at::Tensor V = decomposition.components.value(2 * site),
                    U = decomposition.components.value(2 * site + 1);
-  at::Tensor difference = matrix_product(U.t(), V.t()).sub_(decomposition.matrix(site).master);  // (V U)ᵀ - W
+  at::Tensor difference = at::empty({U.size(1), V.size(0)}, V.options());  // (V U)ᵀ - W
+  // Where activations are bfloat16 there are tensor cores, on which a product in float32 is dear: the value
+  // to all of float32's bits, since W cancels most of (V U)ᵀ, and its gradient to 16.
+  const bool in_parts = decomposition.numerics.compute == at::kBFloat16;
+  BFloat16Parts V_parts, U_parts;
+  if (in_parts) {
+    V_parts = bfloat16_parts(V, 3), U_parts = bfloat16_parts(U, 3);
+    parts_product_into(difference, U_parts.t(), V_parts.t(), /*orders=*/3, /*accumulate=*/false);
+  } else {
+    matrix_product_into(difference, U.t(), V.t(), /*accumulate=*/false);
+  }
+  difference.sub_(decomposition.matrix(site).master);
   const at::Tensor value = difference.square().sum(at::kDouble);
-  if (V_gradient.defined()) {
-    difference.mul_(2.0 * seed);
+  if (!V_gradient.defined()) return value;
+  difference.mul_(2.0 * seed);
+  if (in_parts) {
+    const BFloat16Parts parts = bfloat16_parts(difference, 2).t();
+    parts_product_into(V_gradient, parts, U_parts.t(), /*orders=*/2, /*accumulate=*/true);
+    parts_product_into(U_gradient, V_parts.t(), parts, /*orders=*/2, /*accumulate=*/true);
+  } else {
     matrix_product_into(V_gradient, difference.t(), U.t(), /*accumulate=*/true);
     matrix_product_into(U_gradient, V.t(), difference.t(), /*accumulate=*/true);
   }
