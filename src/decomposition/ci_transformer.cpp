@@ -2,6 +2,7 @@
 // Architecture"): every site's input, normalised, side by side; a linear map to d_model; pre-norm blocks of
 // bidirectional attention with rotary embedding and an MLP; a linear map to all sites' subcomponents.
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -140,6 +141,10 @@ class CiTransformer final : public CausalImportance {
     const std::int64_t block = 6 * d + config_.d_mlp + probabilities;
     cost.kept = N * (input_width() + config_.n_blocks * block + d) * bytes;
     cost.temporaries = N * (2 * config_.d_mlp + 2 * d) * bytes;
+    // Of a block what is made again and the gradients of six outputs, while all of the above goes but its
+    // input, the mixed values, and the residual between.
+    cost.deferred = std::max<std::int64_t>(
+        0, N * config_.n_blocks * (2 * d + config_.d_mlp + 5 * d + config_.d_mlp - (block - 3 * d)) * bytes);
     return cost;
   }
 

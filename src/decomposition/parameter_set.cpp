@@ -43,10 +43,12 @@ at::Tensor ParameterSet::view(const at::Tensor& buffer, std::size_t i) const {
   return buffer.narrow(0, offsets_[i], elements(specs_[i])).view(specs_[i].shape);
 }
 
-std::vector<Parameter> ParameterSet::bind(const at::Tensor& gradient, bool stores) const {
+std::vector<Parameter> ParameterSet::bind(const at::Tensor& gradient, bool stores,
+                                          DeferredGradients* deferred) const {
   std::vector<Parameter> parameters;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    parameters.push_back({view(compute_, i), gradient.defined() ? view(gradient, i) : at::Tensor(), stores});
+    parameters.push_back(
+        {view(compute_, i), gradient.defined() ? view(gradient, i) : at::Tensor(), stores, deferred});
   }
   return parameters;
 }

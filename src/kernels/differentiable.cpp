@@ -6,6 +6,7 @@
 #include "record.hpp"
 #include "sgemm.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/layer_norm.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
@@ -39,6 +40,43 @@ at::Tensor MadeAgain::take() const {
   return value;
 }
 
+namespace {
+
+/// Sums over positions: dy [N, d] into total [d].
+void add_column_sums(at::Tensor total, const at::Tensor& dy, bool accumulate) {
+  const at::Tensor sum = dy.sum(0, /*keepdim=*/false, total.scalar_type());
+  accumulate ? total.add_(sum) : total.copy_(sum);
+}
+
+}  // namespace
+
+void DeferredGradients::add(const Parameter& weight, const Parameter& bias, at::Tensor x, at::Tensor dy) {
+  products_.push_back({weight, bias, std::move(x), std::move(dy)});
+}
+
+void DeferredGradients::make(const std::vector<const DeferredGradients*>& lists, std::size_t part) {
+  const std::vector<Product>& first = lists.front()->products_;
+  for (std::size_t k = 0; k < first.size(); ++k) {
+    const Range rows =
+        lane_range(first[k].dy.size(1), static_cast<int>(part), static_cast<int>(lists.size()));
+    if (rows.size() == 0) continue;
+    bool accumulate = !first[k].weight.stores;
+    for (const DeferredGradients* list : lists) {
+      VPD_CHECK(list->products_.size() == first.size() &&
+                    list->products_[k].weight.gradient.data_ptr() == first[k].weight.gradient.data_ptr(),
+                UsageError, "deferred gradients: expected all lanes to leave the same {} in the same order",
+                first.size());
+      const Product& product = list->products_[k];
+      const at::Tensor dy = product.dy.narrow(1, rows.begin, rows.size());
+      matrix_product_into(product.weight.gradient.narrow(0, rows.begin, rows.size()), dy.t(), product.x,
+                          accumulate);
+      if (product.bias.gradient.defined())
+        add_column_sums(product.bias.gradient.narrow(0, rows.begin, rows.size()), dy, accumulate);
+      accumulate = true;
+    }
+  }
+}
+
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias,
                   const MadeAgain& again) {
   const at::ScalarType type = x.scalar_type();
@@ -53,14 +91,14 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
   return record(
       std::move(y), "linear", {x}, weight.gradient.defined() || bias.gradient.defined(),
       [kept, again, weight, bias, type](const at::Tensor& dy, const auto& wanted, variable_list& out) {
-        if (weight.gradient.defined()) {
-          const at::Tensor input = again ? again.take().to(dy.scalar_type()) : kept;
-          matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/!weight.stores);
-        }
-        if (bias.gradient.defined()) {
-          at::Tensor total = bias.gradient;
-          const at::Tensor sum = dy.sum(0, /*keepdim=*/false, total.scalar_type());
-          bias.stores ? total.copy_(sum) : total.add_(sum);
+        at::Tensor input;
+        if (weight.gradient.defined()) input = again ? again.take().to(dy.scalar_type()) : kept;
+        if (weight.deferred) {
+          weight.deferred->add(weight, bias, input, dy);
+        } else {
+          if (weight.gradient.defined())
+            matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/!weight.stores);
+          if (bias.gradient.defined()) add_column_sums(bias.gradient, dy, /*accumulate=*/!bias.stores);
         }
         if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
       });

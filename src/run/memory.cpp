@@ -13,6 +13,7 @@
 #include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/head_kl.hpp"
 #include "vpd/run/workload.hpp"
+#include "vpd/training/step.hpp"
 
 namespace vpd {
 namespace {
@@ -95,8 +96,9 @@ class Memory {
     }
     parts.push_back({"target", target});
     parts.push_back({"parameters", trained() * (wide_ + (two_types() ? compute_ : 0))});
-    parts.push_back(
-        {w_.lanes > 1 ? "gradients, one buffer for each lane" : "gradients", w_.lanes * trained() * wide_});
+    const std::int64_t of_a_lane = gradients_of_a_lane(w_.components, w_.ci_parameters, *w_.ci);
+    parts.push_back({w_.lanes > 1 ? "gradients, one buffer for each lane that needs its own" : "gradients",
+                     (trained() + (w_.lanes - 1) * of_a_lane) * wide_});
     parts.push_back({"optimizer moments", 2 * trained() * wide_});
     if (find_term<TopkAttributionReconTerm>(w_.objective)) {
       parts.push_back({"attributions of the batch", w_.B() * w_.T * w_.sites.total_C() * wide_});
@@ -201,7 +203,8 @@ class Memory {
   }
   std::int64_t importance_temporaries() const {
     const std::int64_t of_lane = (N_ + w_.lanes - 1) / w_.lanes;
-    return w_.lanes * w_.importance_cost(of_lane).temporaries + pre_activations();
+    const CausalImportanceCost cost = w_.importance_cost(of_lane);
+    return w_.lanes * (cost.temporaries + (w_.lanes > 1 ? cost.deferred : 0)) + pre_activations();
   }
 
   Parts kept_of_the_batch() const {

@@ -4,6 +4,7 @@
 #include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/objective/attribution.hpp"
+#include "vpd/training/step.hpp"
 
 namespace vpd {
 CausalImportanceCost Workload::importance_cost(std::int64_t N) const {
@@ -35,7 +36,7 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
   if (const auto* topk = find_term<TopkAttributionReconTerm>(w.objective))
     kept_count(topk->k, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
   w.lanes = suitable_lanes(numerics.device, w.micro(), threads,
-                           w.components.flat().numel() + w.ci_parameters.flat().numel());
+                           gradients_of_a_lane(w.components, w.ci_parameters, *w.ci));
   return w;
 }
 

@@ -21,10 +21,15 @@ at::Tensor scalar(double value, const Numerics& numerics) {
 
 }  // namespace
 
+std::int64_t gradients_of_a_lane(const ParameterSet& components, const ParameterSet& ci_parameters,
+                                 const CausalImportance& ci) {
+  return components.flat().numel() + (ci.reads_parameters_once() ? 0 : ci_parameters.flat().numel());
+}
+
 int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int threads) {
-  const std::int64_t parameters =
-      decomposition.components.flat().numel() + decomposition.ci_parameters.flat().numel();
-  return suitable_lanes(decomposition.numerics.device, rows, threads, parameters);
+  return suitable_lanes(
+      decomposition.numerics.device, rows, threads,
+      gradients_of_a_lane(decomposition.components, decomposition.ci_parameters, *decomposition.ci));
 }
 
 TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T,
@@ -74,11 +79,14 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
   for (int i = 0; i < pool_.count(); ++i) {
     StepLane lane;
     lane.components_gradient = d_.components.make_gradient();
-    lane.ci_gradient = d_.ci_parameters.make_gradient();
+    const bool once = d_.ci->reads_parameters_once();
+    if (once && pool_.count() > 1) lane.deferred = std::make_unique<DeferredGradients>();
+    if (i == 0 || !lane.deferred) lane.ci_gradient = d_.ci_parameters.make_gradient();
+    const at::Tensor ci_gradient = lane.ci_gradient.defined() ? lane.ci_gradient : lanes_.front().ci_gradient;
     lane.components = d_.components.bind(lane.components_gradient);
     lane.frozen_components = d_.components.bind({});
-    lane.ci_parameters = d_.ci_parameters.bind(lane.ci_gradient);
-    lane.first_ci_parameters = d_.ci_parameters.bind(lane.ci_gradient, d_.ci->reads_parameters_once());
+    lane.ci_parameters = d_.ci_parameters.bind(ci_gradient, /*stores=*/false, lane.deferred.get());
+    lane.first_ci_parameters = d_.ci_parameters.bind(ci_gradient, once, lane.deferred.get());
     lane.frozen_ci_parameters = d_.ci_parameters.bind({});
     lane.source_gradients.resize(terms_.size());
     lanes_.push_back(std::move(lane));
@@ -157,6 +165,9 @@ void TrainingStep::lane_importances(StepLane& lane, const std::vector<PenaltyGra
 StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool want_l0) {
   warm_up_state_ = {};  // its moments are not the loop's
   ci_sum_.reset();      // of a step that was not finite
+  for (const StepLane& lane : lanes_) {
+    if (lane.deferred) lane.deferred->clear();
+  }
   late_.begin(number);
   const StepValues values = values_at(config_, number, terms_, components_state_.count, late_);
   StepResult result;
@@ -271,6 +282,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       if (first + micro_ == rows_.size()) begin_gradient_sums();
       pool_.run([&](int i) { lane_importances(lanes_[static_cast<std::size_t>(i)], penalties); });
     }
+    make_deferred_gradients();
     if (want_l0) {
       for (const StepLane& lane : lanes_) active.add_(at::count_nonzero(lane.importance.z.gt(0)));
     }

@@ -63,6 +63,7 @@ StepValues values_at(const RunConfig& config, std::int64_t step, const std::vect
 /// One lane: its gradient buffers, and its rows of the present batch.
 struct StepLane {
   at::Tensor components_gradient, ci_gradient;
+  std::unique_ptr<DeferredGradients> deferred;  ///< where lanes share the first one's ci_gradient; else null
   std::vector<Parameter> components, frozen_components, ci_parameters, frozen_ci_parameters;
   std::vector<Parameter> first_ci_parameters;  // of the first micro-batch, which may store gradients
   std::vector<at::Tensor> source_gradients;    ///< per term, of sources that lanes share

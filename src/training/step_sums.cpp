@@ -19,10 +19,24 @@ constexpr std::int64_t least_part_on_gpu = std::int64_t{1} << 22;
 
 }  // namespace
 
+/// Of the lanes that have one.
 std::vector<at::Tensor> TrainingStep::lane_gradients(at::Tensor StepLane::*gradient) const {
   std::vector<at::Tensor> gradients;
-  for (const StepLane& lane : lanes_) gradients.push_back(lane.*gradient);
+  for (const StepLane& lane : lanes_) {
+    if ((lane.*gradient).defined()) gradients.push_back(lane.*gradient);
+  }
   return gradients;
+}
+
+/// Gradients of the causal-importance function that the lanes' backward passes put off.
+void TrainingStep::make_deferred_gradients() {
+  std::vector<const DeferredGradients*> lists;
+  for (const StepLane& lane : lanes_) {
+    if (!lane.deferred) return;
+    lists.push_back(lane.deferred.get());
+  }
+  pool_.run([&](int i) { DeferredGradients::make(lists, static_cast<std::size_t>(i)); });
+  for (const StepLane& lane : lanes_) lane.deferred->clear();
 }
 
 /// Work that belongs to no row of the batch is divided among the lanes of all processes.

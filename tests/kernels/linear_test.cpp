@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "errors.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "vpd/kernels/differentiable.hpp"
@@ -78,6 +79,66 @@ TEST_P(LinearTest, StoresGradientsWhereItIsTold) {
     expect_close(weight.gradient, exact(dy).t().mm(exact(x)).to(wide()), tolerance(N), "dW");
     expect_close(bias.gradient, exact(dy).sum(0).to(wide()), tolerance(N), "db");
   }
+}
+
+// Three lanes with different numbers of rows; more lanes than a weight has rows, too.
+TEST_P(LinearTest, DeferredGradientsAreThoseOfAllLanes) {
+  const std::vector<std::int64_t> rows = {7, 1, 4};
+  for (const bool stores : {false, true}) {
+    for (const bool biased : {false, true}) {
+      for (const std::int64_t d_out : {2, 5}) {
+        Parameter first = trained(real(uniform_values({3, 6}, 2))),
+                  second = trained(real(uniform_values({d_out, 3}, 3)));
+        Parameter bias = biased ? trained(broad(uniform_values({3}, 4))) : Parameter();
+        std::vector<DeferredGradients> lists(3);
+        std::vector<const DeferredGradients*> all;
+        at::Tensor dW_first = at::zeros({3, 6}, at::kDouble), dW_second = at::zeros({d_out, 3}, at::kDouble),
+                   db = at::zeros({3}, at::kDouble);
+        for (Parameter* parameter : {&first, &second, &bias}) {
+          parameter->stores = stores;
+          if (parameter->gradient.defined()) parameter->gradient.fill_(stores ? NAN : 2.0);
+        }
+        for (std::size_t lane = 0; lane < 3; ++lane) {
+          for (Parameter* parameter : {&first, &second, &bias}) parameter->deferred = &lists[lane];
+          const at::Tensor x = real(uniform_values({rows[lane], 6}, 10 + lane)),
+                           dy = real(uniform_values({rows[lane], d_out}, 20 + lane));
+          const at::Tensor h = linear(x, first, bias);
+          torch::autograd::backward({linear(h, second)}, {dy});
+          const at::Tensor dh = exact(dy).mm(exact(second.value));
+          dW_second += exact(dy).t().mm(exact(h.detach()));
+          dW_first += dh.t().mm(exact(x));
+          db += dh.sum(0);
+          all.push_back(&lists[lane]);
+        }
+        for (std::size_t part = 0; part < 3; ++part) DeferredGradients::make(all, part);
+        const double before = stores ? 0.0 : 2.0;
+        expect_close(second.gradient, (dW_second + before).to(wide()), tolerance(36), "dW of the second");
+        expect_close(first.gradient, (dW_first + before).to(wide()), tolerance(36), "dW of the first");
+        if (biased) expect_close(bias.gradient, (db + before).to(wide()), tolerance(36), "db");
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, LanesHaveToDeferTheSameGradients) {
+  Parameter one = trained(real(uniform_values({3, 6}, 2))), other = trained(one.value);
+  std::vector<DeferredGradients> lists(2);
+  const at::Tensor x = real(uniform_values({4, 6}, 1)), dy = real(uniform_values({4, 3}, 2));
+  lists[0].add(one, {}, x, dy);
+  expect_usage_error(
+      [&] {
+        DeferredGradients::make({&lists[0], &lists[1]}, 0);
+      },
+      "the same 1 in the same order");
+  lists[1].add(other, {}, x, dy);
+  expect_usage_error(
+      [&] {
+        DeferredGradients::make({&lists[0], &lists[1]}, 0);
+      },
+      "the same 1 in the same order");
+  lists[1].clear();
+  lists[1].add(one, {}, x, dy);
+  DeferredGradients::make({&lists[0], &lists[1]}, 0);
 }
 
 TEST_P(LinearTest, WhatIsMadeAgainIsNotKept) {

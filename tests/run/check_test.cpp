@@ -238,11 +238,19 @@ TEST(Check, ActivationsOfOneSite) {
 }
 
 TEST(Check, GradientsOfLanes) {
-  const CheckReport report =
-      check_run({.config = plain, .overrides = {"training.batch_size=4"}, .threads = 2});
-  const auto memory = as_map(report.memory, &MemoryPart::bytes);
-  EXPECT_EQ(report.workload.lanes, 2);
-  EXPECT_EQ(memory.at("gradients, one buffer for each lane"), 2 * memory.at("parameters"));
+  // The transformer's gradients are deferred until all lanes are through.
+  for (const char* kind : {"global_shared_transformer", "mlp"}) {
+    std::vector<std::string> overrides = {"training.batch_size=4", "initialize_from=null"};
+    if (std::string(kind) == "mlp") overrides.push_back("causal_importance={type: mlp, hidden_dims: [3]}");
+    const CheckReport report = check_run({.config = plain, .overrides = overrides, .threads = 2});
+    const auto memory = as_map(report.memory, &MemoryPart::bytes);
+    EXPECT_EQ(report.workload.lanes, 2);
+    const std::int64_t second =
+        std::string(kind) == "mlp" ? memory.at("parameters") : 4 * report.workload.components.flat().numel();
+    EXPECT_EQ(memory.at("gradients, one buffer for each lane that needs its own"),
+              memory.at("parameters") + second)
+        << kind;
+  }
 }
 
 TEST(Check, ComparesWithTheMachine) {

@@ -23,6 +23,7 @@ struct CausalImportanceCost {
   double backward = 0.0;
   std::int64_t kept = 0;         ///< what the forward pass keeps for the backward pass, z and inputs apart
   std::int64_t temporaries = 0;  ///< the most that the backward pass has beside that and dL/dz
+  std::int64_t deferred = 0;     ///< and what stays for deferred gradients, if they are deferred
 };
 
 /// Called in a backward pass when the gradients of parameter number `first` and of all after it are complete.
@@ -70,7 +71,8 @@ class CausalImportance {
   virtual bool reaches_components() const { return true; }
 
   /// Whether each parameter is read by linear() alone and once in a call of forward(), so that its gradient
-  /// can be stored where nothing is to be added to (Parameter::stores).
+  /// can be stored where nothing is to be added to (Parameter::stores), or deferred until all lanes are
+  /// through (Parameter::deferred).
   virtual bool reads_parameters_once() const { return false; }
 };
 

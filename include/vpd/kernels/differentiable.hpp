@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -24,6 +25,28 @@ struct Parameter {
   at::Tensor gradient;  ///< float32 (float64 for float64), same shape
   bool stores =
       false;  ///< the one linear() that reads it stores its gradient instead of adding to what is there
+  class DeferredGradients* deferred = nullptr;  ///< where that linear() leaves what its gradient is made of
+};
+
+/// Gradients of weights that several lanes read, put off. In its backward pass each lane leaves, in a list of
+/// its own, what they are made of, and when all have, each lane makes some rows of every gradient from what
+/// all left. So lanes need no buffer each, and nothing is added up over them.
+class DeferredGradients {
+ public:
+  /// The gradient dyᵀ x of weight, and Σ dy of bias: x [N, d_in] and dy [N, d_out].
+  void add(const Parameter& weight, const Parameter& bias, at::Tensor x, at::Tensor dy);
+  void clear() { products_.clear(); }
+
+  /// Makes part `part` of as many as there are lists. All have products of the same weights in the same
+  /// order, as backward passes of one expression leave them.
+  static void make(const std::vector<const DeferredGradients*>& lists, std::size_t part);
+
+ private:
+  struct Product {
+    Parameter weight, bias;
+    at::Tensor x, dy;
+  };
+  std::vector<Product> products_;
 };
 
 /// The parameter's value as part of LibTorch's graph, for expressions that no operation below covers: what

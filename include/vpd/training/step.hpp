@@ -93,6 +93,7 @@ class TrainingStep {
   void ascend_after_update(const StepValues& values);
   void lane_losses(StepLane& lane, std::size_t number, const StepContext& step, bool first_micro_batch);
   void lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties);
+  void make_deferred_gradients();
   void begin_components_sum();
   void begin_gradient_sums();
   void finish_gradient_sums();
@@ -122,7 +123,11 @@ class TrainingStep {
   std::optional<SumInParts> ci_sum_;
 };
 
-/// How many lanes suit a training run, whose lanes have gradient buffers each.
+/// How many lanes suit a training run, whose lanes have gradient buffers each, but for causal-importance
+/// functions whose parameters are read once.
 int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int threads);
+/// Elements of those buffers.
+std::int64_t gradients_of_a_lane(const ParameterSet& components, const ParameterSet& ci_parameters,
+                                 const CausalImportance& ci);
 
 }  // namespace vpd
