@@ -33,6 +33,7 @@
 #include "vpd/kernels/positions.hpp"
 #include "vpd/kernels/rotary.hpp"
 #include "vpd/kernels/routing.hpp"
+#include "vpd/kernels/row_scale.hpp"
 #include "vpd/kernels/squash.hpp"
 
 namespace {
@@ -204,15 +205,22 @@ void select_rows(State& state) {
           [&] { benchmark::DoNotOptimize(vpd::select_rows(x, positions)); });
 }
 
-/// All rows scaled, and every second or so added to.
+/// Every second row or so.
 void combine_rows(State& state) {
   const std::int64_t N = state.range(0), d = state.range(1);
-  const at::Tensor y = real(N, d), scale = wide(N, 1).view({N});
+  const at::Tensor y = real(N, d);
   const vpd::MaskedPositions site = vpd::masked_positions(drawn_routing(N, 1000), N).front();
   const std::int64_t listed = at::count_nonzero(site.places.ge(0)).item<std::int64_t>();
-  const at::Tensor part = real(listed, d);
-  measure(state, compute_bytes() * static_cast<double>((2 * N + listed) * d), 0.0,
+  const at::Tensor part = real(listed, d), scale = wide(listed, 1).view({listed});
+  measure(state, 3.0 * compute_bytes() * static_cast<double>(listed * d), 0.0,
           [&] { vpd::combine_rows(y, scale, part, site.places); });
+}
+
+void scale_rows(State& state) {
+  const at::Tensor y = real(state.range(0), state.range(1)), x = real(state.range(0), state.range(1)),
+                   scale = wide(state.range(0), 1).view({state.range(0)});
+  measure(state, 3.0 * compute_bytes() * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::scale_rows(y, scale, x)); });
 }
 
 void subset_routing(State& state) {
@@ -342,6 +350,7 @@ void add_all() {
   add("masked_positions", masked_positions, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
   add("select_rows", select_rows, {{128, 128}, {2048, 768}}, rows);
   add("combine_rows", combine_rows, {{128, 128}, {2048, 768}}, rows);
+  add("scale_rows", scale_rows, {{128, 128}, {2048, 768}}, rows);
   add("lower_leaky", lower_leaky, cpu, all);
   add("power_sums", power_sums, cpu, all);
   add("squash_backward", squash_backward, cpu, all);

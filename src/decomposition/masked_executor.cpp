@@ -6,6 +6,7 @@
 #include "kernels/record.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/positions.hpp"
+#include "vpd/kernels/row_scale.hpp"
 
 namespace vpd {
 namespace {
@@ -34,8 +35,9 @@ struct MaskedBackward {
     at::Tensor through_weight, scale_gradient;
     if (scale.defined() && (x_wanted || sources_wanted)) {
       through_weight = matrix_product(dy, W);
-      if (sources_wanted && pass.sources.delta)
-        scale_gradient = at::mul(through_weight, x).sum(1, false, wide_type(x.scalar_type()));
+      if (!pass.places.defined())
+        scale_gradient =
+            scale_rows(through_weight, scale, sources_wanted && pass.sources.delta ? x : at::Tensor());
     }
     const bool trains = pass.U.gradient.defined();
     const at::Tensor masked_dy = masked_rows(dy, pass);
@@ -51,7 +53,7 @@ struct MaskedBackward {
       out[0] = through_weight;
       combine_rows(out[0], scale, matrix_product(gate.h, pass.V.value.t()), pass.places);
     } else if (scale.defined()) {
-      out[0] = through_weight.mul_(scale.unsqueeze(1));
+      out[0] = through_weight;
       matrix_product_into(out[0], gate.h, pass.V.value.t(), /*accumulate=*/true);
     } else {
       out[0] = matrix_product(gate.h, pass.V.value.t());
@@ -102,7 +104,8 @@ at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePas
       y = matrix_product(backward.x, matrix.weight.value.t());
       combine_rows(y, gate.scale, matrix_product(gate.gated, pass.U.value), pass.places);
     } else if (gate.scale.defined()) {
-      y = matrix_product(backward.x, matrix.weight.value.t()).mul_(gate.scale.unsqueeze(1));
+      y = matrix_product(backward.x, matrix.weight.value.t());
+      scale_rows(y, gate.scale);
       matrix_product_into(y, gate.gated, pass.U.value, /*accumulate=*/true);
     } else {
       y = matrix_product(gate.gated, pass.U.value);

@@ -132,13 +132,10 @@ GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const
                         const GateRouting& routing) {
   GateParams p = common(h, importance, sources, routing);
   GateOutput out{at::empty({p.rows, p.columns}, h.options()), {}};
-  const at::TensorOptions wide = h.options().dtype(wide_type(h.scalar_type()));
-  if (routing.positions.defined()) {  // none listed have no address
-    out.scale = at::ones({importance.size(0)}, wide);
-  } else if (!no_delta(sources) || p.routing) {
-    out.scale = at::empty({p.rows}, wide);
+  if (!no_delta(sources) || routing.masked.defined() || routing.positions.defined()) {
+    out.scale = at::empty({p.rows}, h.options().dtype(wide_type(h.scalar_type())));
+    p.scale = out.scale.mutable_data_ptr();
   }
-  if (out.scale.defined()) p.scale = out.scale.mutable_data_ptr();
   p.gated = out.gated.mutable_data_ptr();
   on_device(
       {h, importance, routing.masked, routing.positions, sources.from_matrix, sources.sources},

@@ -1,7 +1,6 @@
 // Gate of a site on CUDA; formulas in gate_cpu.cpp.
 //
-// One block a row. gated, scale and h_gradient are overwritten (the scale of positions that are not listed
-// keeps what it held), importance_gradient is added to;
+// One block a row. gated, scale and h_gradient are overwritten, importance_gradient is added to;
 // source_gradient is overwritten or added to as told, or the sources climb; no two rows of either may be the
 // same. No atomics: results are deterministic, and random sources are those of the CPU bit for bit.
 
@@ -214,7 +213,7 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
     T* scale = static_cast<T*>(p.scale);
     if (!is_masked(p, n)) {
       clear_row(gated, p.columns);
-      if (scale && n >= 0 && threadIdx.x == 0) scale[n] = T(1);
+      if (scale && threadIdx.x == 0) scale[k] = T(1);
       continue;
     }
     const Row<T> row = find_row<compact>(p, n, &shared);
@@ -229,7 +228,7 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
       for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
       quad.write(gated, packed, h);
     }
-    if (scale && threadIdx.x == 0) scale[n] = row.delta;
+    if (scale && threadIdx.x == 0) scale[k] = row.delta;
   }
 }
 

@@ -9,7 +9,7 @@
 // dL/dr as it is, or 0 where it is overwritten or climbed along. Rows are independent, except that positions
 // may share a source row, whose gradient they add to: with such sources rows run in order on one thread.
 // Random r are drawn again in the backward pass. Where rows are of listed positions, a row of none comes out
-// 0, the scale keeps what it held at positions that are not listed, and there is no dL/dr.
+// 0 with a scale of 1, and there is no dL/dr.
 
 #include <algorithm>
 #include <vector>
@@ -138,7 +138,7 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const std::int64_t n = position_of(p, i);
     if (!is_masked(p, n)) {
       std::fill_n(gated, p.columns, Real(0));
-      if (scale && n >= 0) scale[n] = 1;
+      if (scale) scale[i] = 1;
       continue;
     }
     const RowSources<Wide> s = row_sources(p, n, buffer.data());
@@ -149,7 +149,7 @@ void forward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
 #pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c)
       gated[c] = static_cast<Real>(static_cast<Wide>(h[c]) * (g[c] + (1 - g[c]) * r[c] - delta));
-    if (scale) scale[n] = delta;
+    if (scale) scale[i] = delta;
   }
 }
 

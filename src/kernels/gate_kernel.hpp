@@ -76,7 +76,7 @@ struct GateParams {
   std::int64_t time_rows = 1;
 
   void* gated = nullptr;  // real [rows, C], contiguous; null in the backward pass where it is not wanted
-  void* scale = nullptr;  // wide [N] or null
+  void* scale = nullptr;  // wide [rows] or null
 
   const void* gradient = nullptr;        // real [rows, C], contiguous: dL/d(gated)
   const void* scale_gradient = nullptr;  // wide [N] or null

@@ -66,12 +66,12 @@ void combine_rows(const at::Tensor& y, const at::Tensor& scale, const at::Tensor
   RowsParams p{.type = element_type(y, "combined rows"), .columns = y.size(1), .rows = y.size(0)};
   check_matrix(y, p.rows, p.columns, y.scalar_type(), "combined rows");
   check_matrix(part, part.size(0), p.columns, y.scalar_type(), "combined rows: part");
-  VPD_CHECK(scale.is_contiguous() && scale.numel() == p.rows &&
+  VPD_CHECK(scale.is_contiguous() && scale.numel() == part.size(0) &&
                 scale.scalar_type() == wide_type(y.scalar_type()) && places.numel() == p.rows,
             UsageError,
-            "combined rows: expected a contiguous {} scale and a place for each of {} positions, found {} {} "
-            "and {}",
-            at::toString(wide_type(y.scalar_type())), p.rows, scale.numel(),
+            "combined rows: expected a contiguous {} scale for each of {} rows and a place for each of {} "
+            "positions, found {} of {} and {}",
+            at::toString(wide_type(y.scalar_type())), part.size(0), p.rows, scale.numel(),
             at::toString(scale.scalar_type()), places.numel());
   p.x = part.const_data_ptr(), p.x_stride = part.stride(0);
   p.row_of = indices(places, "places of rows");

@@ -62,14 +62,15 @@ template <class Real>
 __global__ void __launch_bounds__(most_threads) combine_rows_kernel(RowsParams p, bool packed) {
   using T = Wide<Real>;
   for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
-    Real* y = static_cast<Real*>(p.y) + n * p.y_stride;
-    const T scale = static_cast<const T*>(p.scale)[n];
     const std::int64_t from = p.row_of[n];
-    const Real* x = static_cast<const Real*>(p.x) + (from < 0 ? 0 : from) * p.x_stride;
+    if (from < 0) continue;
+    Real* y = static_cast<Real*>(p.y) + n * p.y_stride;
+    const Real* x = static_cast<const Real*>(p.x) + from * p.x_stride;
+    const T scale = static_cast<const T*>(p.scale)[from];
     for_each_column<pack_width<Real>>(p.columns, 0, packed, [&](std::int64_t c, auto columns) {
-      T values[columns.value], added[columns.value] = {};
+      T values[columns.value], added[columns.value];
       load(y + c, values);
-      if (from >= 0) load(x + c, added);
+      load(x + c, added);
 #pragma unroll
       for (int i = 0; i < columns.value; ++i) values[i] = scale * values[i] + added[i];
       store(y + c, values);

@@ -1,7 +1,7 @@
 // Lists of masked positions and the rows at them on the CPU, and the specification of positions.cu.
 //
 //   select   y[i] = x[positions[i]], 0 where that is -1
-//   combine  y[n] = scale[n] y[n] + x[places[n]], the last only where that is not -1; in the wide type
+//   combine  y[n] = scale[i] y[n] + x[i] in the wide type, i = places[n]; as it is where that is -1
 
 #include <algorithm>
 
@@ -29,17 +29,14 @@ template <class Real>
 void combine(const RowsParams& p, std::int64_t begin, std::int64_t end) {
   using T = Wide<Real>;
   for (std::int64_t n = begin; n < end; ++n) {
+    const std::int64_t i = p.row_of[n];
+    if (i < 0) continue;
     Real* __restrict y = static_cast<Real*>(p.y) + n * p.y_stride;
-    const T scale = static_cast<const T*>(p.scale)[n];
-    if (p.row_of[n] < 0) {
+    const Real* __restrict x = static_cast<const Real*>(p.x) + i * p.x_stride;
+    const T scale = static_cast<const T*>(p.scale)[i];
 #pragma GCC ivdep
-      for (std::int64_t c = 0; c < p.columns; ++c) y[c] = static_cast<Real>(scale * static_cast<T>(y[c]));
-    } else {
-      const Real* __restrict x = static_cast<const Real*>(p.x) + p.row_of[n] * p.x_stride;
-#pragma GCC ivdep
-      for (std::int64_t c = 0; c < p.columns; ++c)
-        y[c] = static_cast<Real>(scale * static_cast<T>(y[c]) + static_cast<T>(x[c]));
-    }
+    for (std::int64_t c = 0; c < p.columns; ++c)
+      y[c] = static_cast<Real>(scale * static_cast<T>(y[c]) + static_cast<T>(x[c]));
   }
 }
 

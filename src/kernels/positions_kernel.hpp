@@ -24,8 +24,8 @@ struct RowsParams {
   const void* x = nullptr;  // select: [N, d]; combine: the part [M, d]
   std::int64_t x_stride = 0;
   const std::int32_t* row_of = nullptr;  // [rows]: the row of x that belongs there, -1: none
-  const void* scale = nullptr;           // combine: wide [N]
-  void* y = nullptr;                     // select: overwritten; combine: scaled and added to
+  const void* scale = nullptr;           // combine: wide [M]
+  void* y = nullptr;                     // select: overwritten; combine: changed where row_of is not -1
   std::int64_t y_stride = 0;
 };
 

@@ -55,8 +55,8 @@ struct GateSources {
 };
 
 /// Where a site is masked: everywhere, where a byte says so, or at listed positions. Of listed ones alone
-/// there are rows of h, of what is gated and of their gradients; importances, sources and the scale have one
-/// for every position all the same.
+/// there are rows of h, of what is gated, of the scale and of their gradients; importances and sources have
+/// one for every position all the same.
 struct GateRouting {
   GateRouting(at::Tensor masked_where = {}) : masked(std::move(masked_where)) {}  // NOLINT: a tensor is one
 
@@ -66,7 +66,7 @@ struct GateRouting {
 
 struct GateOutput {
   at::Tensor gated;  ///< real [N, C], or [M, C] of listed positions: h ⊙ (m - δ), 0 where routing is off
-  at::Tensor scale;  ///< wide [N]: δ, 1 where routing is off. Undefined where it is 0 everywhere
+  at::Tensor scale;  ///< wide [N] or [M]: δ, 1 where routing is off. Undefined where it is 0 everywhere
 };
 
 /// h real [N, C] or [M, C]: inner activations x V. importance wide or real [N, C]: z or g, since what is read
