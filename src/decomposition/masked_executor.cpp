@@ -35,9 +35,12 @@ struct MaskedBackward {
     at::Tensor through_weight, scale_gradient;
     if (scale.defined() && (x_wanted || sources_wanted)) {
       through_weight = matrix_product(dy, W);
-      if (!pass.places.defined())
-        scale_gradient =
-            scale_rows(through_weight, scale, sources_wanted && pass.sources.delta ? x : at::Tensor());
+      const bool delta_wanted = sources_wanted && pass.sources.delta;
+      if (!pass.routing.places.defined()) {
+        scale_gradient = scale_rows(through_weight, scale, delta_wanted ? x : at::Tensor());
+      } else if (delta_wanted) {
+        scale_gradient = dot_rows(through_weight, x, pass.routing.positions);
+      }
     }
     const bool trains = pass.U.gradient.defined();
     const at::Tensor masked_dy = masked_rows(dy, pass);
@@ -49,9 +52,9 @@ struct MaskedBackward {
       matrix_product_into(pass.V.gradient, masked_rows(x, pass).t(), gate.h, /*accumulate=*/true);
     }
     if (!x_wanted) return;
-    if (pass.places.defined()) {
+    if (pass.routing.places.defined()) {
       out[0] = through_weight;
-      combine_rows(out[0], scale, matrix_product(gate.h, pass.V.value.t()), pass.places);
+      combine_rows(out[0], scale, matrix_product(gate.h, pass.V.value.t()), pass.routing.places);
     } else if (scale.defined()) {
       out[0] = through_weight;
       matrix_product_into(out[0], gate.h, pass.V.value.t(), /*accumulate=*/true);
@@ -100,9 +103,9 @@ at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePas
     backward.h = matrix_product(masked_rows(backward.x, pass), pass.V.value);
     const GateOutput gate = gate_forward(backward.h, pass.importance, pass.sources, pass.routing);
     backward.scale = gate.scale;
-    if (pass.places.defined()) {
+    if (pass.routing.places.defined()) {
       y = matrix_product(backward.x, matrix.weight.value.t());
-      combine_rows(y, gate.scale, matrix_product(gate.gated, pass.U.value), pass.places);
+      combine_rows(y, gate.scale, matrix_product(gate.gated, pass.U.value), pass.routing.places);
     } else if (gate.scale.defined()) {
       y = matrix_product(backward.x, matrix.weight.value.t());
       scale_rows(y, gate.scale);

@@ -26,7 +26,7 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
   const std::int64_t rows = h.size(0), C = h.size(1);
   const std::int64_t N = routing.positions.defined() ? importance.size(0) : rows;
   GateParams p;
-  p.rows = rows, p.columns = C;
+  p.rows = rows, p.columns = C, p.all_rows = N;
   p.type = element_type(h, "gate: h");
   const at::ScalarType wide = wide_type(h.scalar_type());
   check_matrix(h, rows, C, h.scalar_type(), "gate: h");
@@ -44,6 +44,14 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
         rows, routing.positions.numel(), at::toString(routing.positions.scalar_type()),
         routing.masked.defined() ? " beside routing" : "");
     p.positions = static_cast<const std::int32_t*>(routing.positions.const_data_ptr());
+    if (routing.places.defined()) {
+      VPD_CHECK(routing.places.scalar_type() == at::kInt && routing.places.is_contiguous() &&
+                    routing.places.numel() == N,
+                UsageError,
+                "gate: expected a row for each of {} positions as contiguous int32, found {} of {}", N,
+                routing.places.numel(), at::toString(routing.places.scalar_type()));
+      p.places = static_cast<const std::int32_t*>(routing.places.const_data_ptr());
+    }
   }
   p.kind = s.kind;
   p.value = s.value, p.delta_value = s.delta_value, p.delta = s.delta;
@@ -81,7 +89,7 @@ bool no_delta(const GateSources& s) {
 /// Adds gradients of positions, per_position [B T, C + 1], to those of the source rows that they share,
 /// always in one order.
 void add_per_source(const GateParams& p, const at::Tensor& per_position, const at::Tensor& gradient) {
-  const std::int64_t B = p.rows / p.time_length;
+  const std::int64_t B = p.all_rows / p.time_length;
   at::Tensor summed = per_position.view({B, p.time_length, p.columns + 1});
   if (p.time_rows != p.time_length) summed = summed.sum(1, /*keepdim=*/true);
   const at::Tensor rows = gradient.unflatten(0, {p.batch_rows, p.time_rows});
@@ -165,9 +173,9 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
   }
   const bool wants_sources = has_matrix(sources) && sources.wants_gradient();
   if (wants_sources) {
-    VPD_CHECK(!routing.positions.defined(), UsageError,
-              "gate: expected rows of all positions where a gradient of sources is wanted, found those of {} "
-              "listed ones",
+    VPD_CHECK(!routing.positions.defined() || p.places, UsageError,
+              "gate: expected each position's row beside {} listed positions, since a gradient of sources is "
+              "wanted, found none",
               p.rows);
     want_source_gradient(p, sources, wide);
     if (sources.delta) {
@@ -182,12 +190,12 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
   at::Tensor m, v;
   if (sources.ascent) m = sources.ascent->m, v = sources.ascent->v;
   on_device(
-      {h, importance, routing.masked, routing.positions, sources.from_matrix, sources.sources,
+      {h, importance, routing.masked, routing.positions, routing.places, sources.from_matrix, sources.sources,
        sources.gradient, m, v, gradient, scale_gradient, importance_gradient},
       [&] { gate_backward_cpu(p); },
       [&](void* stream) {
         if (!p.source_gradient || !p.source_rows_shared) return gate_backward_cuda(p, stream);
-        const at::Tensor per_position = at::empty({p.rows, p.columns + 1}, sources.gradient.options());
+        const at::Tensor per_position = at::empty({p.all_rows, p.columns + 1}, sources.gradient.options());
         p.source_gradient = per_position.mutable_data_ptr();
         p.source_gradient_stride = per_position.stride(0);
         p.source_gradient_overwrite = p.source_gradient_per_position = true;

@@ -244,7 +244,8 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
     Real* dh_row = static_cast<Real*>(p.h_gradient) + k * p.columns;
     Real* gated_row = p.gated ? static_cast<Real*>(p.gated) + k * p.columns : nullptr;
     const bool masked = is_masked(p, n);
-    const bool wants_sources = p.climbing || (p.source_gradient && (masked || p.source_gradient_overwrite));
+    const bool wants_sources =
+        n >= 0 && (p.climbing || (p.source_gradient && (masked || p.source_gradient_overwrite)));
     if (!masked && !wants_sources) {
       clear_row(dh_row, p.columns);
       if (gated_row) clear_row(gated_row, p.columns);
@@ -304,7 +305,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
     if (!dr_row && !climbs) continue;
     const T total = block_reduce(sum, Sum{}, scratch);
     if (threadIdx.x == 0) {
-      const T ddelta = p.delta ? (static_cast<const T*>(p.scale_gradient)[n] - total) * factor : T(0);
+      const T ddelta = p.delta ? (static_cast<const T*>(p.scale_gradient)[k] - total) * factor : T(0);
       if (climbs) {
         climb_one<compact>(p, step, sources_row + p.columns, ddelta);
       } else {
@@ -314,10 +315,29 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
   }
 }
 
+/// Sources of positions that are not listed: a gradient of 0.
+template <class T, bool compact>
+__global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams p) {
+  const AscentStep<T> step(p.ascent);
+  for (std::int64_t n = blockIdx.x; n < p.all_rows; n += gridDim.x) {
+    if (p.places[n] >= 0) continue;
+    if (p.climbing) {
+      climb_idly<compact>(p, step, source_row(p, n) * p.sources_stride);
+    } else {
+      const std::int64_t target = p.source_gradient_per_position ? n : source_row(p, n);
+      clear_row(static_cast<T*>(p.source_gradient) + target * p.source_gradient_stride, p.columns + 1);
+    }
+  }
+}
+
 template <class Real, bool compact>
 void launch(const GateParams& p, bool backward, cudaStream_t stream) {
-  if (p.rows == 0) return;
   using T = Wide<Real>;
+  if (backward && reaches_unlisted(p) && p.all_rows > 0) {
+    VPD_LAUNCH((gate_unlisted_kernel<T, compact>), grid_of(p.all_rows),
+               threads_of(p.columns + 1, most_threads), 0, stream, p);
+  }
+  if (p.rows == 0) return;
   const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) &&
                       (p.narrow_importance ? packs_fit<Real>(p.importance, p.importance_stride, 4)
                                            : packs_fit<T>(p.importance, p.importance_stride, 4)) &&

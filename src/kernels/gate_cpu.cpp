@@ -9,7 +9,7 @@
 // dL/dr as it is, or 0 where it is overwritten or climbed along. Rows are independent, except that positions
 // may share a source row, whose gradient they add to: with such sources rows run in order on one thread.
 // Random r are drawn again in the backward pass. Where rows are of listed positions, a row of none comes out
-// 0 with a scale of 1, and there is no dL/dr.
+// 0 with a scale of 1, and the others' dL/dr is 0.
 
 #include <algorithm>
 #include <vector>
@@ -164,14 +164,14 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const std::int64_t n = position_of(p, i);
     Real* __restrict dh = static_cast<Real*>(p.h_gradient) + i * p.columns;
     Real* gated = p.gated ? static_cast<Real*>(p.gated) + i * p.columns : nullptr;
-    Wide* dr = p.source_gradient
+    Wide* dr = p.source_gradient && n >= 0
                    ? static_cast<Wide*>(p.source_gradient) + source_row(p, n) * p.source_gradient_stride
                    : nullptr;
     if (!is_masked(p, n)) {
       std::fill_n(dh, p.columns, Real(0));
       if (gated) std::fill_n(gated, p.columns, Real(0));
       if (dr && p.source_gradient_overwrite) std::fill_n(dr, p.columns + 1, Wide(0));
-      if (p.climbing) climb_row(p, step, n, none.data());
+      if (p.climbing && n >= 0) climb_row(p, step, n, none.data());
       continue;
     }
     if (dr && !reads_matrix(p, n)) {
@@ -205,7 +205,7 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
     const bool climbs = p.climbing && reads_matrix(p, n);
     if (p.climbing && !climbs) climb_row(p, step, n, none.data());
     if (dr || climbs) {
-      const Wide ddelta = p.delta ? (static_cast<const Wide*>(p.scale_gradient)[n] - sum) * factor : Wide(0);
+      const Wide ddelta = p.delta ? (static_cast<const Wide*>(p.scale_gradient)[i] - sum) * factor : Wide(0);
       if (climbs) {
 #pragma GCC ivdep
         for (std::int64_t c = 0; c < p.columns; ++c) dm[c] *= (1 - g[c]) * factor;
@@ -224,6 +224,22 @@ void backward_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
   }
 }
 
+/// Sources of positions that are not listed: a gradient of 0.
+template <class Wide>
+void unlisted_rows(const GateParams& p, std::int64_t begin, std::int64_t end) {
+  const AscentStep<Wide> step(p.ascent);
+  const std::vector<Wide> none(static_cast<std::size_t>(p.columns) + 1);
+  for (std::int64_t n = begin; n < end; ++n) {
+    if (p.places[n] >= 0) continue;
+    if (p.climbing) {
+      climb_row(p, step, n, none.data());
+    } else {
+      std::copy(none.begin(), none.end(),
+                static_cast<Wide*>(p.source_gradient) + source_row(p, n) * p.source_gradient_stride);
+    }
+  }
+}
+
 template <class Real, class Wide>
 void run(const GateParams& p, bool backward) {
   const auto body = [&](std::int64_t begin, std::int64_t end) {
@@ -231,6 +247,9 @@ void run(const GateParams& p, bool backward) {
   };
   if (backward && p.source_gradient && p.source_rows_shared) return body(0, p.rows);
   parallel_rows(p.rows, 4 * p.columns, body);
+  if (!backward || !reaches_unlisted(p)) return;
+  parallel_rows(p.all_rows, 4 * p.columns,
+                [&](std::int64_t begin, std::int64_t end) { unlisted_rows<Wide>(p, begin, end); });
 }
 
 void dispatch(const GateParams& p, bool backward) {

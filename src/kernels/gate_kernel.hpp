@@ -47,6 +47,8 @@ struct GateParams {
   std::int64_t importance_stride = 0;
   const std::uint8_t* routing = nullptr;    // [N] or null
   const std::int32_t* positions = nullptr;  // [M] or null: row i is of position i
+  const std::int32_t* places = nullptr;     // [N] or null: the row of position n, -1: none
+  std::int64_t all_rows = 0;                // N
 
   SourceKind kind = SourceKind::constant;
   double value = 0.0;
@@ -79,7 +81,7 @@ struct GateParams {
   void* scale = nullptr;  // wide [rows] or null
 
   const void* gradient = nullptr;        // real [rows, C], contiguous: dL/d(gated)
-  const void* scale_gradient = nullptr;  // wide [N] or null
+  const void* scale_gradient = nullptr;  // wide [rows] or null
   void* h_gradient = nullptr;            // real [rows, C], contiguous
   void* importance_gradient = nullptr;   // wide [N, C] or null, added to
   std::int64_t importance_gradient_stride = 0;
@@ -93,6 +95,11 @@ VPD_HOST_DEVICE std::int64_t position_of(const GateParams& p, std::int64_t i) {
 /// Whether the site is masked at position n.
 VPD_HOST_DEVICE bool is_masked(const GateParams& p, std::int64_t n) {
   return n >= 0 && (!p.routing || p.routing[n]);
+}
+
+/// Whether the backward pass has something to do for sources of positions that are not listed.
+inline bool reaches_unlisted(const GateParams& p) {
+  return p.places && (p.climbing || (p.source_gradient && p.source_gradient_overwrite));
 }
 
 /// Row of the source matrix that position n of this pass reads.

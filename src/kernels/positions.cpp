@@ -61,6 +61,20 @@ at::Tensor select_rows(const at::Tensor& x, const at::Tensor& positions) {
   return out;
 }
 
+at::Tensor dot_rows(const at::Tensor& a, const at::Tensor& b, const at::Tensor& positions) {
+  RowsParams p{.type = element_type(a, "products of rows"), .columns = a.size(1), .rows = positions.numel()};
+  check_matrix(a, a.size(0), p.columns, a.scalar_type(), "products of rows");
+  check_matrix(b, a.size(0), p.columns, a.scalar_type(), "products of rows: the other");
+  at::Tensor out = at::empty({p.rows}, a.options().dtype(wide_type(a.scalar_type())));
+  p.x = a.const_data_ptr(), p.x_stride = a.stride(0);
+  p.other = b.const_data_ptr(), p.other_stride = b.stride(0);
+  p.row_of = indices(positions, "positions of rows");
+  p.y = out.mutable_data_ptr(), p.y_stride = 1;
+  on_device(
+      {a, b, positions}, [&] { dot_rows_cpu(p); }, [&](void* stream) { dot_rows_cuda(p, stream); });
+  return out;
+}
+
 void combine_rows(const at::Tensor& y, const at::Tensor& scale, const at::Tensor& part,
                   const at::Tensor& places) {
   RowsParams p{.type = element_type(y, "combined rows"), .columns = y.size(1), .rows = y.size(0)};

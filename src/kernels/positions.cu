@@ -59,6 +59,29 @@ __global__ void __launch_bounds__(most_threads) select_rows_kernel(RowsParams p,
 }
 
 template <class Real>
+__global__ void __launch_bounds__(most_threads) dot_rows_kernel(RowsParams p, bool packed) {
+  using T = Wide<Real>;
+  __shared__ T scratch[most_threads / warp_size];
+  for (std::int64_t i = blockIdx.x; i < p.rows; i += gridDim.x) {
+    const std::int64_t from = p.row_of[i];
+    T sum = 0;
+    if (from >= 0) {
+      const Real* x = static_cast<const Real*>(p.x) + from * p.x_stride;
+      const Real* other = static_cast<const Real*>(p.other) + from * p.other_stride;
+      for_each_column<pack_width<Real>>(p.columns, 0, packed, [&](std::int64_t c, auto columns) {
+        T a[columns.value], b[columns.value];
+        load(x + c, a);
+        load(other + c, b);
+#pragma unroll
+        for (int j = 0; j < columns.value; ++j) sum += a[j] * b[j];
+      });
+    }
+    sum = block_reduce(sum, Sum{}, scratch);
+    if (threadIdx.x == 0) static_cast<T*>(p.y)[i] = sum;
+  }
+}
+
+template <class Real>
 __global__ void __launch_bounds__(most_threads) combine_rows_kernel(RowsParams p, bool packed) {
   using T = Wide<Real>;
   for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
@@ -84,7 +107,9 @@ void launch_rows(const RowsParams& p, const Launch& launch) {
   for_element<__nv_bfloat16>(p.type, [&](auto real) {
     using Real = decltype(real);
     constexpr int width = pack_width<Real>;
-    const bool packed = packs_fit<Real>(p.x, p.x_stride, width) && packs_fit<Real>(p.y, p.y_stride, width);
+    const bool packed =
+        packs_fit<Real>(p.x, p.x_stride, width) &&
+        (p.other ? packs_fit<Real>(p.other, p.other_stride, width) : packs_fit<Real>(p.y, p.y_stride, width));
     launch(real, grid_of(p.rows), threads_of((p.columns + width - 1) / width, most_threads), packed);
   });
 }
@@ -100,6 +125,13 @@ void masked_positions_cuda(const MaskedPositionsParams& p, void* stream) {
 void select_rows_cuda(const RowsParams& p, void* stream) {
   launch_rows(p, [&](auto real, unsigned grid, unsigned threads, bool packed) {
     VPD_LAUNCH(select_rows_kernel<decltype(real)>, grid, threads, 0, static_cast<cudaStream_t>(stream), p,
+               packed);
+  });
+}
+
+void dot_rows_cuda(const RowsParams& p, void* stream) {
+  launch_rows(p, [&](auto real, unsigned grid, unsigned threads, bool packed) {
+    VPD_LAUNCH(dot_rows_kernel<decltype(real)>, grid, threads, 0, static_cast<cudaStream_t>(stream), p,
                packed);
   });
 }

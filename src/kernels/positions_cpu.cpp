@@ -1,6 +1,7 @@
 // Lists of masked positions and the rows at them on the CPU, and the specification of positions.cu.
 //
 //   select   y[i] = x[positions[i]], 0 where that is -1
+//   dot      y[i] = Σ x[positions[i]] other[positions[i]], 0 where that is -1; in the wide type
 //   combine  y[n] = scale[i] y[n] + x[i] in the wide type, i = places[n]; as it is where that is -1
 
 #include <algorithm>
@@ -22,6 +23,20 @@ void select(const RowsParams& p, std::int64_t begin, std::int64_t end) {
     } else {
       std::copy_n(static_cast<const Real*>(p.x) + p.row_of[i] * p.x_stride, p.columns, y);
     }
+  }
+}
+
+template <class Real>
+void dot(const RowsParams& p, std::int64_t begin, std::int64_t end) {
+  using T = Wide<Real>;
+  for (std::int64_t i = begin; i < end; ++i) {
+    T sum = 0;
+    if (const std::int64_t n = p.row_of[i]; n >= 0) {
+      const Real* __restrict x = static_cast<const Real*>(p.x) + n * p.x_stride;
+      const Real* __restrict other = static_cast<const Real*>(p.other) + n * p.other_stride;
+      for (std::int64_t c = 0; c < p.columns; ++c) sum += static_cast<T>(x[c]) * static_cast<T>(other[c]);
+    }
+    static_cast<T*>(p.y)[i] = sum;
   }
 }
 
@@ -61,6 +76,12 @@ void masked_positions_cpu(const MaskedPositionsParams& p) {
 void select_rows_cpu(const RowsParams& p) {
   parallel_rows(p.rows, p.columns, [&](std::int64_t begin, std::int64_t end) {
     for_element<c10::BFloat16>(p.type, [&](auto real) { select<decltype(real)>(p, begin, end); });
+  });
+}
+
+void dot_rows_cpu(const RowsParams& p) {
+  parallel_rows(p.rows, p.columns, [&](std::int64_t begin, std::int64_t end) {
+    for_element<c10::BFloat16>(p.type, [&](auto real) { dot<decltype(real)>(p, begin, end); });
   });
 }
 

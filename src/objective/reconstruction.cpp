@@ -80,10 +80,10 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
                .masked = !routing.layerwise || pass == i};
     if (context.importance_gradient.defined())
       p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
-    if (lists && !site.embedding && !p.sources.wants_gradient()) {
+    if (lists && !site.embedding) {
       if (listed.empty()) listed = masked_positions(routing.masks, routing.most);
       p.routing.positions = listed[i].positions;
-      p.places = listed[i].places;
+      p.routing.places = listed[i].places;
     } else if (routing.masks.defined()) {
       p.routing.masked = routing.masks[static_cast<std::int64_t>(i)];
     }

@@ -334,7 +334,7 @@ class Memory {
     } else {
       width = kept_width(every_site, share);
     }
-    const std::int64_t routing = 1 + (kind.drawn && !kind.sources ? 8 : 0);  // bytes, and lists of positions
+    const std::int64_t routing = 1 + (kind.drawn ? 8 : 0);  // bytes, and lists of positions
     return N_ * width * compute_ + N_ * L * (wide_ + routing);
   }
 

@@ -69,7 +69,7 @@ struct Passes {
 }  // namespace
 
 double share_of_positions(const PassKind& kind, std::int64_t L, std::int64_t N, bool on_cpu) {
-  if (!kind.drawn || kind.sources) return 1.0;
+  if (!kind.drawn) return 1.0;
   const double share = masked_share(*kind.drawn, L);
   if (on_cpu) return share;
   return static_cast<double>(most_masked_positions(share, N)) / static_cast<double>(N);

@@ -23,7 +23,7 @@ struct PassKind {
 };
 
 /// The share of N positions for which a pass makes the products of each of L sites: those that routing masks,
-/// which are gathered where no gradient of sources is wanted.
+/// which are gathered.
 double share_of_positions(const PassKind& kind, std::int64_t L, std::int64_t N, bool on_cpu);
 
 struct TermPasses {

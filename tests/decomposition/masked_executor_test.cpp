@@ -97,12 +97,13 @@ TEST_P(MaskedSite, MakesProductsOfListedPositionsAlone) {
       SitePass pass{.V = {p.V.detach(), at::zeros_like(p.V)},
                     .U = {p.U.detach(), at::zeros_like(p.U)},
                     .importance = p.g.detach(),
-                    .importance_gradient = at::zeros_like(p.g),
-                    .places = listed.places};
+                    .importance_gradient = at::zeros_like(p.g)};
       pass.routing.positions = at::cat({listed.positions, at::full({more}, -1, at::kInt)});
+      pass.routing.places = listed.places;
       pass.sources = {.kind = SourceKind::tensor,
                       .delta = with_delta,
                       .sources = p.sources.detach(),
+                      .gradient = at::zeros_like(p.sources),
                       .time_length = shape.N,
                       .batch_rows = 1,
                       .time_rows = shape.N};
@@ -119,6 +120,7 @@ TEST_P(MaskedSite, MakesProductsOfListedPositionsAlone) {
       expect_close(pass.V.gradient, gradient(p.V), tolerance, "dV");
       expect_close(pass.U.gradient, gradient(p.U), tolerance, "dU");
       expect_close(pass.importance_gradient, gradient(p.g), tolerance, "dg");
+      expect_close(pass.sources.gradient, gradient(p.sources), tolerance, "dr and dδ");
     }
   }
 }

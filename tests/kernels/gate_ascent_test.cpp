@@ -58,6 +58,36 @@ TEST_P(GateAscentTest, SourcesClimbInTheBackwardPass) {
   }
 }
 
+// Those of positions that are not listed move on with their momentum.
+TEST_P(GateAscentTest, SourcesClimbBesideListedPositionsAsWithinTheWhole) {
+  for (const bool adam : {true, false}) {
+    for_each_case([&] {
+      if (!has_matrix(sources_.kind) || rows_are_shared() || !routing_.defined()) return;
+      const at::Tensor listed = at::nonzero(routing_.cpu()).squeeze(1);
+      GateRouting at_positions;
+      const at::Tensor with_none = at::cat({listed, at::full({1}, -1, at::kLong)}).to(device());
+      at_positions.positions = with_none.to(at::kInt);
+      const auto gathered = [&](const at::Tensor& x) { return x.index_select(0, with_none.clamp_min(0)); };
+      at_positions.places = at::full({N_}, -1, at::kLong)
+                                .index_copy_(0, listed, at::arange(listed.size(0), at::kLong))
+                                .to(device(), at::kInt);
+      GateSources part = sources_;
+      part.sources = sources_.sources.clone();
+      const SourceAscent climb{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5},
+                               sources_.sources * 0.5,
+                               sources_.sources * 0.25};
+      sources_.sources = sources_.sources.clone();
+      sources_.ascent = part.ascent = climb;
+      part.ascent->m = climb.m.clone(), part.ascent->v = climb.v.clone();
+      gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false);
+      gate_backward(gathered(dgated_), gathered(h_), g_, part, at_positions, gathered(dscale_), {}, false);
+      expect_identical(part.sources, sources_.sources, "sources");
+      expect_identical(part.ascent->m, sources_.ascent->m, "m");
+      expect_identical(part.ascent->v, sources_.ascent->v, "v");
+    });
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Everywhere, GateAscentTest,
                          ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
                          device_case_name);

@@ -94,6 +94,9 @@ TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
     const at::Tensor listed = at::nonzero(routing_.cpu()).squeeze(1), none = at::full({1}, -1, at::kLong);
     GateRouting at_positions;
     at_positions.positions = at::cat({listed, none, none}).to(device(), at::kInt);
+    at_positions.places = at::full({N_}, -1, at::kLong)
+                              .index_copy_(0, listed, at::arange(listed.size(0), at::kLong))
+                              .to(device(), at::kInt);
     const at::Tensor rows = listed.to(device());
     const auto gathered = [&](const at::Tensor& x) {
       return at::cat({x.index_select(0, rows), at::ones({2, x.size(1)}, x.options())});
@@ -109,9 +112,16 @@ TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
     expect_identical(part.scale, gathered(whole.scale.unsqueeze(1)).squeeze(1), "scale");
     const at::Tensor before = broad(uniform_values({N_, C_}, 9));
     const at::Tensor dg = column_slice(before), part_dg = column_slice(before);
-    const GateGradients back = gate_backward(dgated_, h_, g_, sources_, routing_, {}, dg, true),
-                        part_back = gate_backward(gathered(dgated_), gathered(h_), g_, sources_, at_positions,
-                                                  {}, part_dg, true);
+    GateSources part_sources = sources_;
+    if (has_matrix(sources_.kind)) {
+      sources_.gradient = at::ones_like(sources_.sources), part_sources.gradient = sources_.gradient.clone();
+      sources_.overwrite_gradient = part_sources.overwrite_gradient = !rows_are_shared();
+    }
+    const at::Tensor dscale = gathered(dscale_.unsqueeze(1)).squeeze(1);
+    const GateGradients back = gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, true),
+                        part_back = gate_backward(gathered(dgated_), gathered(h_), g_, part_sources,
+                                                  at_positions, dscale, part_dg, true);
+    if (has_matrix(sources_.kind)) expect_identical(part_sources.gradient, sources_.gradient, "dL/dr");
     expect_rows(part_back.h, back.h, "dL/dh");
     expect_rows(part_back.gated, back.gated, "gated again");
     expect_identical(part_dg, dg, "dL/dg");
@@ -190,7 +200,10 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(listed.masked, routing_, listed_forward, "found 6 of Int beside routing");
   with(listed.positions, listed.positions.to(at::kMeta), listed_forward, "on one device");
   expect_usage_error([&] { gate_backward(dgated_, h_, g_, sources_, listed, dscale_, {}, false); },
-                     "where a gradient of sources is wanted, found those of 6 listed ones");
+                     "each position's row beside 6 listed positions");
+  with(listed.places, routing_, listed_forward,
+       "a row for each of 6 positions as contiguous int32, found 6 of Byte");
+  with(listed.places, listed.positions.narrow(0, 0, 5), listed_forward, "found 5 of Int");
   prepare({2, 3, 4}, {"mixed", SourceKind::mixed}, false, true, false);
   with(sources_.from_matrix, at::Tensor(), forward, "expected a choice between mixed sources, found none");
   with(sources_.from_matrix, sources_.from_matrix.narrow(0, 0, 5), forward,

@@ -62,6 +62,19 @@ TEST_P(PositionsTest, SelectedRowsAreCopiesAndZeroWhereThereIsNone) {
   EXPECT_EQ(select_rows(real(uniform_values({7, 3}, 1)), int32({})).sizes(), at::IntArrayRef({0, 3}));
 }
 
+TEST_P(PositionsTest, DotsAreOfTheRowsAtPositions) {
+  for (const std::int64_t d : {1, 3, 8, 64, 131, 2056}) {
+    for (const bool strided : {false, true}) {
+      const auto layout = [&](const at::Tensor& x) { return strided ? column_slice(x) : x; };
+      const at::Tensor a = real(uniform_values({7, d}, 1)), b = real(uniform_values({7, d}, 2));
+      const at::Tensor out = dot_rows(layout(a), layout(b), int32({6, -1, 0, 3}));
+      const at::Tensor all = (exact(a) * exact(b)).sum(1), expected = at::zeros({4}, at::kDouble);
+      expected[0].copy_(all[6]), expected[2].copy_(all[0]), expected[3].copy_(all[3]);
+      expect_close(out, expected.to(wide()), rounding(wide(), 4 + static_cast<double>(d), 1.0), "dots");
+    }
+  }
+}
+
 TEST_P(PositionsTest, CombinedRowsAreScaledAndAddedToAndTheOthersStay) {
   for (const std::int64_t d : {1, 3, 8, 64, 131, 2056}) {
     for (const bool strided : {false, true}) {
@@ -91,6 +104,9 @@ TEST_P(PositionsTest, SaysWhatIsWrong) {
   expect_usage_error([&] { masked_positions(x, 4); }, "expected routing as contiguous uint8 [L, N]");
   expect_usage_error([&] { select_rows(x, places.to(at::kLong)); }, "expected positions of rows as");
   expect_usage_error([&] { select_rows(x.t(), places); }, "selected rows: expected");
+  expect_usage_error([&] { dot_rows(x, x.narrow(0, 0, 3), places); },
+                     "products of rows: the other: expected");
+  expect_usage_error([&] { dot_rows(x, x.to(at::kMeta), places); }, "on one device");
   expect_usage_error([&] { combine_rows(x, scale, part.narrow(1, 0, 2), places); },
                      "combined rows: part: expected");
   expect_usage_error([&] { combine_rows(x, scale.narrow(0, 0, 1), part, places); },

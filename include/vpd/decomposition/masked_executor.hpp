@@ -17,9 +17,8 @@ struct SitePass {
   at::Tensor importance;           ///< wide, or in the type of activations, [N, C]: z or g
   at::Tensor importance_gradient;  ///< wide [N, C], added to; undefined: not wanted
   GateSources sources;
-  GateRouting routing;
-  at::Tensor places;   ///< of listed positions (MaskedPositions); else undefined
-  bool masked = true;  ///< false: the target's own weight at every position
+  GateRouting routing;  ///< of listed positions with their places
+  bool masked = true;   ///< false: the target's own weight at every position
 };
 
 /// The masked application of a site (method, section 2), the cheap form: ((x V) ⊙ (m - δ)) U + δ · (x Wᵀ) +

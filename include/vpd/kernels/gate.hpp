@@ -62,6 +62,7 @@ struct GateRouting {
 
   at::Tensor masked;     ///< uint8 [N], 1: masked here. Undefined: everywhere, or at `positions`
   at::Tensor positions;  ///< int32 [M], the position of each row, none twice; -1: of none, and it comes out 0
+  at::Tensor places;  ///< int32 [N], the row of each position, or -1; where gradients of sources are wanted
 };
 
 struct GateOutput {
@@ -79,11 +80,10 @@ struct GateGradients {
   at::Tensor gated;  ///< like h: the forward's output again, for the gradient of U. Undefined if not wanted
 };
 
-/// Backward of gate_forward. gradient like h: dL/d(gated). scale_gradient wide [N]: dL/d(scale), or
+/// Backward of gate_forward. gradient like h: dL/d(gated). scale_gradient like the scale: dL/d(scale), or
 /// undefined where no gradient of δ is wanted. importance_gradient wide [N, C]: dL/dg (of the clamped value)
 /// is added to it, unless undefined. dL/dr goes where `sources` says; with an ascent the sources themselves
-/// are overwritten, those whose position is not masked or draws its own along a gradient of 0; neither is
-/// there for listed positions.
+/// are overwritten, those whose position is not masked or draws its own along a gradient of 0.
 GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, const at::Tensor& importance,
                             const GateSources& sources, const GateRouting& routing,
                             const at::Tensor& scale_gradient, const at::Tensor& importance_gradient,

@@ -27,6 +27,9 @@ std::vector<MaskedPositions> masked_positions(const at::Tensor& routing, std::in
 /// Rows of x, real [N, d], at `positions`, int32 [M]. Returns real [M, d], 0 where the position is -1.
 at::Tensor select_rows(const at::Tensor& x, const at::Tensor& positions);
 
+/// Σ_d of a ⊙ b, both real [N, d], at `positions`, int32 [M]. Returns wide [M], 0 where the position is -1.
+at::Tensor dot_rows(const at::Tensor& a, const at::Tensor& b, const at::Tensor& positions);
+
 /// At listed positions y = scale ⊙ y + part, with one rounding to the type of y, and elsewhere y as it is: y
 /// real [N, d], scale wide [M], part real [M, d], places int32 [N].
 void combine_rows(const at::Tensor& y, const at::Tensor& scale, const at::Tensor& part,

@@ -62,7 +62,7 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
                        double seed, Comparison comparison = Comparison::output);
 
 /// The passes of one forward: shared by reconstruct() and by whoever needs the logits themselves. Where
-/// routing is drawn and no gradient of sources is wanted, sites get the list of their masked positions.
+/// routing is drawn sites get the list of their masked positions.
 std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& sources,
                                   const RoutingDraw& routing, std::size_t pass);
 
