@@ -68,7 +68,8 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
   passes.reserve(d.sites.size());
   std::vector<MaskedPositions> listed;
   // A list as long as the batch, as CUDA may need it, spares nothing.
-  const bool lists = routing.masks.defined() && (routing.masks.is_cpu() || routing.most < context.clean->N());
+  if (routing.masks.defined() && (routing.masks.is_cpu() || routing.most < context.clean->N()))
+    listed = masked_positions(routing.masks, routing.most);
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
     SitePass p{.V = (*context.components)[2 * i],
@@ -80,8 +81,7 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
                .masked = !routing.layerwise || pass == i};
     if (context.importance_gradient.defined())
       p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
-    if (lists && !site.embedding) {
-      if (listed.empty()) listed = masked_positions(routing.masks, routing.most);
+    if (!listed.empty() && !site.embedding) {
       p.routing.positions = listed[i].positions;
       p.routing.places = listed[i].places;
     } else if (routing.masks.defined()) {

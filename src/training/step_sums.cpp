@@ -3,7 +3,7 @@
 // The gradient of U and V is final before the backward pass of a causal-importance function that does not
 // read them begins, so it travels while that goes on. The function's own gradient, four times as large in the
 // published run, becomes final block by block from the last to the first, and travels in such parts where a
-// process is one lane; several lanes have to be added up first, at the end. Gradients of shared sources are
+// process is one lane; several lanes make theirs together first, at the end. Gradients of shared sources are
 // not needed before the update is made, and travel until then.
 
 #include <ATen/ATen.h>

@@ -71,14 +71,15 @@ TEST_P(GateAscentTest, SourcesClimbBesideListedPositionsAsWithinTheWhole) {
       at_positions.places = at::full({N_}, -1, at::kLong)
                                 .index_copy_(0, listed, at::arange(listed.size(0), at::kLong))
                                 .to(device(), at::kInt);
-      GateSources part = sources_;
-      part.sources = sources_.sources.clone();
+      const auto copy = [](const at::Tensor& x) { return at::empty(x.sizes(), x.options()).copy_(x); };
+      const at::Tensor start = copy(sources_.sources);
       const SourceAscent climb{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5},
-                               sources_.sources * 0.5,
-                               sources_.sources * 0.25};
-      sources_.sources = sources_.sources.clone();
+                               start * 0.5,
+                               start * 0.25};
+      GateSources part = sources_;
+      sources_.sources = start, part.sources = copy(start);
       sources_.ascent = part.ascent = climb;
-      part.ascent->m = climb.m.clone(), part.ascent->v = climb.v.clone();
+      part.ascent->m = copy(climb.m), part.ascent->v = copy(climb.v);
       gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false);
       gate_backward(gathered(dgated_), gathered(h_), g_, part, at_positions, gathered(dscale_), {}, false);
       expect_identical(part.sources, sources_.sources, "sources");
