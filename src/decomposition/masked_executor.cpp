@@ -30,12 +30,11 @@ struct MaskedBackward {
 
   template <class Wanted>
   void operator()(const at::Tensor& dy, const Wanted& wanted, variable_list& out) const {
-    const bool sources_wanted = pass.sources.wants_gradient();
+    const bool delta_wanted = pass.sources.wants_gradient() && pass.sources.delta;
     const bool x_wanted = wanted(0);
     at::Tensor through_weight, scale_gradient;
-    if (scale.defined() && (x_wanted || sources_wanted)) {
+    if (scale.defined() && (x_wanted || delta_wanted)) {
       through_weight = matrix_product(dy, W);
-      const bool delta_wanted = sources_wanted && pass.sources.delta;
       if (!pass.routing.places.defined()) {
         scale_gradient = scale_rows(through_weight, scale, delta_wanted ? x : at::Tensor());
       } else if (delta_wanted) {

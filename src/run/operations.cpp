@@ -66,7 +66,7 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
       operations += through_U;                               // dy Uᵀ
       if (kind.trains) operations += through_U + through_V;  // dU, dV
       if (tracked) operations += through_V;                  // dh Vᵀ
-      if (kind.weight && (tracked || kind.sources)) operations += whole;
+      if (kind.weight && (tracked || (kind.sources && kind.delta))) operations += whole;
     }
   }
   return operations;

@@ -36,6 +36,7 @@ struct Passes {
     const RoutingConfig& routing = routing_of(config);
     return {.backward = trains,
             .trains = trains,
+            .delta = delta,
             .weight = delta || draws_subsets(routing),
             .layerwise = std::holds_alternative<LayerwiseRoutingConfig>(routing),
             .drawn = draws_subsets(routing) ? &routing : nullptr,

@@ -15,6 +15,7 @@ struct PassKind {
   bool backward = true;
   bool trains = true;                    ///< gradients of U, V and importances are wanted
   bool sources = false;                  ///< gradients of sources are wanted
+  bool delta = true;                     ///< there is a Δ-mask
   bool weight = true;                    ///< x Wᵀ is part of the output: a Δ-mask or routing
   bool layerwise = false;                ///< one pass per site
   const RoutingConfig* drawn = nullptr;  ///< where routing is drawn; the term's

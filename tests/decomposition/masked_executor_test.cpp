@@ -3,6 +3,8 @@
 
 #include "vpd/decomposition/masked_executor.hpp"
 
+#include <vector>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -48,79 +50,60 @@ struct Problem {
 
 class MaskedSite : public ::testing::TestWithParam<std::tuple<bool, bool, bool>> {};
 
+/// apply_masked under `routing`, which says what problem.routing says, and all its gradients.
+void expect_plain(const Problem& problem, const GateRouting& routing) {
+  const at::Tensor expected = problem.plain();
+  torch::autograd::backward({expected}, {problem.dy});
+  const Matrix matrix{
+      .name = "site", .weight = {problem.W, {}}, .bias = {problem.bias, {}}, .master = problem.W};
+  const std::int64_t N = problem.shape.N;
+  SitePass pass{.V = {problem.V.detach(), at::zeros_like(problem.V)},
+                .U = {problem.U.detach(), at::zeros_like(problem.U)},
+                .importance = problem.g.detach(),
+                .importance_gradient = at::zeros_like(problem.g),
+                .routing = routing};
+  pass.sources = {.kind = SourceKind::tensor,
+                  .delta = problem.delta,
+                  .sources = problem.sources.detach(),
+                  .gradient = at::zeros_like(problem.sources),
+                  .time_length = N,
+                  .batch_rows = 1,
+                  .time_rows = N};
+  const at::Tensor x = problem.x.detach().clone().requires_grad_(true);
+  const at::Tensor y = apply_masked(x, matrix, pass);
+  torch::autograd::backward({y}, {problem.dy});
+
+  const Tolerance tolerance{1e-12, 1e-12};
+  expect_close(y.detach(), expected.detach(), tolerance, "y");
+  expect_close(x.grad(), problem.x.grad(), tolerance, "dx");
+  expect_close(pass.V.gradient, problem.V.grad(), tolerance, "dV");
+  expect_close(pass.U.gradient, problem.U.grad(), tolerance, "dU");
+  expect_close(pass.importance_gradient, problem.g.grad(), tolerance, "dg");
+  expect_close(pass.sources.gradient, problem.sources.grad(), tolerance, "dr and dδ");
+}
+
+const std::vector<Shape> shapes = {{1, 1, 1, 1}, {7, 5, 3, 11}, {13, 8, 17, 4}};
+
 TEST_P(MaskedSite, EqualsTheFormWithTheDeltaMatrixAndSoDoItsGradients) {
   const auto [with_bias, with_routing, with_delta] = GetParam();
-  for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{7, 5, 3, 11}, Shape{13, 8, 17, 4}}) {
-    const Problem p(shape, with_bias, with_routing, with_delta);
-    const at::Tensor expected = p.plain();
-    torch::autograd::backward({expected}, {p.dy});
-
-    Matrix matrix{.name = "site", .weight = {p.W, {}}, .bias = {p.bias, {}}, .master = p.W};
-    SitePass pass{.V = {p.V.detach(), at::zeros_like(p.V)},
-                  .U = {p.U.detach(), at::zeros_like(p.U)},
-                  .importance = p.g.detach(),
-                  .importance_gradient = at::zeros_like(p.g),
-                  .routing = p.routing};
-    pass.sources = {.kind = SourceKind::tensor,
-                    .delta = with_delta,
-                    .sources = p.sources.detach(),
-                    .gradient = at::zeros_like(p.sources),
-                    .time_length = shape.N,
-                    .batch_rows = 1,
-                    .time_rows = shape.N};
-    const at::Tensor x = p.x.detach().clone().requires_grad_(true);
-    const at::Tensor y = apply_masked(x, matrix, pass);
-    torch::autograd::backward({y}, {p.dy});
-
-    const Tolerance tolerance{1e-12, 1e-12};
-    expect_close(y.detach(), expected.detach(), tolerance, "y");
-    expect_close(x.grad(), p.x.grad(), tolerance, "dx");
-    expect_close(pass.V.gradient, p.V.grad(), tolerance, "dV");
-    expect_close(pass.U.gradient, p.U.grad(), tolerance, "dU");
-    expect_close(pass.importance_gradient, p.g.grad(), tolerance, "dg");
-    expect_close(pass.sources.gradient, p.sources.grad(), tolerance, "dr and dδ");
+  for (const Shape& shape : shapes) {
+    const Problem problem(shape, with_bias, with_routing, with_delta);
+    expect_plain(problem, problem.routing);
   }
 }
 
 // Lists as long as they have to be, and one with rows of no position, as CUDA has them.
 TEST_P(MaskedSite, MakesProductsOfListedPositionsAlone) {
-  const auto [with_bias, with_routing, with_delta] = GetParam();
-  for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{7, 5, 3, 11}, Shape{13, 8, 17, 4}}) {
+  const auto [with_bias, masked_somewhere, with_delta] = GetParam();
+  for (const Shape& shape : shapes) {
     for (const std::int64_t more : {0, 3}) {
-      Problem p(shape, with_bias, with_routing, with_delta);
-      if (!with_routing) p.routing = at::zeros({shape.N}, at::kByte);  // masked nowhere
-      const at::Tensor expected = p.plain();
-      torch::autograd::backward({expected}, {p.dy});
-
-      Matrix matrix{.name = "site", .weight = {p.W, {}}, .bias = {p.bias, {}}, .master = p.W};
-      const MaskedPositions listed = masked_positions(p.routing.unsqueeze(0), shape.N).front();
-      SitePass pass{.V = {p.V.detach(), at::zeros_like(p.V)},
-                    .U = {p.U.detach(), at::zeros_like(p.U)},
-                    .importance = p.g.detach(),
-                    .importance_gradient = at::zeros_like(p.g)};
-      pass.routing.positions = at::cat({listed.positions, at::full({more}, -1, at::kInt)});
-      pass.routing.places = listed.places;
-      pass.sources = {.kind = SourceKind::tensor,
-                      .delta = with_delta,
-                      .sources = p.sources.detach(),
-                      .gradient = at::zeros_like(p.sources),
-                      .time_length = shape.N,
-                      .batch_rows = 1,
-                      .time_rows = shape.N};
-      const at::Tensor x = p.x.detach().clone().requires_grad_(true);
-      const at::Tensor y = apply_masked(x, matrix, pass);
-      torch::autograd::backward({y}, {p.dy});
-
-      const Tolerance tolerance{1e-12, 1e-12};
-      const auto gradient = [](const at::Tensor& leaf) {
-        return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
-      };
-      expect_close(y.detach(), expected.detach(), tolerance, "y");
-      expect_close(x.grad(), gradient(p.x), tolerance, "dx");
-      expect_close(pass.V.gradient, gradient(p.V), tolerance, "dV");
-      expect_close(pass.U.gradient, gradient(p.U), tolerance, "dU");
-      expect_close(pass.importance_gradient, gradient(p.g), tolerance, "dg");
-      expect_close(pass.sources.gradient, gradient(p.sources), tolerance, "dr and dδ");
+      Problem problem(shape, with_bias, /*with_routing=*/true, with_delta);
+      if (!masked_somewhere) problem.routing.zero_();
+      const MaskedPositions listed = masked_positions(problem.routing.unsqueeze(0), shape.N).front();
+      GateRouting routing;
+      routing.positions = at::cat({listed.positions, at::full({more}, -1, at::kInt)});
+      routing.places = listed.places;
+      expect_plain(problem, routing);
     }
   }
 }

@@ -15,10 +15,7 @@ using namespace vpd::testing;  // NOLINT
 
 constexpr RandomKey key{0x0badf00du, 0xfeedbeefu};
 
-class AscentTest : public DeviceTest {
- protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-};
+class AscentTest : public DeviceTest {};
 
 TEST_P(AscentTest, FillsAreThoseOfTheCounters) {
   for (const auto& [R, C] :

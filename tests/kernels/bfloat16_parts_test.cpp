@@ -16,7 +16,6 @@ using namespace vpd::testing;  // NOLINT
 
 class BFloat16PartsTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
   static at::Tensor sum(const BFloat16Parts& x) {
     at::Tensor total = at::zeros(x.parts.front().sizes(), at::kDouble);
     for (const at::Tensor& part : x.parts) total.add_(exact(part));

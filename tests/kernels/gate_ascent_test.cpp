@@ -63,14 +63,8 @@ TEST_P(GateAscentTest, SourcesClimbBesideListedPositionsAsWithinTheWhole) {
   for (const bool adam : {true, false}) {
     for_each_case([&] {
       if (!has_matrix(sources_.kind) || rows_are_shared() || !routing_.defined()) return;
-      const at::Tensor listed = at::nonzero(routing_.cpu()).squeeze(1);
-      GateRouting at_positions;
-      const at::Tensor with_none = at::cat({listed, at::full({1}, -1, at::kLong)}).to(device());
-      at_positions.positions = with_none.to(at::kInt);
-      const auto gathered = [&](const at::Tensor& x) { return x.index_select(0, with_none.clamp_min(0)); };
-      at_positions.places = at::full({N_}, -1, at::kLong)
-                                .index_copy_(0, listed, at::arange(listed.size(0), at::kLong))
-                                .to(device(), at::kInt);
+      const GateRouting at_positions = listed(/*none=*/1);
+      const auto gathered = [&](const at::Tensor& x) { return rows_at(at_positions, x); };
       const auto copy = [](const at::Tensor& x) { return at::empty(x.sizes(), x.options()).copy_(x); };
       const at::Tensor start = copy(sources_.sources);
       const SourceAscent climb{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5},

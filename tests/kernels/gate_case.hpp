@@ -10,6 +10,7 @@
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "vpd/kernels/gate.hpp"
+#include "vpd/kernels/positions.hpp"
 
 namespace vpd::testing {
 
@@ -135,6 +136,19 @@ class GateCase : public DeviceTest {
     const at::Tensor on =
         routing_.defined() ? routing_.cpu().to(at::kDouble).unsqueeze(1) : at::ones({N_, 1}, at::kDouble);
     return {h * (g + (1.0 - g) * r - delta) * on, (delta * on + (1.0 - on)).squeeze(1)};
+  }
+
+  /// routing_ as a list of positions, with `none` rows at its end that belong to none.
+  GateRouting listed(std::int64_t none) const {
+    const MaskedPositions all = masked_positions(routing_.unsqueeze(0), N_).front();
+    GateRouting routing;
+    routing.positions = at::cat({all.positions, at::full({none}, -1, all.positions.options())});
+    routing.places = all.places;
+    return routing;
+  }
+  /// Rows of x at those positions, and any where there is none.
+  static at::Tensor rows_at(const GateRouting& routing, const at::Tensor& x) {
+    return x.index_select(0, routing.positions.clamp_min(0));
   }
 
   static at::Tensor leaf(const at::Tensor& x) {

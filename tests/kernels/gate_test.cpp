@@ -87,29 +87,20 @@ TEST_P(GateTest, WhatLiesBeyondZeroAndOneIsClamped) {
   }
 }
 
-// Bit for bit, with a row that belongs to no position and one that belongs to none at the end.
+// Bit for bit, and rows that belong to no position come out 0, with a scale of 1.
 TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
   for_each_case([&] {
     if (!routing_.defined()) return;
-    const at::Tensor listed = at::nonzero(routing_.cpu()).squeeze(1), none = at::full({1}, -1, at::kLong);
-    GateRouting at_positions;
-    at_positions.positions = at::cat({listed, none, none}).to(device(), at::kInt);
-    at_positions.places = at::full({N_}, -1, at::kLong)
-                              .index_copy_(0, listed, at::arange(listed.size(0), at::kLong))
-                              .to(device(), at::kInt);
-    const at::Tensor rows = listed.to(device());
-    const auto gathered = [&](const at::Tensor& x) {
-      return at::cat({x.index_select(0, rows), at::ones({2, x.size(1)}, x.options())});
-    };
+    const GateRouting at_positions = listed(/*none=*/2);
+    const at::Tensor none = at_positions.positions.lt(0);
+    const auto gathered = [&](const at::Tensor& x) { return rows_at(at_positions, x); };
     const auto expect_rows = [&](const at::Tensor& actual, const at::Tensor& whole, const char* what) {
-      const at::Tensor expected = gathered(whole);
-      expected.narrow(0, rows.size(0), 2).zero_();
-      expect_identical(actual, expected, what);
+      expect_identical(actual, gathered(whole).masked_fill_(none.unsqueeze(1), 0.0), what);
     };
     const GateOutput whole = gate_forward(h_, g_, sources_, routing_),
                      part = gate_forward(gathered(h_), g_, sources_, at_positions);
     expect_rows(part.gated, whole.gated, "gated");
-    expect_identical(part.scale, gathered(whole.scale.unsqueeze(1)).squeeze(1), "scale");
+    expect_identical(part.scale, gathered(whole.scale).masked_fill_(none, 1.0), "scale");
     const at::Tensor before = broad(uniform_values({N_, C_}, 9));
     const at::Tensor dg = column_slice(before), part_dg = column_slice(before);
     GateSources part_sources = sources_;
@@ -117,10 +108,9 @@ TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
       sources_.gradient = at::ones_like(sources_.sources), part_sources.gradient = sources_.gradient.clone();
       sources_.overwrite_gradient = part_sources.overwrite_gradient = !rows_are_shared();
     }
-    const at::Tensor dscale = gathered(dscale_.unsqueeze(1)).squeeze(1);
     const GateGradients back = gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, true),
                         part_back = gate_backward(gathered(dgated_), gathered(h_), g_, part_sources,
-                                                  at_positions, dscale, part_dg, true);
+                                                  at_positions, gathered(dscale_), part_dg, true);
     if (has_matrix(sources_.kind)) expect_identical(part_sources.gradient, sources_.gradient, "dL/dr");
     expect_rows(part_back.h, back.h, "dL/dh");
     expect_rows(part_back.gated, back.gated, "gated again");
@@ -192,18 +182,19 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   expect_usage_error(
       [&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, g_.narrow(1, 0, 3), false); },
       "gate: importance gradient: expected");
-  GateRouting listed;
-  listed.positions = at::arange(6, at::TensorOptions(device()).dtype(at::kInt));
-  const auto listed_forward = [&] { gate_forward(h_, g_, sources_, listed); };
-  with(listed.positions, listed.positions.narrow(0, 0, 5), listed_forward, "the positions of 6 rows");
-  with(listed.positions, listed.positions.to(at::kLong), listed_forward, "found 6 of Long");
-  with(listed.masked, routing_, listed_forward, "found 6 of Int beside routing");
-  with(listed.positions, listed.positions.to(at::kMeta), listed_forward, "on one device");
-  expect_usage_error([&] { gate_backward(dgated_, h_, g_, sources_, listed, dscale_, {}, false); },
+  GateRouting at_positions;
+  at_positions.positions = at::arange(6, at::TensorOptions(device()).dtype(at::kInt));
+  const auto forward_at_positions = [&] { gate_forward(h_, g_, sources_, at_positions); };
+  with(at_positions.positions, at_positions.positions.narrow(0, 0, 5), forward_at_positions,
+       "the positions of 6 rows");
+  with(at_positions.positions, at_positions.positions.to(at::kLong), forward_at_positions, "found 6 of Long");
+  with(at_positions.masked, routing_, forward_at_positions, "found 6 of Int beside routing");
+  with(at_positions.positions, at_positions.positions.to(at::kMeta), forward_at_positions, "on one device");
+  expect_usage_error([&] { gate_backward(dgated_, h_, g_, sources_, at_positions, dscale_, {}, false); },
                      "each position's row beside 6 listed positions");
-  with(listed.places, routing_, listed_forward,
+  with(at_positions.places, routing_, forward_at_positions,
        "a row for each of 6 positions as contiguous int32, found 6 of Byte");
-  with(listed.places, listed.positions.narrow(0, 0, 5), listed_forward, "found 5 of Int");
+  with(at_positions.places, at_positions.positions.narrow(0, 0, 5), forward_at_positions, "found 5 of Int");
   prepare({2, 3, 4}, {"mixed", SourceKind::mixed}, false, true, false);
   with(sources_.from_matrix, at::Tensor(), forward, "expected a choice between mixed sources, found none");
   with(sources_.from_matrix, sources_.from_matrix.narrow(0, 0, 5), forward,

@@ -17,8 +17,6 @@ using namespace vpd::testing;  // NOLINT
 
 class HeadKlTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   static at::Tensor reference(const at::Tensor& target, const at::Tensor& x, const at::Tensor& weight,
                               const at::Tensor& bias) {
     at::Tensor logits = at::matmul(x, weight.t());

@@ -22,8 +22,6 @@ const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {
 /// dtype() is that of the prediction.
 class KlTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   static at::Tensor reference(const at::Tensor& target, const at::Tensor& prediction) {
     const at::Tensor log_p = target.log_softmax(1), log_q = prediction.log_softmax(1);
     return (log_p.exp() * (log_p - log_q)).sum();

@@ -29,8 +29,6 @@ at::Tensor reference(const at::Tensor& x, const at::Tensor& weight, const at::Te
 /// dtype() is that of the output; x, weight and bias are wide.
 class LayerNormTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   template <class Check>
   void for_each_case(const Check& check) {
     for (const auto& [N, d] : shapes) {

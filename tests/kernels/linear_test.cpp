@@ -17,8 +17,6 @@ using namespace vpd::testing;  // NOLINT
 
 class LinearTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   Parameter trained(const at::Tensor& value) const { return {value, at::zeros_like(broad(value))}; }
 
   /// A sum of n products of numbers below 1.

@@ -36,8 +36,6 @@ const std::vector<Layout> layouts = {
 
 class MatrixProductTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   /// Products are at most 1; bfloat16 products may round partial sums as well.
   Tolerance tolerance(std::int64_t K) const {
     const auto k = static_cast<double>(K);

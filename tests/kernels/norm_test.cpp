@@ -28,8 +28,6 @@ at::Tensor reference(const at::Tensor& x, const at::Tensor& weight) {
 /// dtype() is that of x.
 class NormTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   std::vector<at::ScalarType> output_types() const {
     if (dtype() == at::kDouble) return {at::kDouble};
     return {at::kFloat, at::kBFloat16};

@@ -63,8 +63,6 @@ std::vector<std::pair<ParallelInput, Shape>> shapes() {
 
 class ParallelMlpTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   std::vector<ParallelLayer> layers(const std::vector<at::Tensor>& values, bool trains) const {
     const auto parameter = [&](const at::Tensor& value) {
       return Parameter{real(value), trains ? broad(at::ones_like(value)) : at::Tensor()};

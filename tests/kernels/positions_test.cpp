@@ -19,7 +19,6 @@ class PositionsTest : public DeviceTest {
   at::Tensor int32(const std::vector<std::int64_t>& values) const {
     return at::tensor(values, at::kLong).to(device(), at::kInt);
   }
-  at::Tensor exact(const at::Tensor& x) const { return x.to(at::kCPU, at::kDouble); }
 };
 
 TEST_P(PositionsTest, AreWhereRoutingIsOnInOrder) {

@@ -18,8 +18,6 @@ using namespace vpd::testing;  // NOLINT
 
 class RotaryTest : public DeviceTest {
  protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-
   /// Pairs as complex numbers, multiplied by exp(i angle): x [N, K d_head] float64.
   static at::Tensor reference(const at::Tensor& x, std::int64_t T, std::int64_t d_head, double base,
                               bool adjacent, double sign) {

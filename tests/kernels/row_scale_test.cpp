@@ -11,10 +11,7 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-class RowScaleTest : public DeviceTest {
- protected:
-  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
-};
+class RowScaleTest : public DeviceTest {};
 
 TEST_P(RowScaleTest, ScalesAndTellsTheProductsBefore) {
   for (const std::int64_t N : {1, 7}) {

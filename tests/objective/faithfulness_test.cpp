@@ -25,7 +25,6 @@ TEST_P(Faithfulness, IsTheSquaredDifferenceToThePrecisionOfTheMasters) {
       SCOPED_TRACE(::testing::Message() << d.sites[i].name << ", " << apart << " apart");
       const at::Tensor V = d.components.value(2 * i), U = d.components.value(2 * i + 1),
                        W = d.matrix(i).master;
-      const auto exact = [](const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); };
       const at::Tensor noise = uniform_values(W.sizes(), 3);
       at::Tensor(W).copy_(at::mm(exact(V), exact(U)).t() + apart * noise);
 

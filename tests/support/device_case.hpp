@@ -41,6 +41,8 @@ class DeviceTest : public ::testing::TestWithParam<DeviceCase> {
   /// On the device, in the dtype under test or the one beside it.
   at::Tensor real(const at::Tensor& x) const { return x.to(device(), dtype()); }
   at::Tensor broad(const at::Tensor& x) const { return x.to(device(), wide()); }
+  /// In float64 on the CPU, where references are computed.
+  static at::Tensor exact(const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); }
 };
 
 /// float64 on the CPU, uniform in [low, high), the same for the same seed.
