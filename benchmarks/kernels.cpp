@@ -154,12 +154,30 @@ void gate_backward_uniform(State& state) {
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, {}, dg, true)); });
 }
 
+/// Routing bytes of N positions and L sites under which about half of them are masked.
+at::Tensor drawn_routing(std::int64_t N, std::int64_t L) {
+  return vpd::draw_subset_routing(RandomKey{1, 2}, L, N, 0, device());
+}
+
+/// A site that is masked at about half of N positions.
+vpd::MaskedPositions half_of(std::int64_t N) {
+  vpd::MaskedPositions site = vpd::masked_positions(drawn_routing(N, 1000), N).front();
+  site.positions = site.positions.narrow(0, 0, at::count_nonzero(site.places.ge(0)).item<std::int64_t>());
+  return site;
+}
+
 /// The adversarial pass: the gradient of importances, and sources that climb, kept in float32 or compact. An
-/// ascent wants the latter alone.
-void gate_backward_adversarial(State& state, bool ascent, bool compact) {
+/// ascent wants the latter alone. `listed`: about half of the positions are masked, and listed.
+void gate_backward_adversarial(State& state, bool ascent, bool compact, bool listed = false) {
   const std::int64_t N = state.range(0), C = state.range(1);
-  const at::Tensor h = real(N, C), g = wide(N, C), dy = real(N, C), dg = ascent ? at::Tensor() : wide(N, C),
-                   ds = wide(N, 1).view({N});
+  vpd::GateRouting routing;
+  if (listed) {
+    const vpd::MaskedPositions site = half_of(N);
+    routing.positions = site.positions, routing.places = site.places;
+  }
+  const std::int64_t M = listed ? routing.positions.numel() : N;
+  const at::Tensor h = real(M, C), g = wide(N, C), dy = real(M, C), dg = ascent ? at::Tensor() : wide(N, C),
+                   ds = wide(M, 1).view({M});
   // In rows as the adversary's, which begin on aligned columns.
   const auto kept = [&](at::ScalarType narrow, double scale) {
     const at::Tensor rows =
@@ -173,21 +191,19 @@ void gate_backward_adversarial(State& state, bool ascent, bool compact) {
                                  .time_length = N,
                                  .batch_rows = 1,
                                  .time_rows = N};
-  // reads h, dy, g, r and both moments; writes dh, r and the moments
-  const double bytes =
-      3.0 * compute_bytes() + 4.0 + (compact ? 12.0 : 24.0) + (ascent ? 0.0 : compute_bytes() + 8.0);
-  measure(state, bytes * size(state), 0.0,
-          [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, ds, dg, !ascent)); });
+  // reads h, dy, g, r and both moments; writes dh, r and the moments; r and the moments of every position
+  const double of_masked = 3.0 * compute_bytes() + 4.0 + (ascent ? 0.0 : compute_bytes() + 8.0),
+               of_all = compact ? 12.0 : 24.0;
+  measure(state,
+          static_cast<double>(C) * (of_masked * static_cast<double>(M) + of_all * static_cast<double>(N)),
+          0.0,
+          [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, routing, ds, dg, !ascent)); });
 }
 void gate_backward_loss(State& state) { gate_backward_adversarial(state, false, false); }
 void gate_backward_ascent(State& state) { gate_backward_adversarial(state, true, false); }
 void gate_backward_loss_compact(State& state) { gate_backward_adversarial(state, false, true); }
 void gate_backward_ascent_compact(State& state) { gate_backward_adversarial(state, true, true); }
-
-/// Routing bytes of N positions and L sites under which about half of them are masked.
-at::Tensor drawn_routing(std::int64_t N, std::int64_t L) {
-  return vpd::draw_subset_routing(RandomKey{1, 2}, L, N, 0, device());
-}
+void gate_backward_ascent_listed(State& state) { gate_backward_adversarial(state, true, true, true); }
 
 /// Reads a byte, writes a place, and a position where there is one.
 void masked_positions(State& state) {
@@ -200,17 +216,24 @@ void masked_positions(State& state) {
 /// Of every second row or so.
 void select_rows(State& state) {
   const at::Tensor x = real(state.range(0), state.range(1));
-  const at::Tensor positions = at::nonzero(drawn_routing(state.range(0), 1000)[0]).squeeze(1).to(at::kInt);
+  const at::Tensor positions = half_of(state.range(0)).positions;
   measure(state, 2.0 * compute_bytes() * static_cast<double>(positions.numel() * state.range(1)), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::select_rows(x, positions)); });
+}
+
+void dot_rows(State& state) {
+  const at::Tensor a = real(state.range(0), state.range(1)), b = real(state.range(0), state.range(1));
+  const at::Tensor positions = half_of(state.range(0)).positions;
+  measure(state, 2.0 * compute_bytes() * static_cast<double>(positions.numel() * state.range(1)), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::dot_rows(a, b, positions)); });
 }
 
 /// Every second row or so.
 void combine_rows(State& state) {
   const std::int64_t N = state.range(0), d = state.range(1);
   const at::Tensor y = real(N, d);
-  const vpd::MaskedPositions site = vpd::masked_positions(drawn_routing(N, 1000), N).front();
-  const std::int64_t listed = at::count_nonzero(site.places.ge(0)).item<std::int64_t>();
+  const vpd::MaskedPositions site = half_of(N);
+  const std::int64_t listed = site.positions.numel();
   const at::Tensor part = real(listed, d), scale = wide(listed, 1).view({listed});
   measure(state, 3.0 * compute_bytes() * static_cast<double>(listed * d), 0.0,
           [&] { vpd::combine_rows(y, scale, part, site.places); });
@@ -346,9 +369,11 @@ void add_all() {
   add("gate_backward_ascent", gate_backward_ascent, cpu, sites);
   add("gate_backward_loss_compact", gate_backward_loss_compact, cpu, sites);
   add("gate_backward_ascent_compact", gate_backward_ascent_compact, cpu, sites);
+  add("gate_backward_ascent_listed", gate_backward_ascent_listed, cpu, sites);
   add("subset_routing", subset_routing, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
   add("masked_positions", masked_positions, {{128, 12}, {2048, 24}}, {{8192, 24}, {32768, 24}});
   add("select_rows", select_rows, {{128, 128}, {2048, 768}}, rows);
+  add("dot_rows", dot_rows, {{128, 128}, {2048, 768}}, rows);
   add("combine_rows", combine_rows, {{128, 128}, {2048, 768}}, rows);
   add("scale_rows", scale_rows, {{128, 128}, {2048, 768}}, rows);
   add("lower_leaky", lower_leaky, cpu, all);
