@@ -84,8 +84,8 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
   {
     const at::NoGradGuard no_grad;
     const at::Tensor input = x.detach().to(weight.value.scalar_type());
-    y = matrix_product(input, weight.value.t());
-    if (bias.value.defined()) y.add_(bias.value);
+    y = bias.value.defined() ? matrix_product(input, weight.value.t(), bias.value)
+                             : matrix_product(input, weight.value.t());
     if (weight.gradient.defined() && !again) kept = input;
   }
   return record(

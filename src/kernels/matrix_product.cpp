@@ -88,6 +88,13 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
   return out;
 }
 
+at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  if (a.scalar_type() != at::kBFloat16) return matrix_product(a, b).add_(bias);
+  const at::NoGradGuard no_grad;
+  if (a.is_cuda()) return at::addmm(bias, a, b);  // adds in float32
+  return matrix_product(a.to(at::kFloat), b.to(at::kFloat)).add_(bias).to(at::kBFloat16);
+}
+
 void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {
   VPD_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && out.dim() == 2 &&
                 out.size(0) == a.size(0) && out.size(1) == b.size(1),
@@ -119,6 +126,13 @@ at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b) {
   at::Tensor out = at::empty({a.size(0), a.size(1), b.size(2)}, a.options());
   batched_product_into(out, a, b, /*accumulate=*/false);
   return out;
+}
+
+at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  if (a.scalar_type() != at::kBFloat16) return batched_product(a, b).add_(bias);
+  const at::NoGradGuard no_grad;
+  if (a.is_cuda()) return at::baddbmm(bias, a, b);
+  return batched_product(a.to(at::kFloat), b.to(at::kFloat)).add_(bias).to(at::kBFloat16);
 }
 
 void batched_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate) {

@@ -97,7 +97,7 @@ struct Networks {
   at::Tensor layer(std::size_t i, Span span, const at::Tensor& from) const {
     const at::Tensor weight = span.of(layers[i].weight.value),
                      bias = span.of(layers[i].bias.value).unsqueeze(2);
-    if (i > 0) return batched_product(weight.transpose(1, 2), from).add_(bias);
+    if (i > 0) return batched_product(weight.transpose(1, 2), from, bias);
     if (input == ParallelInput::column) return at::addcmul(bias, weight.transpose(1, 2), from);
     return matrix_product(side_by_side(weight).t(), x.t()).view({span.size, weight.size(2), N()}).add_(bias);
   }

@@ -89,6 +89,24 @@ TEST_P(MatrixProductTest, AddsNarrowProductsToWiderSums) {
   expect_close(out, expected.to(at::kFloat), tolerance(33), "product");
 }
 
+// Sums that all but cancel: their error is that of float32 sums and of one rounding, never a unit of the
+// product's or the bias's own grid.
+TEST_P(MatrixProductTest, ABiasIsAddedBeforeTheRounding) {
+  const std::int64_t M = 9, K = 33, N = 12;
+  const at::Tensor a = real(uniform_values({M, K}, 1)), b = real(uniform_values({K, N}, 2));
+  const at::Tensor product = at::mm(exact(a), exact(b)), bias = real(-product.mean(0));
+  const at::Tensor each = real(-product);  // the nearest in dtype(): nothing is left but what was rounded off
+  const Tolerance once{epsilon(dtype()), 8 * static_cast<double>(K) * epsilon(wide())};
+  expect_close(matrix_product(a, b, bias), (product + exact(bias)).to(dtype()), once, "plus a row");
+  expect_close(matrix_product(a, b, each), (product + exact(each)).to(dtype()), once, "plus a matrix");
+  const auto batch = [](const at::Tensor& x) { return x.unsqueeze(0).expand({2, -1, -1}); };
+  const at::Tensor column = real(-product.mean(1, true)).unsqueeze(0);
+  expect_close(batched_product(batch(a), batch(b), column), batch(product + exact(column[0])).to(dtype()),
+               once, "plus a column, batched");
+  expect_close(batched_product(batch(a), batch(b), batch(each)), batch(product + exact(each)).to(dtype()),
+               once, "plus a matrix, batched");
+}
+
 TEST_P(MatrixProductTest, EmptyMatricesHaveEmptyOrZeroProducts) {
   EXPECT_EQ(matrix_product(real(at::zeros({0, 3})), real(at::zeros({3, 2}))).sizes(),
             at::IntArrayRef({0, 2}));

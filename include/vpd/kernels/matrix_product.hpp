@@ -9,12 +9,17 @@ namespace vpd {
 /// dependencies), all others through LibTorch.
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);
 
+/// a b + bias, rounded once: where a sum in bfloat16 all but cancels, two roundings would leave a grid, and
+/// on it zeros. bias [N], or what extends to [M, N], of their dtype.
+at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias);
+
 /// out += a b (accumulate) or out = a b. `out` [M, N] has contiguous rows and may be wider in type than a and
 /// b (float32 beside bfloat16).
 void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate);
 
 /// The same for each of C pairs: a [C, M, K], b [C, K, N], out [C, M, N].
 at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b);
+at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias);
 void batched_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate);
 
 }  // namespace vpd
