@@ -1,6 +1,7 @@
 #include "vpd/objective/faithfulness.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 
 #include "vpd/kernels/bfloat16_parts.hpp"
 #include "vpd/kernels/matrix_product.hpp"
@@ -13,9 +14,11 @@ at::Tensor squared_delta(const Decomposition& decomposition, std::size_t site, d
   const at::Tensor V = decomposition.components.value(2 * site),
                    U = decomposition.components.value(2 * site + 1);
   at::Tensor difference = at::empty({U.size(1), V.size(0)}, V.options());  // (V U)ᵀ - W
-  // Where activations are bfloat16 there are tensor cores, on which a product in float32 is dear: the value
-  // to all of float32's bits, since W cancels most of (V U)ᵀ, and its gradient to 16.
-  const bool in_parts = decomposition.numerics.compute == at::kBFloat16;
+  // Where activations are bfloat16 there are tensor cores, on which a product in float32 is dear, and where
+  // tf32 is on it is not one in float32: the value to all of float32's bits, since W cancels most of (V U)ᵀ,
+  // and its gradient to 16.
+  const bool in_parts = decomposition.numerics.compute == at::kBFloat16 ||
+                        (V.is_cuda() && at::globalContext().allowTF32CuBLAS());
   BFloat16Parts V_parts, U_parts;
   if (in_parts) {
     V_parts = bfloat16_parts(V, 3), U_parts = bfloat16_parts(U, 3);

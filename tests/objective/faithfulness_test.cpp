@@ -4,6 +4,7 @@
 #include "vpd/objective/faithfulness.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <gtest/gtest.h>
 
 #include "support/device_case.hpp"
@@ -13,9 +14,26 @@
 namespace vpd::testing {
 namespace {
 
-class Faithfulness : public DeviceTest {};
+class Faithfulness : public DeviceTest {
+ protected:
+  void expect_the_squared_difference(double gradient_epsilon);
+};
 
 TEST_P(Faithfulness, IsTheSquaredDifferenceToThePrecisionOfTheMasters) {
+  expect_the_squared_difference(dtype() == at::kBFloat16 ? 0x1p-16 : 4 * epsilon(wide()));
+}
+
+class FaithfulnessBesideTf32 : public Faithfulness {
+ protected:
+  void TearDown() override { at::globalContext().setAllowTF32CuBLAS(false); }
+};
+
+TEST_P(FaithfulnessBesideTf32, IsAsPreciseAsBesideBFloat16) {
+  at::globalContext().setAllowTF32CuBLAS(true);
+  expect_the_squared_difference(0x1p-16);
+}
+
+void Faithfulness::expect_the_squared_difference(double gradient_epsilon) {
   const GoldenCase golden("plain", at::kFloat);
   std::vector<std::string> warnings;
   for (const double apart : {1.0, 1e-4}) {
@@ -41,13 +59,12 @@ TEST_P(Faithfulness, IsTheSquaredDifferenceToThePrecisionOfTheMasters) {
       const double off = 8 * epsilon(wide()) * at::mm(exact(V).abs(), exact(U).abs()).max().item<double>();
       EXPECT_NEAR(value, expected.item<double>(),
                   entries * off * (2 * apart + off) + 4 * epsilon(wide()) * expected.item<double>());
-      // Gradients have 16 bits where activations are bfloat16.
-      const double parts = dtype() == at::kBFloat16 ? 0x1p-16 : 4 * epsilon(wide());
       const auto expect_near = [&](const at::Tensor& actual, const at::Tensor& slope, const at::Tensor& other,
                                    const char* what) {
         const double terms = static_cast<double>(other.numel()) / C;
         const double largest = 2 * seed * terms * other.abs().max().item<double>();
-        expect_close(exact(actual), slope, {0.0, largest * (off + (4 + terms) * parts * apart)}, what);
+        expect_close(exact(actual), slope, {0.0, largest * (off + (4 + terms) * gradient_epsilon * apart)},
+                     what);
       };
       expect_near(dV, V64.grad(), exact(U), "dV");
       expect_near(dU, U64.grad(), exact(V), "dU");
@@ -57,6 +74,8 @@ TEST_P(Faithfulness, IsTheSquaredDifferenceToThePrecisionOfTheMasters) {
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, Faithfulness,
                          ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble, at::kBFloat16})),
+                         device_case_name);
+INSTANTIATE_TEST_SUITE_P(Everywhere, FaithfulnessBesideTf32, ::testing::ValuesIn(device_cases({at::kFloat})),
                          device_case_name);
 
 }  // namespace

@@ -82,6 +82,7 @@ class Bfloat16Step : public DeviceTest {};
 TEST_P(Bfloat16Step, IsCloseToAFloat32One) {
   const std::vector<std::string> overrides = {every_term, "training.batch_size=4"};
   std::vector<std::vector<double>> losses;
+  std::vector<std::string> names;
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     GoldenCase golden("plain", at::kFloat, overrides);
     std::vector<std::string> warnings;
@@ -91,12 +92,16 @@ TEST_P(Bfloat16Step, IsCloseToAFloat32One) {
     const auto& data = std::get<TokensData>(golden.config.data.train);
     const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
     TrainingStep step(d, golden.config, data.sequence_length, lanes);
+    const auto result = step.run(tokens.batch(0, 4), 0);
+    names = result.labels;
     losses.emplace_back();
-    for (const at::Tensor& loss : step.run(tokens.batch(0, 4), 0).losses)
-      losses.back().push_back(loss.item<double>());
+    for (const at::Tensor& loss : result.losses) losses.back().push_back(loss.item<double>());
   }
   for (std::size_t k = 0; k < losses[0].size(); ++k) {
-    EXPECT_NEAR(losses[1][k], losses[0][k], 0.05 * std::abs(losses[0][k])) << "term " << k;
+    // A step along the sign of a gradient goes the other way where rounding turns the sign.
+    const std::string& name = names[k];
+    const bool turns = name.find("fresh") != std::string::npos;
+    EXPECT_NEAR(losses[1][k], losses[0][k], (turns ? 0.05 : 0.01) * std::abs(losses[0][k])) << name;
   }
 }
 

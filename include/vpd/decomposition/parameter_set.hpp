@@ -38,9 +38,8 @@ class ParameterSet {
   /// Part i of a buffer like flat().
   at::Tensor view(const at::Tensor& buffer, std::size_t i) const;
 
-  /// The parameters as operations see them: values in the type of matrix products (vectors stay wide where it
-  /// differs), gradients in `gradient`, or frozen where that is undefined. `stores` and `deferred`: as in
-  /// Parameter, of all.
+  /// The parameters as operations see them: values in the type of matrix products, gradients in `gradient`,
+  /// or frozen where that is undefined. `stores` and `deferred`: as in Parameter, of all.
   std::vector<Parameter> bind(const at::Tensor& gradient, bool stores = false,
                               DeferredGradients* deferred = nullptr) const;
 

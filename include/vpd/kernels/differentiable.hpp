@@ -21,7 +21,7 @@ namespace vpd {
 /// A weight as the operations see it. The gradient buffer is added to in the backward pass; undefined: the
 /// weight is frozen.
 struct Parameter {
-  at::Tensor value;     ///< in the type of matrix products (vectors: float32, or float64)
+  at::Tensor value;     ///< in the type of matrix products
   at::Tensor gradient;  ///< float32 (float64 for float64), same shape
   bool stores =
       false;  ///< the one linear() that reads it stores its gradient instead of adding to what is there
