@@ -76,6 +76,8 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
     p.sources = s.sources.const_data_ptr(), p.sources_stride = s.sources.stride(0);
     p.time_length = s.time_length, p.batch_rows = s.batch_rows, p.time_rows = s.time_rows;
     p.first_batch = s.first_batch % s.batch_rows;
+    const bool in_order = s.time_rows == s.time_length && p.first_batch + N / s.time_length <= s.batch_rows;
+    p.first_source = in_order ? p.first_batch * s.time_rows : -1;
     p.source_rows_shared = s.time_rows != s.time_length || N / s.time_length > s.batch_rows;
   }
   return p;

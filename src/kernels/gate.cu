@@ -52,81 +52,81 @@ __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n
   philox(p.key.get(), words[0], words[1], words[2], words[3]);
 }
 
-/// One thread finds out and tells the others through `shared`: all of the block must come here.
+/// Where the row's sources are and its δ. Every thread reads for itself, so that nobody waits and all reads
+/// of a row are on their way together. A δ that is drawn is made by one thread, which tells the others
+/// through `shared`: all of the block must come here.
 template <bool compact, class T>
-__device__ Row<T> find_row(const GateParams& p, std::int64_t n, Row<T>* shared) {
+__device__ __forceinline__ Row<T> find_row(const GateParams& p, std::int64_t n, T* shared) {
   if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0), false};
+  Row<T> row{p.sources ? source_row(p, n) : 0, T(0), reads_matrix(p, n)};
+  if (!p.delta) return row;
+  if (row.matrix) {
+    const auto* sources = static_cast<const KeptSource<T, compact>*>(p.sources);
+    row.delta = source_of(sources[row.source * p.sources_stride + p.columns]);
+    return row;
+  }
   __syncthreads();  // the row before may still be read
   if (threadIdx.x == 0) {
-    Row<T> row{0, T(0), reads_matrix(p, n)};
-    if (p.sources) row.source = source_row(p, n);
-    if (row.matrix) {
-      const auto* sources = static_cast<const KeptSource<T, compact>*>(p.sources);
-      if (p.delta) row.delta = source_of(sources[row.source * p.sources_stride + p.columns]);
-    } else if (p.delta) {
-      std::uint32_t words[4];
-      random_words(p, n, delta_block, words);
-      row.delta = draw<T>(p, words[0]);
-    }
-    *shared = row;
+    std::uint32_t words[4];
+    random_words(p, n, delta_block, words);
+    *shared = draw<T>(p, words[0]);
   }
   __syncthreads();
-  return *shared;
+  row.delta = *shared;
+  return row;
 }
 
-/// Four columns of one thread: neighbours (one random counter, one vector access), or, where rows start off
-/// 16-byte boundaries, columns a block apart, so that a warp's accesses are whole sectors all the same.
-template <bool adjacent>
+/// Four neighbouring columns, one thread's: of one random counter, and one vector access where rows start on
+/// its boundaries.
 struct Quad {
   std::int64_t first;
-  int count;
+  int count;  // of columns that there are
 
-  __device__ static std::int64_t begin() {
-    return adjacent ? 4 * static_cast<std::int64_t>(threadIdx.x) : threadIdx.x;
-  }
-  __device__ static std::int64_t step() { return adjacent ? 1 : blockDim.x; }
-
-  __device__ Quad(std::int64_t start, std::int64_t columns) : first(start) {
-    const std::int64_t left = (columns - start + step() - 1) / step();
-    count = left < 4 ? static_cast<int>(left) : 4;
-  }
+  __device__ Quad(std::int64_t start, std::int64_t columns)
+      : first(start), count(columns - start < 4 ? static_cast<int>(columns - start) : 4) {}
 
   template <class From, class T>
   __device__ __forceinline__ void read(const From* row, bool packed, T (&out)[4]) const {
-    if (adjacent && packed && count == 4) {
+    if (packed && count == 4) {
       load(row + first, out);
       return;
     }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = i < count ? convert<T>(row[first + i * step()]) : T(0);
+    for (int i = 0; i < 4; ++i) out[i] = i < count ? convert<T>(row[first + i]) : T(0);
   }
 
   template <class To, class T>
   __device__ __forceinline__ void write(To* row, bool packed, const T (&x)[4]) const {
-    if (adjacent && packed && count == 4) {
+    if (packed && count == 4) {
       store(row + first, x);
       return;
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (i < count) row[first + i * step()] = convert<To>(x[i]);
+      if (i < count) row[first + i] = convert<To>(x[i]);
     }
   }
 };
 
-template <bool compact, bool adjacent, class T>
-__device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row,
-                                             bool packed, const Quad<adjacent>& quad, T (&r)[4]) {
-  if (row.matrix) {
-    KeptSource<T, compact> kept[4];
-    quad.read(static_cast<const KeptSource<T, compact>*>(p.sources) + row.source * p.sources_stride, packed,
-              kept);
+/// Sources that are kept, from element `row` on.
+template <bool compact, class T>
+__device__ __forceinline__ void read_kept_sources(const GateParams& p, std::int64_t row, bool packed,
+                                                  const Quad& quad, T (&r)[4]) {
+  KeptSource<T, compact> kept[4];
+  quad.read(static_cast<const KeptSource<T, compact>*>(p.sources) + row, packed, kept);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) r[i] = source_of(kept[i]);
+  for (int i = 0; i < 4; ++i) r[i] = source_of(kept[i]);
+}
+
+template <bool compact, class T>
+__device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row,
+                                             bool packed, const Quad& quad, T (&r)[4]) {
+  if (row.matrix) {
+    read_kept_sources<compact>(p, row.source * p.sources_stride, packed, quad, r);
   } else if (p.kind == SourceKind::constant) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) r[i] = static_cast<T>(p.value);
-  } else if constexpr (adjacent) {  // the launcher chooses it for random sources
+  } else {
     std::uint32_t words[4];
     random_words(p, n, static_cast<std::uint32_t>(quad.first / 4), words);
 #pragma unroll
@@ -135,9 +135,9 @@ __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n
 }
 
 /// The importances, clamped to [0, 1]; NaN stays NaN.
-template <class Real, bool adjacent, class T>
+template <class Real, class T>
 __device__ __forceinline__ void read_importances(const GateParams& p, std::int64_t n, bool packed,
-                                                 const Quad<adjacent>& quad, T (&g)[4]) {
+                                                 const Quad& quad, T (&g)[4]) {
   if (p.narrow_importance) {
     quad.read(static_cast<const Real*>(p.importance) + n * p.importance_stride, packed, g);
   } else {
@@ -150,52 +150,48 @@ __device__ __forceinline__ void read_importances(const GateParams& p, std::int64
   }
 }
 
-/// One source and its moments, element `at` of each, climb along d.
+/// One step of an ascent of four sources, with Adam's moments of them.
 template <bool compact, class T>
-__device__ __forceinline__ void climb_one(const GateParams& p, const AscentStep<T>& step, std::int64_t at,
-                                          T d) {
+struct Climbing {
   using Moment = KeptMoment<T, compact>;
-  auto* x = static_cast<KeptSource<T, compact>*>(p.climbing) + at;
-  if (step.adam) {
-    Moment* kept_m = static_cast<Moment*>(p.source_m) + at;
-    Moment* kept_v = static_cast<Moment*>(p.source_v) + at;
-    T m = convert<T>(*kept_m), v = convert<T>(*kept_v);
-    *x = keep_source<compact>(step.by_adam(source_of(*x), d, m, v));
-    *kept_m = convert<Moment>(m), *kept_v = convert<Moment>(v);
-  } else {
-    *x = keep_source<compact>(step.by_sign(source_of(*x), d));
-  }
-}
+  T m[4], v[4];
 
-/// Four sources that were read as r, from element `row` on, climb along d.
-template <bool compact, bool adjacent, class T>
-__device__ __forceinline__ void climb_quad(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
-                                           bool packed, const Quad<adjacent>& quad, const T (&r)[4],
-                                           const T (&d)[4]) {
-  using Moment = KeptMoment<T, compact>;
-  KeptSource<T, compact> x[4];
-  if (step.adam) {
-    Moment* m_row = static_cast<Moment*>(p.source_m) + row;
-    Moment* v_row = static_cast<Moment*>(p.source_v) + row;
-    T m[4], v[4];
-    quad.read(m_row, packed, m);
-    quad.read(v_row, packed, v);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_adam(r[i], d[i], m[i], v[i]));
-    quad.write(m_row, packed, m);
-    quad.write(v_row, packed, v);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_sign(r[i], d[i]));
+  __device__ __forceinline__ void read_moments(const GateParams& p, std::int64_t row, bool packed,
+                                               const Quad& quad) {
+    if (!p.ascent.adam) return;
+    quad.read(static_cast<const Moment*>(p.source_m) + row, packed, m);
+    quad.read(static_cast<const Moment*>(p.source_v) + row, packed, v);
   }
-  quad.write(static_cast<KeptSource<T, compact>*>(p.climbing) + row, packed, x);
-}
+
+  /// The sources, which were read as r, climb along d.
+  __device__ __forceinline__ void step(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
+                                       bool packed, const Quad& quad, const T (&r)[4], const T (&d)[4]) {
+    KeptSource<T, compact> x[4];
+    if (step.adam) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_adam(r[i], d[i], m[i], v[i]));
+      quad.write(static_cast<Moment*>(p.source_m) + row, packed, m);
+      quad.write(static_cast<Moment*>(p.source_v) + row, packed, v);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_sign(r[i], d[i]));
+    }
+    quad.write(static_cast<KeptSource<T, compact>*>(p.climbing) + row, packed, x);
+  }
+};
 
 /// The sources of a row climb along a gradient of 0.
 template <bool compact, class T>
-__device__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row) {
-  for (std::int64_t c = threadIdx.x; c <= p.columns; c += blockDim.x)
-    climb_one<compact>(p, step, row + c, T(0));
+__device__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row, bool packed) {
+  const T none[4] = {};
+  for (std::int64_t first = 4 * threadIdx.x; first <= p.columns; first += 4 * blockDim.x) {
+    const Quad quad(first, p.columns + 1);
+    T r[4];
+    read_kept_sources<compact>(p, row, packed, quad, r);
+    Climbing<compact, T> climbing;
+    climbing.read_moments(p, row, packed, quad);
+    climbing.step(p, step, row, packed, quad, r, none);
+  }
 }
 
 template <class To>
@@ -203,10 +199,10 @@ __device__ void clear_row(To* row, std::int64_t columns) {
   for (std::int64_t c = threadIdx.x; c < columns; c += blockDim.x) row[c] = convert<To>(0.0f);
 }
 
-template <class Real, bool adjacent, bool compact>
+template <class Real, bool compact>
 __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p, bool packed) {
   using T = Wide<Real>;
-  __shared__ Row<T> shared;
+  __shared__ T shared;
   for (std::int64_t k = blockIdx.x; k < p.rows; k += gridDim.x) {
     const std::int64_t n = position_of(p, k);
     Real* gated = static_cast<Real*>(p.gated) + k * p.columns;
@@ -216,10 +212,10 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
       if (scale && threadIdx.x == 0) scale[k] = T(1);
       continue;
     }
-    const Row<T> row = find_row<compact>(p, n, &shared);
     const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
-    for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
-      const Quad<adjacent> quad(first, p.columns);
+    const Row<T> row = find_row<compact>(p, n, &shared);
+    for (std::int64_t first = 4 * threadIdx.x; first < p.columns; first += 4 * blockDim.x) {
+      const Quad quad(first, p.columns);
       T h[4], g[4], r[4];
       quad.read(h_row, packed, h);
       read_importances<Real>(p, n, packed, quad, g);
@@ -232,10 +228,10 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
   }
 }
 
-template <class Real, bool adjacent, bool compact>
+template <class Real, bool compact, bool climbs>
 __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams p, bool packed) {
   using T = Wide<Real>;
-  __shared__ Row<T> shared;
+  __shared__ T shared;
   __shared__ T scratch[most_threads / warp_size];
   const auto factor = static_cast<T>(p.source_gradient_scale);
   const AscentStep<T> step(p.ascent);
@@ -243,33 +239,36 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
     const std::int64_t n = position_of(p, k);
     Real* dh_row = static_cast<Real*>(p.h_gradient) + k * p.columns;
     Real* gated_row = p.gated ? static_cast<Real*>(p.gated) + k * p.columns : nullptr;
-    const bool masked = is_masked(p, n);
-    const bool wants_sources =
-        n >= 0 && (p.climbing || (p.source_gradient && (masked || p.source_gradient_overwrite)));
-    if (!masked && !wants_sources) {
+    const std::int64_t source = p.sources && n >= 0 ? source_row(p, n) : 0;
+    const std::int64_t climbing_row = source * p.sources_stride;
+    T* dr_row = nullptr;
+    if (!climbs && p.source_gradient && n >= 0)
+      dr_row = static_cast<T*>(p.source_gradient) +
+               (p.source_gradient_per_position ? n : source) * p.source_gradient_stride;
+    if (!is_masked(p, n)) {
       clear_row(dh_row, p.columns);
       if (gated_row) clear_row(gated_row, p.columns);
+      if (dr_row && p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
+      if (climbs && n >= 0) climb_idly<compact>(p, step, climbing_row, packed);
       continue;
     }
     const Row<T> row = find_row<compact>(p, n, &shared);
-    const std::int64_t sources_row = row.source * p.sources_stride;  // of what climbs
-    T* dr_row = nullptr;
-    if (p.source_gradient && wants_sources) {
-      const std::int64_t target = p.source_gradient_per_position ? n : row.source;
-      dr_row = static_cast<T*>(p.source_gradient) + target * p.source_gradient_stride;
-    }
-    if (!masked) {
-      clear_row(dh_row, p.columns);
-      if (gated_row) clear_row(gated_row, p.columns);
-      if (dr_row) clear_row(dr_row, p.columns + 1);
-      if (p.climbing) climb_idly<compact>(p, step, sources_row);
-      continue;
-    }
-    const bool climbs = p.climbing && row.matrix;
-    if (p.climbing && !climbs) climb_idly<compact>(p, step, sources_row);
-    if (dr_row && !row.matrix) {  // its sources are drawn
-      if (p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
+    if (!row.matrix) {  // its sources are drawn
+      if (climbs) climb_idly<compact>(p, step, climbing_row, packed);
+      if (dr_row && p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
       dr_row = nullptr;
+    }
+    const bool wants_sources = row.matrix && (climbs || dr_row);
+    // What column C, the row's δ, will need at the end is on its way from here on.
+    const Quad delta_column(p.columns, p.columns + 1);
+    Climbing<compact, T> delta_climbing;
+    T ddelta = 0, delta_source[4] = {};
+    if (threadIdx.x == 0 && wants_sources) {
+      if (p.delta) ddelta = static_cast<const T*>(p.scale_gradient)[k];
+      if (climbs) {
+        read_kept_sources<compact>(p, climbing_row, false, delta_column, delta_source);
+        delta_climbing.read_moments(p, climbing_row, false, delta_column);
+      }
     }
     const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
     const Real* dgated_row = static_cast<const Real*>(p.gradient) + k * p.columns;
@@ -277,15 +276,17 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
     if (p.importance_gradient)
       dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;
     T sum = 0;
-    for (std::int64_t first = Quad<adjacent>::begin(); first < p.columns; first += 4 * blockDim.x) {
-      const Quad<adjacent> quad(first, p.columns);
+    for (std::int64_t first = 4 * threadIdx.x; first < p.columns; first += 4 * blockDim.x) {
+      const Quad quad(first, p.columns);
       T h[4], dgated[4], g[4], r[4], dg[4] = {}, dr[4] = {}, dh[4];
+      Climbing<compact, T> climbing;
       quad.read(h_row, packed, h);
       quad.read(dgated_row, packed, dgated);
       read_importances<Real>(p, n, packed, quad, g);
+      read_sources<compact>(p, n, row, packed, quad, r);
+      if (climbs && row.matrix) climbing.read_moments(p, climbing_row, packed, quad);
       if (dg_row) quad.read(dg_row, packed, dg);
       if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, packed, dr);
-      read_sources<compact>(p, n, row, packed, quad, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const T mask = g[i] + (1 - g[i]) * r[i] - row.delta;
@@ -300,14 +301,15 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       if (gated_row) quad.write(gated_row, packed, h);
       if (dg_row) quad.write(dg_row, packed, dg);
       if (dr_row) quad.write(dr_row, packed, dr);
-      if (climbs) climb_quad<compact>(p, step, sources_row, packed, quad, r, dr);
+      if (climbs && row.matrix) climbing.step(p, step, climbing_row, packed, quad, r, dr);
     }
-    if (!dr_row && !climbs) continue;
+    if (!wants_sources) continue;
     const T total = block_reduce(sum, Sum{}, scratch);
     if (threadIdx.x == 0) {
-      const T ddelta = p.delta ? (static_cast<const T*>(p.scale_gradient)[k] - total) * factor : T(0);
+      if (p.delta) ddelta = (ddelta - total) * factor;
       if (climbs) {
-        climb_one<compact>(p, step, sources_row + p.columns, ddelta);
+        const T d[4] = {ddelta};
+        delta_climbing.step(p, step, climbing_row, false, delta_column, delta_source, d);
       } else {
         dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
       }
@@ -317,12 +319,12 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
 
 /// Sources of positions that are not listed: a gradient of 0.
 template <class T, bool compact>
-__global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams p) {
+__global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams p, bool packed) {
   const AscentStep<T> step(p.ascent);
   for (std::int64_t n = blockIdx.x; n < p.all_rows; n += gridDim.x) {
     if (p.places[n] >= 0) continue;
     if (p.climbing) {
-      climb_idly<compact>(p, step, source_row(p, n) * p.sources_stride);
+      climb_idly<compact>(p, step, source_row(p, n) * p.sources_stride, packed);
     } else {
       const std::int64_t target = p.source_gradient_per_position ? n : source_row(p, n);
       clear_row(static_cast<T*>(p.source_gradient) + target * p.source_gradient_stride, p.columns + 1);
@@ -333,11 +335,6 @@ __global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams 
 template <class Real, bool compact>
 void launch(const GateParams& p, bool backward, cudaStream_t stream) {
   using T = Wide<Real>;
-  if (backward && reaches_unlisted(p) && p.all_rows > 0) {
-    VPD_LAUNCH((gate_unlisted_kernel<T, compact>), grid_of(p.all_rows),
-               threads_of(p.columns + 1, most_threads), 0, stream, p);
-  }
-  if (p.rows == 0) return;
   const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) &&
                       (p.narrow_importance ? packs_fit<Real>(p.importance, p.importance_stride, 4)
                                            : packs_fit<T>(p.importance, p.importance_stride, 4)) &&
@@ -348,16 +345,18 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
                       packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4) &&
                       packs_fit<KeptMoment<T, compact>>(p.source_m, p.sources_stride, 4) &&
                       packs_fit<KeptMoment<T, compact>>(p.source_v, p.sources_stride, 4);
-  const bool random = p.kind != SourceKind::constant && p.kind != SourceKind::tensor;
+  if (backward && reaches_unlisted(p) && p.all_rows > 0) {
+    VPD_LAUNCH((gate_unlisted_kernel<T, compact>), grid_of(p.all_rows),
+               threads_of((p.columns + 4) / 4, most_threads), 0, stream, p, packed);
+  }
+  if (p.rows == 0) return;
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
-  if (backward && (random || packed)) {
-    VPD_LAUNCH((gate_backward_kernel<Real, true, compact>), grid, threads, 0, stream, p, packed);
-  } else if (backward) {
-    VPD_LAUNCH((gate_backward_kernel<Real, false, compact>), grid, threads, 0, stream, p, false);
-  } else if (random || packed) {
-    VPD_LAUNCH((gate_forward_kernel<Real, true, compact>), grid, threads, 0, stream, p, packed);
+  if (!backward) {
+    VPD_LAUNCH((gate_forward_kernel<Real, compact>), grid, threads, 0, stream, p, packed);
+  } else if (p.climbing) {
+    VPD_LAUNCH((gate_backward_kernel<Real, compact, true>), grid, threads, 0, stream, p, packed);
   } else {
-    VPD_LAUNCH((gate_forward_kernel<Real, false, compact>), grid, threads, 0, stream, p, false);
+    VPD_LAUNCH((gate_backward_kernel<Real, compact, false>), grid, threads, 0, stream, p, packed);
   }
 }
 

@@ -76,6 +76,7 @@ struct GateParams {
   std::int64_t first_batch = 0;
   std::int64_t batch_rows = 1;
   std::int64_t time_rows = 1;
+  std::int64_t first_source = -1;  // row that position 0 reads where those of the others follow it, else -1
 
   void* gated = nullptr;  // real [rows, C], contiguous; null in the backward pass where it is not wanted
   void* scale = nullptr;  // wide [rows] or null
@@ -104,6 +105,7 @@ inline bool reaches_unlisted(const GateParams& p) {
 
 /// Row of the source matrix that position n of this pass reads.
 VPD_HOST_DEVICE std::int64_t source_row(const GateParams& p, std::int64_t n) {
+  if (p.first_source >= 0) return p.first_source + n;  // no divisions, which a GPU makes of many instructions
   const std::int64_t b = n / p.time_length + p.first_batch;
   const std::int64_t t = n % p.time_length;
   return (b % p.batch_rows) * p.time_rows + t % p.time_rows;
