@@ -84,8 +84,14 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
   {
     const at::NoGradGuard no_grad;
     const at::Tensor input = x.detach().to(weight.value.scalar_type());
-    y = bias.value.defined() ? matrix_product(input, weight.value.t(), bias.value)
-                             : matrix_product(input, weight.value.t());
+    if (bias.value.defined()) {
+      y = matrix_product(input, weight.value.t(), bias.value);
+    } else if (input.scalar_type() == at::kBFloat16) {  // a vocabulary is often odd
+      y = empty_rows(input.size(0), weight.value.size(0), input.options());
+      matrix_product_into(y, input, weight.value.t(), /*accumulate=*/false);
+    } else {
+      y = matrix_product(input, weight.value.t());
+    }
     if (weight.gradient.defined() && !again) kept = input;
   }
   return record(

@@ -24,9 +24,7 @@ HeadKlResult kl_through_head(const at::Tensor& target, const at::Tensor& x, cons
             "KL through a head: expected target logits [{}, {}], found [{}, {}]", N, V, target.size(0),
             target.size(1));
   const std::int64_t most = std::min(N, head_kl_rows(x.device(), V));
-  // Rows start where the fast products of a GPU can read them: at multiples of 16 bytes.
-  const std::int64_t stride = (V + 7) / 8 * 8;
-  const at::Tensor chunk = at::empty({most, stride}, x.options()).narrow(1, 0, V);
+  const at::Tensor chunk = empty_rows(most, V, x.options());
   HeadKlResult result;
   if (want_gradient) result.gradient = at::empty_like(x);
   for (std::int64_t first = 0; first < N; first += most) {

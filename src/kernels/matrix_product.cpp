@@ -74,11 +74,22 @@ bool widens(const at::Tensor& out, const at::Tensor& a) {
   return out.scalar_type() == at::kFloat && a.scalar_type() == at::kBFloat16;
 }
 
+void check_bias(const at::Tensor& bias, const at::Tensor& a) {
+  VPD_CHECK(bias.scalar_type() == a.scalar_type(), UsageError,
+            "matrix product: expected a bias of the factors' dtype {}, found {}",
+            at::toString(a.scalar_type()), at::toString(bias.scalar_type()));
+}
+
 std::string shape(const at::Tensor& x) {
   return fmt::format("[{}]", fmt::join(x.sizes().begin(), x.sizes().end(), ", "));
 }
 
 }  // namespace
+
+at::Tensor empty_rows(std::int64_t M, std::int64_t N, const at::TensorOptions& options) {
+  const std::int64_t pack = 16 / static_cast<std::int64_t>(options.dtype().itemsize());
+  return at::empty_strided({M, N}, {(N + pack - 1) / pack * pack, 1}, options);
+}
 
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
   VPD_CHECK(a.dim() == 2 && b.dim() == 2, UsageError,
@@ -89,6 +100,7 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  check_bias(bias, a);
   if (a.scalar_type() != at::kBFloat16) return matrix_product(a, b).add_(bias);
   const at::NoGradGuard no_grad;
   if (a.is_cuda()) return at::addmm(bias, a, b);  // adds in float32
@@ -129,6 +141,7 @@ at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 at::Tensor batched_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  check_bias(bias, a);
   if (a.scalar_type() != at::kBFloat16) return batched_product(a, b).add_(bias);
   const at::NoGradGuard no_grad;
   if (a.is_cuda()) return at::baddbmm(bias, a, b);

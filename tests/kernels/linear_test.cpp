@@ -36,7 +36,7 @@ TEST_P(LinearTest, IsTheFormulaAndItsGradients) {
                                           << (made_again ? ", made again" : ""));
         const at::Tensor x = real(uniform_values({N, d_in}, 1)).requires_grad_();
         const Parameter weight = trained(real(uniform_values({d_out, d_in}, 2)));
-        const Parameter bias = biased ? trained(broad(uniform_values({d_out}, 3))) : Parameter();
+        const Parameter bias = biased ? trained(real(uniform_values({d_out}, 3))) : Parameter();
         const at::Tensor dy = real(uniform_values({N, d_out}, 4));
         const MadeAgain again =
             made_again ? MadeAgain(1, [x = x.detach()] { return x.clone(); }) : MadeAgain();
@@ -69,8 +69,7 @@ TEST_P(LinearTest, AddsToTheGradientsThatAreThere) {
 TEST_P(LinearTest, StoresGradientsWhereItIsTold) {
   for (const std::int64_t N : {std::int64_t{7}, std::int64_t{0}}) {
     const at::Tensor x = real(uniform_values({N, 3}, 1)), dy = real(uniform_values({N, 5}, 4));
-    Parameter weight = trained(real(uniform_values({5, 3}, 2))),
-              bias = trained(broad(uniform_values({5}, 3)));
+    Parameter weight = trained(real(uniform_values({5, 3}, 2))), bias = trained(real(uniform_values({5}, 3)));
     weight.stores = bias.stores = true;
     for (const Parameter& parameter : {weight, bias}) at::Tensor(parameter.gradient).fill_(NAN);
     torch::autograd::backward({linear(x, weight, bias)}, {dy});
@@ -87,7 +86,7 @@ TEST_P(LinearTest, DeferredGradientsAreThoseOfAllLanes) {
       for (const std::int64_t d_out : {2, 5}) {
         Parameter first = trained(real(uniform_values({3, 6}, 2))),
                   second = trained(real(uniform_values({d_out, 3}, 3)));
-        Parameter bias = biased ? trained(broad(uniform_values({3}, 4))) : Parameter();
+        Parameter bias = biased ? trained(real(uniform_values({3}, 4))) : Parameter();
         std::vector<DeferredGradients> lists(3);
         std::vector<const DeferredGradients*> all;
         at::Tensor dW_first = at::zeros({3, 6}, at::kDouble), dW_second = at::zeros({d_out, 3}, at::kDouble),

@@ -117,6 +117,20 @@ TEST_P(MatrixProductTest, EmptyMatricesHaveEmptyOrZeroProducts) {
   expect_identical(out, real(at::ones({2, 3})), "sum");
 }
 
+TEST_P(MatrixProductTest, RowsStartOnSixteenBytesHoweverOdd) {
+  for (const std::int64_t N : {1, 7, 8, 33}) {
+    const at::Tensor out = empty_rows(3, N, real(at::zeros({0})).options());
+    EXPECT_EQ(out.sizes(), at::IntArrayRef({3, N}));
+    EXPECT_EQ(out.stride(1), 1);
+    const std::int64_t bytes = out.stride(0) * static_cast<std::int64_t>(out.element_size());
+    EXPECT_EQ(bytes % 16, 0);
+    EXPECT_LT(bytes - N * static_cast<std::int64_t>(out.element_size()), 16);
+    const at::Tensor a = real(uniform_values({3, 5}, 1)), b = real(uniform_values({5, N}, 2));
+    matrix_product_into(out, a, b, /*accumulate=*/false);
+    expect_close(out, at::mm(exact(a), exact(b)).to(dtype()), tolerance(5), "product");
+  }
+}
+
 TEST_P(MatrixProductTest, BatchedProductsAreProductsOneByOne) {
   const at::Tensor a = real(uniform_values({3, 5, 7}, 1)),
                    b = real(uniform_values({3, 11, 7}, 2)).transpose(1, 2);
@@ -148,6 +162,7 @@ TEST_P(MatrixProductTest, SaysWhatIsWrong) {
   expect_usage_error([&] { matrix_product_into(real(at::zeros({2, 3})), a, b, false); }, "into [2, 3]");
   expect_usage_error([&] { matrix_product_into(real(at::zeros({8})), a, b, false); }, "into [8]");
   expect_usage_error([&] { matrix_product(a, b.to(at::kHalf)); }, "factors of one dtype");
+  expect_usage_error([&] { matrix_product(a, b, at::zeros({4}, at::kHalf)); }, "bias of the factors' dtype");
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, MatrixProductTest,

@@ -13,6 +13,10 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);
 /// on it zeros. bias [N], or what extends to [M, N], of their dtype.
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias);
 
+/// Memory for [M, N] with contiguous rows that start on multiples of 16 bytes, where the fast products of a
+/// GPU and the vector accesses of its kernels can reach them, however odd N is.
+at::Tensor empty_rows(std::int64_t M, std::int64_t N, const at::TensorOptions& options);
+
 /// out += a b (accumulate) or out = a b. `out` [M, N] has contiguous rows and may be wider in type than a and
 /// b (float32 beside bfloat16).
 void matrix_product_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool accumulate);
