@@ -10,8 +10,8 @@ namespace vpd {
 
 inline constexpr unsigned column_threads = 128;
 
-/// partial[group, c] = Σ over the group's rows of value(n, c): in T over 64 rows at a time, in float64
-/// beyond. One thread a column, one y of the grid a group.
+/// partial[group, c] = Σ over the group's rows of value.prepared()(n, c): in T over 64 rows at a time, in
+/// float64 beyond. One thread a column, one y of the grid a group.
 template <class T, class Value>
 __global__ void __launch_bounds__(column_threads)
     column_partials_kernel(std::int64_t rows, std::int64_t columns, double* partial, Value value) {
@@ -20,12 +20,13 @@ __global__ void __launch_bounds__(column_threads)
   const std::int64_t per_group = (rows + gridDim.y - 1) / gridDim.y;
   const std::int64_t begin = blockIdx.y * per_group;
   const std::int64_t end = begin + per_group < rows ? begin + per_group : rows;
+  const auto of = value.prepared();
   double total = 0.0;
   for (std::int64_t first = begin; first < end; first += 64) {
     const std::int64_t last = first + 64 < end ? first + 64 : end;
     T sum = 0;
-#pragma unroll 4
-    for (std::int64_t n = first; n < last; ++n) sum += value(n, c);
+#pragma unroll 8
+    for (std::int64_t n = first; n < last; ++n) sum += of(n, c);
     total += static_cast<double>(sum);
   }
   partial[blockIdx.y * columns + c] = total;
@@ -42,8 +43,8 @@ __global__ void __launch_bounds__(column_threads)
   out[c] += static_cast<Out>(total);
 }
 
-/// out[c] += Σ_n value(n, c), value a __device__ function object with results of type T. Columns at most 2^31
-/// · 128.
+/// out[c] += Σ_n value.prepared()(n, c): `prepared` and what it returns are __device__ functions, this with
+/// results of type T. Columns at most 2^31 · 128.
 template <class T, class Out, class Value>
 void add_column_sums(std::int64_t rows, std::int64_t columns, double* workspace, Out* out, const Value& value,
                      cudaStream_t stream) {

@@ -12,6 +12,38 @@ namespace {
 
 constexpr unsigned most_threads = 256;
 
+/// What a kernel knows of its parameters when it is compiled. `single`: nothing, and columns are accessed one
+/// by one. From `packed` on rows are accessed in whole packs of four. `read` and `drawn` are the masks of
+/// training: sources that are read, with Adam's moments where they climb, or drawn uniformly; everywhere or
+/// at listed positions.
+enum class GateCase { single, packed, read, drawn };
+
+/// The parameters with what is known of them as constants, so that the compiler leaves out everything else:
+/// reads that do not wait for branches are on their way together.
+template <class Real, GateCase which>
+__device__ __forceinline__ GateParams known(GateParams p) {
+  if constexpr (which == GateCase::read || which == GateCase::drawn) {
+    p.routing = nullptr;
+    p.source_gradient = nullptr;
+    p.delta = true;
+    p.narrow_importance = std::is_same_v<Real, __nv_bfloat16>;
+    p.ascent.adam = true;
+    p.kind = which == GateCase::read ? SourceKind::tensor : SourceKind::uniform;
+    if constexpr (which == GateCase::drawn) p.sources = nullptr;
+  }
+  return p;
+}
+
+/// Whether known() may be told so.
+template <class Real>
+bool is_of(GateCase which, const GateParams& p) {
+  if (p.routing || p.source_gradient || !p.delta ||
+      p.narrow_importance != std::is_same_v<Real, __nv_bfloat16>)
+    return false;
+  if (which == GateCase::drawn) return p.kind == SourceKind::uniform;
+  return p.kind == SourceKind::tensor && (!p.climbing || p.ascent.adam);
+}
+
 /// What all threads of a row need.
 template <class T>
 struct Row {
@@ -76,53 +108,54 @@ __device__ __forceinline__ Row<T> find_row(const GateParams& p, std::int64_t n, 
   return row;
 }
 
-/// Four neighbouring columns, one thread's: of one random counter, and one vector access where rows start on
-/// its boundaries.
+/// Four neighbouring columns, one thread's: of one random counter and, where they are whole, one vector
+/// access.
+template <bool whole>
 struct Quad {
   std::int64_t first;
   int count;  // of columns that there are
 
   __device__ Quad(std::int64_t start, std::int64_t columns)
-      : first(start), count(columns - start < 4 ? static_cast<int>(columns - start) : 4) {}
+      : first(start), count(whole || columns - start > 4 ? 4 : static_cast<int>(columns - start)) {}
 
   template <class From, class T>
-  __device__ __forceinline__ void read(const From* row, bool packed, T (&out)[4]) const {
-    if (packed && count == 4) {
+  __device__ __forceinline__ void read(const From* row, T (&out)[4]) const {
+    if constexpr (whole) {
       load(row + first, out);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = i < count ? convert<T>(row[first + i]) : T(0);
+      for (int i = 0; i < 4; ++i) out[i] = i < count ? convert<T>(row[first + i]) : T(0);
+    }
   }
 
   template <class To, class T>
-  __device__ __forceinline__ void write(To* row, bool packed, const T (&x)[4]) const {
-    if (packed && count == 4) {
+  __device__ __forceinline__ void write(To* row, const T (&x)[4]) const {
+    if constexpr (whole) {
       store(row + first, x);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (i < count) row[first + i] = convert<To>(x[i]);
+      for (int i = 0; i < 4; ++i) {
+        if (i < count) row[first + i] = convert<To>(x[i]);
+      }
     }
   }
 };
 
 /// Sources that are kept, from element `row` on.
-template <bool compact, class T>
-__device__ __forceinline__ void read_kept_sources(const GateParams& p, std::int64_t row, bool packed,
-                                                  const Quad& quad, T (&r)[4]) {
+template <bool compact, bool whole, class T>
+__device__ __forceinline__ void read_kept_sources(const GateParams& p, std::int64_t row,
+                                                  const Quad<whole>& quad, T (&r)[4]) {
   KeptSource<T, compact> kept[4];
-  quad.read(static_cast<const KeptSource<T, compact>*>(p.sources) + row, packed, kept);
+  quad.read(static_cast<const KeptSource<T, compact>*>(p.sources) + row, kept);
 #pragma unroll
   for (int i = 0; i < 4; ++i) r[i] = source_of(kept[i]);
 }
 
-template <bool compact, class T>
+template <bool compact, bool whole, class T>
 __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n, const Row<T>& row,
-                                             bool packed, const Quad& quad, T (&r)[4]) {
+                                             const Quad<whole>& quad, T (&r)[4]) {
   if (row.matrix) {
-    read_kept_sources<compact>(p, row.source * p.sources_stride, packed, quad, r);
+    read_kept_sources<compact>(p, row.source * p.sources_stride, quad, r);
   } else if (p.kind == SourceKind::constant) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) r[i] = static_cast<T>(p.value);
@@ -135,13 +168,13 @@ __device__ __forceinline__ void read_sources(const GateParams& p, std::int64_t n
 }
 
 /// The importances, clamped to [0, 1]; NaN stays NaN.
-template <class Real, class T>
-__device__ __forceinline__ void read_importances(const GateParams& p, std::int64_t n, bool packed,
-                                                 const Quad& quad, T (&g)[4]) {
+template <class Real, bool whole, class T>
+__device__ __forceinline__ void read_importances(const GateParams& p, std::int64_t n, const Quad<whole>& quad,
+                                                 T (&g)[4]) {
   if (p.narrow_importance) {
-    quad.read(static_cast<const Real*>(p.importance) + n * p.importance_stride, packed, g);
+    quad.read(static_cast<const Real*>(p.importance) + n * p.importance_stride, g);
   } else {
-    quad.read(static_cast<const T*>(p.importance) + n * p.importance_stride, packed, g);
+    quad.read(static_cast<const T*>(p.importance) + n * p.importance_stride, g);
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -156,42 +189,50 @@ struct Climbing {
   using Moment = KeptMoment<T, compact>;
   T m[4], v[4];
 
-  __device__ __forceinline__ void read_moments(const GateParams& p, std::int64_t row, bool packed,
-                                               const Quad& quad) {
+  template <bool whole>
+  __device__ __forceinline__ void read_moments(const GateParams& p, std::int64_t row,
+                                               const Quad<whole>& quad) {
     if (!p.ascent.adam) return;
-    quad.read(static_cast<const Moment*>(p.source_m) + row, packed, m);
-    quad.read(static_cast<const Moment*>(p.source_v) + row, packed, v);
+    quad.read(static_cast<const Moment*>(p.source_m) + row, m);
+    quad.read(static_cast<const Moment*>(p.source_v) + row, v);
   }
 
   /// The sources, which were read as r, climb along d.
+  template <bool whole>
   __device__ __forceinline__ void step(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
-                                       bool packed, const Quad& quad, const T (&r)[4], const T (&d)[4]) {
+                                       const Quad<whole>& quad, const T (&r)[4], const T (&d)[4]) {
     KeptSource<T, compact> x[4];
     if (step.adam) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_adam(r[i], d[i], m[i], v[i]));
-      quad.write(static_cast<Moment*>(p.source_m) + row, packed, m);
-      quad.write(static_cast<Moment*>(p.source_v) + row, packed, v);
+      quad.write(static_cast<Moment*>(p.source_m) + row, m);
+      quad.write(static_cast<Moment*>(p.source_v) + row, v);
     } else {
 #pragma unroll
       for (int i = 0; i < 4; ++i) x[i] = keep_source<compact>(step.by_sign(r[i], d[i]));
     }
-    quad.write(static_cast<KeptSource<T, compact>*>(p.climbing) + row, packed, x);
+    quad.write(static_cast<KeptSource<T, compact>*>(p.climbing) + row, x);
   }
 };
 
-/// The sources of a row climb along a gradient of 0.
-template <bool compact, class T>
-__device__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row, bool packed) {
+/// The sources of four columns climb along a gradient of 0.
+template <bool compact, bool whole, class T>
+__device__ __forceinline__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
+                                           const Quad<whole>& quad) {
   const T none[4] = {};
-  for (std::int64_t first = 4 * threadIdx.x; first <= p.columns; first += 4 * blockDim.x) {
-    const Quad quad(first, p.columns + 1);
-    T r[4];
-    read_kept_sources<compact>(p, row, packed, quad, r);
-    Climbing<compact, T> climbing;
-    climbing.read_moments(p, row, packed, quad);
-    climbing.step(p, step, row, packed, quad, r, none);
-  }
+  T r[4];
+  Climbing<compact, T> climbing;
+  read_kept_sources<compact>(p, row, quad, r);
+  climbing.read_moments(p, row, quad);
+  climbing.step(p, step, row, quad, r, none);
+}
+
+/// Those of a row.
+template <bool compact, bool whole, class T>
+__device__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row) {
+  for (std::int64_t first = 4 * threadIdx.x; first < p.columns; first += 4 * blockDim.x)
+    climb_idly<compact>(p, step, row, Quad<whole>(first, p.columns));
+  if (threadIdx.x == 0) climb_idly<compact>(p, step, row, Quad<false>(p.columns, p.columns + 1));
 }
 
 template <class To>
@@ -199,9 +240,11 @@ __device__ void clear_row(To* row, std::int64_t columns) {
   for (std::int64_t c = threadIdx.x; c < columns; c += blockDim.x) row[c] = convert<To>(0.0f);
 }
 
-template <class Real, bool compact>
-__global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p, bool packed) {
+template <class Real, bool compact, GateCase which>
+__global__ void __launch_bounds__(most_threads) gate_forward_kernel(const GateParams all) {
   using T = Wide<Real>;
+  constexpr bool whole = which != GateCase::single;
+  const GateParams p = known<Real, which>(all);
   __shared__ T shared;
   for (std::int64_t k = blockIdx.x; k < p.rows; k += gridDim.x) {
     const std::int64_t n = position_of(p, k);
@@ -215,22 +258,24 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(GateParams p
     const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
     const Row<T> row = find_row<compact>(p, n, &shared);
     for (std::int64_t first = 4 * threadIdx.x; first < p.columns; first += 4 * blockDim.x) {
-      const Quad quad(first, p.columns);
+      const Quad<whole> quad(first, p.columns);
       T h[4], g[4], r[4];
-      quad.read(h_row, packed, h);
-      read_importances<Real>(p, n, packed, quad, g);
-      read_sources<compact>(p, n, row, packed, quad, r);
+      quad.read(h_row, h);
+      read_importances<Real>(p, n, quad, g);
+      read_sources<compact>(p, n, row, quad, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
-      quad.write(gated, packed, h);
+      quad.write(gated, h);
     }
     if (scale && threadIdx.x == 0) scale[k] = row.delta;
   }
 }
 
-template <class Real, bool compact, bool climbs>
-__global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams p, bool packed) {
+template <class Real, bool compact, bool climbs, GateCase which>
+__global__ void __launch_bounds__(most_threads) gate_backward_kernel(const GateParams all) {
   using T = Wide<Real>;
+  constexpr bool whole = which != GateCase::single;
+  const GateParams p = known<Real, which>(all);
   __shared__ T shared;
   __shared__ T scratch[most_threads / warp_size];
   const auto factor = static_cast<T>(p.source_gradient_scale);
@@ -249,25 +294,25 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       clear_row(dh_row, p.columns);
       if (gated_row) clear_row(gated_row, p.columns);
       if (dr_row && p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
-      if (climbs && n >= 0) climb_idly<compact>(p, step, climbing_row, packed);
+      if (climbs && n >= 0) climb_idly<compact, whole>(p, step, climbing_row);
       continue;
     }
     const Row<T> row = find_row<compact>(p, n, &shared);
     if (!row.matrix) {  // its sources are drawn
-      if (climbs) climb_idly<compact>(p, step, climbing_row, packed);
+      if (climbs) climb_idly<compact, whole>(p, step, climbing_row);
       if (dr_row && p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
       dr_row = nullptr;
     }
     const bool wants_sources = row.matrix && (climbs || dr_row);
     // What column C, the row's δ, will need at the end is on its way from here on.
-    const Quad delta_column(p.columns, p.columns + 1);
+    const Quad<false> delta_column(p.columns, p.columns + 1);
     Climbing<compact, T> delta_climbing;
     T ddelta = 0, delta_source[4] = {};
     if (threadIdx.x == 0 && wants_sources) {
       if (p.delta) ddelta = static_cast<const T*>(p.scale_gradient)[k];
       if (climbs) {
-        read_kept_sources<compact>(p, climbing_row, false, delta_column, delta_source);
-        delta_climbing.read_moments(p, climbing_row, false, delta_column);
+        read_kept_sources<compact>(p, climbing_row, delta_column, delta_source);
+        delta_climbing.read_moments(p, climbing_row, delta_column);
       }
     }
     const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
@@ -277,16 +322,16 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       dg_row = static_cast<T*>(p.importance_gradient) + n * p.importance_gradient_stride;
     T sum = 0;
     for (std::int64_t first = 4 * threadIdx.x; first < p.columns; first += 4 * blockDim.x) {
-      const Quad quad(first, p.columns);
+      const Quad<whole> quad(first, p.columns);
       T h[4], dgated[4], g[4], r[4], dg[4] = {}, dr[4] = {}, dh[4];
       Climbing<compact, T> climbing;
-      quad.read(h_row, packed, h);
-      quad.read(dgated_row, packed, dgated);
-      read_importances<Real>(p, n, packed, quad, g);
-      read_sources<compact>(p, n, row, packed, quad, r);
-      if (climbs && row.matrix) climbing.read_moments(p, climbing_row, packed, quad);
-      if (dg_row) quad.read(dg_row, packed, dg);
-      if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, packed, dr);
+      quad.read(h_row, h);
+      quad.read(dgated_row, dgated);
+      read_importances<Real>(p, n, quad, g);
+      read_sources<compact>(p, n, row, quad, r);
+      if (climbs && row.matrix) climbing.read_moments(p, climbing_row, quad);
+      if (dg_row) quad.read(dg_row, dg);
+      if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, dr);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const T mask = g[i] + (1 - g[i]) * r[i] - row.delta;
@@ -297,11 +342,11 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
         dr[i] += dm * (1 - g[i]) * factor;
         sum += dm;  // columns beyond the row were read as 0
       }
-      quad.write(dh_row, packed, dh);
-      if (gated_row) quad.write(gated_row, packed, h);
-      if (dg_row) quad.write(dg_row, packed, dg);
-      if (dr_row) quad.write(dr_row, packed, dr);
-      if (climbs && row.matrix) climbing.step(p, step, climbing_row, packed, quad, r, dr);
+      quad.write(dh_row, dh);
+      if (gated_row) quad.write(gated_row, h);
+      if (dg_row) quad.write(dg_row, dg);
+      if (dr_row) quad.write(dr_row, dr);
+      if (climbs && row.matrix) climbing.step(p, step, climbing_row, quad, r, dr);
     }
     if (!wants_sources) continue;
     const T total = block_reduce(sum, Sum{}, scratch);
@@ -309,7 +354,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
       if (p.delta) ddelta = (ddelta - total) * factor;
       if (climbs) {
         const T d[4] = {ddelta};
-        delta_climbing.step(p, step, climbing_row, false, delta_column, delta_source, d);
+        delta_climbing.step(p, step, climbing_row, delta_column, delta_source, d);
       } else {
         dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
       }
@@ -318,13 +363,13 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(GateParams 
 }
 
 /// Sources of positions that are not listed: a gradient of 0.
-template <class T, bool compact>
-__global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams p, bool packed) {
+template <class T, bool compact, bool whole>
+__global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams p) {
   const AscentStep<T> step(p.ascent);
   for (std::int64_t n = blockIdx.x; n < p.all_rows; n += gridDim.x) {
     if (p.places[n] >= 0) continue;
     if (p.climbing) {
-      climb_idly<compact>(p, step, source_row(p, n) * p.sources_stride, packed);
+      climb_idly<compact, whole>(p, step, source_row(p, n) * p.sources_stride);
     } else {
       const std::int64_t target = p.source_gradient_per_position ? n : source_row(p, n);
       clear_row(static_cast<T*>(p.source_gradient) + target * p.source_gradient_stride, p.columns + 1);
@@ -332,10 +377,30 @@ __global__ void __launch_bounds__(most_threads) gate_unlisted_kernel(GateParams 
   }
 }
 
+template <class Real, bool compact, GateCase which>
+void launch_case(const GateParams& p, bool backward, cudaStream_t stream) {
+  constexpr bool whole = which != GateCase::single;
+  const unsigned threads = threads_of((p.columns + 3) / 4, most_threads);
+  if (backward && reaches_unlisted(p) && p.all_rows > 0) {
+    VPD_LAUNCH((gate_unlisted_kernel<Wide<Real>, compact, whole>), grid_of(p.all_rows), threads, 0, stream,
+               p);
+  }
+  if (p.rows == 0) return;
+  const unsigned grid = grid_of(p.rows);
+  if (!backward) {
+    VPD_LAUNCH((gate_forward_kernel<Real, compact, which>), grid, threads, 0, stream, p);
+  } else if (which != GateCase::drawn && p.climbing) {
+    VPD_LAUNCH((gate_backward_kernel<Real, compact, which != GateCase::drawn, which>), grid, threads, 0,
+               stream, p);
+  } else {
+    VPD_LAUNCH((gate_backward_kernel<Real, compact, false, which>), grid, threads, 0, stream, p);
+  }
+}
+
 template <class Real, bool compact>
 void launch(const GateParams& p, bool backward, cudaStream_t stream) {
   using T = Wide<Real>;
-  const bool packed = packs_fit<Real>(p.h, p.h_stride, 4) &&
+  const bool packed = p.columns % 4 == 0 && packs_fit<Real>(p.h, p.h_stride, 4) &&
                       (p.narrow_importance ? packs_fit<Real>(p.importance, p.importance_stride, 4)
                                            : packs_fit<T>(p.importance, p.importance_stride, 4)) &&
                       packs_fit<KeptSource<T, compact>>(p.sources, p.sources_stride, 4) &&
@@ -345,19 +410,16 @@ void launch(const GateParams& p, bool backward, cudaStream_t stream) {
                       packs_fit<T>(p.source_gradient, p.source_gradient_stride, 4) &&
                       packs_fit<KeptMoment<T, compact>>(p.source_m, p.sources_stride, 4) &&
                       packs_fit<KeptMoment<T, compact>>(p.source_v, p.sources_stride, 4);
-  if (backward && reaches_unlisted(p) && p.all_rows > 0) {
-    VPD_LAUNCH((gate_unlisted_kernel<T, compact>), grid_of(p.all_rows),
-               threads_of((p.columns + 4) / 4, most_threads), 0, stream, p, packed);
+  if (!packed) return launch_case<Real, compact, GateCase::single>(p, backward, stream);
+  if constexpr (!std::is_same_v<Real, double>) {
+    if (is_of<Real>(GateCase::read, p))
+      return launch_case<Real, compact, GateCase::read>(p, backward, stream);
+    if constexpr (!compact) {
+      if (is_of<Real>(GateCase::drawn, p))
+        return launch_case<Real, compact, GateCase::drawn>(p, backward, stream);
+    }
   }
-  if (p.rows == 0) return;
-  const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + 3) / 4, most_threads);
-  if (!backward) {
-    VPD_LAUNCH((gate_forward_kernel<Real, compact>), grid, threads, 0, stream, p, packed);
-  } else if (p.climbing) {
-    VPD_LAUNCH((gate_backward_kernel<Real, compact, true>), grid, threads, 0, stream, p, packed);
-  } else {
-    VPD_LAUNCH((gate_backward_kernel<Real, compact, false>), grid, threads, 0, stream, p, packed);
-  }
+  launch_case<Real, compact, GateCase::packed>(p, backward, stream);
 }
 
 void dispatch(const GateParams& p, bool backward, void* stream) {

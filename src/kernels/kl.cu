@@ -1,9 +1,10 @@
 // KL(softmax(a) ‖ softmax(b)) per row of logits and its gradient on CUDA; formulas in kl_cpu.cpp.
 //
-// One block a row. Maxima and sums are taken in one pass: what was summed is rescaled when a larger logit
-// appears. A second pass, which finds the row in cache, writes the gradient. row_losses and gradient are
-// overwritten; the gradient may be the prediction's own memory, since a thread writes only what it has just
-// read. Arithmetic in float32 (float64 for float64), sums over threads in float64. Deterministic.
+// One block a row, as large as blocks can be, so that few rows are under way at once: the second pass, which
+// writes the gradient, finds them in the L2 cache. Maxima and sums are taken in one pass: what was summed is
+// rescaled when a larger logit appears. row_losses and gradient are overwritten; the gradient may be the
+// prediction's own memory, since a thread writes only what it has just read. Arithmetic in float32 (float64
+// for float64), sums over threads in float64. Deterministic.
 
 #include <cfloat>
 
@@ -13,7 +14,7 @@
 namespace vpd {
 namespace {
 
-constexpr unsigned most_threads = 512;
+constexpr unsigned most_threads = 1024;
 
 /// Sums of a part of a row, relative to the largest logits met: Σ exp(a'), Σ exp(b') and Σ exp(a') (a' - b')
 /// with a' = a - max_a, b' = b - max_b.

@@ -102,6 +102,7 @@ struct WeightGradient {
     const T dy = convert<T>(static_cast<const Y*>(p.gradient)[n * p.gradient_stride + c]);
     return dy * x * static_cast<const T*>(p.reciprocal)[n];
   }
+  __device__ const WeightGradient& prepared() const { return *this; }
 };
 
 template <class X, class Y>

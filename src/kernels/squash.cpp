@@ -76,7 +76,7 @@ at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty) {
 }
 
 at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient,
-                           const PenaltyGradient* penalties, int count) {
+                           const PenaltyGradient* penalties, int count, const at::Tensor& active) {
   SquashBackwardParams p;
   p.type = element_type(z, "squash backward: z");
   VPD_CHECK(count >= 0 && count <= most_penalties, UsageError,
@@ -99,8 +99,14 @@ at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient
     check(penalties[k].penalty);
     p.weight[k] = weight.const_data_ptr<double>(), p.penalty[k] = penalties[k].penalty;
   }
+  if (active.defined()) {
+    VPD_CHECK(active.scalar_type() == at::kLong && active.numel() == 1, UsageError,
+              "squash backward: expected one int64 for the number of active importances, found {} of {}",
+              active.numel(), at::toString(active.scalar_type()));
+    p.active = static_cast<unsigned long long*>(active.mutable_data_ptr());
+  }
   on_device(
-      {z, lower_gradient, weights[0], weights[1]}, [&] { squash_backward_cpu(p); },
+      {z, lower_gradient, weights[0], weights[1], active}, [&] { squash_backward_cpu(p); },
       [&](void* stream) { squash_backward_cuda(p, stream); });
   return out;
 }

@@ -3,6 +3,8 @@
 // The squashings and their backward passes are elementwise and overwrite `out`; penalty_sums adds to `sums`,
 // by column sums in two stages. Deterministic.
 
+#include <algorithm>
+
 #include "column_sums.cuh"
 #include "device.cuh"
 #include "squash_kernel.hpp"
@@ -110,17 +112,29 @@ struct PenaltyOfElement {
   T slope;
   Penalty penalty;
 
-  __device__ T operator()(std::int64_t n, std::int64_t c) const {
-    return DevicePenalty<T>(penalty).value(upper_value(convert<T>(z[n * stride + c]), slope));
+  /// What a thread makes once. Most importances are 0, and all zeros have one penalty.
+  struct Prepared {
+    const Z* z;
+    std::int64_t stride;
+    T slope, of_zero;
+    DevicePenalty<T> penalty;
+
+    __device__ T operator()(std::int64_t n, std::int64_t c) const {
+      const T g = upper_value(convert<T>(z[n * stride + c]), slope);
+      return g == 0 ? of_zero : penalty.value(g);
+    }
+  };
+  __device__ Prepared prepared() const {
+    const DevicePenalty<T> of(penalty);
+    return {z, stride, slope, of.value(T(0)), of};
   }
 };
 
 /// A thread keeps to `width` neighbouring columns, whose weights stay in registers, and strides over rows.
+/// Counts of active importances are whole numbers, so that their order does not matter.
 template <class Z, int width>
-__global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackwardParams p) {
+__device__ unsigned squash_columns_backward(const SquashBackwardParams& p, std::int64_t first) {
   using T = Wide<Z>;
-  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
-  if (first >= p.columns) return;
   const auto slope = static_cast<T>(p.slope);
   T weight[most_penalties][width] = {};
   DevicePenalty<T> penalty[most_penalties];
@@ -132,6 +146,7 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
     for (int i = 0; i < width; ++i)
       weight[k][i] = static_cast<T>(p.weight[k][first + i] * slope_factor(p.penalty[k]));
   }
+  unsigned active = 0;
   for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {
     const std::int64_t at = n * p.columns + first;
     T z[width], lower[width];
@@ -139,6 +154,7 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
     load(static_cast<const T*>(p.lower_gradient) + at, lower);
 #pragma unroll
     for (int i = 0; i < width; ++i) {
+      active += z[i] > 0 ? 1 : 0;
       T total = lower_derivative(lower[i], z[i], slope);
       const T value = upper_value(z[i], slope), through = upper_derivative(z[i], slope);
       if (through != 0) {
@@ -152,12 +168,25 @@ __global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackward
     }
     store(static_cast<Z*>(p.out) + at, z);
   }
+  return active;
+}
+
+template <class Z, int width>
+__global__ void __launch_bounds__(threads) squash_backward_kernel(SquashBackwardParams p) {
+  __shared__ unsigned scratch[threads / warp_size];
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
+  const unsigned active = first < p.columns ? squash_columns_backward<Z, width>(p, first) : 0;
+  if (!p.active) return;
+  const unsigned all = block_reduce(active, Sum{}, scratch);
+  if (threadIdx.x == 0 && all > 0) atomicAdd(p.active, static_cast<unsigned long long>(all));
 }
 
 template <class Z, int width>
 void launch_backward(const SquashBackwardParams& p, cudaStream_t stream) {
   const std::int64_t tiles = (p.columns / width + threads - 1) / threads;
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(p.rows < 65535 ? p.rows : 65535));
+  // Blocks enough to keep a device busy to the end, and rows enough for each that its beginning costs little.
+  const std::int64_t strides = std::min(p.rows, std::max<std::int64_t>(1, (std::int64_t{1} << 14) / tiles));
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(strides));
   VPD_LAUNCH((squash_backward_kernel<Z, width>), grid, threads, 0, stream, p);
 }
 

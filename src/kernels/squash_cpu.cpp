@@ -5,6 +5,7 @@
 // result.
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <type_traits>
 #include <vector>
@@ -155,6 +156,7 @@ void backward(const SquashBackwardParams& p) {
           static_cast<T>(p.weight[k][c] * slope_factor(p.penalty[k]));
   parallel_rows(p.rows, 8 * p.columns, [&](std::int64_t begin, std::int64_t end) {
     std::vector<T> wide(narrow ? 2 * columns : 0);  // a row of z, and of its gradient
+    unsigned long long active = 0;
     for (std::int64_t n = begin; n < end; ++n) {
       const Z* z_row = static_cast<const Z*>(p.z) + n * p.columns;
       const T* __restrict lower = static_cast<const T*>(p.lower_gradient) + n * p.columns;
@@ -169,6 +171,8 @@ void backward(const SquashBackwardParams& p) {
       }
 #pragma GCC ivdep
       for (std::int64_t c = 0; c < p.columns; ++c) out[c] = lower_derivative(lower[c], z[c], slope);
+      if (p.active)
+        for (std::int64_t c = 0; c < p.columns; ++c) active += z[c] > 0 ? 1 : 0;
       for (int k = 0; k < p.penalties; ++k) {
         const T* weight = weights.data() + columns * static_cast<std::size_t>(k);
         if (p.penalty[k].kind == PenaltyKind::power) {
@@ -179,6 +183,7 @@ void backward(const SquashBackwardParams& p) {
       }
       if constexpr (narrow) std::copy_n(out, columns, out_row);
     }
+    if (p.active) std::atomic_ref(*p.active).fetch_add(active, std::memory_order_relaxed);
   });
 }
 

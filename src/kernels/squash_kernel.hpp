@@ -42,6 +42,7 @@ struct SquashBackwardParams {
   double slope = 0.01;
   int penalties = 0;
   const double* weight[most_penalties] = {};  // [C] each
+  unsigned long long* active = nullptr;       // one number, added to, or null
   Penalty penalty[most_penalties];
 };
 

@@ -157,7 +157,7 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
 /// The rest of the backward pass: from the causal importances to the parameters of their function.
 void TrainingStep::lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties) {
   const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient,
-                                        penalties.data(), static_cast<int>(penalties.size()));
+                                        penalties.data(), static_cast<int>(penalties.size()), lane.active);
   torch::autograd::backward({lane.importance.z}, {dz});
   lane.importance.z = lane.importance.z.detach();
 }
@@ -224,6 +224,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   for (StepLane& lane : lanes_) {
     lane.losses.clear();
     lane.sums.clear();
+    lane.active = want_l0 ? at::zeros({}, d_.numerics.options().dtype(at::kLong)) : at::Tensor();
     for (std::size_t k = 0; k < terms_.size(); ++k) lane.losses.push_back(scalar(0.0, d_.numerics));
     for (std::size_t k = 0; k < minimality.size(); ++k) {
       lane.sums.push_back(at::zeros({d_.sites.total_C()}, d_.numerics.options().dtype(at::kDouble)));
@@ -264,7 +265,6 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   };
   if (processes_.alone()) take_sums();
   ascend_shared(tokens, step);
-  at::Tensor active = scalar(0.0, d_.numerics);
   for (std::int64_t first = 0; first < rows_.size(); first += micro_) {
     if (!whole) prepare(tokens, first, /*graph=*/true, nullptr);
     pool_.run([&](int i) {
@@ -283,14 +283,15 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       pool_.run([&](int i) { lane_importances(lanes_[static_cast<std::size_t>(i)], penalties); });
     }
     make_deferred_gradients();
-    if (want_l0) {
-      for (const StepLane& lane : lanes_) active.add_(at::count_nonzero(lane.importance.z.gt(0)));
-    }
   }
 
   std::vector<at::Tensor> losses = std::move(lanes_.front().losses);
   for (std::size_t k = 0; k < losses.size(); ++k) {
     for (std::size_t i = 1; i < lanes_.size(); ++i) losses[k].add_(lanes_[i].losses[k]);
+  }
+  at::Tensor active = scalar(0.0, d_.numerics);
+  if (want_l0) {
+    for (const StepLane& lane : lanes_) active.add_(lane.active);
   }
   losses.push_back(active);
   if (!processes_.alone()) {

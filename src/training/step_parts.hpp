@@ -73,6 +73,7 @@ struct StepLane {
   CleanPass clean;
   Importance importance;
   at::Tensor importance_gradient;
+  at::Tensor active;               ///< int64: its active importances, z > 0; undefined: not counted
   std::vector<at::Tensor> sums;    ///< per minimality sum, float64 [Σ C]
   std::vector<at::Tensor> losses;  ///< per term, float64: sums over the lane's positions
 

@@ -126,6 +126,20 @@ TEST_P(SquashTest, BothPenaltiesInOnePass) {
   }
 }
 
+TEST_P(SquashTest, CountsActiveImportancesInPassing) {
+  for (const auto& [N, C] : shapes) {
+    SCOPED_TRACE(::testing::Message() << N << " x " << C);
+    const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
+    const at::Tensor active = at::full({}, 7, at::TensorOptions(device()).dtype(at::kLong));
+    expect_identical(squash_backward(z, lower, nullptr, 0, active), squash_backward(z, lower, nullptr, 0),
+                     "dz");
+    EXPECT_EQ(active.item<std::int64_t>(), 7 + exact(z).gt(0).sum().item<std::int64_t>());
+  }
+  const at::Tensor z = pre_activations({2, 3}, 5);
+  expect_usage_error([&] { squash_backward(z, z, nullptr, 0, at::zeros({}, at::kInt)); },
+                     "expected one int64");
+}
+
 TEST_P(SquashTest, ManyRowsDoNotLosePrecision) {
   const std::int64_t N = 20011, C = 5;
   const at::Tensor z = real(uniform_values({N, C}, 4, 0.2, 0.9));

@@ -197,10 +197,4 @@ std::uint64_t exchange_in_warp(unsigned lanes, std::uint64_t bits, unsigned lane
 
 void* dynamic_shared_memory() { return the_block.shared(); }
 
-void expect_aligned(const void* address, std::size_t bytes) {
-  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
-    throw std::logic_error("expected an access to " + std::to_string(bytes) + " bytes on a multiple of that");
-  }
-}
-
 }  // namespace vpd::emulation

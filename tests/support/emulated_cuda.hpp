@@ -4,9 +4,10 @@
 // this header, run block after block, each thread of a block as a fiber of its own. That proves their
 // arithmetic, indices and synchronisation where there is no GPU; it says nothing of nvcc's code or of speed.
 //
-// What a GPU may forgive is an error here: vector stores off their alignment, and threads that wait for
-// others which have left or wait elsewhere. Threads take turns in one order and then in the other from
-// barrier to barrier, so a missing barrier shows; dynamic shared memory does not begin with zeros.
+// What a GPU may forgive is an error here: threads that wait for others which have left or wait elsewhere,
+// and, since the files are compiled with GCC's checks of undefined behaviour, accesses off their alignment.
+// Threads take turns in one order and then in the other from barrier to barrier, so a missing barrier shows;
+// dynamic shared memory does not begin with zeros.
 
 #include <bit>
 #include <cstddef>
@@ -44,9 +45,6 @@ std::uint64_t exchange_in_warp(unsigned lanes, std::uint64_t bits, unsigned lane
 
 /// The block's dynamic shared memory: exactly as many bytes as the launch asked for.
 void* dynamic_shared_memory();
-
-/// Throws std::logic_error unless `address` is a multiple of `bytes`.
-void expect_aligned(const void* address, std::size_t bytes);
 
 }  // namespace vpd::emulation
 
@@ -93,12 +91,6 @@ struct alignas(16) uint4 {
 };
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-
-template <class T>
-void __stwb(T* address, T value) {
-  vpd::emulation::expect_aligned(address, sizeof(T));
-  std::memcpy(address, &value, sizeof(T));
-}
 
 inline std::uint32_t __float_as_uint(float x) { return std::bit_cast<std::uint32_t>(x); }
 inline float __uint_as_float(std::uint32_t x) { return std::bit_cast<float>(x); }

@@ -73,14 +73,6 @@ TEST(EmulatedCuda, WaitingInVainIsAnError) {
   EXPECT_NO_THROW(VPD_LAUNCH(wait_kernel, 1, 64, 0, nullptr, 64, 64));  // and the next launch is a fresh one
 }
 
-void store_kernel(unsigned* out) { __stwb(reinterpret_cast<uint2*>(out + threadIdx.x), make_uint2(1, 2)); }
-
-TEST(EmulatedCuda, StoresOffTheirAlignmentAreAnError) {
-  alignas(8) unsigned out[4] = {};
-  EXPECT_NO_THROW(VPD_LAUNCH(store_kernel, 1, 1, 0, nullptr, out));
-  EXPECT_THROW(VPD_LAUNCH(store_kernel, 1, 2, 0, nullptr, out), std::logic_error);
-}
-
 TEST(EmulatedCuda, LaunchesThatNoGpuTakesAreAnError) {
   EXPECT_THROW(VPD_LAUNCH(index_kernel, 0, 32, 0, nullptr, nullptr), std::logic_error);
   EXPECT_THROW(VPD_LAUNCH(index_kernel, dim3(1, 65536), 32, 0, nullptr, nullptr), std::logic_error);

@@ -38,8 +38,9 @@ struct PenaltyGradient {
 
 /// dL/dz, like z, of everything that reaches z: `lower_gradient` (dL/d lower_leaky(z), of z's shape, float32
 /// beside bfloat16 and else like z) through lower_leaky, and the penalties (at most two) through upper_leaky.
-/// One pass over z.
+/// One pass over z, which also adds the number of active importances, z > 0, to `active` (int64, one element)
+/// unless that is undefined.
 at::Tensor squash_backward(const at::Tensor& z, const at::Tensor& lower_gradient,
-                           const PenaltyGradient* penalties, int count);
+                           const PenaltyGradient* penalties, int count, const at::Tensor& active = {});
 
 }  // namespace vpd
