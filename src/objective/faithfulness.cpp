@@ -19,25 +19,26 @@ at::Tensor squared_delta(const Decomposition& decomposition, std::size_t site, d
   // and its gradient to 16.
   const bool in_parts = decomposition.numerics.compute == at::kBFloat16 ||
                         (V.is_cuda() && at::globalContext().allowTF32CuBLAS());
-  BFloat16Parts V_parts, U_parts;
   if (in_parts) {
-    V_parts = bfloat16_parts(V, 3), U_parts = bfloat16_parts(U, 3);
+    const BFloat16Parts V_parts = bfloat16_parts(V, 3), U_parts = bfloat16_parts(U, 3);
     parts_product_into(difference, U_parts.t(), V_parts.t(), /*orders=*/3, /*accumulate=*/false);
-  } else {
-    matrix_product_into(difference, U.t(), V.t(), /*accumulate=*/false);
+    const bool wanted = V_gradient.defined();
+    const DifferenceParts split =
+        difference_parts(difference, decomposition.matrix(site).master, 2.0 * seed, wanted ? 2 : 0);
+    if (wanted) {
+      const BFloat16Parts slope = split.parts.t();
+      parts_product_into(V_gradient, slope, U_parts.t(), /*orders=*/2, /*accumulate=*/true);
+      parts_product_into(U_gradient, V_parts.t(), slope, /*orders=*/2, /*accumulate=*/true);
+    }
+    return split.squares;
   }
+  matrix_product_into(difference, U.t(), V.t(), /*accumulate=*/false);
   difference.sub_(decomposition.matrix(site).master);
   const at::Tensor value = difference.square().sum(at::kDouble);
   if (!V_gradient.defined()) return value;
   difference.mul_(2.0 * seed);
-  if (in_parts) {
-    const BFloat16Parts parts = bfloat16_parts(difference, 2).t();
-    parts_product_into(V_gradient, parts, U_parts.t(), /*orders=*/2, /*accumulate=*/true);
-    parts_product_into(U_gradient, V_parts.t(), parts, /*orders=*/2, /*accumulate=*/true);
-  } else {
-    matrix_product_into(V_gradient, difference.t(), U.t(), /*accumulate=*/true);
-    matrix_product_into(U_gradient, V.t(), difference.t(), /*accumulate=*/true);
-  }
+  matrix_product_into(V_gradient, difference.t(), U.t(), /*accumulate=*/true);
+  matrix_product_into(U_gradient, V.t(), difference.t(), /*accumulate=*/true);
   return value;
 }
 

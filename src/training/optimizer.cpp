@@ -36,8 +36,7 @@ ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::opti
   at::Tensor square = squares.front();
   for (std::size_t i = 1; i < squares.size(); ++i) square = square + squares[i];
   result.norm = square.sqrt();
-  result.divisor = limit ? ((result.norm + 1e-6) / *limit).clamp_min(1.0).to(at::kFloat)
-                         : at::ones({}, total.options().dtype(at::kFloat));
+  if (limit) result.divisor = ((result.norm + 1e-6) / *limit).clamp_min(1.0).to(at::kFloat);
   return result;
 }
 
@@ -55,11 +54,13 @@ void update(const ParameterSet& parameters, const at::Tensor& gradient, const Ad
     const at::Tensor count = numbers.late_count.defined() ? numbers.late_count
                                                           : at::full({}, static_cast<double>(numbers.count),
                                                                      gradient.options().dtype(at::kFloat));
+    const auto given = [](const at::Tensor& x) {
+      return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
+    };
     const auto adamw = [&](const auto& rate) {
       at::_fused_adamw_(values, gradients, m, v, {}, {count}, rate, config.beta1, config.beta2,
                         config.weight_decay, config.eps,
-                        /*amsgrad=*/false, /*maximize=*/false, divisor,
-                        skip.defined() ? std::optional<at::Tensor>(skip) : std::nullopt);
+                        /*amsgrad=*/false, /*maximize=*/false, given(divisor), given(skip));
     };
     numbers.late_rate.defined() ? adamw(numbers.late_rate) : adamw(numbers.rate);
   });

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -140,8 +139,9 @@ double Pretraining::loss(const at::Tensor& input) { return mean_loss(input, fals
 PretrainStepResult Pretraining::run(const at::Tensor& input, std::int64_t step) {
   const PretrainStepResult result = backward(input);
   if (numerics_.device.is_cpu()) check(result, step);
-  const double limit = config_.training.gradient_clip.value_or(std::numeric_limits<double>::infinity());
-  const at::Tensor divisor = ((result.gradient_norm + 1e-6) / limit).clamp_min(1.0).to(at::kFloat);
+  at::Tensor divisor;
+  if (const std::optional<double> limit = config_.training.gradient_clip)
+    divisor = ((result.gradient_norm + 1e-6) / *limit).clamp_min(1.0).to(at::kFloat);
   const at::Tensor skip = at::isfinite(result.loss + result.gradient_norm).logical_not().to(at::kFloat);
   const double rate = value_at(config_.training.learning_rate, step, config_.training.steps);
   update(matrices_, lanes_.front().matrices_gradient, matrices_state_,

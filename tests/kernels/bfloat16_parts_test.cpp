@@ -36,6 +36,24 @@ TEST_P(BFloat16PartsTest, AddUpToTheMatrix) {
   EXPECT_TRUE(at::equal(sum(bfloat16_parts(x, 3)), of)) << "three parts hold 24 bits";
 }
 
+TEST_P(BFloat16PartsTest, OfDifferencesInOnePass) {
+  for (const auto& [M, N] : {std::array<std::int64_t, 2>{1, 1}, {3, 7}, {5, 64}, {31, 1030}}) {
+    const at::Tensor a = broad(uniform_values({M, N}, 1)), b = broad(uniform_values({M, N}, 2));
+    const at::Tensor apart = exact(a.sub(b)), scaled = exact(a.sub(b).mul(3.0f));
+    for (int count = 0; count <= 3; ++count) {
+      SCOPED_TRACE(::testing::Message() << M << " x " << N << ", " << count << " parts");
+      const DifferenceParts split = difference_parts(a, b, 3.0, count);
+      const double squares = apart.square().sum().item<double>();
+      EXPECT_NEAR(split.squares.item<double>(), squares, 1e-13 * squares);
+      ASSERT_EQ(split.parts.parts.size(), static_cast<std::size_t>(count));
+      if (count > 0) {
+        const at::Tensor left_over = (sum(split.parts) - scaled).abs();
+        EXPECT_TRUE(left_over.le(scaled.abs() * std::exp2(-8.0 * count)).all().item<bool>());
+      }
+    }
+  }
+}
+
 TEST_P(BFloat16PartsTest, ProductsAreThoseOfFloat32) {
   for (const auto& [M, K, N] :
        {std::array<std::int64_t, 3>{1, 1, 1}, {3, 1, 5}, {17, 31, 13}, {64, 480, 80}}) {
@@ -58,8 +76,11 @@ TEST_P(BFloat16PartsTest, ProductsAreThoseOfFloat32) {
 
 TEST_P(BFloat16PartsTest, SaysWhatIsWrong) {
   const at::Tensor x = broad(uniform_values({2, 2}, 1));
-  expect_usage_error([&] { bfloat16_parts(x.to(at::kDouble), 2); }, "expected a float32 matrix");
-  expect_usage_error([&] { bfloat16_parts(x, 0); }, "at least one part");
+  expect_usage_error([&] { bfloat16_parts(x.to(at::kDouble), 2); }, "contiguous float32 matrices");
+  expect_usage_error([&] { bfloat16_parts(x.narrow(1, 0, 1), 2); }, "contiguous float32 matrices");
+  expect_usage_error([&] { bfloat16_parts(x, 0); }, "1 to 3 parts");
+  expect_usage_error([&] { bfloat16_parts(x, 4); }, "1 to 3 parts");
+  expect_usage_error([&] { difference_parts(x, x.narrow(0, 0, 1), 1.0, 1); }, "of one shape");
   const BFloat16Parts one = bfloat16_parts(x, 1), two = bfloat16_parts(x, 2);
   expect_usage_error([&] { parts_product_into(x, one, two, 2, false); }, "2 parts of each factor");
   expect_usage_error([&] { parts_product_into(x.to(at::kDouble), one, two, 1, false); }, "a float32 sum");

@@ -16,7 +16,15 @@ struct BFloat16Parts {
 
   BFloat16Parts t() const;
 };
+/// x float32 [M, N], contiguous; count 1 to 3.
 BFloat16Parts bfloat16_parts(const at::Tensor& x, int count);
+
+struct DifferenceParts {
+  at::Tensor squares;   ///< float64, zero-dimensional: Σ (a - b)², each square in float64
+  BFloat16Parts parts;  ///< of scale (a - b)
+};
+/// a - b of two float32 matrices [M, N], contiguous, in one pass; count 0 to 3.
+DifferenceParts difference_parts(const at::Tensor& a, const at::Tensor& b, double scale, int count);
 
 /// out += a b (accumulate) or out = a b, float32 [M, N], from products of parts with float32 sums: of part i
 /// of a [M, K] and part j of b [K, N] those with i + j < orders, the smallest first. What is left out is
