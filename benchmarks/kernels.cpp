@@ -23,6 +23,7 @@
 #include "vpd/adversary/sources.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/kernels/ascent.hpp"
+#include "vpd/kernels/bfloat16_parts.hpp"
 #include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/gate.hpp"
 #include "vpd/kernels/head_kl.hpp"
@@ -260,17 +261,22 @@ void lower_leaky(State& state) {
   measure(state, 8.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::lower_leaky(z)); });
 }
 
+/// Importances' pre-activations of which one in 32 is active.
+at::Tensor pre_activations(const State& state) {
+  return wide(state.range(0), state.range(1)).sub_(31.0 / 32.0).to(compute());
+}
+
 void power_sums(State& state) {
-  const at::Tensor z = wide(state.range(0), state.range(1));
-  measure(state, 4.0 * size(state), 0.0,
+  const at::Tensor z = pre_activations(state);
+  measure(state, compute_bytes() * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::penalty_sums(z, {.p = 0.9, .eps = 1e-12})); });
 }
 
 void squash_backward(State& state) {
-  const at::Tensor z = wide(state.range(0), state.range(1)), dg = wide(state.range(0), state.range(1));
+  const at::Tensor z = pre_activations(state), dg = wide(state.range(0), state.range(1));
   const vpd::PenaltyGradient power{at::ones({state.range(1)}, z.options().dtype(at::kDouble)),
                                    {.p = 0.9, .eps = 1e-12}};
-  measure(state, 12.0 * size(state), 0.0,
+  measure(state, (4.0 + 2.0 * compute_bytes()) * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::squash_backward(z, dg, &power, 1)); });
 }
 
@@ -287,16 +293,22 @@ void fill_uniform(State& state) {
 
 // ---- The target ----
 
+/// Logits in rows as a training step has them.
+at::Tensor logits(std::int64_t rows, std::int64_t vocabulary) {
+  const at::Tensor values = real(rows, vocabulary), out = vpd::empty_rows(rows, vocabulary, values.options());
+  return out.copy_(values);
+}
+
 void kl(State& state) {
-  const at::Tensor target = real(state.range(0), state.range(1)),
-                   prediction = real(state.range(0), state.range(1));
+  const at::Tensor target = logits(state.range(0), state.range(1)),
+                   prediction = logits(state.range(0), state.range(1));
   measure(state, 3.0 * compute_bytes() * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::kl_from_logits(target, prediction, true, 1.0, true)); });
 }
 
 void kl_through_head(State& state) {
   const std::int64_t N = state.range(0), d = state.range(1), V = state.range(2);
-  const at::Tensor target = real(N, V), x = real(N, d), weight = real(V, d);
+  const at::Tensor target = logits(N, V), x = real(N, d), weight = real(V, d);
   measure(state, 0.0, 4.0 * static_cast<double>(N * d * V),
           [&] { benchmark::DoNotOptimize(vpd::kl_through_head(target, x, weight, {}, true, 1.0)); });
 }
@@ -305,6 +317,35 @@ void rms_norm(State& state) {
   const at::Tensor x = real(state.range(0), state.range(1));
   measure(state, 2.0 * compute_bytes() * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::rms_norm_forward(x, {}, 1e-6, compute(), nullptr)); });
+}
+
+void add_rms_norm(State& state) {
+  const at::Tensor x = wide(state.range(0), state.range(1)), added = real(state.range(0), state.range(1));
+  measure(state, (8.0 + 2.0 * compute_bytes()) * size(state), 0.0, [&] {
+    at::Tensor sum;
+    benchmark::DoNotOptimize(vpd::add_rms_norm_forward(x, added, {}, 1e-6, compute(), nullptr, sum));
+  });
+}
+
+void add_rms_norm_backward(State& state) {
+  const at::Tensor sum = wide(state.range(0), state.range(1)), dsum = wide(state.range(0), state.range(1)),
+                   dy = real(state.range(0), state.range(1));
+  at::Tensor reciprocal;
+  vpd::rms_norm_forward(sum, {}, 1e-6, compute(), &reciprocal);
+  const double narrow = compute() == at::kFloat ? 1.0 : 2.0;  // the gradient once more where it is narrower
+  measure(state, (12.0 + narrow * compute_bytes()) * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::add_rms_norm_backward(dy, dsum, sum, {}, reciprocal, {})); });
+}
+
+void bfloat16_parts(State& state) {
+  const at::Tensor x = wide(state.range(0), state.range(1));
+  measure(state, 10.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::bfloat16_parts(x, 3)); });
+}
+
+void difference_parts(State& state) {
+  const at::Tensor a = wide(state.range(0), state.range(1)), b = wide(state.range(0), state.range(1));
+  measure(state, 12.0 * size(state), 0.0,
+          [&] { benchmark::DoNotOptimize(vpd::difference_parts(a, b, 2.0, 2)); });
 }
 
 void rms_norm_backward(State& state) {
@@ -388,6 +429,11 @@ void add_all() {
       {{8192, 768, 50277}, {16384, 128, 4019}});
   add("rms_norm", rms_norm, {{128, 64}, {128, 128}, {2048, 768}}, rows);
   add("rms_norm_backward", rms_norm_backward, {{128, 64}, {128, 128}, {2048, 768}}, rows);
+  add("add_rms_norm", add_rms_norm, {{128, 64}, {128, 128}, {2048, 768}}, {{8192, 768}, {8192, 2048}});
+  add("add_rms_norm_backward", add_rms_norm_backward, {{128, 64}, {128, 128}, {2048, 768}},
+      {{8192, 768}, {8192, 2048}});
+  add("bfloat16_parts", bfloat16_parts, {{128, 128}, {2048, 768}}, {{768, 512}, {3072, 3584}});
+  add("difference_parts", difference_parts, {{128, 128}, {2048, 768}}, {{768, 768}, {3072, 768}});
   add("rotary", rotary, {{128, 64}, {2048, 768}}, {{8192, 768}, {8192, 2048}});
   add("matrix_product", matrix_product, {{128, 64, 64}, {128, 160, 256}, {128, 512, 2048}},
       {{8192, 768, 512}, {8192, 768, 3072}, {8192, 3584, 768}, {8192, 2048, 8192}, {8192, 2048, 38912}});

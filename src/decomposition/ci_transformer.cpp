@@ -88,10 +88,12 @@ class CiTransformer final : public CausalImportance {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);
     const RotaryTable& table = rotary_table(N / B);
-    at::Tensor x = linear(normalised(inputs, N), p[0], p[1]);
-    // The gradient of x before a block is there once the backward pass is through all that follows x.
+    AddedNorm stream{linear(normalised(inputs, N), p[0], p[1]), {}};
+    if (config_.n_blocks > 0) stream.norm = rms_norm(stream.sum, {}, norm_eps, type);
+    // The gradient of the stream before a block is there once the backward pass is through all that follows.
     const auto tell = [&](std::size_t first) {
-      if (ready && x.requires_grad()) x.register_hook([ready, first](const at::Tensor&) { ready(first); });
+      if (ready && stream.sum.requires_grad())
+        stream.sum.register_hook([ready, first](const at::Tensor&) { ready(first); });
     };
     for (std::int64_t i = 0; i < config_.n_blocks; ++i) {
       tell(2 + static_cast<std::size_t>(i) * per_block);
@@ -104,19 +106,23 @@ class CiTransformer final : public CausalImportance {
           return rms_norm_forward(input, {}, norm_eps, type, nullptr);
         });
       };
-      at::Tensor h = rms_norm(x, {}, norm_eps, type);
-      MadeAgain again = norm_again(x, 3);
-      const at::Tensor q = rotary(linear(h, at(q_proj), {}, again), table),
-                       k = rotary(linear(h, at(k_proj), {}, again), table),
-                       v = linear(h, at(v_proj), {}, again);
+      MadeAgain again = norm_again(stream.sum, 3);
+      const at::Tensor q = rotary(linear(stream.norm, at(q_proj), {}, again), table),
+                       k = rotary(linear(stream.norm, at(k_proj), {}, again), table),
+                       v = linear(stream.norm, at(v_proj), {}, again);
       const at::Tensor mixed = attention(q, k, v, B, config_.n_heads, config_.n_heads, /*causal=*/false);
-      x = at::add(x, linear(mixed, at(o_proj)));
-      h = linear(rms_norm(x, {}, norm_eps, type), at(fc_weight), at(fc_bias), norm_again(x, 1));
+      stream = add_rms_norm(stream.sum, linear(mixed, at(o_proj)), {}, norm_eps, type);
+      const at::Tensor h = linear(stream.norm, at(fc_weight), at(fc_bias), norm_again(stream.sum, 1));
       again = MadeAgain(1, [h = h.detach()] { return gelu(h, /*tanh_form=*/false); });
-      x = at::add(x, linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias), again));
+      const at::Tensor out = linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias), again);
+      if (i + 1 < config_.n_blocks) {
+        stream = add_rms_norm(stream.sum, out, {}, norm_eps, type);
+      } else {
+        stream = {at::add(stream.sum, out), {}};  // the last linear map reads it as it is
+      }
     }
     tell(p.size() - 2);
-    return linear(x, p[p.size() - 2], p[p.size() - 1]);
+    return linear(stream.sum, p[p.size() - 2], p[p.size() - 1]);
   }
 
   bool reaches_components() const override { return false; }

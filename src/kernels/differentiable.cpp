@@ -134,6 +134,30 @@ at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at
                 });
 }
 
+AddedNorm add_rms_norm(const at::Tensor& x, const at::Tensor& added, const Parameter& weight, double eps,
+                       at::ScalarType output) {
+  AddedNorm out;
+  at::Tensor reciprocal;
+  {
+    const at::NoGradGuard no_grad;
+    out.norm = add_rms_norm_forward(x.detach(), added.detach().contiguous(), weight.value, eps, output,
+                                    &reciprocal, out.sum);
+  }
+  record_all({out.sum, out.norm}, "add_rms_norm", {x, added}, weight.gradient.defined(),
+             [sum = out.sum.detach(), weight, reciprocal, output](const variable_list& gradients, const auto&,
+                                                                  variable_list& results) {
+               const at::Tensor &of_sum = gradients[0], &of_norm = gradients[1];
+               if (!of_norm.defined()) {
+                 results[0] = of_sum, results[1] = of_sum.to(output);
+                 return;
+               }
+               const AddNormGradients both =
+                   add_rms_norm_backward(of_norm, of_sum, sum, weight.value, reciprocal, weight.gradient);
+               results[0] = both.x, results[1] = both.added;
+             });
+  return out;
+}
+
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps,
                       at::ScalarType output) {
   const at::Tensor input = x.detach();

@@ -36,13 +36,22 @@ __global__ void __launch_bounds__(most_threads) rms_norm_forward_kernel(NormPara
   for (std::int64_t n = blockIdx.x; n < p.rows; n += gridDim.x) {
     const X* x_row = static_cast<const X*>(p.x) + n * p.x_stride;
     Y* out = static_cast<Y*>(p.out) + n * p.out_stride;
+    const Y* added = p.added ? static_cast<const Y*>(p.added) + n * p.columns : nullptr;
+    X* sum = static_cast<X*>(p.sum) + n * p.columns;
     T square = 0;
     for_each_column<width>(p.columns, 0, packed, [&](std::int64_t c, auto columns) {
-      T x[columns.value];
+      T x[columns.value], more[columns.value];
       load(x_row + c, x);
+      if (added) {
+        load(added + c, more);
+#pragma unroll
+        for (int i = 0; i < columns.value; ++i) x[i] = convert<T>(convert<X>(x[i] + more[i]));
+        store(sum + c, x);
+      }
 #pragma unroll
       for (int i = 0; i < columns.value; ++i) square += x[i] * x[i];
     });
+    if (added) x_row = sum;  // a thread reads what it wrote
     square = block_reduce(square, Sum{}, scratch);
     const T s = 1 / device_sqrt(square / static_cast<T>(p.columns) + static_cast<T>(p.eps));
     for_each_column<width>(p.columns, 0, packed, [&](std::int64_t c, auto columns) {
@@ -67,6 +76,8 @@ __global__ void __launch_bounds__(most_threads) rms_norm_backward_kernel(NormPar
     const X* x_row = static_cast<const X*>(p.x) + n * p.x_stride;
     const Y* dy_row = static_cast<const Y*>(p.gradient) + n * p.gradient_stride;
     X* dx_row = static_cast<X*>(p.x_gradient) + n * p.columns;
+    const X* dsum_row = p.sum_gradient ? static_cast<const X*>(p.sum_gradient) + n * p.columns : nullptr;
+    Y* dadded_row = p.added_gradient ? static_cast<Y*>(p.added_gradient) + n * p.columns : nullptr;
     const T s = static_cast<const T*>(p.reciprocal)[n];
     T dot = 0;
     for_each_column<width>(p.columns, 0, packed, [&](std::int64_t c, auto columns) {
@@ -80,13 +91,15 @@ __global__ void __launch_bounds__(most_threads) rms_norm_backward_kernel(NormPar
     dot = block_reduce(dot, Sum{}, scratch);
     const T shift = dot * s * s / static_cast<T>(p.columns);
     for_each_column<width>(p.columns, 0, packed, [&](std::int64_t c, auto columns) {
-      T x[columns.value], dy[columns.value], w[columns.value];
+      T x[columns.value], dy[columns.value], w[columns.value], dsum[columns.value] = {};
       load(x_row + c, x);
       load(dy_row + c, dy);
       load_weight(weight, c, w);
+      if (dsum_row) load(dsum_row + c, dsum);
 #pragma unroll
-      for (int i = 0; i < columns.value; ++i) x[i] = s * (w[i] * dy[i] - x[i] * shift);
+      for (int i = 0; i < columns.value; ++i) x[i] = s * (w[i] * dy[i] - x[i] * shift) + dsum[i];
       store(dx_row + c, x);
+      if (dadded_row) store(dadded_row + c, x);
     });
   }
 }
@@ -110,10 +123,12 @@ void launch(const NormParams& p, bool backward, cudaStream_t stream) {
   if (p.rows == 0 || p.columns == 0) return;
   using T = Wide<X>;
   constexpr int width = pack_width<X, Y>;
-  const bool packed = packs_fit<X>(p.x, p.x_stride, width) && packs_fit<T>(p.weight, 0, width) &&
-                      packs_fit<Y>(p.out, p.out_stride, width) &&
-                      packs_fit<Y>(p.gradient, p.gradient_stride, width) &&
-                      packs_fit<X>(p.x_gradient, p.columns, width);
+  const bool packed =
+      packs_fit<X>(p.x, p.x_stride, width) && packs_fit<T>(p.weight, 0, width) &&
+      packs_fit<Y>(p.out, p.out_stride, width) && packs_fit<Y>(p.gradient, p.gradient_stride, width) &&
+      packs_fit<X>(p.x_gradient, p.columns, width) && packs_fit<Y>(p.added, p.columns, width) &&
+      packs_fit<X>(p.sum, p.columns, width) && packs_fit<X>(p.sum_gradient, p.columns, width) &&
+      packs_fit<Y>(p.added_gradient, p.columns, width);
   const unsigned grid = grid_of(p.rows), threads = threads_of((p.columns + width - 1) / width, most_threads);
   if (!backward) {
     VPD_LAUNCH((rms_norm_forward_kernel<X, Y>), grid, threads, 0, stream, p, packed);

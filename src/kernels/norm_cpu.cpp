@@ -1,7 +1,8 @@
 // RMSNorm on the CPU, and the specification of norm.cu.
 //
 //   s = 1 / sqrt(mean(x²) + eps),  y = w x s
-//   dx = s (w dy - x s² mean(w dy x)),  dw += Σ_n dy x s
+//   dx = s (w dy - x s² mean(w dy x)) + dsum,  dw += Σ_n dy x s
+// x is the sum, where something is added first.
 // The weight's gradient runs over rows in order on one thread (it is wanted in pretraining alone).
 
 #include <cmath>
@@ -13,6 +14,9 @@
 
 namespace vpd {
 namespace {
+
+template <class X, class T>
+constexpr bool narrow = !std::is_same_v<X, T>;
 
 template <class X, class Y, class T>
 void forward(const NormParams& p, std::int64_t begin, std::int64_t end) {
@@ -41,6 +45,8 @@ void backward(const NormParams& p, std::int64_t begin, std::int64_t end) {
     const X* __restrict x = static_cast<const X*>(p.x) + n * p.x_stride;
     const Y* __restrict dy = static_cast<const Y*>(p.gradient) + n * p.gradient_stride;
     X* __restrict dx = static_cast<X*>(p.x_gradient) + n * p.columns;
+    [[maybe_unused]] const X* __restrict dsum =
+        p.sum_gradient ? static_cast<const X*>(p.sum_gradient) + n * p.columns : nullptr;
     const T s = static_cast<const T*>(p.reciprocal)[n];
     T dot = 0;
     if (w)
@@ -51,7 +57,9 @@ void backward(const NormParams& p, std::int64_t begin, std::int64_t end) {
 #pragma GCC ivdep
     for (std::int64_t c = 0; c < p.columns; ++c) {
       const T scaled = w ? w[c] * static_cast<T>(dy[c]) : static_cast<T>(dy[c]);
-      dx[c] = static_cast<X>(s * (scaled - static_cast<T>(x[c]) * shift));
+      T total = s * (scaled - static_cast<T>(x[c]) * shift);
+      if constexpr (narrow<X, T>) total += dsum ? static_cast<T>(dsum[c]) : T(0);  // and is rounded once
+      dx[c] = static_cast<X>(total);
     }
     if (dw)
 #pragma GCC ivdep
@@ -59,10 +67,42 @@ void backward(const NormParams& p, std::int64_t begin, std::int64_t end) {
   }
 }
 
+/// What the norm reads, into `sum`.
+template <class X, class Y, class T>
+void add(const NormParams& p, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    const X* __restrict x = static_cast<const X*>(p.x) + n * p.x_stride;
+    const Y* __restrict added = static_cast<const Y*>(p.added) + n * p.columns;
+    X* __restrict sum = static_cast<X*>(p.sum) + n * p.columns;
+#pragma GCC ivdep
+    for (std::int64_t c = 0; c < p.columns; ++c)
+      sum[c] = static_cast<X>(static_cast<T>(x[c]) + static_cast<T>(added[c]));
+  }
+}
+
+/// The gradient of a wide sum joins the norm's, for both of what was added up.
+template <class X, class Y>
+void join_gradients(const NormParams& p, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t i = begin * p.columns; i < end * p.columns; ++i) {
+    X& dx = static_cast<X*>(p.x_gradient)[i];
+    if (p.sum_gradient) dx += static_cast<const X*>(p.sum_gradient)[i];
+    if (p.added_gradient) static_cast<Y*>(p.added_gradient)[i] = static_cast<Y>(dx);
+  }
+}
+
 template <class X, class Y, class T>
 void run(const NormParams& p, bool is_backward) {
   const auto body = [&](std::int64_t begin, std::int64_t end) {
-    is_backward ? backward<X, Y, T>(p, begin, end) : forward<X, Y, T>(p, begin, end);
+    if (!is_backward) {
+      NormParams of = p;
+      if (p.added) {
+        add<X, Y, T>(p, begin, end);
+        of.x = p.sum, of.x_stride = p.columns;
+      }
+      return forward<X, Y, T>(of, begin, end);
+    }
+    backward<X, Y, T>(p, begin, end);
+    if constexpr (!narrow<X, T>) join_gradients<X, Y>(p, begin, end);
   };
   if (is_backward && p.weight_gradient) return body(0, p.rows);
   parallel_rows(p.rows, 4 * p.columns, body);

@@ -16,14 +16,18 @@ struct NormParams {
   std::int64_t x_stride = 0;
   const void* weight = nullptr;  // wide [d] or null
   double eps = 0.0;
-  void* out = nullptr;  // [N, d], the forward's result
+  const void* added = nullptr;  // [N, d] of output_type, contiguous, or null: added to x before the norm
+  void* sum = nullptr;          // [N, d] like x, contiguous, beside `added`: x + added
+  void* out = nullptr;          // [N, d], the forward's result
   std::int64_t out_stride = 0;
   void* reciprocal = nullptr;      // wide [N] or null in the forward pass
   const void* gradient = nullptr;  // dL/dout
   std::int64_t gradient_stride = 0;
-  void* x_gradient = nullptr;       // [N, d], contiguous
-  void* weight_gradient = nullptr;  // wide [d] or null, added to
-  double* workspace = nullptr;      // [column_sum_groups, d]: CUDA, beside weight_gradient
+  const void* sum_gradient = nullptr;  // like x, contiguous, or null: added to x's gradient
+  void* x_gradient = nullptr;          // [N, d], contiguous
+  void* added_gradient = nullptr;      // of output_type, contiguous, or null: x's gradient once more
+  void* weight_gradient = nullptr;     // wide [d] or null, added to
+  double* workspace = nullptr;         // [column_sum_groups, d]: CUDA, beside weight_gradient
 };
 
 void rms_norm_forward_cpu(const NormParams& params);

@@ -134,21 +134,26 @@ at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor) const {
             longest_sequence(), T);
   const at::ScalarType type = numerics().compute;
   const RotaryTable& table = rotary_table(T);
-  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
-  for (const Block& block : blocks_) {
+  const double eps = config_.rms_norm_eps;
+  const auto first_norm = [&](std::size_t block) -> const Parameter& {
+    return block < blocks_.size() ? blocks_[block].norm_1 : norm_;
+  };
+  AddedNorm stream{executor.embedding(matrices_.front(), tokens.reshape({B * T})), {}};
+  stream.norm = rms_norm(stream.sum, first_norm(0), eps, type);
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);
     };
-    at::Tensor h = rms_norm(x, block.norm_1, config_.rms_norm_eps, type);
-    const at::Tensor q = turned(apply(0, h), block.q_norm, table),
-                     k = turned(apply(1, h), block.k_norm, table), v = apply(2, h);
-    x = at::add(x, apply(3, attention(q, k, v, B, config_.num_attention_heads, config_.key_heads(),
-                                      /*causal=*/true)));
-    h = rms_norm(x, block.norm_2, config_.rms_norm_eps, type);
-    const at::Tensor gate = apply(4, h), up = apply(5, h);
-    x = at::add(x, apply(6, swiglu(gate, up)));
+    const at::Tensor q = turned(apply(0, stream.norm), block.q_norm, table),
+                     k = turned(apply(1, stream.norm), block.k_norm, table), v = apply(2, stream.norm);
+    const at::Tensor mixed =
+        attention(q, k, v, B, config_.num_attention_heads, config_.key_heads(), /*causal=*/true);
+    stream = add_rms_norm(stream.sum, apply(3, mixed), block.norm_2, eps, type);
+    const at::Tensor gate = apply(4, stream.norm), up = apply(5, stream.norm);
+    stream = add_rms_norm(stream.sum, apply(6, swiglu(gate, up)), first_norm(b + 1), eps, type);
   }
-  return rms_norm(x, norm_, config_.rms_norm_eps, type);
+  return stream.norm;
 }
 
 }  // namespace vpd

@@ -84,19 +84,26 @@ at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor) 
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
   const at::ScalarType type = numerics().compute;
   const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
-  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
-  for (const Block& block : blocks_) {
+  const double eps = config_.rms_norm_eps;
+  const auto first_norm = [&](std::size_t block) -> const Parameter& {
+    return block < blocks_.size() ? blocks_[block].rms_1 : ln_f_;
+  };
+  AddedNorm stream{executor.embedding(matrices_.front(), tokens.reshape({B * T})), {}};
+  stream.norm = rms_norm(stream.sum, first_norm(0), eps, type);
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);
     };
-    at::Tensor h = rms_norm(x, block.rms_1, config_.rms_norm_eps, type);
-    const at::Tensor q = rotary(apply(0, h), table), k = rotary(apply(1, h), table), v = apply(2, h);
-    x = at::add(x,
-                apply(3, attention(q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true)));
-    h = apply(4, rms_norm(x, block.rms_2, config_.rms_norm_eps, type));
-    x = at::add(x, apply(5, gelu(h, /*tanh_form=*/true)));
+    const at::Tensor q = rotary(apply(0, stream.norm), table), k = rotary(apply(1, stream.norm), table),
+                     v = apply(2, stream.norm);
+    const at::Tensor mixed =
+        attention(q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true);
+    stream = add_rms_norm(stream.sum, apply(3, mixed), block.rms_2, eps, type);
+    const at::Tensor out = apply(5, gelu(apply(4, stream.norm), /*tanh_form=*/true));
+    stream = add_rms_norm(stream.sum, out, first_norm(b + 1), eps, type);
   }
-  return rms_norm(x, ln_f_, config_.rms_norm_eps, type);
+  return stream.norm;
 }
 
 }  // namespace vpd

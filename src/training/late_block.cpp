@@ -75,9 +75,10 @@ LateKey LateBlock::key(RandomPurpose purpose, std::uint64_t term, std::uint64_t 
 
 void LateBlock::upload() {
   if (!late_ || ready_ == 0) return;
-  // From pageable memory, which the driver has read when the call returns: the host may go on to the next
+  // Out of a copy of their own, which lasts until the device has read it: the host may go on to the next
   // step's numbers while the device still works on this one.
-  const at::Tensor words = at::from_blob(host_.data(), {ready_}, at::TensorOptions().dtype(at::kLong));
+  at::Tensor words = at::from_blob(host_.data(), {ready_}, at::TensorOptions().dtype(at::kLong));
+  if (device_.is_cuda()) words = words.pin_memory();
   device_.narrow(0, 0, ready_).copy_(words, /*non_blocking=*/true);
 }
 

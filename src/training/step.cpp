@@ -112,9 +112,7 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     lane.first_here = first + part.begin;
     lane.first_batch = rows_.begin + lane.first_here;
     lane.forget_batch();
-    const at::Tensor rows = tokens.narrow(0, lane.first_here, part.size())
-                                .to(d_.numerics.device, tokens.scalar_type(), /*non_blocking=*/true);
-    lane.clean = clean_pass(d_, rows, keep_outputs_);
+    lane.clean = clean_pass(d_, tokens.narrow(0, lane.first_here, part.size()), keep_outputs_);
     const at::AutoGradMode record(graph);
     const std::vector<Parameter>& trained = first == 0 ? lane.first_ci_parameters : lane.ci_parameters;
     lane.importance =
@@ -170,18 +168,22 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
   }
   late_.begin(number);
   const StepValues values = values_at(config_, number, terms_, components_state_.count, late_);
+  // In memory that the device reads by itself: to copy other memory the host would wait for the step before.
+  const auto ready = [&](const at::Tensor& x) {
+    return d_.numerics.device.is_cuda() && x.is_cpu() ? x.pin_memory() : x;
+  };
   StepResult result;
   if (graph_) {
     const SideStream side(d_.numerics.device);
     late_.upload();
     if (!staged_.defined()) staged_ = at::empty(tokens.sizes(), tokens.options().device(d_.numerics.device));
-    staged_.copy_(tokens, /*non_blocking=*/true);
+    staged_.copy_(ready(tokens), /*non_blocking=*/true);
     // What the captured step will do, those before it do too: no kernel may be loaded during the capture.
     result = steps_before_capture_-- > 0 ? enqueue(staged_, values, /*want_l0=*/true)
                                          : capture_and_replay(staged_, values);
   } else {
     late_.upload();
-    result = enqueue(tokens, values, want_l0);
+    result = enqueue(ready(tokens).to(d_.numerics.device, /*non_blocking=*/true), values, want_l0);
   }
   if (want_l0) {  // never in a graph, which would do it in every step
     for (const StepTerm& term : terms_)

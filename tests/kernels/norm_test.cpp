@@ -10,6 +10,7 @@
 #include "support/check_gradient.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
+#include "vpd/kernels/differentiable.hpp"
 
 namespace vpd {
 namespace {
@@ -99,6 +100,74 @@ TEST_P(NormTest, BackwardIsTheGradient) {
                    rounding(wide(), 16 + N, 2.0 * std::sqrt(d)), "dw");
     }
   });
+}
+
+// The sum is the plain one, the norm that of the sum, and their gradients those of both.
+TEST_P(NormTest, WhatIsAddedFirstIsTheSumAndItsNorm) {
+  for_each_case([&](const at::Tensor& x, const at::Tensor& weight, at::ScalarType output, bool strided) {
+    const at::Tensor added = uniform_values(x.sizes(), 5, -1.0, 1.0).to(device(), output);
+    at::Tensor sum, reciprocal, plain_reciprocal;
+    if (dtype() == at::kBFloat16 && output == at::kFloat) {
+      expect_usage_error([&] { add_rms_norm_forward(x, added, weight, eps, output, &reciprocal, sum); },
+                         "no wider than BFloat16, found Float");
+      return;
+    }
+    const at::Tensor y = add_rms_norm_forward(x, added, weight, eps, output, &reciprocal, sum);
+    expect_identical(sum, (x.to(wide()) + added.to(wide())).to(dtype()), "sum");
+    const at::Tensor plain = rms_norm_forward(sum, weight, eps, output, &plain_reciprocal);
+    if (strided) {  // off their alignment rows may be added up in another order
+      const Tolerance tolerance{8 * epsilon(wide()) + epsilon(output)};
+      expect_close(y, plain, tolerance, "norm");
+      expect_close(reciprocal, plain_reciprocal, tolerance, "reciprocal");
+    } else {
+      expect_identical(y, plain, "norm");
+      expect_identical(reciprocal, plain_reciprocal, "reciprocal");
+    }
+
+    const at::Tensor dy = uniform_values(x.sizes(), 3).to(device(), output),
+                     dsum = real(uniform_values(x.sizes(), 4));
+    for (const at::Tensor& arriving : {dsum, at::Tensor()}) {
+      const at::Tensor leaf = exact(sum).clone().requires_grad_(true);
+      at::Tensor loss = (reference(leaf, weight.defined() ? exact(weight) : weight) * exact(dy)).sum();
+      if (arriving.defined()) loss = loss + (leaf * exact(arriving)).sum();
+      loss.backward();
+      const at::Tensor dw = weight.defined() ? at::zeros_like(weight) : at::Tensor(),
+                       plain_dw = dw.defined() ? dw.clone() : dw;
+      const AddNormGradients both = add_rms_norm_backward(dy, arriving, sum, weight, reciprocal, dw);
+      const double magnitude = 8.0 * std::max(1.0, exact(reciprocal).max().item<double>()) + 1.0;
+      const double roundings = 16 + std::sqrt(static_cast<double>(x.size(1)));
+      expect_close(both.x, leaf.grad().to(dtype()), rounding(wide(), roundings, magnitude, dtype()), "dx");
+      expect_close(both.added, leaf.grad().to(output), rounding(wide(), roundings, magnitude, output),
+                   "dadded");
+      if (!dw.defined()) continue;
+      rms_norm_backward(dy, sum, weight, reciprocal, plain_dw);
+      expect_identical(dw, plain_dw, "dw");
+    }
+  });
+}
+
+TEST_P(NormTest, AddingFirstIsDifferentiable) {
+  for (const int reads : {1, 2, 3}) {  // the sum, the norm, both
+    SCOPED_TRACE(reads);
+    const at::Tensor x = real(uniform_values({5, 13}, 1)).requires_grad_(),
+                     added = real(uniform_values({5, 13}, 2)).requires_grad_();
+    const at::Tensor of_sum = real(uniform_values({5, 13}, 3)), of_norm = real(uniform_values({5, 13}, 4));
+    const auto loss = [&](const at::Tensor& sum, const at::Tensor& norm, const auto& as) {
+      at::Tensor total = at::zeros({}, sum.options());
+      if (reads & 1) total = total + (sum * as(of_sum)).sum();
+      if (reads & 2) total = total + (norm * as(of_norm)).sum();
+      return total;
+    };
+    const AddedNorm out = add_rms_norm(x, added, {}, eps, dtype());
+    loss(out.sum, out.norm, [](const at::Tensor& t) { return t; }).backward();
+    const at::Tensor wide_x = exact(x.detach()).requires_grad_(),
+                     wide_added = exact(added.detach()).requires_grad_();
+    const at::Tensor sum = wide_x + wide_added;
+    loss(sum, reference(sum, {}), [](const at::Tensor& t) { return exact(t); }).backward();
+    const Tolerance tolerance{8 * epsilon(dtype()), 32 * epsilon(dtype())};
+    expect_close(x.grad(), wide_x.grad().to(dtype()), tolerance, "dx");
+    expect_close(added.grad(), wide_added.grad().to(dtype()), tolerance, "dadded");
+  }
 }
 
 TEST_P(NormTest, SmallRowsAreHeldUpByEps) {

@@ -82,6 +82,16 @@ at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight);
 /// RMSNorm of each row in the dtype `output`; an undefined weight is 1.
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at::ScalarType output);
 
+struct AddedNorm {
+  at::Tensor sum;   ///< x + added, in the dtype of x
+  at::Tensor norm;  ///< its rms_norm, of dtype `output`
+};
+/// A residual stream x [N, d] takes `added` (of dtype `output`, no wider than x) and is normalised for its
+/// next reader: in one pass, and in one back, where a sum, a norm, a sum of gradients and a conversion would
+/// be one each.
+AddedNorm add_rms_norm(const at::Tensor& x, const at::Tensor& added, const Parameter& weight, double eps,
+                       at::ScalarType output);
+
 /// LayerNorm of each row in the dtype `output`: x [N, d], float32 (float64), weight and bias [d] of its type,
 /// which are frozen here.
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps,
