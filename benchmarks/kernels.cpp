@@ -22,6 +22,7 @@
 
 #include "vpd/adversary/sources.hpp"
 #include "vpd/base/version.hpp"
+#include "vpd/kernels/adamw.hpp"
 #include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/bfloat16_parts.hpp"
 #include "vpd/kernels/differentiable.hpp"
@@ -337,6 +338,15 @@ void add_rms_norm_backward(State& state) {
           [&] { benchmark::DoNotOptimize(vpd::add_rms_norm_backward(dy, dsum, sum, {}, reciprocal, {})); });
 }
 
+void adamw(State& state) {
+  const at::Tensor x = wide(state.range(0), state.range(1)), gradient = wide(state.range(0), state.range(1)),
+                   m = wide(state.range(0), state.range(1)), v = wide(state.range(0), state.range(1));
+  const bool narrows = compute() != at::kFloat;
+  const at::Tensor narrow = narrows ? x.to(compute()) : at::Tensor();
+  measure(state, (28.0 + (narrows ? 2.0 : 0.0)) * size(state), 0.0,
+          [&] { vpd::adamw(x, gradient, m, v, narrow, {.rate = 1e-3}); });
+}
+
 void bfloat16_parts(State& state) {
   const at::Tensor x = wide(state.range(0), state.range(1));
   measure(state, 10.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::bfloat16_parts(x, 3)); });
@@ -432,6 +442,7 @@ void add_all() {
   add("add_rms_norm", add_rms_norm, {{128, 64}, {128, 128}, {2048, 768}}, {{8192, 768}, {8192, 2048}});
   add("add_rms_norm_backward", add_rms_norm_backward, {{128, 64}, {128, 128}, {2048, 768}},
       {{8192, 768}, {8192, 2048}});
+  add("adamw", adamw, {{128, 1024}, {4096, 2048}}, {{2048, 8192}, {38912, 2048}});
   add("bfloat16_parts", bfloat16_parts, {{128, 128}, {2048, 768}}, {{768, 512}, {3072, 3584}});
   add("difference_parts", difference_parts, {{128, 128}, {2048, 768}}, {{768, 768}, {3072, 768}});
   add("rotary", rotary, {{128, 64}, {2048, 768}}, {{8192, 768}, {8192, 2048}});

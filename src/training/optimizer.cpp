@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include "vpd/kernels/adamw.hpp"
+
 namespace vpd {
 
 AdamWState AdamWState::for_parameters(const ParameterSet& parameters) {
@@ -43,28 +45,24 @@ ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::opti
 void update(const ParameterSet& parameters, const at::Tensor& gradient, const AdamWState& state,
             const AdamWConfig& config, const AdamWNumbers& numbers, const at::Tensor& divisor,
             const at::Tensor& skip, Lanes& lanes) {
+  const AdamWUpdate update{.beta1 = config.beta1,
+                           .beta2 = config.beta2,
+                           .eps = config.eps,
+                           .weight_decay = config.weight_decay,
+                           .rate = numbers.rate,
+                           .count = static_cast<double>(numbers.count),
+                           .late_rate = numbers.late_rate,
+                           .late_count = numbers.late_count,
+                           .divisor = divisor,
+                           .skip = skip};
   lanes.run([&](int lane) {
-    const at::NoGradGuard no_grad;
     const Range part = lane_range(gradient.numel(), lane, lanes.count());
     const auto slice = [&](const at::Tensor& x) {
-      return std::vector<at::Tensor>{x.narrow(0, part.begin, part.size())};
+      return x.defined() ? x.narrow(0, part.begin, part.size()) : x;
     };
-    std::vector<at::Tensor> values = slice(parameters.flat()), gradients = slice(gradient),
-                            m = slice(state.m), v = slice(state.v);
-    const at::Tensor count = numbers.late_count.defined() ? numbers.late_count
-                                                          : at::full({}, static_cast<double>(numbers.count),
-                                                                     gradient.options().dtype(at::kFloat));
-    const auto given = [](const at::Tensor& x) {
-      return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
-    };
-    const auto adamw = [&](const auto& rate) {
-      at::_fused_adamw_(values, gradients, m, v, {}, {count}, rate, config.beta1, config.beta2,
-                        config.weight_decay, config.eps,
-                        /*amsgrad=*/false, /*maximize=*/false, given(divisor), given(skip));
-    };
-    numbers.late_rate.defined() ? adamw(numbers.late_rate) : adamw(numbers.rate);
+    adamw(slice(parameters.flat()), slice(gradient), slice(state.m), slice(state.v),
+          slice(parameters.narrow()), update);
   });
-  parameters.refresh();
 }
 
 }  // namespace vpd

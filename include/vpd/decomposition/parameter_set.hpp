@@ -32,6 +32,8 @@ class ParameterSet {
 
   const at::Tensor& flat() const { return flat_; }  ///< [P] wide, the masters
   at::Tensor value(std::size_t i) const { return view(flat_, i); }
+  /// [P] in the type of matrix products, what refresh() writes; undefined where that is the masters' own.
+  at::Tensor narrow() const { return compute_.is_same(flat_) ? at::Tensor() : compute_; }
 
   /// A zeroed buffer for gradients, like flat().
   at::Tensor make_gradient() const;

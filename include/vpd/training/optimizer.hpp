@@ -24,7 +24,7 @@ struct AdamWState {
 struct ClippedNorm {
   at::Tensor norm;     ///< float64, before clipping
   at::Tensor divisor;  ///< float32, what the gradient is divided by: 1 / min(1, limit / (norm + 1e-6)).
-                       ///< Undefined without a limit: LibTorch writes divided gradients back
+                       ///< Undefined without a limit
 };
 
 /// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it.
@@ -42,7 +42,7 @@ struct AdamWNumbers {
   at::Tensor late_rate, late_count;
 };
 
-/// One AdamW update of the masters (LibTorch's fused implementation), each lane a stretch of them. Where
+/// One AdamW update of the masters and their narrow copies, each lane a stretch of them. Where
 /// `skip` (float32, zero-dimensional, undefined: never) is not 0 nothing changes. `divisor`: as in
 /// ClippedNorm. The state's count is left to the caller.
 void update(const ParameterSet& parameters, const at::Tensor& gradient, const AdamWState& state,
