@@ -59,7 +59,7 @@ DifferenceParts difference_parts(const at::Tensor& a, const at::Tensor& b, doubl
   const at::NoGradGuard no_grad;
   const at::Tensor squares = at::empty({a.size(0)}, a.options().dtype(at::kDouble));
   DifferenceParts out;
-  out.parts = split({.parts = count, .scale = static_cast<float>(scale)}, a, b, squares);
+  out.parts = split({.parts = count, .scale = static_cast<float>(scale)}, a, b.contiguous(), squares);
   out.squares = squares.sum();
   return out;
 }

@@ -82,6 +82,9 @@ __device__ __forceinline__ float device_exp(float x) { return fast_exp2(1.442695
 __device__ __forceinline__ double device_exp(double x) { return exp(x); }
 __device__ __forceinline__ float device_sqrt(float x) { return sqrtf(x); }
 __device__ __forceinline__ double device_sqrt(double x) { return sqrt(x); }
+/// The larger; x where y is NaN.
+__device__ __forceinline__ float device_max(float x, float y) { return fmaxf(x, y); }
+__device__ __forceinline__ double device_max(double x, double y) { return fmax(x, y); }
 /// x^p for x > 0.
 __device__ __forceinline__ float device_power(float x, float p) { return fast_exp2(p * fast_log2(x)); }
 __device__ __forceinline__ double device_power(double x, double p) { return exp2(p * log2(x)); }
@@ -123,23 +126,24 @@ __device__ __forceinline__ std::uint32_t storage_word(const From* x, int word) {
   }
 }
 
-/// Spelt out in words: plain assignment of a pack leaves it to the compiler's mood whether it becomes one
-/// instruction.
+/// One integer of 8 or 16 bytes a store: what is assigned as a pack or as a struct of words the compiler may
+/// split.
 template <int width, class From, class To>
 __device__ __forceinline__ void store(To* to, const From (&x)[width]) {
   constexpr int bytes = width * static_cast<int>(sizeof(To));
+  const auto pair = [&](int word) {
+    return storage_word<To>(x, word) | static_cast<std::uint64_t>(storage_word<To>(x, word + 1)) << 32;
+  };
   if constexpr (width == 1) {
     *to = convert<To>(x[0]);
   } else if constexpr (bytes == 8) {
-    *reinterpret_cast<uint2*>(to) = make_uint2(storage_word<To>(x, 0), storage_word<To>(x, 1));
+    *reinterpret_cast<std::uint64_t*>(to) = pair(0);
   } else {
     static_assert(bytes % 16 == 0, "expected a width that fills accesses of 8 or 16 bytes");
+    __extension__ typedef unsigned __int128 Sixteen;
 #pragma unroll
-    for (int i = 0; i < bytes / 16; ++i) {
-      const uint4 words = make_uint4(storage_word<To>(x, 4 * i), storage_word<To>(x, 4 * i + 1),
-                                     storage_word<To>(x, 4 * i + 2), storage_word<To>(x, 4 * i + 3));
-      reinterpret_cast<uint4*>(to)[i] = words;
-    }
+    for (int i = 0; i < bytes / 16; ++i)
+      reinterpret_cast<Sixteen*>(to)[i] = pair(4 * i) | static_cast<Sixteen>(pair(4 * i + 2)) << 64;
   }
 }
 
@@ -175,12 +179,21 @@ struct Sum {
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
+  /// What changes nothing beside x.
+  template <class T>
+  __device__ static T neutral(T) {
+    return T(0);
+  }
 };
 
 struct Largest {
   template <class T>
   __device__ T operator()(T a, T b) const {
     return a > b ? a : b;
+  }
+  template <class T>
+  __device__ static T neutral(T x) {
+    return x;
   }
 };
 
@@ -201,9 +214,8 @@ __device__ __forceinline__ T block_reduce(T value, Operation operation, T* scrat
   __syncthreads();  // the scratch of the reduction before may still be read
   if (threadIdx.x % warp_size == 0) scratch[threadIdx.x / warp_size] = value;
   __syncthreads();
-  T total = scratch[0];
-  for (unsigned w = 1; w < blockDim.x / warp_size; ++w) total = operation(total, scratch[w]);
-  return total;
+  const unsigned lane = threadIdx.x % warp_size, warps = blockDim.x / warp_size;
+  return warp_reduce(lane < warps ? scratch[lane] : operation.neutral(scratch[0]), operation);
 }
 
 // ---- Launches ----

@@ -48,8 +48,8 @@ bool is_of(GateCase which, const GateParams& p) {
 template <class T>
 struct Row {
   std::int64_t source;  // row of the source matrix
-  T delta;
-  bool matrix;  // whether r is read there
+  T delta;              // where it is not read
+  bool matrix;          // whether r and δ are read there
 };
 
 /// How sources and moments are kept beside arithmetic in T.
@@ -84,19 +84,13 @@ __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n
   philox(p.key.get(), words[0], words[1], words[2], words[3]);
 }
 
-/// Where the row's sources are and its δ. Every thread reads for itself, so that nobody waits and all reads
-/// of a row are on their way together. A δ that is drawn is made by one thread, which tells the others
-/// through `shared`: all of the block must come here.
-template <bool compact, class T>
+/// Where the row's sources are, and its δ where that is constant or drawn: by one thread, which tells the
+/// others through `shared`; all of the block must come here.
+template <class T>
 __device__ __forceinline__ Row<T> find_row(const GateParams& p, std::int64_t n, T* shared) {
   if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0), false};
   Row<T> row{p.sources ? source_row(p, n) : 0, T(0), reads_matrix(p, n)};
-  if (!p.delta) return row;
-  if (row.matrix) {
-    const auto* sources = static_cast<const KeptSource<T, compact>*>(p.sources);
-    row.delta = source_of(sources[row.source * p.sources_stride + p.columns]);
-    return row;
-  }
+  if (!p.delta || row.matrix) return row;
   __syncthreads();  // the row before may still be read
   if (threadIdx.x == 0) {
     std::uint32_t words[4];
@@ -106,6 +100,15 @@ __device__ __forceinline__ Row<T> find_row(const GateParams& p, std::int64_t n, 
   __syncthreads();
   row.delta = *shared;
   return row;
+}
+
+/// The row's δ. One that is kept every thread reads for itself, together with the columns: nobody waits for
+/// it first.
+template <bool compact, class T>
+__device__ __forceinline__ T delta_of(const GateParams& p, const Row<T>& row) {
+  if (!row.matrix || !p.delta) return row.delta;
+  const auto* sources = static_cast<const KeptSource<T, compact>*>(p.sources);
+  return source_of(sources[row.source * p.sources_stride + p.columns]);
 }
 
 /// Four neighbouring columns, one thread's: of one random counter and, where they are whole, one vector
@@ -215,6 +218,35 @@ struct Climbing {
   }
 };
 
+/// One source and its moments as they are kept: what reads them need not wait for them.
+template <class T, bool compact>
+struct KeptElement {
+  using Source = KeptSource<T, compact>;
+  using Moment = KeptMoment<T, compact>;
+  Source x;
+  Moment m, v;
+
+  __device__ __forceinline__ void read(const GateParams& p, std::int64_t at) {
+    x = static_cast<const Source*>(p.sources)[at];
+    if (!p.ascent.adam) return;
+    m = static_cast<const Moment*>(p.source_m)[at];
+    v = static_cast<const Moment*>(p.source_v)[at];
+  }
+
+  __device__ __forceinline__ void climb(const GateParams& p, const AscentStep<T>& step, std::int64_t at,
+                                        T d) const {
+    auto* to = static_cast<Source*>(p.climbing) + at;
+    if (!step.adam) {
+      *to = keep_source<compact>(step.by_sign(source_of(x), d));
+      return;
+    }
+    T wide_m = convert<T>(m), wide_v = convert<T>(v);
+    *to = keep_source<compact>(step.by_adam(source_of(x), d, wide_m, wide_v));
+    static_cast<Moment*>(p.source_m)[at] = convert<Moment>(wide_m);
+    static_cast<Moment*>(p.source_v)[at] = convert<Moment>(wide_v);
+  }
+};
+
 /// The sources of four columns climb along a gradient of 0.
 template <bool compact, bool whole, class T>
 __device__ __forceinline__ void climb_idly(const GateParams& p, const AscentStep<T>& step, std::int64_t row,
@@ -256,18 +288,20 @@ __global__ void __launch_bounds__(most_threads) gate_forward_kernel(const GatePa
       continue;
     }
     const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
-    const Row<T> row = find_row<compact>(p, n, &shared);
+    const Row<T> row = find_row(p, n, &shared);
+    T delta = 0;
     for (std::int64_t first = 4 * threadIdx.x; first < p.columns; first += 4 * blockDim.x) {
       const Quad<whole> quad(first, p.columns);
       T h[4], g[4], r[4];
+      delta = delta_of<compact>(p, row);
       quad.read(h_row, h);
       read_importances<Real>(p, n, quad, g);
       read_sources<compact>(p, n, row, quad, r);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - row.delta;
+      for (int i = 0; i < 4; ++i) h[i] *= g[i] + (1 - g[i]) * r[i] - delta;
       quad.write(gated, h);
     }
-    if (scale && threadIdx.x == 0) scale[k] = row.delta;
+    if (scale && threadIdx.x == 0) scale[k] = delta;
   }
 }
 
@@ -297,7 +331,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(const GateP
       if (climbs && n >= 0) climb_idly<compact, whole>(p, step, climbing_row);
       continue;
     }
-    const Row<T> row = find_row<compact>(p, n, &shared);
+    const Row<T> row = find_row(p, n, &shared);
     if (!row.matrix) {  // its sources are drawn
       if (climbs) climb_idly<compact, whole>(p, step, climbing_row);
       if (dr_row && p.source_gradient_overwrite) clear_row(dr_row, p.columns + 1);
@@ -305,15 +339,11 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(const GateP
     }
     const bool wants_sources = row.matrix && (climbs || dr_row);
     // What column C, the row's δ, will need at the end is on its way from here on.
-    const Quad<false> delta_column(p.columns, p.columns + 1);
-    Climbing<compact, T> delta_climbing;
-    T ddelta = 0, delta_source[4] = {};
+    T ddelta = 0;
+    KeptElement<T, compact> delta_element;
     if (threadIdx.x == 0 && wants_sources) {
       if (p.delta) ddelta = static_cast<const T*>(p.scale_gradient)[k];
-      if (climbs) {
-        read_kept_sources<compact>(p, climbing_row, delta_column, delta_source);
-        delta_climbing.read_moments(p, climbing_row, delta_column);
-      }
+      if (climbs) delta_element.read(p, climbing_row + p.columns);
     }
     const Real* h_row = static_cast<const Real*>(p.h) + k * p.h_stride;
     const Real* dgated_row = static_cast<const Real*>(p.gradient) + k * p.columns;
@@ -325,6 +355,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(const GateP
       const Quad<whole> quad(first, p.columns);
       T h[4], dgated[4], g[4], r[4], dg[4] = {}, dr[4] = {}, dh[4];
       Climbing<compact, T> climbing;
+      const T delta = delta_of<compact>(p, row);
       quad.read(h_row, h);
       quad.read(dgated_row, dgated);
       read_importances<Real>(p, n, quad, g);
@@ -334,7 +365,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(const GateP
       if (dr_row && !p.source_gradient_overwrite) quad.read(dr_row, dr);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const T mask = g[i] + (1 - g[i]) * r[i] - row.delta;
+        const T mask = g[i] + (1 - g[i]) * r[i] - delta;
         const T dm = dgated[i] * h[i];
         dh[i] = dgated[i] * mask;
         h[i] *= mask;
@@ -353,8 +384,7 @@ __global__ void __launch_bounds__(most_threads) gate_backward_kernel(const GateP
     if (threadIdx.x == 0) {
       if (p.delta) ddelta = (ddelta - total) * factor;
       if (climbs) {
-        const T d[4] = {ddelta};
-        delta_climbing.step(p, step, climbing_row, delta_column, delta_source, d);
+        delta_element.climb(p, step, climbing_row + p.columns, ddelta);
       } else {
         dr_row[p.columns] = p.source_gradient_overwrite ? ddelta : dr_row[p.columns] + ddelta;
       }

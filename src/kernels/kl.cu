@@ -36,8 +36,8 @@ struct RowSums {
     T top_a = max_a, top_b = max_b;
 #pragma unroll
     for (int i = 0; i < width; ++i) {
-      top_a = a[i] > top_a ? a[i] : top_a;
-      top_b = b[i] > top_b ? b[i] : top_b;
+      top_a = device_max(top_a, a[i]);
+      top_b = device_max(top_b, b[i]);
     }
     if (top_a > max_a || top_b > max_b) rescale(top_a, top_b);
 #pragma unroll
@@ -90,8 +90,12 @@ __global__ void __launch_bounds__(most_threads) kl_kernel(KlParams p) {
     const double sum_a = block_reduce(static_cast<double>(sums.sum_a), Sum{}, wide_scratch);
     const double sum_b = block_reduce(static_cast<double>(sums.sum_b), Sum{}, wide_scratch);
     const double weighted = block_reduce(static_cast<double>(sums.weighted), Sum{}, wide_scratch);
-    if (threadIdx.x == 0) p.row_losses[n] = weighted / sum_a - log(sum_a) + log(sum_b);
-    if (!gradient) continue;
+    // Thread 0 ends the row with the loss, which takes it long.
+    const auto loss = [&] { return weighted / sum_a - log(sum_a) + log(sum_b); };
+    if (!gradient) {
+      if (threadIdx.x == 0) p.row_losses[n] = loss();
+      continue;
+    }
 
     const T scale_p = static_cast<T>(p.scale / sum_a), scale_q = static_cast<T>(p.scale / sum_b);
     const bool packed_gradient =
@@ -106,6 +110,7 @@ __global__ void __launch_bounds__(most_threads) kl_kernel(KlParams p) {
       }
       store(gradient + c, b);
     });
+    if (threadIdx.x == 0) p.row_losses[n] = loss();
   }
 }
 

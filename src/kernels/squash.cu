@@ -142,9 +142,9 @@ __device__ unsigned squash_columns_backward(const SquashBackwardParams& p, std::
   for (int k = 0; k < most_penalties; ++k) {
     if (k >= p.penalties) break;
     penalty[k] = DevicePenalty<T>(p.penalty[k]);
+    const double factor = slope_factor(p.penalty[k]);
 #pragma unroll
-    for (int i = 0; i < width; ++i)
-      weight[k][i] = static_cast<T>(p.weight[k][first + i] * slope_factor(p.penalty[k]));
+    for (int i = 0; i < width; ++i) weight[k][i] = static_cast<T>(p.weight[k][first + i] * factor);
   }
   unsigned active = 0;
   for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {

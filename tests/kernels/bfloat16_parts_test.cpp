@@ -38,7 +38,7 @@ TEST_P(BFloat16PartsTest, AddUpToTheMatrix) {
 
 TEST_P(BFloat16PartsTest, OfDifferencesInOnePass) {
   for (const auto& [M, N] : {std::array<std::int64_t, 2>{1, 1}, {3, 7}, {5, 64}, {31, 1030}}) {
-    const at::Tensor a = broad(uniform_values({M, N}, 1)), b = broad(uniform_values({M, N}, 2));
+    const at::Tensor a = broad(uniform_values({M, N}, 1)), b = broad(uniform_values({N, M}, 2)).t();
     const at::Tensor apart = exact(a.sub(b)), scaled = exact(a.sub(b).mul(3.0f));
     for (int count = 0; count <= 3; ++count) {
       SCOPED_TRACE(::testing::Message() << M << " x " << N << ", " << count << " parts");

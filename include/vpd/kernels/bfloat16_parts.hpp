@@ -23,7 +23,8 @@ struct DifferenceParts {
   at::Tensor squares;   ///< float64, zero-dimensional: Σ (a - b)², each square in float64
   BFloat16Parts parts;  ///< of scale (a - b)
 };
-/// a - b of two float32 matrices [M, N], contiguous, in one pass; count 0 to 3.
+/// a - b of two float32 matrices [M, N], a contiguous, in one pass; count 0 to 3. A b that is not contiguous,
+/// as an embedding's is, is copied first.
 DifferenceParts difference_parts(const at::Tensor& a, const at::Tensor& b, double scale, int count);
 
 /// out += a b (accumulate) or out = a b, float32 [M, N], from products of parts with float32 sums: of part i
