@@ -33,6 +33,12 @@ class Precision(ProgramTest):
             self.assertGreater(last[3], min(last[:3]) - spread, f"{name}: {last}")
             self.assertLess(last[3], max(last[:3]) + spread, f"{name}: {last}")
 
+    def test_an_embedding_may_be_a_site(self):  # whose matrix is a transposed table
+        settings = ("precision=bf16", "training.steps=2", "sites=[{pattern: wte, C: 64}, {pattern: h.*.mlp.*, C: 64}]")
+        words = [word for setting in settings for word in ("--set", setting)]
+        self.run_program("decompose", DEMO, "--out", self.out, "--device", "cpu", *words)
+        self.assertGreater(metrics(self.out)[0]["train/loss/faithfulness"], 0.0)
+
 
 if __name__ == "__main__":
     unittest.main()
