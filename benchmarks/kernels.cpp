@@ -343,8 +343,10 @@ void adamw(State& state) {
                    m = wide(state.range(0), state.range(1)), v = wide(state.range(0), state.range(1));
   const bool narrows = compute() != at::kFloat;
   const at::Tensor narrow = narrows ? x.to(compute()) : at::Tensor();
+  vpd::AdamWUpdate update;
+  update.numbers.rate = 1e-3;
   measure(state, (28.0 + (narrows ? 2.0 : 0.0)) * size(state), 0.0,
-          [&] { vpd::adamw(x, gradient, m, v, narrow, {.rate = 1e-3}); });
+          [&] { vpd::adamw(x, gradient, m, v, narrow, update); });
 }
 
 void bfloat16_parts(State& state) {

@@ -30,9 +30,10 @@ const float* address(const at::Tensor& number, const char* what) {
 void by_libtorch(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m, const at::Tensor& v,
                  const AdamWUpdate& update) {
   std::vector<at::Tensor> values{x}, gradients{gradient}, ms{m}, vs{v};
-  const at::Tensor count = update.late_count.defined()
-                               ? update.late_count
-                               : at::full({}, update.count, x.options().dtype(at::kFloat));
+  const at::Tensor count =
+      update.numbers.late_count.defined()
+          ? update.numbers.late_count
+          : at::full({}, static_cast<double>(update.numbers.count), x.options().dtype(at::kFloat));
   const auto given = [](const at::Tensor& number) {
     return number.defined() ? std::optional<at::Tensor>(number) : std::nullopt;
   };
@@ -41,7 +42,7 @@ void by_libtorch(const at::Tensor& x, const at::Tensor& gradient, const at::Tens
                       update.weight_decay, update.eps, /*amsgrad=*/false, /*maximize=*/false,
                       given(update.divisor), given(update.skip));
   };
-  update.late_rate.defined() ? step(update.late_rate) : step(update.rate);
+  update.numbers.late_rate.defined() ? step(update.numbers.late_rate) : step(update.numbers.rate);
 }
 
 }  // namespace
@@ -65,13 +66,14 @@ void adamw(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& m,
     p.narrow = narrow.mutable_data_ptr();
   }
   p.beta1 = update.beta1, p.beta2 = update.beta2, p.eps = update.eps, p.weight_decay = update.weight_decay;
-  p.rate = update.rate, p.updates = update.count;
-  p.late_rate = address(update.late_rate, "the rate");
-  p.late_updates = address(update.late_count, "the count");
+  p.rate = update.numbers.rate, p.updates = static_cast<double>(update.numbers.count);
+  p.late_rate = address(update.numbers.late_rate, "the rate");
+  p.late_updates = address(update.numbers.late_count, "the count");
   p.divisor = address(update.divisor, "the divisor");
   p.skip = address(update.skip, "whether to skip");
   on_device(
-      {x, gradient, m, v, narrow, update.late_rate, update.late_count, update.divisor, update.skip},
+      {x, gradient, m, v, narrow, update.numbers.late_rate, update.numbers.late_count, update.divisor,
+       update.skip},
       [&] {
         by_libtorch(x, gradient, m, v, update);
         if (narrow.defined()) at::Tensor(narrow).copy_(x);

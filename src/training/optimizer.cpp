@@ -4,8 +4,6 @@
 
 #include <ATen/ATen.h>
 
-#include "vpd/kernels/adamw.hpp"
-
 namespace vpd {
 
 AdamWState AdamWState::for_parameters(const ParameterSet& parameters) {
@@ -49,10 +47,7 @@ void update(const ParameterSet& parameters, const at::Tensor& gradient, const Ad
                            .beta2 = config.beta2,
                            .eps = config.eps,
                            .weight_decay = config.weight_decay,
-                           .rate = numbers.rate,
-                           .count = static_cast<double>(numbers.count),
-                           .late_rate = numbers.late_rate,
-                           .late_count = numbers.late_count,
+                           .numbers = numbers,
                            .divisor = divisor,
                            .skip = skip};
   lanes.run([&](int lane) {

@@ -24,12 +24,12 @@ struct Plain {
 
   void update(const at::Tensor& gradient, double divisor, const AdamWUpdate& u) {
     const at::Tensor g = gradient / divisor;
-    x = x * (1.0 - u.rate * u.weight_decay);
+    x = x * (1.0 - u.numbers.rate * u.weight_decay);
     m = u.beta1 * m + (1.0 - u.beta1) * g;
     v = u.beta2 * v + (1.0 - u.beta2) * g.square();
-    const at::Tensor m_hat = m / (1.0 - std::pow(u.beta1, u.count)),
-                     v_hat = v / (1.0 - std::pow(u.beta2, u.count));
-    x = x - u.rate * m_hat / (v_hat.sqrt() + u.eps);
+    const at::Tensor m_hat = m / (1.0 - std::pow(u.beta1, static_cast<double>(u.numbers.count))),
+                     v_hat = v / (1.0 - std::pow(u.beta2, static_cast<double>(u.numbers.count)));
+    x = x - u.numbers.rate * m_hat / (v_hat.sqrt() + u.eps);
   }
 };
 
@@ -43,11 +43,12 @@ TEST_P(AdamWTest, IsTheFormula) {
         Plain plain{exact(x).clone(), exact(m).clone(), exact(v).clone()};
         for (int step = 1; step <= 4; ++step) {
           const at::Tensor gradient = broad(uniform_values({count}, 10 + static_cast<std::uint64_t>(step)));
-          AdamWUpdate update{.weight_decay = 0.1, .rate = 0.0625 / step, .count = static_cast<double>(step)};
+          AdamWUpdate update{.weight_decay = 0.1, .numbers = {.rate = 0.0625 / step, .count = step}};
           plain.update(exact(gradient), divisor, update);
           if (late) {
-            update.late_rate = number(update.rate), update.late_count = number(update.count);
-            update.rate = update.count = 1e6;  // not what is read
+            AdamWNumbers& numbers = update.numbers;
+            numbers.late_rate = number(numbers.rate), numbers.late_count = number(step);
+            numbers.rate = 1e6, numbers.count = 1000000;  // not what is read
           }
           if (divisor != 1.0) update.divisor = number(divisor);
           update.skip = number(0.0);
@@ -68,7 +69,10 @@ TEST_P(AdamWTest, MovesNothingWhereItIsToldToSkip) {
   const at::Tensor x = broad(uniform_values({37}, 1)), before = x.clone(), m = broad(uniform_values({37}, 2)),
                    m_before = m.clone(), v = broad(uniform_values({37}, 3, 0.0, 1.0)), v_before = v.clone();
   const at::Tensor broken = at::full_like(x, NAN);
-  adamw(x, broken, m, v, {}, {.weight_decay = 0.1, .rate = 0.1, .skip = number(1.0)});
+  AdamWUpdate update;
+  update.weight_decay = update.numbers.rate = 0.1;
+  update.skip = number(1.0);
+  adamw(x, broken, m, v, {}, update);
   expect_identical(x, before, "x");
   expect_identical(m, m_before, "m");
   expect_identical(v, v_before, "v");

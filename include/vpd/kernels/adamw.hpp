@@ -1,21 +1,27 @@
 #pragma once
 
+#include <cstdint>
+
 #include <ATen/core/Tensor.h>
 
 namespace vpd {
 
-/// One update by AdamW. Numbers that a captured step reads late are zero-dimensional float32 tensors of the
-/// parameters' device.
+/// What changes from update to update. A captured step reads both from zero-dimensional float32 tensors of
+/// the device, where they are defined.
+struct AdamWNumbers {
+  double rate = 0.0;
+  std::int64_t count = 1;  ///< of the update, from 1
+  at::Tensor late_rate, late_count;
+};
+
 struct AdamWUpdate {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0.0;
-  double rate = 0.0;
-  double count = 1.0;                ///< of the update, from 1
-  at::Tensor late_rate, late_count;  ///< in place of rate and count, where they are defined
-  at::Tensor divisor;                ///< what the gradient is divided by, likewise; undefined: nothing
-  at::Tensor skip;                   ///< likewise; where it is not 0 nothing changes. Undefined: never
+  AdamWNumbers numbers;
+  at::Tensor divisor;  ///< float32, zero-dimensional: what the gradient is divided by; undefined: nothing
+  at::Tensor skip;     ///< likewise; where it is not 0 nothing changes. Undefined: never
 };
 
 /// x -= rate weight_decay x;  m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;

@@ -7,6 +7,7 @@
 
 #include "vpd/config/training.hpp"
 #include "vpd/decomposition/parameter_set.hpp"
+#include "vpd/kernels/adamw.hpp"
 #include "vpd/kernels/lanes.hpp"
 
 namespace vpd {
@@ -33,14 +34,6 @@ void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes);
 /// The same, and takes the norm of the sum.
 ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
                              Lanes& lanes);
-
-/// What changes from update to update. A captured step reads both from zero-dimensional float32 tensors of
-/// the device, where they are defined.
-struct AdamWNumbers {
-  double rate = 0.0;
-  std::int64_t count = 1;  ///< of the update, from 1
-  at::Tensor late_rate, late_count;
-};
 
 /// One AdamW update of the masters and their narrow copies, each lane a stretch of them. Where
 /// `skip` (float32, zero-dimensional, undefined: never) is not 0 nothing changes. `divisor`: as in
