@@ -132,6 +132,9 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("step-*.json")):
     r = json.loads(path.read_text())
     print(f"{path.stem[5:]:28} {r['ms_per_step']['median']:9.2f} ms  {r['tokens_per_s']:12,.0f} tokens/s  {r['peak_bytes'] / 2**30:6.1f} GiB  "
           f"{100 * r['ratio_to_peak']:5.1f} % of {r['matrix_product_peak_flop_per_s'] / 1e12:.0f} TFLOP/s")
+    for name, part in (r["parts"] or {}).items():
+        floor, ratio = part.get("floor_ms"), part.get("ratio")
+        print(f"    {name:36} {part['ms'] or 0:9.2f} ms" + (f"  {ratio:5.2f} x the floor of {floor:.2f} ms" if ratio else ""))
 for path in sorted(pathlib.Path(sys.argv[1]).glob("compare-*.json")):
     for name, ratio in json.loads(path.read_text())["ratios"].items():
         print(f"{path.stem[8:]:28} {ratio['speed_median']:6.2f} x as fast as {name}, memory of {name} {ratio['memory']:.2f} x ours")

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "part_times.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
@@ -118,6 +120,39 @@ double matrix_product_peak(const Numerics& numerics, Lanes& lanes, int threads) 
   return best;
 }
 
+/// Steps that are made once more to see how long their parts take.
+constexpr int listened_steps = 10;
+
+/// Per part of a step: its operations, how long they would take at the measured peak (its floor), how long it
+/// took, and how many times the floor that is; null where one is not known. Last what no part announces: on a
+/// CPU mostly waiting for the other lanes.
+Json parts_json(const std::vector<OperationCount>& counts, double peak, c10::Device device,
+                const std::function<double()>& one_step) {
+  PartTimes listener(device);
+  std::vector<double> whole;
+  for (int s = 0; s < listened_steps; ++s) {
+    whole.push_back(one_step());
+    listener.end_step();
+  }
+  Json parts;
+  for (const OperationCount& count : counts) {
+    parts[count.part] = {{"operations", count.operations},
+                         {"floor_ms", 1e3 * count.operations / peak},
+                         {"ms", nullptr},
+                         {"ratio", nullptr}};
+  }
+  double rest = median(whole);
+  for (const auto& [name, milliseconds] : listener.parts()) {
+    Json& part = parts[name];
+    part["ms"] = milliseconds;
+    if (part.contains("floor_ms") && part["operations"] > 0.0)
+      part["ratio"] = milliseconds / part["floor_ms"].get<double>();
+    rest -= milliseconds;
+  }
+  parts["the rest"] = {{"ms", rest}};
+  return parts;
+}
+
 Json workload_json(const Workload& w, const ModelConfig& model) {
   Json target = Json::parse(model_config_json(model));
   Json sites = Json::array();
@@ -140,7 +175,8 @@ Json measure(const Options& options) {
       load_run_config(options.config, overrides,
                       options.random_target ? config::Files::may_be_missing : config::Files::must_exist);
   // Schedules that depend on the run's length keep their shape, and no value is taken past their end.
-  config.training.steps = std::max<std::int64_t>(config.training.steps, options.warmup + options.steps);
+  config.training.steps =
+      std::max<std::int64_t>(config.training.steps, options.warmup + options.steps + listened_steps);
   if (options.threads > 0) at::set_num_threads(options.threads);
   const int threads = at::get_num_threads();
   const Numerics numerics = resolve_numerics(config.device, config.precision);
@@ -167,6 +203,7 @@ Json measure(const Options& options) {
   if (config.initialize_from && !options.random_target) load_weights(decomposition, *config.initialize_from);
   Lanes lanes(workload.lanes, std::max(1, threads / workload.lanes));
   TrainingStep step(decomposition, config, data.sequence_length, lanes);
+  const bool captured = config.training.cuda_graph && numerics.device.is_cuda();
 
   const std::int64_t B = config.training.batch_size, T = data.sequence_length;
   std::optional<TokenDataset> rows;
@@ -174,53 +211,56 @@ Json measure(const Options& options) {
     rows.emplace(data.path, T, data.shuffle, config.seed);
     rows->require_vocabulary(model.vocab_size);
   }
-  std::vector<double> times;
   StepResult result;
-  for (int s = 0; s < options.warmup + options.steps; ++s) {
-    const at::Tensor tokens = rows ? rows->batch(s * B, B) : at::randint(model.vocab_size, {B, T}, at::kLong);
+  std::int64_t number = 0;
+  const auto one_step = [&] {
+    const at::Tensor tokens =
+        rows ? rows->batch(number * B, B) : at::randint(model.vocab_size, {B, T}, at::kLong);
     synchronize(numerics.device);
     const Clock::time_point start = Clock::now();
-    result = step.run(tokens, s);
+    result = step.run(tokens, number++);
     synchronize(numerics.device);
-    if (s >= options.warmup) times.push_back(milliseconds_since(start));
-  }
-  const std::int64_t peak = peak_memory_bytes(numerics.device);
-  std::sort(times.begin(), times.end());
-  const std::size_t middle = times.size() / 2;
-  const double median = times.size() % 2 == 1 ? times[middle] : 0.5 * (times[middle - 1] + times[middle]);
-
-  const std::vector<OperationCount> parts = count_operations(workload);
-  const double operations = total(parts), achieved = operations / (1e-3 * median);
-  const double reachable = matrix_product_peak(numerics, lanes, threads);
-  Json losses, by_part;
+    return milliseconds_since(start);
+  };
+  for (int s = 0; s < options.warmup; ++s) one_step();
+  std::vector<double> times(static_cast<std::size_t>(options.steps));
+  for (double& time : times) time = one_step();
+  const auto [fastest, slowest] = std::minmax_element(times.begin(), times.end());
+  const double typical = median(times);
+  Json losses;
   for (std::size_t k = 0; k < result.losses.size(); ++k)
     losses[result.labels[k]] = result.losses[k].item<double>();
-  for (const OperationCount& part : parts) by_part[part.part] = part.operations;
-  Json out = {{"program", "vpd step"},
-              {"config", options.config.string()},
-              {"overrides", overrides},
-              {"random_target", options.random_target},
-              {"commit", std::string(git_revision())},
-              {"device", describe_device(numerics.device)},
-              {"compute_type", at::toString(numerics.compute)},
-              {"threads", threads},
-              {"lanes", lanes.count()},
-              {"batch", B},
-              {"seq", T},
-              {"sites_count", workload.sites.size()},
-              {"subcomponents", workload.sites.total_C()},
-              {"parameters_components", workload.components.count()},
-              {"parameters_ci", workload.ci_parameters.count()},
-              {"ms_per_step",
-               {{"median", median}, {"min", times.front()}, {"max", times.back()}, {"steps", times.size()}}},
-              {"tokens_per_s", 1e3 * static_cast<double>(B * T) / median},
-              {"peak_bytes", peak},
-              {"operations_per_step", operations},
-              {"operations_by_part", by_part},
-              {"achieved_flop_per_s", achieved},
-              {"matrix_product_peak_flop_per_s", reachable},
-              {"ratio_to_peak", achieved / reachable},
-              {"losses", losses}};
+  const std::int64_t peak = peak_memory_bytes(numerics.device);
+
+  const std::vector<OperationCount> counts = count_operations(workload);
+  const double operations = total(counts), achieved = operations / (1e-3 * typical);
+  const double reachable = matrix_product_peak(numerics, lanes, threads);
+  const Json parts = captured ? Json() : parts_json(counts, reachable, numerics.device, one_step);
+  Json out = {
+      {"program", "vpd step"},
+      {"config", options.config.string()},
+      {"overrides", overrides},
+      {"random_target", options.random_target},
+      {"commit", std::string(git_revision())},
+      {"device", describe_device(numerics.device)},
+      {"compute_type", at::toString(numerics.compute)},
+      {"threads", threads},
+      {"lanes", lanes.count()},
+      {"batch", B},
+      {"seq", T},
+      {"sites_count", workload.sites.size()},
+      {"subcomponents", workload.sites.total_C()},
+      {"parameters_components", workload.components.count()},
+      {"parameters_ci", workload.ci_parameters.count()},
+      {"ms_per_step", {{"median", typical}, {"min", *fastest}, {"max", *slowest}, {"steps", times.size()}}},
+      {"tokens_per_s", 1e3 * static_cast<double>(B * T) / typical},
+      {"peak_bytes", peak},
+      {"operations_per_step", operations},
+      {"achieved_flop_per_s", achieved},
+      {"matrix_product_peak_flop_per_s", reachable},
+      {"ratio_to_peak", achieved / reachable},
+      {"parts", parts},
+      {"losses", losses}};
   out.update(workload_json(workload, model));
   return out;
 }

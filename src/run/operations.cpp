@@ -4,6 +4,7 @@
 
 #include "term_passes.hpp"
 #include "vpd/run/workload.hpp"
+#include "vpd/training/part_names.hpp"
 
 namespace vpd {
 namespace {
@@ -103,9 +104,9 @@ std::vector<OperationCount> count_operations(const Workload& w) {
   const std::int64_t N = w.B() * w.T;
   const double clean = clean_forward(w, N);
   const CausalImportanceCost importance = w.importance_cost(N);
-  std::vector<OperationCount> parts = {{"clean forward", clean},
-                                       {"causal importance, forward", importance.forward},
-                                       {"causal importance, backward", importance.backward}};
+  std::vector<OperationCount> parts = {{step_part::clean_forward, clean},
+                                       {step_part::importance_forward, importance.forward},
+                                       {step_part::importance_backward, importance.backward}};
   std::int64_t repeated = 0;  // clean forwards and causal importances made again for micro-batches
   const bool micro_batches = w.micro() < w.B();
   if (micro_batches && needs_whole_batch(w.objective)) repeated = 1;
@@ -120,9 +121,9 @@ std::vector<OperationCount> count_operations(const Workload& w) {
     const std::optional<TermPasses> term_passes = passes_of(term, w.delta_component);
     if (!term_passes) continue;
     if (std::holds_alternative<TopkAttributionReconTerm>(term))
-      parts.push_back({label(term) + ", attributions", attributions(w, N)});
+      parts.push_back({step_part::attributions(label(term)), attributions(w, N)});
     if (term_passes->ascents > 0) {
-      parts.push_back({label(term) + ", ascents",
+      parts.push_back({step_part::ascents(label(term)),
                        static_cast<double>(term_passes->ascents) * passes(w, N, term_passes->ascent)});
       if (micro_batches && term_passes->shared) repeated += term_passes->ascents;
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "term_pass.hpp"
@@ -11,6 +12,7 @@
 #include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/training/part_names.hpp"
 
 namespace vpd {
 namespace {
@@ -112,21 +114,32 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     lane.first_here = first + part.begin;
     lane.first_batch = rows_.begin + lane.first_here;
     lane.forget_batch();
-    lane.clean = clean_pass(d_, tokens.narrow(0, lane.first_here, part.size()), keep_outputs_);
-    const at::AutoGradMode record(graph);
-    const std::vector<Parameter>& trained = first == 0 ? lane.first_ci_parameters : lane.ci_parameters;
-    lane.importance =
-        causal_importance(d_, lane.clean, graph ? trained : lane.frozen_ci_parameters,
-                          graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
+    {
+      RECORD_USER_SCOPE(step_part::clean_forward);
+      lane.clean = clean_pass(d_, tokens.narrow(0, lane.first_here, part.size()), keep_outputs_);
+    }
+    {
+      RECORD_USER_SCOPE(step_part::importance_forward);
+      const at::AutoGradMode record(graph);
+      const std::vector<Parameter>& trained = first == 0 ? lane.first_ci_parameters : lane.ci_parameters;
+      lane.importance =
+          causal_importance(d_, lane.clean, graph ? trained : lane.frozen_ci_parameters,
+                            graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
+    }
     const at::NoGradGuard no_grad;
     if (graph) lane.importance_gradient = at::zeros(lane.importance.z.sizes(), d_.numerics.options());
     if (!whole_batch) return;
-    const std::vector<MinimalitySum>& minimality = whole_batch->values.minimality;
-    for (std::size_t k = 0; k < minimality.size(); ++k)
-      lane.sums[k].add_(penalty_sums(lane.importance.z.detach(), minimality[k].penalty));
-    if (whole_batch->kept.defined()) {
+    {
+      RECORD_USER_SCOPE(step_part::penalty_sums);
+      const std::vector<MinimalitySum>& minimality = whole_batch->values.minimality;
+      for (std::size_t k = 0; k < minimality.size(); ++k)
+        lane.sums[k].add_(penalty_sums(lane.importance.z.detach(), minimality[k].penalty));
+    }
+    for (const StepTerm& term : terms_) {
+      if (!term.kept.defined()) continue;
+      RECORD_USER_SCOPE(step_part::attributions(term.label));
       attribute(d_, lane.clean, lane.frozen_components,
-                whole_batch->kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
+                term.kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
     }
   });
 }
@@ -140,12 +153,15 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
     switch (family_of(*term.config)) {
       case TermFamily::reconstruction: {
         const std::int64_t draw = ascend_locally(step, lane, term);
+        RECORD_USER_SCOPE(term.label);
         loss.add_(term_pass(step, lane, term, draw, /*ascent=*/false));
         break;
       }
-      case TermFamily::parameters:
+      case TermFamily::parameters: {
+        RECORD_USER_SCOPE(term.label);
         if (first_micro_batch) loss.add_(parameter_pass(step, lane, term, share_of(number), shares()));
         break;
+      }
       case TermFamily::minimality:
         break;  // its sums run over the whole batch
     }
@@ -154,6 +170,7 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
 
 /// The rest of the backward pass: from the causal importances to the parameters of their function.
 void TrainingStep::lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties) {
+  RECORD_USER_SCOPE(step_part::importance_backward);
   const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient,
                                         penalties.data(), static_cast<int>(penalties.size()), lane.active);
   torch::autograd::backward({lane.importance.z}, {dz});
@@ -324,62 +341,9 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   }
   if (d_.numerics.device.is_cpu()) check(result, values.step);
 
-  std::vector<at::Tensor> components = lane_gradients(&StepLane::components_gradient),
-                          ci = lane_gradients(&StepLane::ci_gradient);
-  if (!processes_.alone()) {
-    finish_gradient_sums();
-    components.resize(1), ci.resize(1);
-  }
-  const ClippedNorm components_norm =
-      reduce_gradients(components, config_.training.gradient_clip.components, pool_);
-  const ClippedNorm ci_norm = reduce_gradients(ci, config_.training.gradient_clip.causal_importance, pool_);
-  result.components_norm = components_norm.norm;
-  result.causal_importance_norm = ci_norm.norm;
-  const at::Tensor finite = at::isfinite(result.total + components_norm.norm + ci_norm.norm);
-  if (d_.numerics.device.is_cpu()) check(result, values.step);
-  // Once a step was not finite no later one changes anything either, until somebody looks.
-  at::maximum_out(broken_, broken_, finite.logical_not().to(at::kFloat));
-  result.broken = broken_;
-  const auto& adamw = std::get<AdamWConfig>(config_.training.optimizer);
-  update(d_.components, components.front(), components_state_, adamw, values.components,
-         components_norm.divisor, broken_, pool_);
-  update(d_.ci_parameters, ci.front(), ci_state_, adamw, values.causal_importance, ci_norm.divisor, broken_,
-         pool_);
-
-  for (StepTerm& term : terms_) {
-    if (term.average) term.average->keep(broken_);
-  }
+  make_update(values, result);
   ascend_after_update(values);
   return result;
-}
-
-at::Tensor TrainingStep::warm_up() {
-  if (!warm_up_state_.m.defined()) warm_up_state_ = AdamWState::for_parameters(d_.components);
-  const double entries = static_cast<double>(d_.sites.entries());
-  std::vector<at::Tensor> values(lanes_.size()), gradients = lane_gradients(&StepLane::components_gradient);
-  pool_.run([&](int n) {
-    StepLane& lane = lanes_[static_cast<std::size_t>(n)];
-    lane.components_gradient.zero_();
-    at::Tensor sum = scalar(0.0, d_.numerics);
-    for (std::size_t i = share_of(static_cast<std::size_t>(n)); i < d_.sites.size(); i += shares()) {
-      sum.add_(squared_delta(d_, i, 1.0 / entries, lane.components[2 * i].gradient,
-                             lane.components[2 * i + 1].gradient));
-    }
-    values[static_cast<std::size_t>(n)] = sum;
-  });
-  for (std::size_t i = 1; i < values.size(); ++i) values.front().add_(values[i]);
-  if (!processes_.alone()) {
-    add_lanes(gradients, pool_);
-    gradients.resize(1);
-    Processes::Sum gradient = processes_.begin_sum(gradients.front());
-    processes_.sum(values.front());
-    gradient.wait();
-  }
-  const ClippedNorm norm = reduce_gradients(gradients, std::nullopt, pool_);
-  const FaithfulnessWarmupConfig& config = config_.training.faithfulness_warmup;
-  update(d_.components, gradients.front(), warm_up_state_, {.weight_decay = config.weight_decay},
-         {config.learning_rate, ++warm_up_state_.count}, norm.divisor, {}, pool_);
-  return values.front().div_(entries);
 }
 
 }  // namespace vpd

@@ -2,8 +2,10 @@
 // before the next begins.
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 
 #include "term_pass.hpp"
+#include "vpd/training/part_names.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {
@@ -17,6 +19,7 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
       term.fresh = start_fresh(*fresh, d_.sites, B_,
                                step.values.key(RandomPurpose::fresh_sources, term.number), d_.numerics);
     }
+    RECORD_USER_SCOPE(step_part::ascents(term.label));
     const auto zero_gradients = [&] {
       for (StepLane& lane : lanes_) {
         at::Tensor& gradient = lane.source_gradients[term.number];
@@ -65,6 +68,7 @@ void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std
 
 /// The last ascent of every persistent adversary, along the gradient that the loss itself left.
 void TrainingStep::ascend_after_update(const StepValues& values) {
+  RECORD_USER_SCOPE(step_part::last_ascents);
   for (StepTerm& term : terms_) {
     if (!term.persistent) continue;
     if (term.climbs) continue;  // it did, in the pass that the loss came from

@@ -7,8 +7,10 @@
 // not needed before the update is made, and travel until then.
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 
 #include "step_parts.hpp"
+#include "vpd/training/part_names.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {
@@ -35,6 +37,7 @@ void TrainingStep::make_deferred_gradients() {
     if (!lane.deferred) return;
     lists.push_back(lane.deferred.get());
   }
+  RECORD_USER_SCOPE(step_part::importance_backward);
   pool_.run([&](int i) { DeferredGradients::make(lists, static_cast<std::size_t>(i)); });
   for (const StepLane& lane : lanes_) lane.deferred->clear();
 }

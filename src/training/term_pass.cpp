@@ -3,11 +3,13 @@
 #include <type_traits>
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 
 #include "vpd/base/error.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/reconstruction.hpp"
 #include "vpd/objective/schatten.hpp"
+#include "vpd/training/part_names.hpp"
 
 namespace vpd {
 namespace {
@@ -180,6 +182,7 @@ std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepT
   if (!term.persistent) return 0;
   const std::int64_t ascents = term.persistent->config().warmup_steps;
   if (!term.local()) return ascents;  // the lanes made them together
+  RECORD_USER_SCOPE(step_part::ascents(term.label));
   const Range rows = term.persistent->rows_of_batch(lane.first_here, lane.clean.B());
   for (std::int64_t draw = 0; draw < ascents; ++draw) {
     term_pass(step, lane, term, draw, /*ascent=*/true);

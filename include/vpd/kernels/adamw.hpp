@@ -14,6 +14,7 @@ struct AdamWNumbers {
   at::Tensor late_rate, late_count;
 };
 
+/// What one update is made with.
 struct AdamWUpdate {
   double beta1 = 0.9;
   double beta2 = 0.999;

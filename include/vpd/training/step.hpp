@@ -90,6 +90,7 @@ class TrainingStep {
   void ascend_shared(const at::Tensor& tokens, const StepContext& step);
   void begin_source_sum(StepTerm& term);
   void ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent);
+  void make_update(const StepValues& values, StepResult& result);
   void ascend_after_update(const StepValues& values);
   void lane_losses(StepLane& lane, std::size_t number, const StepContext& step, bool first_micro_batch);
   void lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties);

@@ -1,0 +1,72 @@
+// The optimizer's updates: of a step, and of the faithfulness warm-up.
+
+#include <ATen/ATen.h>
+#include <ATen/record_function.h>
+
+#include "step_parts.hpp"
+#include "vpd/objective/faithfulness.hpp"
+#include "vpd/training/part_names.hpp"
+#include "vpd/training/step.hpp"
+
+namespace vpd {
+
+/// The optimizer's update, where all of the step is finite.
+void TrainingStep::make_update(const StepValues& values, StepResult& result) {
+  RECORD_USER_SCOPE(step_part::optimizer);
+  std::vector<at::Tensor> components = lane_gradients(&StepLane::components_gradient),
+                          ci = lane_gradients(&StepLane::ci_gradient);
+  if (!processes_.alone()) {
+    finish_gradient_sums();
+    components.resize(1), ci.resize(1);
+  }
+  const ClippedNorm components_norm =
+      reduce_gradients(components, config_.training.gradient_clip.components, pool_);
+  const ClippedNorm ci_norm = reduce_gradients(ci, config_.training.gradient_clip.causal_importance, pool_);
+  result.components_norm = components_norm.norm;
+  result.causal_importance_norm = ci_norm.norm;
+  const at::Tensor finite = at::isfinite(result.total + components_norm.norm + ci_norm.norm);
+  if (d_.numerics.device.is_cpu()) check(result, values.step);
+  // Once a step was not finite no later one changes anything either, until somebody looks.
+  at::maximum_out(broken_, broken_, finite.logical_not().to(at::kFloat));
+  result.broken = broken_;
+  const auto& adamw = std::get<AdamWConfig>(config_.training.optimizer);
+  update(d_.components, components.front(), components_state_, adamw, values.components,
+         components_norm.divisor, broken_, pool_);
+  update(d_.ci_parameters, ci.front(), ci_state_, adamw, values.causal_importance, ci_norm.divisor, broken_,
+         pool_);
+
+  for (StepTerm& term : terms_) {
+    if (term.average) term.average->keep(broken_);
+  }
+}
+
+at::Tensor TrainingStep::warm_up() {
+  if (!warm_up_state_.m.defined()) warm_up_state_ = AdamWState::for_parameters(d_.components);
+  const double entries = static_cast<double>(d_.sites.entries());
+  std::vector<at::Tensor> values(lanes_.size()), gradients = lane_gradients(&StepLane::components_gradient);
+  pool_.run([&](int n) {
+    StepLane& lane = lanes_[static_cast<std::size_t>(n)];
+    lane.components_gradient.zero_();
+    at::Tensor sum = at::zeros({}, d_.numerics.options().dtype(at::kDouble));
+    for (std::size_t i = share_of(static_cast<std::size_t>(n)); i < d_.sites.size(); i += shares()) {
+      sum.add_(squared_delta(d_, i, 1.0 / entries, lane.components[2 * i].gradient,
+                             lane.components[2 * i + 1].gradient));
+    }
+    values[static_cast<std::size_t>(n)] = sum;
+  });
+  for (std::size_t i = 1; i < values.size(); ++i) values.front().add_(values[i]);
+  if (!processes_.alone()) {
+    add_lanes(gradients, pool_);
+    gradients.resize(1);
+    Processes::Sum gradient = processes_.begin_sum(gradients.front());
+    processes_.sum(values.front());
+    gradient.wait();
+  }
+  const ClippedNorm norm = reduce_gradients(gradients, std::nullopt, pool_);
+  const FaithfulnessWarmupConfig& config = config_.training.faithfulness_warmup;
+  update(d_.components, gradients.front(), warm_up_state_, {.weight_decay = config.weight_decay},
+         {config.learning_rate, ++warm_up_state_.count}, norm.divisor, {}, pool_);
+  return values.front().div_(entries);
+}
+
+}  // namespace vpd
