@@ -5,7 +5,6 @@
 // Benchmark's own options choose and print:
 // --benchmark_filter, --benchmark_format=json, --benchmark_out.
 
-#include <algorithm>
 #include <chrono>
 #include <functional>
 
@@ -20,6 +19,7 @@
 #include <c10/cuda/CUDAStream.h>
 #endif
 
+#include "median.hpp"
 #include "vpd/adversary/sources.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/kernels/adamw.hpp"
@@ -86,9 +86,11 @@ double seconds(const std::function<void()>& work) {
 
 double median_seconds(const std::function<void()>& work) {
   std::vector<double> times;
-  for (int i = 0; i < 12; ++i) times.push_back(seconds(work));
-  std::sort(times.begin() + 2, times.end());
-  return times[7];
+  for (int i = 0; i < 12; ++i) {
+    const double time = seconds(work);
+    if (i > 1) times.push_back(time);
+  }
+  return vpd::median(times);
 }
 
 /// Bytes a second of a large copy, read and written both counted.
@@ -110,24 +112,23 @@ double product_rate() {
   return rate;
 }
 
-/// Times `work`, which must move `bytes` and do `operations` (0: not counted).
+/// Times `work`; rates are those of the median. It must move `bytes` and do `operations` (0: not counted).
 void measure(State& state, double bytes, double operations, const std::function<void()>& work) {
   const at::NoGradGuard no_grad;
   work();
-  double total = 0.0;
+  std::vector<double> times;
   for (auto _ : state) {
-    const double time = seconds(work);
-    state.SetIterationTime(time);
-    total += time;
+    times.push_back(seconds(work));
+    state.SetIterationTime(times.back());
   }
-  const double mean = total / static_cast<double>(state.iterations());
+  const double typical = vpd::median(times);
   if (bytes > 0.0) {
-    state.counters["GB/s"] = 1e-9 * bytes / mean;
-    state.counters["of_copy"] = bytes / mean / copy_bandwidth();
+    state.counters["GB/s"] = 1e-9 * bytes / typical;
+    state.counters["of_copy"] = bytes / typical / copy_bandwidth();
   }
   if (operations > 0.0) {
-    state.counters["GFLOP/s"] = 1e-9 * operations / mean;
-    state.counters["of_product"] = operations / mean / product_rate();
+    state.counters["GFLOP/s"] = 1e-9 * operations / typical;
+    state.counters["of_product"] = operations / typical / product_rate();
   }
 }
 
@@ -141,18 +142,18 @@ void copy(State& state) {
 // ---- Masks ----
 
 void gate_forward_uniform(State& state) {
-  const at::Tensor h = real(state.range(0), state.range(1)), g = wide(state.range(0), state.range(1));
+  const at::Tensor h = real(state.range(0), state.range(1)), g = real(state.range(0), state.range(1));
   const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = RandomKey{1, 2}};
-  measure(state, (2.0 * compute_bytes() + 4.0) * size(state), 0.0,
+  measure(state, 3.0 * compute_bytes() * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_forward(h, g, sources, {})); });
 }
 
 void gate_backward_uniform(State& state) {
   const std::int64_t N = state.range(0), C = state.range(1);
-  const at::Tensor h = real(N, C), g = wide(N, C), dy = real(N, C), dg = wide(N, C);
+  const at::Tensor h = real(N, C), g = real(N, C), dy = real(N, C), dg = wide(N, C);
   const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = RandomKey{1, 2}};
   // reads h, dy, g and dg; writes dh, the gated h and dg
-  measure(state, (4.0 * compute_bytes() + 12.0) * size(state), 0.0,
+  measure(state, (5.0 * compute_bytes() + 8.0) * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, {}, dg, true)); });
 }
 
@@ -178,7 +179,7 @@ void gate_backward_adversarial(State& state, bool ascent, bool compact, bool lis
     routing.positions = site.positions, routing.places = site.places;
   }
   const std::int64_t M = listed ? routing.positions.numel() : N;
-  const at::Tensor h = real(M, C), g = wide(N, C), dy = real(M, C), dg = ascent ? at::Tensor() : wide(N, C),
+  const at::Tensor h = real(M, C), g = real(N, C), dy = real(M, C), dg = ascent ? at::Tensor() : wide(N, C),
                    ds = wide(M, 1).view({M});
   // In rows as the adversary's, which begin on aligned columns.
   const auto kept = [&](at::ScalarType narrow, double scale) {
@@ -194,7 +195,7 @@ void gate_backward_adversarial(State& state, bool ascent, bool compact, bool lis
                                  .batch_rows = 1,
                                  .time_rows = N};
   // reads h, dy, g, r and both moments; writes dh, r and the moments; r and the moments of every position
-  const double of_masked = 3.0 * compute_bytes() + 4.0 + (ascent ? 0.0 : compute_bytes() + 8.0),
+  const double of_masked = 4.0 * compute_bytes() + (ascent ? 0.0 : compute_bytes() + 8.0),
                of_all = compact ? 12.0 : 24.0;
   measure(state,
           static_cast<double>(C) * (of_masked * static_cast<double>(M) + of_all * static_cast<double>(N)),
@@ -256,11 +257,6 @@ void subset_routing(State& state) {
 }
 
 // ---- Causal importances and sources ----
-
-void lower_leaky(State& state) {
-  const at::Tensor z = wide(state.range(0), state.range(1));
-  measure(state, 8.0 * size(state), 0.0, [&] { benchmark::DoNotOptimize(vpd::lower_leaky(z)); });
-}
 
 /// Importances' pre-activations of which one in 32 is active.
 at::Tensor pre_activations(const State& state) {
@@ -429,7 +425,6 @@ void add_all() {
   add("dot_rows", dot_rows, {{128, 128}, {2048, 768}}, rows);
   add("combine_rows", combine_rows, {{128, 128}, {2048, 768}}, rows);
   add("scale_rows", scale_rows, {{128, 128}, {2048, 768}}, rows);
-  add("lower_leaky", lower_leaky, cpu, all);
   add("power_sums", power_sums, cpu, all);
   add("squash_backward", squash_backward, cpu, all);
   add("scalar_networks", scalar_networks, {{2048, 20, 16}, {1024, 100, 16}, {1024, 100, 100}},

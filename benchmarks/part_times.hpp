@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -12,13 +11,9 @@
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-namespace vpd {
+#include "median.hpp"
 
-inline double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
-}
+namespace vpd {
 
 /// Listens to the parts of training steps (vpd/training/part_names.hpp) that the thread which made this
 /// object takes, until it is destroyed. On a GPU a part lasts from event to event of the stream, waits for

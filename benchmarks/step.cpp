@@ -20,6 +20,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "median.hpp"
 #include "part_times.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/version.hpp"
@@ -31,6 +32,7 @@
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/run/machine.hpp"
 #include "vpd/run/workload.hpp"
+#include "vpd/target/checkpoint.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/training/peak_memory.hpp"
 
@@ -69,9 +71,7 @@ ModelConfig random_model(const Options& options, const RunConfig& config) {
     VPD_CHECK(target, UsageError, "{}: the target is no LlamaSimpleMLP: give the shapes of one with --target",
               options.config.string());
     const std::filesystem::path& directory = target->path;
-    for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
-      if (std::filesystem::exists(directory / name)) return read_model_config(directory / name, warnings);
-    }
+    if (const auto file = model_config_in(directory)) return read_model_config(*file, warnings);
     // configs/ss_2l.yaml has its target's shapes beside it.
     const std::filesystem::path beside =
         options.config.parent_path() / (options.config.stem().string() + "_target.yaml");

@@ -7,9 +7,10 @@
 namespace vpd {
 
 FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,
-                         const LateKey& key, const Numerics& numerics) {
+                         std::int64_t T, const LateKey& key, const Numerics& numerics) {
   FreshSources sources;
-  sources.layout = make_layout(sites, config.scope == FreshScope::per_datapoint ? B : 1, 1);
+  const bool shared = config.scope == FreshScope::shared_across_batch;
+  sources.layout = make_layout(sites, shared ? 1 : B, shared ? 1 : T);
   sources.values = at::zeros({sources.layout.rows(), sources.layout.columns}, numerics.options());
   if (config.init == FreshInit::ones) sources.values.fill_(1.0);
   if (config.init == FreshInit::random) draw_sources(sources.values, sources.layout, key, 0);

@@ -6,8 +6,8 @@
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/ascent.hpp"
+#include "vpd/kernels/random_fill.hpp"
 
 namespace vpd {
 namespace {

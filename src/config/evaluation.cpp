@@ -6,6 +6,20 @@
 
 namespace vpd {
 
+std::optional<config::Complaint> CeKlMetric::validate() const {
+  std::map<std::string, std::size_t> first;  // by what tells their figures apart
+  for (std::size_t i = 0; i < rounding_thresholds.size(); ++i) {
+    const std::string name = fmt::format("{:g}", rounding_thresholds[i]);
+    const auto [same, is_new] = first.emplace(name, i);
+    if (is_new) continue;
+    return config::Complaint{
+        fmt::format("rounding_thresholds[{}]", i),
+        fmt::format("expected thresholds that differ in six digits, found {}, which [{}] is too", name,
+                    same->second)};
+  }
+  return std::nullopt;
+}
+
 std::optional<config::Complaint> CiL0Metric::validate() const {
   if (groups.contains("total")) {
     return config::Complaint{"groups.total",
@@ -59,7 +73,7 @@ std::optional<config::Complaint> validate_metrics(const std::vector<MetricConfig
       if (pgd->batches > 1 && pgd->scope == FreshScope::per_datapoint) {
         return config::Complaint{fmt::format("[{}].batches", i),
                                  fmt::format("expected 1 for scope per_datapoint, whose sources belong to a "
-                                             "row of one batch, found {}",
+                                             "position of one batch, found {}",
                                              pgd->batches)};
       }
     }

@@ -152,6 +152,13 @@ class Page {
 std::string reference(const Type& type, const std::string& title) {
   Page page;
   page.section(type, "", title);
+  const std::size_t summary = page.text.find("\n\n| key ");
+  page.text.insert(summary,
+                   " YAML, or JSON in a file that ends so. Relative paths begin at the directory of that "
+                   "file, those of `--set` "
+                   "too.\n`--set key=value` takes a place of any depth (`training.steps=100`, "
+                   "`objective.0.coefficient=1e6`) and "
+                   "a value in YAML.");
   page.numbers();
   return page.text.substr(2);  // the first section's heading is the page's
 }

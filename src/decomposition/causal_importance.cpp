@@ -9,7 +9,7 @@
 #include "ci_kinds.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
-#include "vpd/decomposition/subcomponents.hpp"
+#include "vpd/kernels/random_fill.hpp"
 
 namespace vpd {
 namespace {
@@ -63,16 +63,6 @@ void register_causal_importance(const std::string& name, CausalImportanceFactory
 std::unique_ptr<CausalImportance> make_causal_importance(const CausalImportanceConfig& config,
                                                          const Sites& sites, const Numerics& numerics) {
   return std::visit([&](const auto& kind) { return make_ci(kind, sites, numerics); }, config);
-}
-
-std::int64_t count_causal_importance(const CausalImportanceConfig& config, const Sites& sites) {
-  std::int64_t count = 0;
-  for (const ParameterSpec& spec : make_causal_importance(config, sites, {})->parameters()) {
-    std::int64_t elements = 1;
-    for (const std::int64_t size : spec.shape) elements *= size;
-    count += elements;
-  }
-  return count;
 }
 
 void refuse_embeddings(const Sites& sites, std::string_view kind) {

@@ -35,8 +35,8 @@ class ParallelMlps final : public CausalImportance {
         sites_(sites),
         numerics_(numerics) {}
 
-  std::vector<ParameterSpec> parameters() const override {
-    std::vector<ParameterSpec> specs;
+  std::vector<TensorSpec> parameters() const override {
+    std::vector<TensorSpec> specs;
     for (const Site& site : sites_) {
       const std::vector<std::int64_t> widths = widths_of(site);
       for (std::size_t i = 0; i + 1 < widths.size(); ++i) {

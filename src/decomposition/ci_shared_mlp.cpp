@@ -36,8 +36,8 @@ class SharedMlps final : public CausalImportance {
     }
   }
 
-  std::vector<ParameterSpec> parameters() const override {
-    std::vector<ParameterSpec> specs;
+  std::vector<TensorSpec> parameters() const override {
+    std::vector<TensorSpec> specs;
     for (const Network& network : networks_) {
       for (std::size_t i = 0; i < network.layers(); ++i) {
         const std::string layer = network.prefix + "layers." + std::to_string(i);

@@ -4,16 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <mutex>
 #include <string>
 
 #include <ATen/ATen.h>
 
 #include "ci_kinds.hpp"
 #include "kernels/record.hpp"
-#include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/kernels/norm.hpp"
+#include "vpd/kernels/random_fill.hpp"
 
 namespace vpd {
 namespace {
@@ -40,9 +38,9 @@ class CiTransformer final : public CausalImportance {
   CiTransformer(const GlobalSharedTransformerConfig& config, const Sites& sites, const Numerics& numerics)
       : config_(config), sites_(sites), numerics_(numerics) {}
 
-  std::vector<ParameterSpec> parameters() const override {
+  std::vector<TensorSpec> parameters() const override {
     const std::int64_t d = config_.d_model;
-    std::vector<ParameterSpec> specs = {{"proj_in.weight", {d, input_width()}}, {"proj_in.bias", {d}}};
+    std::vector<TensorSpec> specs = {{"proj_in.weight", {d, input_width()}}, {"proj_in.bias", {d}}};
     for (std::int64_t i = 0; i < config_.n_blocks; ++i) {
       const std::string block = "blocks." + std::to_string(i) + ".";
       for (const char* name : {"q", "k", "v", "o"})
@@ -87,7 +85,7 @@ class CiTransformer final : public CausalImportance {
                              const GradientsReady& ready) const override {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);
-    const RotaryTable& table = rotary_table(N / B);
+    const RotaryTable& table = tables_.of(N / B);
     AddedNorm stream{linear(normalised(inputs, N), p[0], p[1]), {}};
     if (config_.n_blocks > 0) stream.norm = rms_norm(stream.sum, {}, norm_eps, type);
     // The gradient of the stream before a block is there once the backward pass is through all that follows.
@@ -190,24 +188,13 @@ class CiTransformer final : public CausalImportance {
                   });
   }
 
-  const RotaryTable& rotary_table(std::int64_t T) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    auto found = tables_.find(T);
-    if (found == tables_.end()) {
-      const std::int64_t d_head = config_.d_model / config_.n_heads;
-      found = tables_
-                  .emplace(T, make_rotary_table(T, d_head, config_.rope_base, false, numerics_.wide,
-                                                numerics_.device))
-                  .first;
-    }
-    return found->second;
-  }
-
   GlobalSharedTransformerConfig config_;
   Sites sites_;
   Numerics numerics_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::int64_t, RotaryTable> tables_;  // by length; references into a map stay valid
+  RotaryTables tables_{[this](std::int64_t T) {
+    return make_rotary_table(T, config_.d_model / config_.n_heads, config_.rope_base, /*adjacent=*/false,
+                             numerics_.wide, numerics_.device);
+  }};
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "kernels/dispatch.hpp"
 #include "kernels/record.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/positions.hpp"

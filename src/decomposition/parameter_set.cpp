@@ -7,23 +7,13 @@
 #include "vpd/base/error.hpp"
 
 namespace vpd {
-namespace {
-
-std::int64_t elements(const ParameterSpec& spec) {
-  std::int64_t count = 1;
-  for (const std::int64_t size : spec.shape) count *= size;
-  return count;
-}
-
-}  // namespace
-
-ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, const Numerics& numerics)
+ParameterSet::ParameterSet(std::vector<TensorSpec> specs, const Numerics& numerics)
     : specs_(std::move(specs)) {
   constexpr std::int64_t alignment = 16;
   std::int64_t total = 0;
-  for (const ParameterSpec& spec : specs_) {
+  for (const TensorSpec& spec : specs_) {
     offsets_.push_back(total);
-    total += (elements(spec) + alignment - 1) / alignment * alignment;
+    total += (count_elements(spec.shape) + alignment - 1) / alignment * alignment;
   }
   flat_ = at::zeros({total}, numerics.options());
   compute_ = numerics.compute == numerics.wide
@@ -31,16 +21,12 @@ ParameterSet::ParameterSet(std::vector<ParameterSpec> specs, const Numerics& num
                  : at::zeros({total}, numerics.options().dtype(numerics.compute));
 }
 
-std::int64_t ParameterSet::count() const {
-  std::int64_t count = 0;
-  for (const ParameterSpec& spec : specs_) count += elements(spec);
-  return count;
-}
+std::int64_t ParameterSet::count() const { return count_elements(specs_); }
 
 at::Tensor ParameterSet::make_gradient() const { return at::zeros_like(flat_); }
 
 at::Tensor ParameterSet::view(const at::Tensor& buffer, std::size_t i) const {
-  return buffer.narrow(0, offsets_[i], elements(specs_[i])).view(specs_[i].shape);
+  return buffer.narrow(0, offsets_[i], count_elements(specs_[i].shape)).view(specs_[i].shape);
 }
 
 std::vector<Parameter> ParameterSet::bind(const at::Tensor& gradient, bool stores,

@@ -10,15 +10,11 @@
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/stop.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/objective/reconstruction.hpp"
 
 namespace vpd {
-
-/// Throws Interrupted once `stop` is true; it may be empty.
-inline void end_if_asked(const std::function<bool()>& stop) {
-  if (stop && stop()) throw Interrupted("the evaluation was interrupted");
-}
 
 /// A lane's rows of an evaluation batch.
 struct LaneBatch {
@@ -56,7 +52,7 @@ struct EvaluationBatch {
   }
   /// Σ over lanes of work(lane), computed side by side without gradients.
   at::Tensor sum_tensors(const std::function<at::Tensor(const LaneBatch&)>& work) const {
-    end_if_asked(stop);
+    end_if_asked(stop, "the evaluation");
     std::vector<at::Tensor> parts(lanes.size());
     pool.run([&](int i) {
       const auto lane = static_cast<std::size_t>(i);
@@ -88,21 +84,29 @@ class Metric {
 };
 
 std::unique_ptr<Metric> make_ce_kl(const CeKlMetric& config);
-std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites);
+/// ConfigError where a group has the name of a site; `where` names the metric.
+std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites, const std::string& where);
 std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites);
 std::unique_ptr<Metric> make_ci_histogram(const CiHistogramMetric& config, const Sites& sites);
 std::unique_ptr<Metric> make_hidden_acts(const Sites& sites);
 std::unique_ptr<Metric> make_losses(std::int64_t step);
 std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number);
 
+/// What probes of a toy model are given to.
+struct Probed {
+  const Decomposition& decomposition;
+  /// Where evaluation.importances is topk_attribution: subcomponents a position that are kept.
+  std::optional<double> kept;
+};
+
 /// Of toy models whose mechanisms are known; `where` names the metric in errors. ConfigError where the target
 /// or its sites are not what the metric is about.
-std::unique_ptr<Metric> make_identity_ci_error(const IdentityCiErrorMetric& config, const Decomposition& d,
+std::unique_ptr<Metric> make_identity_ci_error(const IdentityCiErrorMetric& config, const Probed& probed,
                                                const std::string& where);
-std::unique_ptr<Metric> make_dense_ci_error(const DenseCiErrorMetric& config, const Decomposition& d,
+std::unique_ptr<Metric> make_dense_ci_error(const DenseCiErrorMetric& config, const Probed& probed,
                                             const std::string& where);
-std::unique_ptr<Metric> make_mmcs(const MmcsMetric& config, const Decomposition& d, const std::string& where);
-std::unique_ptr<Metric> make_l2_ratio(const L2RatioMetric& config, const Decomposition& d,
+std::unique_ptr<Metric> make_mmcs(const MmcsMetric& config, const Probed& probed, const std::string& where);
+std::unique_ptr<Metric> make_l2_ratio(const L2RatioMetric& config, const Probed& probed,
                                       const std::string& where);
 std::unique_ptr<Metric> make_induction_match(const InductionMatchMetric& config, const Decomposition& d,
                                              const std::string& where);

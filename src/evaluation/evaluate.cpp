@@ -14,9 +14,12 @@ namespace vpd {
 namespace {
 
 /// `number`: its place in the configuration, which sets its random numbers apart; `where` names it in errors.
-std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t number, const Decomposition& d,
+std::unique_ptr<Metric> make_metric(const RunConfig& run, std::size_t number, const Decomposition& d,
                                     std::int64_t step, const std::string& where) {
   const Sites& sites = d.sites;
+  Probed probed{d, std::nullopt};
+  if (run.evaluation.importances == MeasuredImportances::topk_attribution)
+    probed.kept = find_term<TopkAttributionReconTerm>(run.objective)->k;
   return std::visit(
       [&](const auto& metric) -> std::unique_ptr<Metric> {
         using Kind = std::decay_t<decltype(metric)>;
@@ -27,21 +30,22 @@ std::unique_ptr<Metric> make_metric(const MetricConfig& config, std::size_t numb
                     where);
           return make_ce_kl(metric);
         }
-        if constexpr (std::is_same_v<Kind, CiL0Metric>) return make_ci_l0(metric, sites);
+        if constexpr (std::is_same_v<Kind, CiL0Metric>) return make_ci_l0(metric, sites, where);
         if constexpr (std::is_same_v<Kind, AliveMetric>) return make_alive(metric, sites);
         if constexpr (std::is_same_v<Kind, CiHistogramMetric>) return make_ci_histogram(metric, sites);
         if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts(sites);
         if constexpr (std::is_same_v<Kind, LossesMetric>) return make_losses(step);
         if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric, number);
         if constexpr (std::is_same_v<Kind, IdentityCiErrorMetric>)
-          return make_identity_ci_error(metric, d, where);
-        if constexpr (std::is_same_v<Kind, DenseCiErrorMetric>) return make_dense_ci_error(metric, d, where);
-        if constexpr (std::is_same_v<Kind, MmcsMetric>) return make_mmcs(metric, d, where);
-        if constexpr (std::is_same_v<Kind, L2RatioMetric>) return make_l2_ratio(metric, d, where);
+          return make_identity_ci_error(metric, probed, where);
+        if constexpr (std::is_same_v<Kind, DenseCiErrorMetric>)
+          return make_dense_ci_error(metric, probed, where);
+        if constexpr (std::is_same_v<Kind, MmcsMetric>) return make_mmcs(metric, probed, where);
+        if constexpr (std::is_same_v<Kind, L2RatioMetric>) return make_l2_ratio(metric, probed, where);
         if constexpr (std::is_same_v<Kind, InductionMatchMetric>)
           return make_induction_match(metric, d, where);
       },
-      config);
+      run.evaluation.metrics[number]);
 }
 
 /// What metrics see in place of the function's importances.
@@ -60,7 +64,7 @@ std::string place_of(std::size_t number) { return fmt::format("evaluation.metric
 void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source) {
   const std::vector<MetricConfig>& metrics = config.evaluation.metrics;
   for (std::size_t k = 0; k < metrics.size(); ++k)
-    make_metric(metrics[k], k, decomposition, 0, fmt::format("{}: {}", source, place_of(k)));
+    make_metric(config, k, decomposition, 0, fmt::format("{}: {}", source, place_of(k)));
 }
 
 bool is_fast(const MetricConfig& metric) {
@@ -97,7 +101,7 @@ at::Tensor kept_by_attribution(const EvaluationBatch& batch) {
     const LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
     attribute(d, lane.clean, batch.components, scores.narrow(0, lane.first_batch * batch.T, lane.clean.N()));
   });
-  keep_largest(scores, kept_count(k, batch.positions(), d.sites, "objective: topk_attribution_recon.k"));
+  keep_largest(scores, kept_count(k, batch.positions(), d.sites));
   return batch.kept = scores;
 }
 
@@ -109,7 +113,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
   bool outputs = false;
   for (std::size_t k = 0; k < settings.metrics.size(); ++k) {
     if (wanted && !wanted(settings.metrics[k])) continue;
-    metrics.push_back(make_metric(settings.metrics[k], k, decomposition, step, place_of(k)));
+    metrics.push_back(make_metric(config, k, decomposition, step, place_of(k)));
     outputs = outputs || std::holds_alternative<HiddenActsMetric>(settings.metrics[k]) ||
               (std::holds_alternative<LossesMetric>(settings.metrics[k]) &&
                find_term<HiddenActsReconTerm>(config.objective));
@@ -141,7 +145,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
     return batch;
   };
   for (std::int64_t k = 0; k < settings.batches && rows_of_batch(k) > 0; ++k) {
-    end_if_asked(stop);
+    end_if_asked(stop, "the evaluation");
     const EvaluationBatch batch = make_batch(k);
     for (const auto& metric : metrics) metric->add(batch);
   }

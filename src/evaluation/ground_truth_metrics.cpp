@@ -9,6 +9,7 @@
 #include "ground_truth.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/objective/attribution.hpp"
 
 namespace vpd {
 namespace {
@@ -47,18 +48,26 @@ void need_features(const Decomposition& d, std::string_view kind, const std::str
       where, kind);
 }
 
-/// Lower-leaky importances of all sites on probes in which one feature each is `input`: [n, Σ C].
-at::Tensor probe(const Decomposition& d, double input) {
+/// Importances of all sites on probes in which one feature each is `input`: [n, Σ C]. Lower-leaky ones of the
+/// causal-importance function, or what topk_attribution_recon keeps of them.
+at::Tensor probe(const Probed& probed, double input) {
   const at::NoGradGuard no_grad;
+  const Decomposition& d = probed.decomposition;
   const at::Tensor rows = at::eye(d.target->features(), d.numerics.options()) * input;
   const CleanPass clean = clean_pass(d, rows);
-  return causal_importance(d, clean, d.ci_parameters.bind({}), d.components.bind({})).lower;
+  const std::vector<Parameter> components = d.components.bind({});
+  if (!probed.kept) return causal_importance(d, clean, d.ci_parameters.bind({}), components).lower;
+  const at::Tensor scores = at::zeros({clean.N(), d.sites.total_C()}, d.numerics.options());
+  attribute(d, clean, components, scores);
+  keep_largest(scores, kept_count(*probed.kept, clean.N(), d.sites));
+  return scores;
 }
 
 class IdentityCiError final : public Metric {
  public:
-  IdentityCiError(const IdentityCiErrorMetric& config, const Decomposition& d, const std::string& where)
-      : config_(config), d_(d) {
+  IdentityCiError(const IdentityCiErrorMetric& config, const Probed& probed, const std::string& where)
+      : config_(config), probed_(probed), d_(probed.decomposition) {
+    const Decomposition& d = d_;
     need_features(d, config.kind, where);
     sites_ = matching_sites(d.sites, config.sites, where);
     for (const std::size_t i : sites_) {
@@ -71,7 +80,7 @@ class IdentityCiError final : public Metric {
   void add(const EvaluationBatch&) override {}
 
   void report(MetricValues& values) const override {
-    const at::Tensor g = probe(d_, config_.input);
+    const at::Tensor g = probe(probed_, config_.input);
     const std::size_t first = values.size();
     values.emplace_back("identity_ci_error/total", 0.0);
     for (const std::size_t i : sites_) {
@@ -85,14 +94,16 @@ class IdentityCiError final : public Metric {
 
  private:
   IdentityCiErrorMetric config_;
+  Probed probed_;
   const Decomposition& d_;
   std::vector<std::size_t> sites_;
 };
 
 class DenseCiError final : public Metric {
  public:
-  DenseCiError(const DenseCiErrorMetric& config, const Decomposition& d, const std::string& where)
-      : config_(config), d_(d) {
+  DenseCiError(const DenseCiErrorMetric& config, const Probed& probed, const std::string& where)
+      : config_(config), probed_(probed), d_(probed.decomposition) {
+    const Decomposition& d = d_;
     need_features(d, config.kind, where);
     for (const auto& [pattern, k] : config.sites) {
       for (const std::size_t i : matching_sites(d.sites, pattern, where)) {
@@ -112,7 +123,7 @@ class DenseCiError final : public Metric {
   void add(const EvaluationBatch&) override {}
 
   void report(MetricValues& values) const override {
-    const at::Tensor g = probe(d_, config_.input);
+    const at::Tensor g = probe(probed_, config_.input);
     const std::size_t first = values.size();
     values.emplace_back("dense_ci_error/total", 0.0);
     for (const auto& [i, k] : sites_) {
@@ -126,6 +137,7 @@ class DenseCiError final : public Metric {
 
  private:
   DenseCiErrorMetric config_;
+  Probed probed_;
   const Decomposition& d_;
   std::vector<std::pair<std::size_t, std::int64_t>> sites_;
 };
@@ -134,9 +146,15 @@ class DenseCiError final : public Metric {
 class FeatureMatch final : public Metric {
  public:
   template <class Config>
-  FeatureMatch(double BestMatch::*figure, const Config& config, const Decomposition& d,
+  FeatureMatch(double BestMatch::*figure, const Config& config, const Probed& probed,
                const std::string& where)
-      : name_(Config::kind), figure_(figure), input_(config.input), tolerance_(config.tolerance), d_(d) {
+      : name_(Config::kind),
+        figure_(figure),
+        input_(config.input),
+        tolerance_(config.tolerance),
+        probed_(probed),
+        d_(probed.decomposition) {
+    const Decomposition& d = d_;
     need_features(d, name_, where);
     sites_ = matching_sites(d.sites, config.sites, where);
     for (const std::size_t i : sites_) {
@@ -150,7 +168,7 @@ class FeatureMatch final : public Metric {
   void add(const EvaluationBatch&) override {}
 
   void report(MetricValues& values) const override {
-    const at::Tensor needed = std::get<0>(probe(d_, input_).gt(tolerance_).max(0));
+    const at::Tensor needed = std::get<0>(probe(probed_, input_).gt(tolerance_).max(0));
     for (const std::size_t i : sites_) {
       const Site& site = d_.sites[i];
       at::Tensor W = d_.matrix(i).master, V = d_.components.value(2 * i), U = d_.components.value(2 * i + 1);
@@ -169,27 +187,27 @@ class FeatureMatch final : public Metric {
   std::string name_;
   double BestMatch::*figure_;
   double input_, tolerance_;
+  Probed probed_;
   const Decomposition& d_;
   std::vector<std::size_t> sites_;
 };
 
 }  // namespace
 
-std::unique_ptr<Metric> make_identity_ci_error(const IdentityCiErrorMetric& config, const Decomposition& d,
+std::unique_ptr<Metric> make_identity_ci_error(const IdentityCiErrorMetric& config, const Probed& probed,
                                                const std::string& where) {
-  return std::make_unique<IdentityCiError>(config, d, where);
+  return std::make_unique<IdentityCiError>(config, probed, where);
 }
-std::unique_ptr<Metric> make_dense_ci_error(const DenseCiErrorMetric& config, const Decomposition& d,
+std::unique_ptr<Metric> make_dense_ci_error(const DenseCiErrorMetric& config, const Probed& probed,
                                             const std::string& where) {
-  return std::make_unique<DenseCiError>(config, d, where);
+  return std::make_unique<DenseCiError>(config, probed, where);
 }
-std::unique_ptr<Metric> make_mmcs(const MmcsMetric& config, const Decomposition& d,
-                                  const std::string& where) {
-  return std::make_unique<FeatureMatch>(&BestMatch::cosine, config, d, where);
+std::unique_ptr<Metric> make_mmcs(const MmcsMetric& config, const Probed& probed, const std::string& where) {
+  return std::make_unique<FeatureMatch>(&BestMatch::cosine, config, probed, where);
 }
-std::unique_ptr<Metric> make_l2_ratio(const L2RatioMetric& config, const Decomposition& d,
+std::unique_ptr<Metric> make_l2_ratio(const L2RatioMetric& config, const Probed& probed,
                                       const std::string& where) {
-  return std::make_unique<FeatureMatch>(&BestMatch::ratio, config, d, where);
+  return std::make_unique<FeatureMatch>(&BestMatch::ratio, config, probed, where);
 }
 
 }  // namespace vpd

@@ -14,6 +14,7 @@ namespace {
 struct Attacked {
   const Decomposition* decomposition = nullptr;
   std::int64_t B = 0;     ///< rows of the first of them
+  std::int64_t T = 0;     ///< their length
   std::size_t lanes = 0;  ///< that it is divided among; no other has more
   RandomKey start;        ///< of the sources' first values
   double positions = 0.0;
@@ -24,6 +25,7 @@ struct Attacked {
 Attacked attacked(const EvaluationBatch& batch, std::uint64_t stream) {
   return {.decomposition = &batch.decomposition,
           .B = batch.B,
+          .T = batch.T,
           .lanes = batch.lanes.size(),
           .start = batch.key(RandomPurpose::fresh_sources, stream, static_cast<std::uint64_t>(batch.number)),
           .positions = static_cast<double>(batch.positions()),
@@ -35,7 +37,7 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
                        const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
   const Sites& sites = batches.decomposition->sites;
   FreshSources fresh =
-      start_fresh(adversary, sites, batches.B, batches.start, batches.decomposition->numerics);
+      start_fresh(adversary, sites, batches.B, batches.T, batches.start, batches.decomposition->numerics);
   std::vector<at::Tensor> gradients;  // per lane
   for (std::size_t i = 0; i < batches.lanes; ++i) gradients.push_back(at::zeros_like(fresh.values));
   const auto pass = [&](const EvaluationBatch& batch, bool ascent) {

@@ -17,8 +17,14 @@ at::Tensor column_sums(const EvaluationBatch& batch, const Function& f) {
 
 class CiL0 final : public Metric {
  public:
-  CiL0(const CiL0Metric& config, const Sites& sites)
-      : config_(config), sites_(sites), active_(at::zeros({sites.total_C()}, at::kDouble)) {}
+  CiL0(const CiL0Metric& config, const Sites& sites, const std::string& where)
+      : config_(config), sites_(sites), active_(at::zeros({sites.total_C()}, at::kDouble)) {
+    for (const Site& site : sites) {
+      VPD_CHECK(!config.groups.contains(site.name), ConfigError,
+                "{}.groups.{}: expected a group name that no site has, whose own figure is l0/{}, found it",
+                where, site.name, site.name);
+    }
+  }
 
   void add(const EvaluationBatch& batch) override {
     positions_ += static_cast<double>(batch.positions());
@@ -101,8 +107,8 @@ class Alive final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites) {
-  return std::make_unique<CiL0>(config, sites);
+std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites, const std::string& where) {
+  return std::make_unique<CiL0>(config, sites, where);
 }
 std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites) {
   return std::make_unique<Alive>(config, sites);

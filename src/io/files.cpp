@@ -63,6 +63,18 @@ fs::path beside(const fs::path& path) {
   return directory_of(path) / fmt::format(".tmp-{}.{}", path.filename().string(), ::getpid());
 }
 
+/// Where a symbolic link leads, whether there is something or not.
+fs::path behind_links(fs::path path) {
+  constexpr int most = 40;  // as many as the system follows
+  std::error_code error;
+  for (int i = 0; i < most && fs::is_symlink(path, error); ++i) {
+    const fs::path target = fs::read_symlink(path, error);
+    if (error) break;
+    path = target.is_absolute() ? target : directory_of(path) / target;
+  }
+  return path;
+}
+
 int open_for_reading(const fs::path& path, struct stat& status) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail(path, "open the file", errno);
@@ -81,7 +93,16 @@ int open_for_reading(const fs::path& path, struct stat& status) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), temporary_(beside(path_)) {
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  struct stat status {};
+  // Asked of the name as it was given: links of /proc lead to what has no name of its own.
+  if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (descriptor_ < 0) fail(path_, "open it to write", errno);
+    return;
+  }
+  path_ = behind_links(std::move(path_));
+  temporary_ = beside(path_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail(path_, "create the file", errno);
 }
@@ -105,9 +126,11 @@ void AtomicFile::write(const void* data, std::size_t size) {
 }
 
 void AtomicFile::commit() {
-  if (::fsync(descriptor_) != 0) fail(path_, "flush the file to the disk", errno);
+  const bool stands = temporary_.empty();  // a pipe or a device, which there is nothing to flush to
+  if (!stands && ::fsync(descriptor_) != 0) fail(path_, "flush the file to the disk", errno);
   // Some file systems report a full disk only here.
   if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "close the file", errno);
+  if (stands) return;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename the finished file", errno);
   temporary_.clear();
   sync_path(directory_of(path_), O_DIRECTORY);

@@ -73,6 +73,21 @@ std::vector<fs::path> entries_of(const fs::path& path) {
   return entries;
 }
 
+/// Whether a directory is empty, or holds nothing but what comes before a run's config.yaml.
+bool never_begun(const fs::path& path) {
+  const auto temporary = [](const fs::path& entry) {
+    return entry.filename().string().starts_with(kTemporaryPrefix);
+  };
+  for (const fs::path& entry : entries_of(path)) {
+    const std::string name = entry.filename().string();
+    if (name == "log.txt" || name == "provenance.json" || temporary(entry)) continue;
+    if (name != "checkpoints") return false;
+    const std::vector<fs::path> inside = entries_of(entry);
+    if (!std::all_of(inside.begin(), inside.end(), temporary)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {}
@@ -84,7 +99,7 @@ RunDirectory RunDirectory::create(const fs::path& path) {
               "{}: expected a new directory for the run, found a file; choose another "
               "--out",
               path.string());
-    VPD_CHECK(entries_of(path).empty(), DataError,
+    VPD_CHECK(never_begun(path), DataError,
               "{} already exists and is not empty: choose another --out or resume with --resume",
               path.string());
   }

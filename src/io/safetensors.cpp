@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -19,6 +20,16 @@ namespace vpd {
 
 static_assert(std::endian::native == std::endian::little,
               "tensor bytes are read and written as they lie in memory");
+
+std::int64_t count_elements(at::IntArrayRef shape) {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+std::int64_t count_elements(const std::vector<TensorSpec>& specs) {
+  std::int64_t count = 0;
+  for (const TensorSpec& spec : specs) count += count_elements(spec.shape);
+  return count;
+}
 
 namespace {
 

@@ -86,13 +86,14 @@ std::string Sha256::hex_digest() {
   return digest;
 }
 
-std::string sha256_of_file(const std::filesystem::path& path) {
+std::string sha256_of_file(const std::filesystem::path& path, const StopAsked& stop) {
   const InputFile file(path);
   Sha256 hash;
   std::vector<std::byte> buffer(std::size_t{1} << 20);
   for (std::int64_t offset = 0; offset < file.size();) {
     const auto size = static_cast<std::size_t>(
         std::min<std::int64_t>(static_cast<std::int64_t>(buffer.size()), file.size() - offset));
+    end_if_asked(stop, "comparing the inputs' hashes");
     file.read(offset, buffer.data(), size);
     hash.update(std::span(buffer).first(size));
     offset += static_cast<std::int64_t>(size);

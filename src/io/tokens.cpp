@@ -96,12 +96,13 @@ at::Tensor TokenDataset::batch(std::int64_t position, std::int64_t count) const 
   return result;
 }
 
-void TokenDataset::scan() const {
+void TokenDataset::scan(const StopAsked& stop) const {
   std::vector<std::int64_t> buffer(std::size_t{1} << 16);
   for (const TokenShard& shard : shards_) {
     for (std::int64_t begin = 0; begin < shard.size(); begin += static_cast<std::int64_t>(buffer.size())) {
       const auto part = std::span(buffer).first(
           static_cast<std::size_t>(std::min(static_cast<std::int64_t>(buffer.size()), shard.size() - begin)));
+      end_if_asked(stop, "checking the tokens");
       shard.read(begin, part);
       check(shard, begin, part);
     }

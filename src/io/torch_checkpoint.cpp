@@ -182,6 +182,4 @@ at::Tensor TorchCheckpoint::load(std::string_view name) const {
       copied, tensor.shape, tensor.strides, [copy](void*) {}, options);
 }
 
-bool is_torch_checkpoint(const fs::path& path) { return looks_like_zip(MappedFile(path).bytes()); }
-
 }  // namespace vpd

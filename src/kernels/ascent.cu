@@ -11,19 +11,15 @@ namespace {
 
 constexpr unsigned threads = 256;
 
-template <class T>
-constexpr int pack_width = 16 / static_cast<int>(sizeof(T));
-
 /// One thread a counter, which is four columns; rows along y.
 template <class T>
 __global__ void __launch_bounds__(threads) fill_uniform_kernel(FillUniformParams p, bool packed) {
   const std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x, first = 4 * block;
   if (first >= p.columns) return;
   for (std::int64_t n = blockIdx.y; n < p.rows; n += gridDim.y) {
-    const auto row = static_cast<std::uint64_t>(n + p.first_row);
-    std::uint32_t words[4] = {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(row),
-                              static_cast<std::uint32_t>(row >> 32), 0};
-    philox(p.key.get(), words[0], words[1], words[2], words[3]);
+    std::uint32_t words[4];
+    random_words(p.key.get(), static_cast<std::uint32_t>(block), static_cast<std::uint64_t>(n + p.first_row),
+                 0, words);
     T* x = static_cast<T*>(p.x) + n * p.stride + first;
     const T u[4] = {static_cast<T>(to_uniform(words[0])), static_cast<T>(to_uniform(words[1])),
                     static_cast<T>(to_uniform(words[2])), static_cast<T>(to_uniform(words[3]))};

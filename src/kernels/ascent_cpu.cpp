@@ -19,9 +19,8 @@ void fill(const FillUniformParams& p) {
       T* x = static_cast<T*>(p.x) + n * p.stride;
       const auto row = static_cast<std::uint64_t>(n + p.first_row);
       for (std::int64_t c = 0; c < p.columns; c += 4) {
-        std::uint32_t w[4] = {static_cast<std::uint32_t>(c / 4), static_cast<std::uint32_t>(row),
-                              static_cast<std::uint32_t>(row >> 32), 0};
-        philox(key, w[0], w[1], w[2], w[3]);
+        std::uint32_t w[4];
+        random_words(key, static_cast<std::uint32_t>(c / 4), row, 0, w);
         for (std::int64_t i = 0; i < 4 && c + i < p.columns; ++i) x[c + i] = static_cast<T>(to_uniform(w[i]));
       }
     }

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 
-#include "gate_kernel.hpp"
+#include "element_type.hpp"
+#include "vpd/kernels/ascent_rule.hpp"
+#include "vpd/kernels/late_value.hpp"
 
 namespace vpd {
 

@@ -1,6 +1,8 @@
 #include "vpd/kernels/cuda_graph.hpp"
 
 #ifdef VPD_WITH_CUDA
+#include <map>
+
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -51,12 +53,15 @@ struct SideStream::Impl {
     }
   }
 
-  /// One stream for the whole program, which computes on one device from one thread: a graph's memory is safe
-  /// from other streams only where all use of it is on the stream of the capture.
+  /// One stream for all that a thread does on a device: a graph's memory is safe from other streams only
+  /// where all use of it is on the stream of the capture.
   static c10::cuda::CUDAStream stream_of(const at::Device& device) {
-    thread_local const c10::cuda::CUDAStream stream =
-        c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index());
-    return stream;
+    thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
+    const auto found = streams.find(device.index());
+    if (found != streams.end()) return found->second;
+    return streams
+        .emplace(device.index(), c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index()))
+        .first->second;
   }
   static void order(const c10::cuda::CUDAStream& first, const c10::cuda::CUDAStream& then) {
     at::cuda::CUDAEvent event;

@@ -15,7 +15,7 @@
 #include "support/emulated_cuda.hpp"  // the tests' stand-in, which runs these files on a CPU
 #endif
 
-#include "gate_kernel.hpp"
+#include "element_type.hpp"
 
 #ifdef __CUDACC__
 /// The only way to launch: a kernel, in parentheses where it has commas, its grid, threads a block, bytes of
@@ -46,6 +46,10 @@ __device__ __forceinline__ T* dynamic_shared() {
 namespace vpd {
 
 inline constexpr unsigned warp_size = 32;
+
+/// Elements that a thread takes at once where types X and Y stand side by side: 16 bytes of the narrower.
+template <class X, class Y = X>
+constexpr int pack_width = 16 / static_cast<int>(sizeof(X) < sizeof(Y) ? sizeof(X) : sizeof(Y));
 
 template <class To, class From>
 __device__ __forceinline__ To convert(From x) {

@@ -171,10 +171,10 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  const at::Tensor g = gate.detach(), u = up.detach();
+  const at::Tensor g = gate.detach().contiguous(), u = up.detach().contiguous();  // rows may be padded
   return record(swiglu_forward(g, u), "swiglu", {gate, up}, false,
                 [g, u](const at::Tensor& gradient, const auto&, variable_list& out) {
-                  const SwigluGradients gradients = swiglu_backward(gradient, g, u);
+                  const SwigluGradients gradients = swiglu_backward(gradient.contiguous(), g, u);
                   out[0] = gradients.gate, out[1] = gradients.up;
                 });
 }

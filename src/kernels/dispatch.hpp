@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "gate_kernel.hpp"
+#include "element_type.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {

@@ -6,6 +6,7 @@
 
 #include "ascent_step.hpp"
 #include "device.cuh"
+#include "gate_kernel.hpp"
 
 namespace vpd {
 namespace {
@@ -76,12 +77,7 @@ __device__ T draw(const GateParams& p, std::uint32_t word) {
 
 __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n, std::uint32_t block,
                                              std::uint32_t (&words)[4]) {
-  const auto row = static_cast<std::uint64_t>(n + p.first_row);
-  words[0] = block;
-  words[1] = static_cast<std::uint32_t>(row);
-  words[2] = static_cast<std::uint32_t>(row >> 32);
-  words[3] = p.site;
-  philox(p.key.get(), words[0], words[1], words[2], words[3]);
+  random_words(p.key.get(), block, static_cast<std::uint64_t>(n + p.first_row), p.site, words);
 }
 
 /// Where the row's sources are, and its δ where that is constant or drawn: by one thread, which tells the

@@ -51,12 +51,9 @@ void draw_uniform(const GateParams& p, std::int64_t row, Wide* r) {
 
 template <class Wide>
 Wide draw_delta(const GateParams& p, std::int64_t row) {
-  const std::uint64_t global = static_cast<std::uint64_t>(row + p.first_row);
-  std::uint32_t x0 = delta_block, x1 = static_cast<std::uint32_t>(global),
-                x2 = static_cast<std::uint32_t>(global >> 32);
-  std::uint32_t x3 = p.site;
-  philox(p.key.get(), x0, x1, x2, x3);
-  return static_cast<Wide>(to_uniform(x0));
+  std::uint32_t words[4];
+  random_words(p.key.get(), delta_block, static_cast<std::uint64_t>(row + p.first_row), p.site, words);
+  return static_cast<Wide>(to_uniform(words[0]));
 }
 
 /// The sources of one row: a pointer into the source matrix, or values drawn or widened into `buffer`.

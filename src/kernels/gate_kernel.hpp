@@ -3,36 +3,16 @@
 // What the two implementations of gate.hpp share: plain parameters, and the order of the random counters.
 
 #include <cstdint>
-#include <type_traits>
 
+#include "element_type.hpp"
 #include "vpd/kernels/ascent_rule.hpp"
 #include "vpd/kernels/late_value.hpp"
 #include "vpd/kernels/source_kind.hpp"
 
 namespace vpd {
 
-/// Counter of four neighbouring columns: word i of philox(key, {column / 4, row low, row high, site}) is
-/// column 4 (column / 4) + i. δ has a block of its own.
+/// Word i of random_words(key, column / 4, row, site) is column 4 (column / 4) + i. δ has a block of its own.
 inline constexpr std::uint32_t delta_block = 0xffffffffu;
-
-enum class ElementType : std::int32_t { float32, float64, bfloat16 };
-
-/// Type of the arithmetic beside storage type T.
-template <class T>
-using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-/// body(x) with an x of the C++ type that `type` names; BFloat16 is the host's or the device's.
-template <class BFloat16, class Body>
-void for_element(ElementType type, const Body& body) {
-  switch (type) {
-    case ElementType::float32:
-      return body(float{});
-    case ElementType::float64:
-      return body(double{});
-    case ElementType::bfloat16:
-      return body(BFloat16{});
-  }
-}
 
 /// Pointers are to element type `real` or `wide` of gate.hpp; strides count elements between rows.
 struct GateParams {

@@ -29,10 +29,17 @@ int suitable_lanes(const c10::Device& device, std::int64_t rows, int threads, st
 
 Lanes::Lanes(int count, int threads_each)
     : count_(count), threads_each_(threads_each), errors_(static_cast<std::size_t>(count)) {
-  for (int lane = 1; lane < count; ++lane) threads_.emplace_back([this, lane] { serve(lane); });
+  try {
+    for (int lane = 1; lane < count; ++lane) threads_.emplace_back([this, lane] { serve(lane); });
+  } catch (...) {
+    dismiss();
+    throw;
+  }
 }
 
-Lanes::~Lanes() {
+Lanes::~Lanes() { dismiss(); }
+
+void Lanes::dismiss() {
   stop_ = true;
   ++generation_;
   generation_.notify_all();

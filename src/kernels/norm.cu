@@ -12,10 +12,6 @@ namespace {
 
 constexpr unsigned most_threads = 256;
 
-/// Elements that fill 16 bytes of the narrower type.
-template <class X, class Y>
-constexpr int pack_width = 16 / static_cast<int>(sizeof(X) < sizeof(Y) ? sizeof(X) : sizeof(Y));
-
 /// The weights of `width` columns, 1 where there are none.
 template <int width, class T>
 __device__ __forceinline__ void load_weight(const T* weight, std::int64_t c, T (&w)[width]) {

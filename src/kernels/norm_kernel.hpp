@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "gate_kernel.hpp"
+#include "element_type.hpp"
 
 namespace vpd {
 

@@ -40,10 +40,6 @@ __global__ void __launch_bounds__(threads_a_site) masked_positions_kernel(Masked
   if (threadIdx.x == 0) p.counts[blockIdx.x] = static_cast<std::int32_t>(count);
 }
 
-/// Elements that fill 16 bytes.
-template <class Real>
-constexpr int pack_width = 16 / static_cast<int>(sizeof(Real));
-
 template <class Real>
 __global__ void __launch_bounds__(most_threads) select_rows_kernel(RowsParams p, bool packed) {
   for (std::int64_t i = blockIdx.x; i < p.rows; i += gridDim.x) {

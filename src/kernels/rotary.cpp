@@ -30,6 +30,13 @@ RotaryTable make_rotary_table(std::int64_t T, const at::Tensor& frequency, bool 
   return {angle.cos(), angle.sin(), adjacent};
 }
 
+const RotaryTable& RotaryTables::of(std::int64_t T) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto found = tables_.find(T);
+  if (found == tables_.end()) found = tables_.emplace(T, make_(T)).first;
+  return found->second;
+}
+
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse) {
   RotaryParams p;
   p.type = element_type(x, "rotary embedding: x");

@@ -11,22 +11,14 @@ namespace {
 
 constexpr std::int64_t shared_bytes = 48 * 1024;
 
-__device__ __forceinline__ void random_words(const RoutingParams& p, std::uint64_t row, std::int64_t block,
-                                             std::uint32_t (&words)[4]) {
-  words[0] = static_cast<std::uint32_t>(block);
-  words[1] = static_cast<std::uint32_t>(row);
-  words[2] = static_cast<std::uint32_t>(row >> 32);
-  words[3] = 0;
-  philox(p.key.get(), words[0], words[1], words[2], words[3]);
-}
-
 __global__ void static_routing_kernel(RoutingParams p) {
   const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (n >= p.rows) return;
   const auto probability = static_cast<float>(p.probability.get());
   for (std::int64_t first = 0; first < p.sites; first += 4) {
     std::uint32_t words[4];
-    random_words(p, static_cast<std::uint64_t>(n + p.first_row), first / 4, words);
+    random_words(p.key.get(), static_cast<std::uint32_t>(first / 4),
+                 static_cast<std::uint64_t>(n + p.first_row), 0, words);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (first + i < p.sites) p.out[(first + i) * p.rows + n] = to_uniform(words[i]) < probability ? 1 : 0;
@@ -43,7 +35,7 @@ __global__ void subset_routing_kernel(RoutingParams p) {
   const unsigned sites = static_cast<unsigned>(p.sites), stride = blockDim.x;
   for (unsigned first = 0; first < sites; first += 4) {
     std::uint32_t words[4];
-    random_words(p, row, first / 4, words);
+    random_words(p.key.get(), first / 4, row, 0, words);
 #pragma unroll
     for (unsigned i = 0; i < 4; ++i) {
       if (first + i < sites) own_words[(first + i) * stride] = words[i];

@@ -10,29 +10,6 @@
 namespace vpd {
 namespace {
 
-ElementType wide_element(const at::Tensor& z) {
-  VPD_CHECK(z.scalar_type() == at::kFloat || z.scalar_type() == at::kDouble, UsageError,
-            "squash: expected float32 or float64 pre-activations, found {}", at::toString(z.scalar_type()));
-  return element_type(z, "squash");
-}
-
-at::Tensor squash(const at::Tensor& z, const at::Tensor* gradient, bool upper) {
-  SquashParams p;
-  p.type = wide_element(z);
-  const at::Tensor input = z.contiguous(), incoming = gradient ? gradient->contiguous() : at::Tensor();
-  if (gradient) {
-    VPD_CHECK(incoming.sizes() == z.sizes() && incoming.scalar_type() == z.scalar_type(), UsageError,
-              "squash: expected a gradient like z, of {} elements, found {}", z.numel(), incoming.numel());
-    p.gradient = incoming.const_data_ptr();
-  }
-  at::Tensor out = at::empty(z.sizes(), z.options());
-  p.count = z.numel(), p.z = input.const_data_ptr(), p.out = out.mutable_data_ptr(), p.upper = upper,
-  p.slope = leaky_slope;
-  on_device(
-      {z, incoming}, [&] { squash_cpu(p); }, [&](void* stream) { squash_cuda(p, stream); });
-  return out;
-}
-
 /// Without these a slope at 0 has no value. What is read late cannot be looked at here.
 void check(const Penalty& penalty) {
   if (penalty.kind == PenaltyKind::power) {
@@ -45,15 +22,6 @@ void check(const Penalty& penalty) {
 }
 
 }  // namespace
-
-at::Tensor lower_leaky(const at::Tensor& z) { return squash(z, nullptr, false); }
-at::Tensor lower_leaky_backward(const at::Tensor& gradient, const at::Tensor& z) {
-  return squash(z, &gradient, false);
-}
-at::Tensor upper_leaky(const at::Tensor& z) { return squash(z, nullptr, true); }
-at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z) {
-  return squash(z, &gradient, true);
-}
 
 at::Tensor penalty_sums(const at::Tensor& z, const Penalty& penalty) {
   PenaltySumsParams params;

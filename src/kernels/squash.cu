@@ -15,15 +15,6 @@ namespace {
 constexpr unsigned threads = 256;
 
 template <class T>
-constexpr int pack_width = 16 / static_cast<int>(sizeof(T));
-
-template <class T>
-__device__ __forceinline__ T lower_value(T z) {
-  const T raised = z < 0 ? T(0) : z;
-  return raised > 1 ? T(1) : raised;
-}
-
-template <class T>
 __device__ __forceinline__ T upper_value(T z, T slope) {
   const T clamped = z < 0 ? T(0) : z;
   return z > 1 ? 1 + slope * (z - 1) : clamped;
@@ -39,36 +30,6 @@ __device__ __forceinline__ T lower_derivative(T gradient, T z, T slope) {
   const T below = gradient < 0 ? slope * gradient : T(0);
   const T inside = z <= 1 ? gradient : T(0);
   return z <= 0 ? below : inside;
-}
-
-template <class T>
-__device__ __forceinline__ T squash_element(const SquashParams& p, T z, T gradient) {
-  const auto slope = static_cast<T>(p.slope);
-  if (!p.gradient) return p.upper ? upper_value(z, slope) : lower_value(z);
-  return p.upper ? gradient * upper_derivative(z, slope) : lower_derivative(gradient, z, slope);
-}
-
-/// LibTorch's allocations start on 16 bytes, but a view's memory need not: then `packed` is false.
-template <class T>
-__global__ void __launch_bounds__(threads) squash_kernel(SquashParams p, bool packed) {
-  constexpr int width = pack_width<T>;
-  const T* z_all = static_cast<const T*>(p.z);
-  const T* gradient_all = static_cast<const T*>(p.gradient);
-  T* out = static_cast<T*>(p.out);
-  const std::int64_t packs = packed ? p.count / width : 0;
-  const std::int64_t self = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-  const std::int64_t all = static_cast<std::int64_t>(gridDim.x) * threads;
-  for (std::int64_t i = self; i < packs; i += all) {
-    T z[width], gradient[width] = {};
-    load(z_all + i * width, z);
-    if (gradient_all) load(gradient_all + i * width, gradient);
-#pragma unroll
-    for (int k = 0; k < width; ++k) z[k] = squash_element(p, z[k], gradient[k]);
-    store(out + i * width, z);
-  }
-  for (std::int64_t i = packs * width + self; i < p.count; i += all) {
-    out[i] = squash_element(p, z_all[i], gradient_all ? gradient_all[i] : T(0));
-  }
 }
 
 /// A penalty in the type of the arithmetic.
@@ -201,16 +162,6 @@ void backward(const SquashBackwardParams& p, cudaStream_t stream) {
   packed ? launch_backward<Z, width>(p, stream) : launch_backward<Z, 1>(p, stream);
 }
 
-template <class T>
-void squash(const SquashParams& p, cudaStream_t stream) {
-  if (p.count == 0) return;
-  constexpr int width = pack_width<T>;
-  const bool packed =
-      packs_fit<T>(p.z, 0, width) && packs_fit<T>(p.gradient, 0, width) && packs_fit<T>(p.out, 0, width);
-  const std::int64_t pieces = packed ? (p.count + width - 1) / width : p.count;
-  VPD_LAUNCH((squash_kernel<T>), grid_of((pieces + threads - 1) / threads), threads, 0, stream, p, packed);
-}
-
 template <class Z>
 void penalty_sums(const PenaltySumsParams& p, cudaStream_t stream) {
   using T = Wide<Z>;
@@ -221,10 +172,6 @@ void penalty_sums(const PenaltySumsParams& p, cudaStream_t stream) {
 
 }  // namespace
 
-void squash_cuda(const SquashParams& params, void* stream) {
-  auto* on = static_cast<cudaStream_t>(stream);
-  params.type == ElementType::float64 ? squash<double>(params, on) : squash<float>(params, on);
-}
 void penalty_sums_cuda(const PenaltySumsParams& params, void* stream) {
   auto* on = static_cast<cudaStream_t>(stream);
   for_element<__nv_bfloat16>(params.type, [&](auto real) {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <type_traits>
 #include <vector>
 
@@ -36,32 +35,6 @@ T lower_derivative(T gradient, T z, T slope) {
   const T below = gradient < 0 ? slope * gradient : T(0);
   const T inside = z <= 1 ? gradient : T(0);
   return z <= 0 ? below : inside;
-}
-
-template <class T>
-void squash(const SquashParams& p) {
-  const auto slope = static_cast<T>(p.slope);
-  parallel_rows(p.count, 1, [&](std::int64_t begin, std::int64_t end) {
-    const T* __restrict z = static_cast<const T*>(p.z);
-    const T* __restrict gradient = static_cast<const T*>(p.gradient);
-    T* __restrict out = static_cast<T*>(p.out);
-    if (!gradient && p.upper) {
-#pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) out[i] = upper_value(z[i], slope);
-    } else if (!gradient) {
-#pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) {
-        const T raised = z[i] < 0 ? T(0) : z[i];
-        out[i] = raised > 1 ? T(1) : raised;
-      }
-    } else if (p.upper) {
-#pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) out[i] = gradient[i] * upper_derivative(z[i], slope);
-    } else {
-#pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) out[i] = lower_derivative(gradient[i], z[i], slope);
-    }
-  });
 }
 
 template <class T>
@@ -189,9 +162,6 @@ void backward(const SquashBackwardParams& p) {
 
 }  // namespace
 
-void squash_cpu(const SquashParams& params) {
-  params.type == ElementType::float64 ? squash<double>(params) : squash<float>(params);
-}
 void penalty_sums_cpu(const PenaltySumsParams& params) {
   for_element<c10::BFloat16>(params.type, [&](auto real) {
     using Real = decltype(real);

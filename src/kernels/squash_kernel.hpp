@@ -2,23 +2,12 @@
 
 #include <cstdint>
 
-#include "gate_kernel.hpp"
+#include "element_type.hpp"
 #include "vpd/kernels/penalty.hpp"
 
 namespace vpd {
 
 inline constexpr int most_penalties = 2;
-
-/// Elementwise over `count` elements. type: float32 or float64.
-struct SquashParams {
-  std::int64_t count = 0;
-  ElementType type = ElementType::float32;
-  const void* z = nullptr;
-  const void* gradient = nullptr;  // null in the forward pass
-  void* out = nullptr;
-  bool upper = false;
-  double slope = 0.01;
-};
 
 struct PenaltySumsParams {
   std::int64_t rows = 0;
@@ -46,10 +35,8 @@ struct SquashBackwardParams {
   Penalty penalty[most_penalties];
 };
 
-void squash_cpu(const SquashParams& params);
 void penalty_sums_cpu(const PenaltySumsParams& params);
 void squash_backward_cpu(const SquashBackwardParams& params);
-void squash_cuda(const SquashParams& params, void* stream);
 void penalty_sums_cuda(const PenaltySumsParams& params, void* stream);
 void squash_backward_cuda(const SquashBackwardParams& params, void* stream);
 

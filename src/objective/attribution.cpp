@@ -1,5 +1,6 @@
 #include "vpd/objective/attribution.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -18,13 +19,16 @@ void attribute(const Decomposition& decomposition, const CleanPass& clean,
   torch::autograd::backward({output}, {output.detach() * 2.0});
 }
 
-std::int64_t kept_count(double k, std::int64_t N, const Sites& sites, const std::string& place) {
-  const double most = static_cast<double>(sites.total_C()), wanted = k * static_cast<double>(N);
-  VPD_CHECK(wanted >= 1.0 && k <= most, ConfigError,
+void check_kept(double k, std::int64_t N, const Sites& sites, const std::string& place) {
+  VPD_CHECK(k * static_cast<double>(N) >= 1.0 && k <= static_cast<double>(sites.total_C()), ConfigError,
             "{}: expected a number of subcomponents a position from 1 in {} positions, which a batch has, to "
             "the {} that there are, found {:g}",
             place, N, sites.total_C(), k);
-  return static_cast<std::int64_t>(std::floor(wanted));
+}
+
+std::int64_t kept_count(double k, std::int64_t N, const Sites& sites) {
+  const auto wanted = static_cast<std::int64_t>(std::floor(k * static_cast<double>(N)));
+  return std::clamp<std::int64_t>(wanted, 1, sites.total_C() * N);
 }
 
 void keep_largest(const at::Tensor& scores, std::int64_t count) {

@@ -13,10 +13,11 @@ namespace {
 /// As kl_from_logits(), for the mean squared error of each row.
 KlResult squared_error(const at::Tensor& target, const at::Tensor& output, bool want_gradient, double scale) {
   const at::NoGradGuard no_grad;
-  const at::Tensor difference = at::sub(output, target);
+  const at::ScalarType wide = output.scalar_type() == at::kBFloat16 ? at::kFloat : output.scalar_type();
+  const at::Tensor difference = at::sub(output.to(wide), target.to(wide));
   const double entries = static_cast<double>(output.size(1));
   KlResult result{difference.square().sum(at::kDouble).div_(entries), {}};
-  if (want_gradient) result.gradient = difference * (2.0 * scale / entries);
+  if (want_gradient) result.gradient = (difference * (2.0 * scale / entries)).to(output.scalar_type());
   return result;
 }
 

@@ -1,8 +1,8 @@
 #include "vpd/run/check.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
+#include "thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -50,8 +50,7 @@ CheckReport check_run(const CheckOptions& options) {
   const Numerics numerics = elsewhere ? numerics_on(at::Device(report.config.device), report.config.precision)
                                       : resolve_numerics(report.config.device, report.config.precision);
   report.device = elsewhere ? numerics.device.str() : describe_device(numerics.device);
-  if (options.threads > 0) at::set_num_threads(options.threads);
-  report.threads = at::get_num_threads();
+  report.threads = ThreadNumber(options.threads).get();
 
   const Architecture target = describe_target(report.config.target, report.warnings);
   report.workload = make_workload(report.config, target, numerics, report.threads, options.config.string());

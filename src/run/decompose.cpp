@@ -35,19 +35,37 @@ std::string resume_command(const RunDirectory& run) {
   return fmt::format("vpd decompose --resume {}", run.path().string());
 }
 
-fs::path default_out(const fs::path& config) {
+/// A directory of its own, also for runs that begin in the same second: made here, so that nobody else gets
+/// it.
+fs::path make_default_out(const fs::path& config) {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
   ::localtime_r(&now, &parts);
   char text[32];
   std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &parts);
-  return fs::path("runs") / fmt::format("{}-{}", config.stem().string(), text);
+  const std::string name = (fs::path("runs") / fmt::format("{}-{}", config.stem().string(), text)).string();
+  std::error_code error;
+  fs::create_directories("runs", error);
+  for (int number = 1; !error; ++number) {
+    const std::string path = number == 1 ? name : fmt::format("{}-{}", name, number);
+    if (fs::create_directory(path, error)) return path;
+  }
+  throw DataError(fmt::format("{}: cannot create the directory: {}; choose another place with --out", name,
+                              error.message()));
 }
 
 std::vector<std::string> all_overrides(const DecomposeOptions& options) {
   std::vector<std::string> overrides = options.overrides;
   if (options.device) overrides.push_back("device=" + *options.device);
   return overrides;
+}
+
+/// What a job is observed by before it trains. Other processes wait for process 0, which is then not cut
+/// short.
+Observer job_observer(const Processes& processes, const Observer& observer) {
+  Observer own = observer;
+  if (!processes.alone()) own.stop = {};
+  return own;
 }
 
 void say_essentials(const TrainingJob& job, RunLog& log) {
@@ -58,22 +76,27 @@ void say_essentials(const TrainingJob& job, RunLog& log) {
 
 /// A new directory with everything but checkpoints, or none at all.
 RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options, RunLog& log) {
-  const RunDirectory run = RunDirectory::create(options.out.value_or(default_out(options.config)));
+  // The slow part comes before there is a directory that a kill could leave.
+  const std::vector<HashedFile> inputs =
+      hash_inputs(job.config, fs::absolute(options.config), job_observer(job.processes, log.observer()));
+  const RunDirectory run =
+      RunDirectory::create(options.out ? *options.out : make_default_out(options.config));
   try {
-    log.open(run.log_path());
+    log.open(run.log_path());  // the directory is ours from here on, or another program's
+    VPD_CHECK(!fs::exists(run.config_path()), DataError,
+              "{}: another program made a run there meanwhile: choose another --out", run.path().string());
     write_provenance(run.provenance_path(), {.config = &job.config,
                                              .numerics = job.numerics,
                                              .processes = job.processes.count(),
                                              .lanes = job.lanes.count(),
                                              .threads_per_lane = job.threads_per_lane,
                                              .command_line = options.command_line,
-                                             .config_file = fs::absolute(options.config),
-                                             .inputs = input_files(job.config)});
+                                             .inputs = inputs});
     // Last, since a directory with it counts as a run that can be resumed.
     write_atomically(run.config_path(), to_yaml(job.config));
   } catch (const Error&) {
     std::error_code ignored;
-    fs::remove_all(run.path(), ignored);
+    if (log.locked() && !fs::exists(run.config_path(), ignored)) fs::remove_all(run.path(), ignored);
     throw;
   }
   return run;
@@ -206,8 +229,13 @@ fs::path start(const DecomposeOptions& options, const Observer& observer, Proces
   RunLog log(observer);
   const std::string source = options.config.string();
   RunConfig config = load_run_config(options.config, all_overrides(options));
+  VPD_CHECK(fs::is_regular_file(options.config), ConfigError,
+            "{}: expected a regular file, which provenance.json can name and whose directory relative paths "
+            "begin at, found something else: write the configuration to a file",
+            source);
   tell_configuration(processes, config, source);
-  TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank);
+  TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank,
+                  job_observer(processes, observer));
   if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);
   const RunDirectory run = create_run(job, options, log);
   logged(log, [&] {
@@ -269,8 +297,9 @@ fs::path resume(const DecomposeOptions& options, const Observer& observer, Proce
     const std::string source = run.config_path().string();
     RunConfig config = resumed_config(options, run, log);
     tell_configuration(processes, config, source);
-    TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank);
-    check_inputs(run.provenance_path(), input_files(job.config));
+    const Observer before = job_observer(processes, observer);
+    TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank, before);
+    check_inputs(run.provenance_path(), input_files(job.config), before);
     const std::optional<Checkpoint> latest = run.latest();
     tell_run(processes, latest ? latest->path : fs::path(), run.path());
     if (latest) {
@@ -302,6 +331,7 @@ fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
     return fmt::format("process {} of {}: {}", processes.rank(), processes.count(), sentence);
   };
   try {
+    check_told_alike(options, processes);
     if (!processes.writes()) return take_part(options, own, processes);
     return options.resume ? resume(options, own, processes) : start(options, own, processes);
   } catch (const Interrupted& interrupted) {

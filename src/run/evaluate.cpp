@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
-#include <ATen/Parallel.h>
 #include <nlohmann/json.hpp>
 
+#include "thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
@@ -102,14 +102,14 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
             source);
   const std::filesystem::path checkpoint = choose_checkpoint(run, options.checkpoint, result.step);
   verify_checkpoint(checkpoint);
+  const ThreadNumber thread_number(options.threads);
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);
   load_weights(decomposition, checkpoint);
   check_metrics(decomposition, config, source);
   const auto eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
                                  source + ": data.eval");
-  if (options.threads > 0) at::set_num_threads(options.threads);
-  const int threads = at::get_num_threads();
+  const int threads = thread_number.get();
   const std::int64_t rows = config.evaluation.batch_size;
   const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);

@@ -24,7 +24,7 @@ void import_target(const ImportOptions& options, ForeignState& state, ImportSumm
             state.file().string());
   const std::vector<fs::path> directories = directories_of({summary.checkpoint, summary.step});
   for (const fs::path& directory : directories) {
-    const std::optional<fs::path> found = foreign_model_config(directory);
+    const std::optional<fs::path> found = model_config_in(directory);
     if (found && summary.model_config.empty()) summary.model_config = *found;
   }
   VPD_CHECK(!summary.model_config.empty(), DataError,

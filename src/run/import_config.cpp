@@ -285,7 +285,7 @@ TranslatedConfig translate_config(const fs::path& file) {
   config.causal_importance = translate_causal_importance(top);
   config.objective = translate_objective(top, warnings);
   config.training = TrainingTranslator(top, warnings).translate();
-  config.evaluation = translate_evaluation(top, config.objective, warnings);
+  config.evaluation = translate_evaluation(top, config.objective, config.delta_component, warnings);
   translate_output(top, config);
   warn_of_told_together(top, warnings);
   warn_of_unasked(top, warnings);

@@ -23,7 +23,7 @@ TranslatedConfig translate_config(const std::filesystem::path& file);
 
 /// Parts of the above, which add to `warnings`.
 ObjectiveConfig translate_objective(ForeignMap& top, std::vector<std::string>& warnings);
-EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& objective,
+EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& objective, bool delta_component,
                                       std::vector<std::string>& warnings);
 CausalImportanceConfig translate_causal_importance(ForeignMap& top);
 Schedule translate_schedule(ForeignMap schedule, std::vector<std::string>& warnings);

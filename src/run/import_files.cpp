@@ -87,14 +87,6 @@ CheckpointFile find_checkpoint(const fs::path& path, std::optional<std::int64_t>
                   steps.empty() ? "none with a step in its name" : "those of " + join_words(steps)));
 }
 
-std::optional<fs::path> foreign_model_config(const fs::path& directory) {
-  for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
-    std::error_code error;
-    if (fs::is_regular_file(directory / name, error)) return directory / name;
-  }
-  return std::nullopt;
-}
-
 std::vector<fs::path> directories_of(const CheckpointFile& checkpoint) {
   const fs::path directory = fs::absolute(checkpoint.path).lexically_normal().parent_path();
   return {directory, directory.parent_path()};
@@ -114,7 +106,7 @@ NamedTensors take_target(ForeignState& state, const std::string& prefix, const M
         !at::equal(state.take(head, embedding_shape), state.take(prefix + "wte.weight", embedding_shape));
   }
   NamedTensors weights;
-  for (const WeightSpec& spec : llama_simple_mlp_weights(model, untied)) {
+  for (const TensorSpec& spec : llama_simple_mlp_weights(model, untied)) {
     weights.emplace_back(spec.name, state.take(prefix + spec.name, spec.shape));
   }
   for (const std::string& name : state.left(prefix)) {

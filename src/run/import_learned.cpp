@@ -81,7 +81,7 @@ struct Source {
 
 // "<site>.layers.<i>.weight", without the site where one MLP serves all. There a GELU follows each layer in
 // one list, so that layers have even numbers; weights of a network for each subcomponent lie as they do here.
-Source mlp_source(const ParameterSpec& ours) {
+Source mlp_source(const TensorSpec& ours) {
   const std::size_t dot = ours.name.rfind('.');
   const std::size_t layers = ours.name.rfind("layers.");
   const bool is_weight = ours.name.substr(dot) == ".weight";
@@ -151,7 +151,7 @@ Learned learned_by(RunConfig& config, const ModelConfig& model, const ForeignSta
 
 NamedTensors take_components(ForeignState& state, const Learned& learned) {
   NamedTensors components;
-  for (const ParameterSpec& spec : learned.components) {
+  for (const TensorSpec& spec : learned.components) {
     const std::size_t dot = spec.name.rfind('.');
     const std::string theirs =
         fmt::format("{}{}{}", components_prefix, dashed(spec.name.substr(0, dot)), spec.name.substr(dot));
@@ -174,7 +174,7 @@ NamedTensors take_causal_importance(ForeignState& state, const Learned& learned,
                                     const CausalImportanceConfig& config) {
   const auto* transformer = std::get_if<GlobalSharedTransformerConfig>(&config);
   NamedTensors parameters;
-  for (const ParameterSpec& spec : learned.importance) {
+  for (const TensorSpec& spec : learned.importance) {
     const Source source = transformer ? transformer_source(spec.name) : mlp_source(spec);
     std::vector<std::int64_t> shape = spec.shape;
     if (source.transposed) std::reverse(shape.begin(), shape.end());

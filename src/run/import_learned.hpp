@@ -19,8 +19,8 @@ inline std::string in_target(const std::string& name) { return std::string(targe
 /// What a run learned: names and shapes.
 struct Learned {
   Sites sites;
-  std::vector<ParameterSpec> components;
-  std::vector<ParameterSpec> importance;
+  std::vector<TensorSpec> components;
+  std::vector<TensorSpec> importance;
 };
 
 /// From the checkpoint's own sites; `config.sites` names each of them where its patterns mean others.

@@ -1,6 +1,7 @@
 // Losses and metrics of the original code's configuration, each a map with its class's name under `classname`
 // (or `type`, in later versions).
 
+#include <algorithm>
 #include <map>
 
 #include "import_config.hpp"
@@ -147,12 +148,13 @@ void add_minimality(ForeignMap& map, double coefficient, ObjectiveConfig& object
   const std::optional<double> last = map.number("p_anneal_final_p");
   term.p = Annealed::from_number(*p);
   if (last && from < 1.0) {
-    term.p = {.start = *p, .end = *last};
-    if (from != 0.0 || to != 1.0) {
+    if (to <= from || to > 1.0) map.fail("p_anneal_end_frac", "a fraction between that of the start and 1");
+    term.p = {.start = *p, .end = *last, .fraction = to};
+    if (from != 0.0) {
       warnings.push_back(fmt::format(
           "{}: p goes from {:g} to {:g} between the fractions {:g} and {:g} of training there, and "
-          "over all of it here",
-          map.place(), *p, *last, from, to));
+          "from its beginning to {:g} here",
+          map.place(), *p, *last, from, to, to));
     }
   }
   if (const auto eps = map.number("eps"); eps && *eps > 0.0) {
@@ -251,7 +253,7 @@ ObjectiveConfig translate_objective(ForeignMap& top, std::vector<std::string>& w
   return objective;
 }
 
-EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& objective,
+EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& objective, bool delta_component,
                                       std::vector<std::string>& warnings) {
   EvaluationConfig evaluation;
   evaluation.every = top.whole("eval_freq");
@@ -270,7 +272,9 @@ EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& ob
     const std::string name = class_of(map);
     map.number("coeff");  // weights a sum of evaluated losses that nobody reads
     if (name == "CEandKLLosses") {
-      ce_kl.rounding_thresholds.push_back(map.number("rounding_threshold").value_or(0.0));
+      const double threshold = map.number("rounding_threshold").value_or(0.0);
+      std::vector<double>& all = ce_kl.rounding_thresholds;
+      if (std::find(all.begin(), all.end(), threshold) == all.end()) all.push_back(threshold);
     } else if (name == "CI_L0") {
       has_l0 = true;
       for (auto [group, patterns] : map.text_lists("groups")) {
@@ -290,7 +294,19 @@ EvaluationConfig translate_evaluation(ForeignMap& top, const ObjectiveConfig& ob
       attack.batches = map.whole("gradient_accumulation_steps").value_or(1);
       attack.name = fmt::format("pgd_{}", attack.steps);
       if (const int number = ++names[attack.name]; number > 1) attack.name += fmt::format("_{}", number);
-      attacks.emplace_back(attack);
+      if (attack.batches > evaluation.batches) {
+        warnings.push_back(fmt::format(
+            "{}: {} batches attacked together want as many in an evaluation, which has {} here in place "
+            "of {}",
+            map.place("gradient_accumulation_steps"), attack.batches, attack.batches, evaluation.batches));
+        evaluation.batches = attack.batches;
+      }
+      if (const auto complaint = validate_metrics({attack}, delta_component)) {
+        warnings.push_back(fmt::format("{}: {} cannot be measured here and is left out: {}", map.place(),
+                                       name, complaint->text));
+      } else {
+        attacks.emplace_back(attack);
+      }
     } else {
       no_counterpart(map, name, warnings);
       continue;

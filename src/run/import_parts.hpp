@@ -10,6 +10,7 @@
 #include "import_state.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "vpd/run/import.hpp"
+#include "vpd/target/checkpoint.hpp"
 
 namespace vpd {
 
@@ -23,8 +24,6 @@ struct CheckpointFile {
 /// directory or its folder "checkpoints". Throws DataError where there is none.
 CheckpointFile find_checkpoint(const std::filesystem::path& path, std::optional<std::int64_t> step);
 
-/// model_config.{yaml,yml,json} in a directory.
-std::optional<std::filesystem::path> foreign_model_config(const std::filesystem::path& directory);
 /// The directory of a checkpoint and the one above, where its configuration may lie.
 std::vector<std::filesystem::path> directories_of(const CheckpointFile& checkpoint);
 

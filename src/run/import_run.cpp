@@ -30,7 +30,7 @@ struct TargetDirectory {
 };
 
 std::optional<TargetDirectory> look_for_target(const fs::path& directory) {
-  const std::optional<fs::path> model_config = foreign_model_config(directory);
+  const std::optional<fs::path> model_config = model_config_in(directory);
   if (!model_config) return std::nullopt;
   TargetDirectory found{*model_config, std::nullopt};
   try {
@@ -94,7 +94,7 @@ TargetDirectory find_target(const ImportOptions& options, const ForeignState& ru
   }
   const std::vector<fs::path> directories = directories_of(checkpoint);
   for (const fs::path& directory : directories) {
-    if (const auto model_config = foreign_model_config(directory)) return {*model_config, std::nullopt};
+    if (const auto model_config = model_config_in(directory)) return {*model_config, std::nullopt};
   }
   const auto neighbour = look_among_neighbours(run, directories.front());
   VPD_CHECK(neighbour, DataError,

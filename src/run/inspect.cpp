@@ -6,19 +6,13 @@
 #include "inspect_kinds.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/target/checkpoint.hpp"
 #include "vpd/target/huggingface.hpp"
 
 namespace vpd {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_target(const fs::path& directory) {
-  for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
-    if (fs::exists(directory / name)) return true;
-  }
-  return false;
-}
 
 bool has_token_files(const fs::path& directory) {
   for (const auto& entry : fs::directory_iterator(directory)) {
@@ -33,7 +27,7 @@ std::function<Findings(const fs::path&)> inspector_of(const fs::path& path) {
   if (fs::is_directory(path)) {
     if (fs::exists(path / components_file)) return inspect_checkpoint;
     if (fs::exists(path / "config.yaml") && fs::is_directory(path / "checkpoints")) return inspect_run;
-    if (is_target(path)) return inspect_target;
+    if (model_config_in(path)) return inspect_target;
     if (is_huggingface(path)) return inspect_huggingface;
     if (has_token_files(path)) return inspect_tokens;
     return {};

@@ -161,6 +161,8 @@ Findings inspect_run(const fs::path& path) {
   if (fs::exists(run.metrics_path())) {
     if (const std::string line = last_line(run.metrics_path()); !line.empty()) {
       Value metrics = as_data([&] { return config::parse_json(line, run.metrics_path().string()); });
+      VPD_CHECK(metrics.map(), DataError, "{}: expected an object of numbers in the last line, found {}",
+                run.metrics_path().string(), quoted(line));
       findings.text += "\nlast logged metrics\n";
       add_numbers(findings, metrics);
       findings.data.map()->push_back({"last_metrics", std::move(metrics)});

@@ -137,6 +137,9 @@ void add_sites(Findings& findings, const SafetensorsFile& file) {
   std::int64_t all = 0;
   for (const std::string& name : names) {
     const at::Tensor V = file.load(name + ".V").to(at::kDouble), U = file.load(name + ".U").to(at::kDouble);
+    VPD_CHECK(V.dim() == 2 && U.dim() == 2 && V.size(1) == U.size(0), DataError,
+              "{}: expected {}.V [d_in, C] and {}.U [C, d_out], found [{}] and [{}]", file.path().string(),
+              name, name, fmt::join(V.sizes(), ", "), fmt::join(U.sizes(), ", "));
     const at::Tensor lengths = V.norm(2, {0}, false).mul_(U.norm(2, {1}, false));
     const std::int64_t d_in = V.size(0), C = V.size(1), d_out = U.size(1);
     const double smallest = lengths.min().item<double>(), median = lengths.median().item<double>(),
@@ -158,11 +161,7 @@ void add_sites(Findings& findings, const SafetensorsFile& file) {
 
 std::int64_t elements_of(const SafetensorsFile& file) {
   std::int64_t count = 0;
-  for (const TensorInfo& info : file.tensors()) {
-    std::int64_t elements = 1;
-    for (const std::int64_t size : info.shape) elements *= size;
-    count += elements;
-  }
+  for (const TensorInfo& info : file.tensors()) count += count_elements(info.shape);
   return count;
 }
 

@@ -142,7 +142,8 @@ class Memory {
         target.has_head && target.divergence == Divergence::kl && w_.site_of(target.matrices.size() - 1) < 0;
     // Of a mean squared error its gradient exists beside them.
     if (!chunks) return (target.divergence == Divergence::mse ? 2 : 1) * logits();
-    const std::int64_t rows = std::min(N_, head_kl_rows(w_.numerics.device, target.output_width));
+    const std::int64_t rows =
+        std::min(N_, head_kl_rows(w_.numerics.device, w_.numerics.compute, target.output_width));
     return rows * target.output_width * compute_ + N_ * target.matrices.back().d_in * compute_;
   }
 
@@ -176,7 +177,7 @@ class Memory {
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
       } else {
         const auto& fresh = std::get<FreshAdversaryConfig>(*adversary);
-        rows = fresh.scope == FreshScope::per_datapoint ? w_.B() : 1;
+        rows = fresh.scope == FreshScope::per_datapoint ? N_ : 1;
         copies = 2 + w_.lanes;
       }
       bytes += rows * columns * copies * width;

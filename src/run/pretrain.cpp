@@ -8,9 +8,9 @@
 #include <variant>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <nlohmann/json.hpp>
 
+#include "thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
@@ -39,9 +39,11 @@ nlohmann::json number(const std::optional<double>& value) {
 class Job {
  public:
   Job(const PretrainConfig& config, const PretrainOptions& options, const Observer& observer)
-      : config_(config), observer_(observer), task_(make_pretrain_task(config.model)) {
+      : threads_(options.threads),
+        config_(config),
+        observer_(observer),
+        task_(make_pretrain_task(config.model)) {
     numerics_ = resolve_numerics(config.device, config.precision);
-    if (options.threads > 0) at::set_num_threads(options.threads);
     if (config.data) {
       const std::string file = options.config.string();
       const auto open = [&](const DataSource& source, DataRole role) {
@@ -56,7 +58,7 @@ class Job {
   }
 
   PretrainSummary run() {
-    const int threads = at::get_num_threads();
+    const int threads = threads_.get();
     const bool cpu = numerics_.device.is_cpu();
     const int lane_count =
         cpu ? static_cast<int>(std::min<std::int64_t>(threads, config_.training.batch_size)) : 1;
@@ -158,6 +160,7 @@ class Job {
     workplace_->publish();
   }
 
+  ThreadNumber threads_;
   const PretrainConfig& config_;
   const Observer& observer_;
   std::unique_ptr<PretrainTask> task_;

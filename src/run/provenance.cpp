@@ -41,6 +41,11 @@ Json read(const fs::path& path) {
   return json;
 }
 
+std::string hash_of(const fs::path& file, const Observer& observer) {
+  if (observer.status) observer.status(fmt::format("reading {} for its hash", file.string()));
+  return sha256_of_file(file, observer.stop);
+}
+
 bool may_change(const std::string& difference) {
   for (const char* place : {"output.", "evaluation.every:", "evaluation.slow_every:"}) {
     if (difference.starts_with(place)) return true;
@@ -71,6 +76,18 @@ std::vector<fs::path> input_files(const RunConfig& config) {
   return files;
 }
 
+std::vector<HashedFile> hash_inputs(const RunConfig& config, const fs::path& config_file,
+                                    const Observer& observer) {
+  std::vector<fs::path> files = input_files(config);
+  files.insert(files.begin(), config_file);
+  if (const auto& start = config.initialize_from) {
+    for (const char* name : {components_file, causal_importance_file}) files.push_back(*start / name);
+  }
+  std::vector<HashedFile> hashed;
+  for (const fs::path& file : files) hashed.push_back({file, hash_of(file, observer)});
+  return hashed;
+}
+
 void write_provenance(const fs::path& path, const Provenance& provenance) {
   Json json = {{"version", version()},
                {"git_revision", git_revision()},
@@ -85,18 +102,12 @@ void write_provenance(const fs::path& path, const Provenance& provenance) {
                {"libraries", {{"torch", TORCH_VERSION}}}};
   if (provenance.numerics.device.is_cuda())
     json["libraries"]["cuda"] = at::detail::getCUDAHooks().versionCUDART();
-  json["inputs"][provenance.config_file.string()] = sha256_of_file(provenance.config_file);
-  for (const fs::path& input : provenance.inputs) json["inputs"][input.string()] = sha256_of_file(input);
-  if (const auto& start = provenance.config->initialize_from) {
-    for (const char* name : {components_file, causal_importance_file}) {
-      json["inputs"][(*start / name).string()] = sha256_of_file(*start / name);
-    }
-  }
+  for (const HashedFile& input : provenance.inputs) json["inputs"][input.path.string()] = input.sha256;
   json["configuration"] = Json::parse(to_json(*provenance.config));
   write_atomically(path, json.dump(2) + "\n");
 }
 
-void check_inputs(const fs::path& path, const std::vector<fs::path>& inputs) {
+void check_inputs(const fs::path& path, const std::vector<fs::path>& inputs, const Observer& observer) {
   const Json json = read(path);
   if (!json.contains("inputs")) return;
   for (const fs::path& input : inputs) {
@@ -105,7 +116,7 @@ void check_inputs(const fs::path& path, const std::vector<fs::path>& inputs) {
               "{}: expected the files that the run began with, found one that was not among them; move it "
               "away or start a new run",
               input.string());
-    const std::string found = sha256_of_file(input);
+    const std::string found = hash_of(input, observer);
     VPD_CHECK(*recorded == found, DataError,
               "{}: expected the file that the run began with, found one that was changed since (SHA-256 {} "
               "instead of {}); put the old "

@@ -24,6 +24,7 @@ void RunLog::open(const std::filesystem::path& path) {
   VPD_CHECK(::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, DataError,
             "{}: another program is working on this run; wait for it or stop it",
             path.parent_path().string());
+  locked_ = true;
   const std::string waiting = std::move(pending_);
   pending_.clear();
   VPD_CHECK(append(waiting), DataError, "{}: cannot append to the file: {}; free some space there",

@@ -18,6 +18,9 @@ class RunLog {
   /// Appends to `path`, and holds a lock on it, so that no two programs work on one run. Throws DataError.
   void open(const std::filesystem::path& path);
 
+  /// Whether open() got the lock.
+  bool locked() const { return locked_; }
+
   void say(const std::string& line);
   /// To the file alone; errors are passed over.
   void note(const std::string& line) noexcept;
@@ -31,6 +34,7 @@ class RunLog {
   std::filesystem::path path_;
   std::string pending_;
   int descriptor_ = -1;
+  bool locked_ = false;
 };
 
 }  // namespace vpd

@@ -10,6 +10,23 @@ namespace vpd {
 
 namespace fs = std::filesystem;
 
+void check_told_alike(const DecomposeOptions& options, Processes& processes) {
+  if (processes.alone()) return;
+  std::string own = fmt::format("config {}", options.config.string());
+  if (options.out) own += fmt::format(", --out {}", options.out->string());
+  if (options.resume) own += fmt::format(", --resume {}", options.resume->string());
+  for (const std::string& override : options.overrides) {
+    if (!override.starts_with("device=")) own += fmt::format(", --set {}", override);
+  }
+  const std::string first = processes.broadcast(processes.writes() ? own : "");
+  VPD_CHECK(
+      first == own, UsageError,
+      "expected the options of process 0 ({}), with which this process would train one run together, found "
+      "{}; for runs of their own start each as one process (srun -n 1, or without SLURM_NTASKS or "
+      "WORLD_SIZE in its environment)",
+      first, own);
+}
+
 void tell_configuration(Processes& processes, const RunConfig& config, const std::string& source) {
   check_division(config, processes.count(), source);
   processes.broadcast(processes.alone() ? std::string() : to_json(config));
@@ -23,7 +40,7 @@ void tell_run(Processes& processes, const fs::path& checkpoint, const fs::path& 
 fs::path take_part(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
   const std::string source = "the configuration of process 0";
   TrainingJob job(parse_run_config(processes.broadcast(""), source), source, options.threads, processes,
-                  options.launch.local_rank);
+                  options.launch.local_rank, observer);
   std::optional<std::int64_t> resumed_at;
   const fs::path checkpoint = processes.broadcast("");
   if (!checkpoint.empty()) {

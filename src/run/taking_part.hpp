@@ -10,6 +10,11 @@
 
 namespace vpd {
 
+/// Throws UsageError in a process that was started with another configuration, overrides, --out or --resume
+/// than process 0: jobs of a sweep that were meant to be on their own. Devices and threads are each process's
+/// affair.
+void check_told_alike(const DecomposeOptions& options, Processes& processes);
+
 /// Process 0, which alone reads the configuration, tells the others. Throws ConfigError, naming `source`,
 /// where the run cannot be divided among them.
 void tell_configuration(Processes& processes, const RunConfig& config, const std::string& source);

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include <ATen/Parallel.h>
-
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/evaluation/evaluate.hpp"
@@ -13,16 +11,14 @@ namespace vpd {
 namespace {
 
 std::unique_ptr<Dataset> open_data(const DataSource& source, DataRole role, const Target& target,
-                                   const RunConfig& config, const std::string& file, bool scan) {
-  auto data = open_dataset(source, target.input(), config.seed, role,
+                                   const TrainingJob& job, const std::string& file,
+                                   const Observer& observer) {
+  auto data = open_dataset(source, target.input(), job.config.seed, role,
                            fmt::format("{}: data.{}", file, role == DataRole::train ? "train" : "eval"));
-  if (scan) data->scan();
+  if (!job.processes.writes()) return data;
+  if (observer.status) observer.status("checking " + data->describe());
+  data->scan(observer.stop);
   return data;
-}
-
-int threads_to_use(int wanted) {
-  if (wanted > 0) at::set_num_threads(wanted);
-  return at::get_num_threads();
 }
 
 /// Rows that a process computes with at once.
@@ -33,7 +29,7 @@ std::int64_t rows_at_once(const TrainingConfig& training, int processes) {
 
 int lanes_to_use(const TrainingJob& job) {
   return suitable_lanes(job.decomposition, rows_at_once(job.config.training, job.processes.count()),
-                        job.threads);
+                        job.threads.get());
 }
 
 }  // namespace
@@ -64,18 +60,16 @@ void check_division(const RunConfig& config, int processes, const std::string& s
 }
 
 TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wanted_threads,
-                         Processes& run_processes, int local_rank)
-    : config(std::move(run_config)),
+                         Processes& run_processes, int local_rank, const Observer& observer)
+    : threads(wanted_threads),
+      config(std::move(run_config)),
       processes(run_processes),
       warnings(vpd::warnings(config)),
       numerics(resolve_numerics(config.device, config.precision, local_rank)),
       decomposition(make_decomposition(config, numerics, source, warnings)),
-      train(open_data(config.data.train, DataRole::train, *decomposition.target, config, source,
-                      processes.writes())),
-      eval(open_data(config.data.eval, DataRole::eval, *decomposition.target, config, source,
-                     processes.writes())),
-      threads(threads_to_use(wanted_threads)),
-      threads_per_lane(std::max(1, threads / lanes_to_use(*this))),
+      train(open_data(config.data.train, DataRole::train, *decomposition.target, *this, source, observer)),
+      eval(open_data(config.data.eval, DataRole::eval, *decomposition.target, *this, source, observer)),
+      threads_per_lane(std::max(1, threads.get() / lanes_to_use(*this))),
       lanes(lanes_to_use(*this), threads_per_lane),
       step(decomposition, config, train->length(), lanes, processes) {
   check_metrics(decomposition, config, source);

@@ -4,11 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "thread_number.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/dataset.hpp"
 #include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/processes.hpp"
+#include "vpd/run/observer.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {
@@ -18,16 +20,17 @@ namespace vpd {
 struct TrainingJob {
   /// `source` names the configuration in errors; threads as in DecomposeOptions; `local_rank` is the number
   /// of this process on its machine. The configuration has to suit the number of processes: check_division().
+  /// Of process 0 every token is checked: `observer` is told, and Interrupted thrown once it says so.
   TrainingJob(RunConfig run_config, const std::string& source, int threads, Processes& processes,
-              int local_rank);
+              int local_rank, const Observer& observer);
 
+  ThreadNumber threads;
   RunConfig config;
   Processes& processes;
   std::vector<std::string> warnings;
   Numerics numerics;
   Decomposition decomposition;
   std::unique_ptr<Dataset> train, eval;
-  int threads;
   int threads_per_lane;
   Lanes lanes;
   TrainingStep step;

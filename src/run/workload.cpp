@@ -34,7 +34,7 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
             source, target.longest_sequence, w.T);
   if (const auto* topk = find_term<TopkAttributionReconTerm>(w.objective))
-    kept_count(topk->k, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
+    check_kept(topk->k, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
   w.lanes = suitable_lanes(numerics.device, w.micro(), threads,
                            gradients_of_a_lane(w.components, w.ci_parameters, *w.ci));
   return w;

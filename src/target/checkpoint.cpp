@@ -11,23 +11,19 @@ namespace vpd {
 
 namespace fs = std::filesystem;
 
-std::int64_t count_elements(const std::vector<WeightSpec>& specs) {
-  std::int64_t count = 0;
-  for (const WeightSpec& spec : specs) {
-    std::int64_t elements = 1;
-    for (const std::int64_t size : spec.shape) elements *= size;
-    count += elements;
+std::optional<fs::path> model_config_in(const fs::path& directory) {
+  for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
+    std::error_code error;
+    if (fs::is_regular_file(directory / name, error)) return directory / name;
   }
-  return count;
+  return std::nullopt;
 }
 
 fs::path find_model_config(const fs::path& directory) {
   VPD_CHECK(fs::is_directory(directory), DataError,
             "{}: expected a directory with model_config.yaml or .json beside one .safetensors file",
             directory.string());
-  for (const char* name : {"model_config.yaml", "model_config.yml", "model_config.json"}) {
-    if (fs::exists(directory / name)) return directory / name;
-  }
+  if (std::optional<fs::path> found = model_config_in(directory)) return *found;
   throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found neither{}",
                               directory.string(),
                               fs::exists(directory / "config.json")
@@ -49,11 +45,11 @@ fs::path find_weights(const fs::path& directory) {
   return found.front();
 }
 
-NamedTensors read_weights(const SafetensorsFile& file, const std::vector<WeightSpec>& specs,
+NamedTensors read_weights(const SafetensorsFile& file, const std::vector<TensorSpec>& specs,
                           std::string_view family, std::vector<std::string>& warnings) {
   NamedTensors weights;
   std::set<std::string> known;
-  for (const WeightSpec& spec : specs) {
+  for (const TensorSpec& spec : specs) {
     weights.emplace_back(spec.name, load_checked(file, spec.name, spec.shape));
     known.insert(spec.name);
   }
@@ -65,8 +61,8 @@ NamedTensors read_weights(const SafetensorsFile& file, const std::vector<WeightS
   return weights;
 }
 
-void check_headers(const SafetensorsFile& file, const std::vector<WeightSpec>& specs) {
-  for (const WeightSpec& spec : specs) check_header(file, spec.name, spec.shape);
+void check_headers(const SafetensorsFile& file, const std::vector<TensorSpec>& specs) {
+  for (const TensorSpec& spec : specs) check_header(file, spec.name, spec.shape);
 }
 
 void write_checkpoint(const fs::path& directory, const std::string& model_config,

@@ -15,9 +15,9 @@ constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_pr
 
 }  // namespace
 
-std::vector<WeightSpec> gpt2_weights(const Gpt2Config& c) {
+std::vector<TensorSpec> gpt2_weights(const Gpt2Config& c) {
   const std::int64_t d = c.n_embd;
-  std::vector<WeightSpec> specs = {{"wte.weight", {c.vocab_size, d}}, {"wpe.weight", {c.n_positions, d}}};
+  std::vector<TensorSpec> specs = {{"wte.weight", {c.vocab_size, d}}, {"wpe.weight", {c.n_positions, d}}};
   const auto norm = [&](const std::string& name) {
     specs.push_back({name + ".weight", {d}});
     specs.push_back({name + ".bias", {d}});

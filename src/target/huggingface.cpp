@@ -8,6 +8,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/safetensors_directory.hpp"
+#include "vpd/target/checkpoint.hpp"
 #include "vpd/target/gpt2.hpp"
 #include "vpd/target/llama.hpp"
 
@@ -32,7 +33,7 @@ bool ends_with_any(const std::string& name, std::initializer_list<const char*> e
 /// GPT-2's Conv1D layers hold [d_in, d_out], and one of them q, k and v.
 std::vector<StoredTensor> stored_tensors(const Gpt2Config& config) {
   std::vector<StoredTensor> stored;
-  for (const WeightSpec& spec : gpt2_weights(config)) {
+  for (const TensorSpec& spec : gpt2_weights(config)) {
     const bool matrix = spec.shape.size() == 2 && spec.name.starts_with("h.");
     std::vector<std::int64_t> shape = spec.shape;
     if (matrix) std::reverse(shape.begin(), shape.end());
@@ -53,7 +54,7 @@ std::vector<StoredTensor> stored_tensors(const Gpt2Config& config) {
 
 std::vector<StoredTensor> stored_tensors(const LlamaConfig& config) {
   std::vector<StoredTensor> stored;
-  for (const WeightSpec& spec : llama_weights(config))
+  for (const TensorSpec& spec : llama_weights(config))
     stored.push_back({spec.name, spec.shape, {spec.name}, false});
   return stored;
 }
@@ -73,12 +74,9 @@ bool is_tied(const HuggingFaceConfig& config) {
 fs::path find_config(const fs::path& directory) {
   VPD_CHECK(fs::is_directory(directory), DataError,
             "{}: expected a directory with config.json beside model.safetensors", directory.string());
-  const bool other = fs::exists(directory / "model_config.json") ||
-                     fs::exists(directory / "model_config.yaml") ||
-                     fs::exists(directory / "model_config.yml");
   VPD_CHECK(is_huggingface(directory), DataError,
             "{}: expected config.json beside model.safetensors, found none{}", directory.string(),
-            other ? "; with a model_config the target's type is llama_simple_mlp" : "");
+            model_config_in(directory) ? "; with a model_config the target's type is llama_simple_mlp" : "");
   return directory / "config.json";
 }
 

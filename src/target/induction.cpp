@@ -28,8 +28,8 @@ at::Tensor position_table(std::int64_t T, std::int64_t d) {
 
 }  // namespace
 
-std::vector<WeightSpec> induction_weights(const InductionConfig& c) {
-  std::vector<WeightSpec> specs = {{"token_embed.weight", {c.vocab_size, c.d_model}}};
+std::vector<TensorSpec> induction_weights(const InductionConfig& c) {
+  std::vector<TensorSpec> specs = {{"token_embed.weight", {c.vocab_size, c.d_model}}};
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
     for (const char* name : block_matrices)
       specs.push_back({attention_name(i) + name + ".weight", {c.d_model, c.d_model}});
@@ -100,7 +100,7 @@ at::Tensor induction_answers(const at::Tensor& tokens, const InductionConfig& co
 NamedTensors initial_induction(const InductionConfig& c, std::uint64_t seed) {
   InitialWeights draw(seed);
   NamedTensors weights;
-  for (const WeightSpec& spec : induction_weights(c)) {
+  for (const TensorSpec& spec : induction_weights(c)) {
     const bool embeds = spec.name == "token_embed.weight";
     weights.emplace_back(spec.name,
                          embeds ? draw.normal(spec.shape, 1.0) : draw.uniform(spec.shape, c.d_model));

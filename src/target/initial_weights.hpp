@@ -3,19 +3,16 @@
 #include <cmath>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
-#include "vpd/kernels/philox.hpp"
+#include "vpd/kernels/random_fill.hpp"
 
 namespace vpd {
 
 /// Draws of a target's first weights, one after another: float32 on the CPU, the same for the same seed.
 class InitialWeights {
  public:
-  explicit InitialWeights(std::uint64_t seed) {
-    const RandomKey key = make_key(seed, RandomPurpose::initial_target);
-    generator_ = at::detail::createCPUGenerator((static_cast<std::uint64_t>(key.high) << 32) | key.low);
-  }
+  explicit InitialWeights(std::uint64_t seed)
+      : generator_(generator_of(make_key(seed, RandomPurpose::initial_target))) {}
 
   at::Tensor normal(at::IntArrayRef shape, double deviation) {
     return at::empty(shape, at::kFloat).normal_(0.0, deviation, generator_);

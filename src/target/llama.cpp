@@ -20,9 +20,9 @@ std::int64_t key_width(const LlamaConfig& c) { return c.key_heads() * c.head_wid
 
 }  // namespace
 
-std::vector<WeightSpec> llama_weights(const LlamaConfig& c) {
+std::vector<TensorSpec> llama_weights(const LlamaConfig& c) {
   const std::int64_t d = c.hidden_size, q = query_width(c), kv = key_width(c), wide = c.intermediate_size;
-  std::vector<WeightSpec> specs = {{"embed_tokens.weight", {c.vocab_size, d}}};
+  std::vector<TensorSpec> specs = {{"embed_tokens.weight", {c.vocab_size, d}}};
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string layer = fmt::format("layers.{}.", i);
     const auto matrix = [&](std::size_t which, std::int64_t rows, std::int64_t columns, bool bias) {
@@ -111,14 +111,6 @@ Llama::Llama(const LlamaConfig& config, const NamedTensors& weights, const Numer
   matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
-const RotaryTable& Llama::rotary_table(std::int64_t T) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  auto found = tables_.find(T);
-  if (found == tables_.end())
-    found = tables_.emplace(T, make_rotary_table(T, frequency_, /*adjacent=*/false)).first;
-  return found->second;
-}
-
 /// Heads [N, K d_head], normalised each where there is a norm for it, turned.
 at::Tensor Llama::turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const {
   if (!norm.value.defined()) return rotary(heads, table);
@@ -133,7 +125,7 @@ at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor) const {
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
             longest_sequence(), T);
   const at::ScalarType type = numerics().compute;
-  const RotaryTable& table = rotary_table(T);
+  const RotaryTable& table = tables_.of(T);
   const double eps = config_.rms_norm_eps;
   const auto first_norm = [&](std::size_t block) -> const Parameter& {
     return block < blocks_.size() ? blocks_[block].norm_1 : norm_;

@@ -20,9 +20,9 @@ std::int64_t longest_sequence(const ModelConfig& config) {
 
 }  // namespace
 
-std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
+std::vector<TensorSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
   const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
-  std::vector<WeightSpec> specs = {{"wte.weight", {c.vocab_size, d}}};
+  std::vector<TensorSpec> specs = {{"wte.weight", {c.vocab_size, d}}};
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
     const std::string h = fmt::format("h.{}.", i);
     const auto matrix = [&](const char* name, std::int64_t rows, std::int64_t columns, bool bias) {

@@ -1,9 +1,8 @@
 #include <cmath>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
-#include "vpd/kernels/philox.hpp"
+#include "initial_weights.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
 namespace vpd {
@@ -32,22 +31,17 @@ LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
 }
 
 NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t seed) {
-  const RandomKey key = make_key(seed, RandomPurpose::initial_target);
-  auto generator = at::detail::createCPUGenerator((static_cast<std::uint64_t>(key.high) << 32) | key.low);
+  InitialWeights draws(seed);
   const double residual = 1.0 / std::sqrt(2.0 * static_cast<double>(config.n_layer));
   NamedTensors weights;
-  for (const WeightSpec& spec : llama_simple_mlp_weights(config, /*untied_head=*/false)) {
-    at::Tensor weight = at::empty(spec.shape, at::kFloat);
-    if (spec.name.ends_with(".bias")) {
-      weight.zero_();
-    } else if (spec.shape.size() == 1) {
-      weight.fill_(1.0);
+  for (const TensorSpec& spec : llama_simple_mlp_weights(config, /*untied_head=*/false)) {
+    if (spec.shape.size() == 1) {
+      weights.emplace_back(spec.name, at::full(spec.shape, spec.name.ends_with(".bias") ? 0.0 : 1.0));
     } else {
       const bool writes_residual =
           spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
-      weight.normal_(0.0, 0.02 * (writes_residual ? residual : 1.0), generator);
+      weights.emplace_back(spec.name, draws.normal(spec.shape, 0.02 * (writes_residual ? residual : 1.0)));
     }
-    weights.emplace_back(spec.name, weight);
   }
   return weights;
 }

@@ -59,6 +59,10 @@ Numerics resolve_numerics(const std::string& device, Precision precision, int lo
   return numerics;
 }
 
+at::Tensor page_locked(const at::Tensor& x, const at::Device& device) {
+  return device.is_cuda() && x.is_cpu() ? x.pin_memory() : x;
+}
+
 std::string describe_device(const at::Device& device) {
 #ifdef VPD_WITH_CUDA
   if (device.is_cuda()) return at::cuda::getDeviceProperties(device.index())->name;

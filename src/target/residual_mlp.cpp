@@ -15,8 +15,8 @@ std::string block(std::int64_t i) { return fmt::format("layers.{}.", i); }
 
 }  // namespace
 
-std::vector<WeightSpec> residual_mlp_weights(const ResidualMlpConfig& c) {
-  std::vector<WeightSpec> specs = {{embedding_name, {c.n_features, c.d_embed}}};
+std::vector<TensorSpec> residual_mlp_weights(const ResidualMlpConfig& c) {
+  std::vector<TensorSpec> specs = {{embedding_name, {c.n_features, c.d_embed}}};
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
     specs.push_back({block(i) + "mlp_in.weight", {c.d_mlp, c.d_embed}});
     specs.push_back({block(i) + "mlp_out.weight", {c.d_embed, c.d_mlp}});

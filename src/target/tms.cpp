@@ -14,8 +14,8 @@ std::string hidden_layer(std::int64_t i) { return fmt::format("hidden_layers.{}"
 
 }  // namespace
 
-std::vector<WeightSpec> tms_weights(const TmsConfig& c) {
-  std::vector<WeightSpec> specs = {{"linear1.weight", {c.n_hidden, c.n_features}}};
+std::vector<TensorSpec> tms_weights(const TmsConfig& c) {
+  std::vector<TensorSpec> specs = {{"linear1.weight", {c.n_hidden, c.n_features}}};
   for (std::int64_t i = 0; i < c.n_hidden_layers; ++i)
     specs.push_back({hidden_layer(i) + ".weight", {c.n_hidden, c.n_hidden}});
   specs.push_back({"linear2.weight", {c.n_features, c.n_hidden}});

@@ -1,6 +1,6 @@
 #include "vpd/training/optimizer.hpp"
 
-#include <cmath>
+#include <algorithm>
 
 #include <ATen/ATen.h>
 
@@ -10,34 +10,54 @@ AdamWState AdamWState::for_parameters(const ParameterSet& parameters) {
   return {at::zeros_like(parameters.flat()), at::zeros_like(parameters.flat()), 0};
 }
 
+namespace {
+
+/// gradients[1], gradients[2], ... added to gradients[0] on one stretch, and that stretch.
+at::Tensor add_stretch(const std::vector<at::Tensor>& gradients, const Range& part) {
+  at::Tensor sum = gradients.front().narrow(0, part.begin, part.size());
+  for (std::size_t i = 1; i < gradients.size(); ++i)
+    sum.add_(gradients[i].narrow(0, part.begin, part.size()));
+  return sum;
+}
+
+/// Σ x² of a flat x, float64. One float32 sum over many millions of elements is off in the fourth digit on a
+/// CPU, and LibTorch's dot product takes no more than 2³¹ of them on CUDA, whose norm adds up in a tree.
+at::Tensor square_of(const at::Tensor& x) {
+  if (x.is_cuda()) return at::linalg_vector_norm(x, 2).to(at::kDouble).square();
+  constexpr std::int64_t piece = 1 << 16;
+  double sum = 0.0;
+  for (std::int64_t first = 0; first < x.numel(); first += piece) {
+    const at::Tensor part = x.narrow(0, first, std::min(piece, x.numel() - first));
+    sum += at::dot(part, part).item<double>();
+  }
+  return at::scalar_tensor(sum, x.options().dtype(at::kDouble));
+}
+
+}  // namespace
+
 void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes) {
   lanes.run([&](int lane) {
     const at::NoGradGuard no_grad;
-    const Range part = lane_range(gradients.front().numel(), lane, lanes.count());
-    const at::Tensor slice = gradients.front().narrow(0, part.begin, part.size());
-    for (std::size_t i = 1; i < gradients.size(); ++i)
-      slice.add_(gradients[i].narrow(0, part.begin, part.size()));
+    add_stretch(gradients, lane_range(gradients.front().numel(), lane, lanes.count()));
   });
+}
+
+at::Tensor clip_divisor(const at::Tensor& norm, std::optional<double> limit) {
+  return limit ? ((norm + 1e-6) / *limit).clamp_min(1.0).to(at::kFloat) : at::Tensor();
 }
 
 ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,
                              Lanes& lanes) {
-  const at::Tensor& total = gradients.front();
   std::vector<at::Tensor> squares(static_cast<std::size_t>(lanes.count()));
   lanes.run([&](int lane) {
     const at::NoGradGuard no_grad;
-    const Range part = lane_range(total.numel(), lane, lanes.count());
-    at::Tensor slice = total.narrow(0, part.begin, part.size());
-    for (std::size_t i = 1; i < gradients.size(); ++i)
-      slice.add_(gradients[i].narrow(0, part.begin, part.size()));
-    squares[static_cast<std::size_t>(lane)] = at::dot(slice, slice).to(at::kDouble);
+    squares[static_cast<std::size_t>(lane)] =
+        square_of(add_stretch(gradients, lane_range(gradients.front().numel(), lane, lanes.count())));
   });
-  ClippedNorm result;
   at::Tensor square = squares.front();
   for (std::size_t i = 1; i < squares.size(); ++i) square = square + squares[i];
-  result.norm = square.sqrt();
-  if (limit) result.divisor = ((result.norm + 1e-6) / *limit).clamp_min(1.0).to(at::kFloat);
-  return result;
+  const at::Tensor norm = square.sqrt();
+  return {norm, clip_divisor(norm, limit)};
 }
 
 void update(const ParameterSet& parameters, const at::Tensor& gradient, const AdamWState& state,

@@ -15,12 +15,18 @@
 namespace vpd {
 namespace {
 
-std::vector<ParameterSpec> specs_where(const NamedTensors& weights, const PretrainTask& task, bool matrices) {
-  std::vector<ParameterSpec> specs;
+std::vector<TensorSpec> specs_where(const NamedTensors& weights, const PretrainTask& task, bool matrices) {
+  std::vector<TensorSpec> specs;
   for (const auto& [name, weight] : weights) {
     if (task.trains(name) && (weight.dim() == 2) == matrices) specs.push_back({name, weight.sizes().vec()});
   }
   return specs;
+}
+
+/// The models make the copies in the type of matrix products that they need.
+Numerics masters_alone(Numerics numerics) {
+  numerics.compute = numerics.wide;
+  return numerics;
 }
 
 AdamWConfig adamw_config(const PretrainOptimizerConfig& optimizer, bool decays) {
@@ -45,8 +51,8 @@ Pretraining::Pretraining(const PretrainConfig& config, const NamedTensors& weigh
       task_(make_pretrain_task(config.model)),
       numerics_(numerics),
       pool_(lanes),
-      matrices_(specs_where(weights, *task_, true), numerics),
-      vectors_(specs_where(weights, *task_, false), numerics),
+      matrices_(specs_where(weights, *task_, true), masters_alone(numerics)),
+      vectors_(specs_where(weights, *task_, false), masters_alone(numerics)),
       matrices_state_(AdamWState::for_parameters(matrices_)),
       vectors_state_(AdamWState::for_parameters(vectors_)) {
   for (const auto& [name, weight] : weights) {
@@ -109,11 +115,12 @@ at::Tensor Pretraining::mean_loss(const at::Tensor& input, bool trains) {
       lane.matrices_gradient.zero_();
       lane.vectors_gradient.zero_();
     }
-    const Range rows = lane_range(B, number, pool_.count());
-    for (std::int64_t first = rows.begin; first < rows.end; first += most_rows) {
-      const std::int64_t count = std::min(most_rows, rows.end - first);
+    const Range part = lane_range(B, number, pool_.count());
+    for (std::int64_t first = part.begin; first < part.end; first += most_rows) {
+      const std::int64_t count = std::min(most_rows, part.end - first);
+      const at::Tensor rows = page_locked(input.narrow(0, first, count), numerics_.device);
       const at::Tensor sum =
-          task_->summed_loss(*lane.model, input.narrow(0, first, count).to(numerics_.device));
+          task_->summed_loss(*lane.model, rows.to(numerics_.device, /*non_blocking=*/true));
       if (trains) torch::autograd::backward({sum}, {at::full_like(sum, 1.0 / predictions)});
       lane.loss.add_(sum.detach());
     }
@@ -139,9 +146,7 @@ double Pretraining::loss(const at::Tensor& input) { return mean_loss(input, fals
 PretrainStepResult Pretraining::run(const at::Tensor& input, std::int64_t step) {
   const PretrainStepResult result = backward(input);
   if (numerics_.device.is_cpu()) check(result, step);
-  at::Tensor divisor;
-  if (const std::optional<double> limit = config_.training.gradient_clip)
-    divisor = ((result.gradient_norm + 1e-6) / *limit).clamp_min(1.0).to(at::kFloat);
+  const at::Tensor divisor = clip_divisor(result.gradient_norm, config_.training.gradient_clip);
   const at::Tensor skip = at::isfinite(result.loss + result.gradient_norm).logical_not().to(at::kFloat);
   const double rate = value_at(config_.training.learning_rate, step, config_.training.steps);
   update(matrices_, lanes_.front().matrices_gradient, matrices_state_,

@@ -69,7 +69,7 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
       if (term.local() && !term.climbs) term.local_gradient = term.persistent->make_gradient();
     }
     if (const auto* topk = std::get_if<TopkAttributionReconTerm>(term.config)) {
-      kept_count(topk->k, B_ * T_, d_.sites, "objective: " + term.label + ".k");
+      check_kept(topk->k, B_ * T_, d_.sites, "objective: " + term.label + ".k");
       term.kept = at::zeros({B_ * T_, d_.sites.total_C()}, d_.numerics.options());
     }
     const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config);
@@ -185,22 +185,19 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
   }
   late_.begin(number);
   const StepValues values = values_at(config_, number, terms_, components_state_.count, late_);
-  // In memory that the device reads by itself: to copy other memory the host would wait for the step before.
-  const auto ready = [&](const at::Tensor& x) {
-    return d_.numerics.device.is_cuda() && x.is_cpu() ? x.pin_memory() : x;
-  };
+  const at::Tensor batch = page_locked(tokens, d_.numerics.device);
   StepResult result;
   if (graph_) {
     const SideStream side(d_.numerics.device);
     late_.upload();
     if (!staged_.defined()) staged_ = at::empty(tokens.sizes(), tokens.options().device(d_.numerics.device));
-    staged_.copy_(ready(tokens), /*non_blocking=*/true);
+    staged_.copy_(batch, /*non_blocking=*/true);
     // What the captured step will do, those before it do too: no kernel may be loaded during the capture.
     result = steps_before_capture_-- > 0 ? enqueue(staged_, values, /*want_l0=*/true)
                                          : capture_and_replay(staged_, values);
   } else {
     late_.upload();
-    result = enqueue(ready(tokens).to(d_.numerics.device, /*non_blocking=*/true), values, want_l0);
+    result = enqueue(batch.to(d_.numerics.device, /*non_blocking=*/true), values, want_l0);
   }
   if (want_l0) {  // never in a graph, which would do it in every step
     for (const StepTerm& term : terms_)
@@ -257,7 +254,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   if (step.kept.defined()) {
     const double k = find_term<TopkAttributionReconTerm>(config_.objective)->k;
     processes_.sum(step.kept);  // each has filled its own rows
-    keep_largest(step.kept, kept_count(k, N, d_.sites, ""));
+    keep_largest(step.kept, kept_count(k, N, d_.sites));
   }
   std::vector<Processes::Sum> sums_over_processes;
   for (std::size_t k = 0; k < minimality.size(); ++k) {

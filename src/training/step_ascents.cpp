@@ -16,7 +16,7 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
     if (!adversary || term.local()) continue;
     const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary);
     if (fresh) {
-      term.fresh = start_fresh(*fresh, d_.sites, B_,
+      term.fresh = start_fresh(*fresh, d_.sites, B_, T_,
                                step.values.key(RandomPurpose::fresh_sources, term.number), d_.numerics);
     }
     RECORD_USER_SCOPE(step_part::ascents(term.label));
@@ -49,7 +49,7 @@ void TrainingStep::begin_source_sum(StepTerm& term) {
   const at::Tensor gradient = lanes_.front().source_gradients[term.number];
   for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
   const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary_of(*term.config));
-  // What belongs to one row of the batch concerns no other process.
+  // What belongs to one position of the batch concerns no other process.
   if (!fresh || fresh->scope != FreshScope::per_datapoint) term.sum = processes_.begin_sum(gradient);
 }
 

@@ -131,12 +131,13 @@ TEST_P(Scopes, ASigmoidStartsWhereItIsTold) {
 TEST_P(Scopes, FreshSourcesClimbTheSignAndStayWithinTheirBounds) {
   for (const FreshScope scope : {FreshScope::shared_across_batch, FreshScope::per_datapoint}) {
     for (const FreshInit init : {FreshInit::zeros, FreshInit::ones, FreshInit::random}) {
-      FreshSources fresh = start_fresh({.init = init, .scope = scope}, sites_, B, key(), numerics());
-      const std::int64_t rows = scope == FreshScope::per_datapoint ? B : 1;
+      FreshSources fresh = start_fresh({.init = init, .scope = scope}, sites_, B, T, key(), numerics());
+      const bool own = scope == FreshScope::per_datapoint;
+      const std::int64_t rows = own ? B * T : 1;
       ASSERT_EQ(fresh.values.sizes(), at::IntArrayRef({rows, 2 * source_alignment}));
       const SourceUse use = use_fresh(fresh, 0, T, true);
-      EXPECT_EQ(use.layout.batch_rows, rows);
-      EXPECT_EQ(use.layout.time_rows, 1);
+      EXPECT_EQ(use.layout.batch_rows, own ? B : 1);
+      EXPECT_EQ(use.layout.time_rows, own ? T : 1);
       at::Tensor expected = without_gaps(fresh.values);
       if (init == FreshInit::zeros) {
         EXPECT_EQ(expected.abs().max().item<double>(), 0.0);

@@ -162,6 +162,10 @@ TEST_F(RunConfigTest, MetricsHaveTheirRules) {
             "evaluation.metrics[1].type: expected one alive at most, found it again after [0]");
   EXPECT_NE(metrics_message("{type: pgd}"), "");
   EXPECT_NE(metrics_message("{type: ci_l0, groups: {total: [x]}}"), "");
+  EXPECT_EQ(
+      metrics_message("{type: ce_kl, rounding_thresholds: [0, 0.1, 0.1000000001]}"),
+      "evaluation.metrics[0].rounding_thresholds[2]: expected thresholds that differ in six digits, found "
+      "0.1, which [1] is too");
   EXPECT_EQ(message("evaluation", "{every: 10, slow_every: 25}"),
             "evaluation.slow_every: expected a multiple of `every`, which is 10, found 25");
   EXPECT_EQ(message("evaluation", "{slow_every: 10}"),
@@ -175,8 +179,7 @@ TEST_F(RunConfigTest, MetricsHaveTheirRules) {
   EXPECT_EQ(message("evaluation",
                     "{batches: 2, metrics: [{type: pgd, name: a, batches: 2, scope: per_datapoint}]}"),
             "evaluation.metrics[0].batches: expected 1 for scope per_datapoint, whose sources belong to a "
-            "row of one "
-            "batch, found 2");
+            "position of one batch, found 2");
   EXPECT_NE(metrics_message("{type: ci_histogram, bins: 65}"), "");
   EXPECT_NE(metrics_message("{type: ci_histogram, threshold: 1}"), "");
   EXPECT_EQ(metrics_message("{type: ci_histogram, bins: 1, threshold: 0}"), "");

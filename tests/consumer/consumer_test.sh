@@ -11,9 +11,11 @@ trap 'rm -rf "$work"' EXIT
 }
 "$VPD_CMAKE" -G Ninja -S "$VPD_SOURCE_DIR/tests/consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/installed"
 "$VPD_CMAKE" --build "$work/build"
-output=$("$work/build/consumer")
-echo "$output"
-[[ "$output" == "vpd "[0-9]* ]]
+"$work/build/consumer" "$VPD_TEST_DATA/plain/config.yaml" "$work/run" > "$work/output.txt"
+cat "$work/output.txt"
+for expected in "finished 4 steps" "l0/total: " "loss of step 3: " "h.0.mlp.c_fc: V \[24, 40\]"; do
+  grep -q "$expected" "$work/output.txt" || { echo "expected '$expected' in the output"; exit 1; }
+done
 
 # The installed program finds its libraries without help.
 "$work/installed/bin/vpd" --help > "$work/help.txt"

@@ -1,10 +1,71 @@
+// What a program that links vpd does: decompose a target, evaluate the run, and look at what was learned.
+//
+//     consumer CONFIG DIRECTORY
+
 #include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "vpd/base/error.hpp"
-#include "vpd/base/version.hpp"
+#include <ATen/ATen.h>
+#include <vpd/base/error.hpp>
+#include <vpd/config/run.hpp>
+#include <vpd/decomposition/decomposition.hpp>
+#include <vpd/io/metrics_series.hpp>
+#include <vpd/io/run_directory.hpp>
+#include <vpd/run/decompose.hpp>
+#include <vpd/run/evaluate.hpp>
+#include <vpd/target/numerics.hpp>
+#include <vpd/target/target.hpp>
+#include <vpd/training/data.hpp>
 
-int main() {
-  std::printf("vpd %s\n", std::string(vpd::version()).c_str());
-  return vpd::git_revision().empty() ? 1 : 0;
+namespace {
+
+void look_at(const std::filesystem::path& directory) {
+  const vpd::RunDirectory run = vpd::RunDirectory::open(directory);
+  for (const vpd::MetricPoint& point : vpd::read_metrics(run.metrics_path()).of("train/loss/total"))
+    std::printf("loss of step %lld: %g\n", static_cast<long long>(point.step), point.value);
+
+  // The decomposition as the last checkpoint has it, on two rows of held-out data.
+  const vpd::RunConfig config = vpd::load_run_config(run.config_path(), {});
+  const vpd::Numerics numerics = vpd::resolve_numerics(config.device, config.precision);
+  std::vector<std::string> warnings;
+  vpd::Decomposition d = vpd::make_decomposition(config, numerics, run.config_path().string(), warnings);
+  vpd::load_weights(d, run.latest()->path);
+  const std::unique_ptr<vpd::Dataset> data =
+      vpd::open_dataset(config.data.eval, d.target->input(), config.seed, vpd::DataRole::eval, "data.eval");
+  const vpd::CleanPass clean = vpd::clean_pass(d, data->batch(0, 2));
+  const at::Tensor g =
+      vpd::causal_importance(d, clean, d.ci_parameters.bind({}), d.components.bind({})).lower;
+  for (const vpd::Site& site : d.sites) {
+    const at::Tensor active = g.narrow(1, site.offset, site.C).gt(0).sum(1).to(at::kDouble).mean();
+    std::printf("%s: V [%lld, %lld], %g of its subcomponents important at a position\n", site.name.c_str(),
+                static_cast<long long>(site.d_in), static_cast<long long>(site.C), active.item<double>());
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 3) {
+    std::fprintf(stderr, "consumer CONFIG DIRECTORY\n");
+    return 2;
+  }
+  try {
+    const std::vector<std::string> few_steps = {"training.steps=4", "output.log_every=2",
+                                                "evaluation.every=null", "device=cpu"};
+    const std::filesystem::path run =
+        vpd::decompose({.config = arguments[1], .out = arguments[2], .overrides = few_steps, .threads = 1},
+                       {.say = [](const std::string& line) { std::puts(line.c_str()); }});
+    const vpd::EvaluateResult result = vpd::evaluate_run({.run = run, .metrics = {"ci_l0"}, .threads = 1});
+    for (const auto& [name, value] : result.metrics) std::printf("%s: %g\n", name.c_str(), value);
+    look_at(run);
+  } catch (const vpd::Error& error) {
+    std::fprintf(stderr, "consumer: %s\n", error.what());
+    return error.exit_code();
+  }
+  return 0;
 }

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "support/device_case.hpp"
+#include "vpd/base/error.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/tokens.hpp"
 
@@ -92,6 +93,20 @@ TEST_P(GoldenEvaluation, GroupsAndAliveCountSubcomponents) {
   }
   EXPECT_NEAR(values.at("l0/mlp"), mlp, 1e-9);
   EXPECT_EQ(values.at("alive/total"), alive);
+}
+
+TEST_P(GoldenEvaluation, AGroupCannotTakeASitesName) {
+  const GoldenCase golden(GetParam(), at::kDouble,
+                          {"evaluation.metrics=[{type: ci_l0, groups: {h.0.mlp.c_fc: [\"h.*.mlp.*\"]}}]"});
+  try {
+    check_metrics(golden.decomposition, golden.config, "config.yaml");
+    FAIL() << "expected a ConfigError";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what())
+                  .find("evaluation.metrics[0].groups.h.0.mlp.c_fc: expected a group name that no site has"),
+              std::string::npos)
+        << error.what();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenEvaluation, ::testing::Values("plain", "grouped"));

@@ -1,6 +1,8 @@
 // Metrics of what attributions keep, in place of the causal-importance function's values.
 
 #include <cmath>
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,9 +13,13 @@
 #include "vpd/base/error.hpp"
 #include "vpd/objective/attribution.hpp"
 #include "vpd/objective/reconstruction.hpp"
+#include "vpd/target/tms.hpp"
+#include "vpd/training/synthetic.hpp"
 
 namespace vpd::testing {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr double k = 11.5;
 
@@ -38,7 +44,7 @@ TEST(KeptImportances, AreWhatEveryMetricMeasures) {
     const CleanPass clean = clean_pass(d, tokens.batch(6 * batch, 6));
     const at::Tensor kept = at::zeros({clean.N(), d.sites.total_C()}, at::kDouble);
     attribute(d, clean, components, kept);
-    keep_largest(kept, kept_count(k, clean.N(), d.sites, ""));
+    keep_largest(kept, kept_count(k, clean.N(), d.sites));
     const PassContext context{
         .decomposition = &d, .clean = &clean, .importance = kept, .components = &components};
     kl += reconstruct(context, constant_sources(0.0, 0.0), {}, 0.0).item<double>();
@@ -59,6 +65,34 @@ TEST(KeptImportances, LanesDoNotChangeThem) {
   const Evaluated one = evaluate_golden(golden, 1), three = evaluate_golden(golden, 3);
   for (const auto& [name, value] : one.values)
     EXPECT_NEAR(three.at(name), value, 1e-9 * std::abs(value)) << name;
+}
+
+/// W1 = W2 = 1 of three features, taken apart into one subcomponent each and a fourth of zeros.
+TEST(KeptImportances, AreThoseOfProbesToo) {
+  const auto error = [](const char* importances) {
+    const RunConfig config =
+        load_run_config(fs::path(VPD_SOURCE_DIR) / "configs" / "toys" / "tms_5-2.yaml",
+                        {"sites=[{pattern: \"linear*\", C: 4}]", "evaluation.batch_size=4",
+                         "objective=[{type: topk_attribution_recon, coefficient: 1.0, k: 2}]",
+                         "evaluation.metrics=[{type: identity_ci_error, sites: [\"linear*\"]}]",
+                         std::string("evaluation.importances=") + importances},
+                        config::Files::may_be_missing);
+    const TmsConfig model{.n_features = 3, .n_hidden = 3};
+    const NamedTensors weights = {
+        {"linear1.weight", at::eye(3)}, {"linear2.weight", at::eye(3)}, {"linear2.bias", at::zeros({3})}};
+    const Decomposition d =
+        make_decomposition(config, {}, "config.yaml", std::make_unique<Tms>(model, weights, Numerics{}));
+    for (std::size_t i = 0; i < d.components.size(); ++i)
+      at::Tensor(d.components.value(i)).copy_(i % 2 == 0 ? at::eye(3, 4) : at::eye(4, 3));
+    const SparseFeatures data(std::get<SparseFeaturesData>(config.data.eval), 3, 0, DataRole::eval);
+    Lanes lanes(1);
+    for (const auto& [name, value] : evaluate(d, config, data, 0, {}, lanes)) {
+      if (name == "identity_ci_error/total") return value;
+    }
+    return -1.0;
+  };
+  EXPECT_EQ(error("topk_attribution"), 0.0);
+  EXPECT_GT(error("causal_importance"), 0.0) << "of a function that nobody trained";
 }
 
 TEST(KeptImportances, NeedTheTermThatKeeps) {

@@ -2,8 +2,11 @@
 
 #include <cstring>
 #include <fstream>
+#include <string>
+#include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "support.hpp"
 
@@ -22,6 +25,34 @@ TEST(Files, WritesAndReadsBackAnyBytes) {
   EXPECT_EQ(read_text(directory / "file"), content);
   write_atomically(directory / "file", "");
   EXPECT_EQ(read_text(directory / "file"), "");
+  EXPECT_EQ(count_entries(directory.path()), 1u);
+}
+
+TEST(Files, ALinkStaysOne) {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory / "there");
+  write_atomically(directory / "there" / "file", "old");
+  fs::create_symlink("there/file", directory / "link");
+  fs::create_symlink("link", directory / "second");
+  fs::create_symlink("there/none", directory / "dangling");
+  write_atomically(directory / "second", "new");
+  write_atomically(directory / "dangling", "made");
+  EXPECT_TRUE(fs::is_symlink(directory / "second") && fs::is_symlink(directory / "link"));
+  EXPECT_EQ(read_text(directory / "there" / "file"), "new");
+  EXPECT_EQ(read_text(directory / "there" / "none"), "made");
+  EXPECT_EQ(count_entries(directory / "there"), 2u);
+}
+
+TEST(Files, APipeIsWrittenTo) {
+  const TemporaryDirectory directory;
+  const fs::path pipe = directory / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::string found;
+  std::thread reader([&] { std::getline(std::ifstream(pipe), found, '\0'); });
+  write_atomically(pipe, "content");
+  reader.join();
+  EXPECT_EQ(found, "content");
+  EXPECT_TRUE(fs::is_fifo(pipe));
   EXPECT_EQ(count_entries(directory.path()), 1u);
 }
 

@@ -42,7 +42,11 @@ TEST_F(RunDirectories, CreatesParentsAndAcceptsAnEmptyDirectory) {
 }
 
 TEST_F(RunDirectories, RefusesWhatIsThereAlready) {
-  RunDirectory::create(path_);
+  const RunDirectory begun = RunDirectory::create(path_);
+  EXPECT_NO_THROW(RunDirectory::create(path_)) << "nothing was written to it yet";
+  write_atomically(begun.log_path(), "");
+  EXPECT_NO_THROW(RunDirectory::create(path_)) << "a run that was killed before it began";
+  write_atomically(begun.config_path(), "");
   EXPECT_DATA_ERROR(
       path_.string() + " already exists and is not empty: choose another --out or resume with --resume",
       RunDirectory::create(path_));

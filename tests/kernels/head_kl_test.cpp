@@ -74,9 +74,12 @@ TEST(HeadKl, GradientIsThatOfCentralDifferences) {
 }
 
 TEST(HeadKl, ChunksFollowTheVocabulary) {
-  EXPECT_EQ(head_kl_rows(at::kCPU, 1024), 512);
-  EXPECT_EQ(head_kl_rows(at::kCPU, 50277), 64);
-  EXPECT_GE(head_kl_rows(at::Device("cuda"), 50277), 4096);
+  EXPECT_EQ(head_kl_rows(at::kCPU, at::kFloat, 1024), 512);
+  EXPECT_EQ(head_kl_rows(at::kCPU, at::kDouble, 1024), 256);
+  EXPECT_EQ(head_kl_rows(at::kCPU, at::kFloat, 50277), 64);
+  // Half a GiB, whatever the type.
+  EXPECT_EQ(head_kl_rows(at::Device("cuda"), at::kBFloat16, 50277), (1 << 28) / 50277);
+  EXPECT_EQ(head_kl_rows(at::Device("cuda"), at::kFloat, 50277), (1 << 27) / 50277);
 }
 
 TEST(HeadKl, RefusesTargetsOfAnotherShape) {

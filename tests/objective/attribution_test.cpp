@@ -112,11 +112,12 @@ TEST(KeepLargest, KeepsNoMoreWhereScoresAreEqual) {
 
 TEST(KeepLargest, CountsOverTheBatch) {
   const Sites sites({{.name = "a", .matrix = 0, .d_in = 1, .d_out = 1, .C = 6}}, 1);
-  EXPECT_EQ(kept_count(1.28, 256, sites, "k"), 327);
-  EXPECT_EQ(kept_count(6.0, 10, sites, "k"), 60);
+  EXPECT_EQ(kept_count(1.28, 256, sites), 327);
+  EXPECT_EQ(kept_count(6.0, 10, sites), 60);
+  EXPECT_EQ(kept_count(0.09, 10, sites), 1);
   for (const double k : {0.09, 6.5}) {
     try {
-      kept_count(k, 10, sites, "objective: topk.k");
+      check_kept(k, 10, sites, "objective: topk.k");
       FAIL() << "expected a ConfigError for " << k;
     } catch (const ConfigError& error) {
       EXPECT_NE(std::string(error.what())

@@ -185,7 +185,7 @@ TEST_P(Reconstruction, HiddenActsCompareWhatEverySiteGave) {
 
 TEST_P(Reconstruction, SourcesOfEveryScopeAreSharedByTheirRows) {
   const std::int64_t B = clean_.B(), T = clean_.T();
-  // per_position; shared_across_batch, and across positions; per_datapoint.
+  // per_position, per_datapoint; shared_across_batch, and across positions; pooled.
   for (const auto& [rows, times] :
        {std::pair{B, T}, {std::int64_t{1}, T}, {std::int64_t{1}, std::int64_t{1}}, {B, std::int64_t{1}}}) {
     SetUp();

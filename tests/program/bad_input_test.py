@@ -1,9 +1,11 @@
 """Bad input ends in one sentence that names the culprit, and in the right exit code, before a directory is made."""
 
+import json
 import os
 import struct
 import subprocess
 import sys
+import threading
 import unittest
 from pathlib import Path
 
@@ -38,6 +40,18 @@ class Configuration(ProgramTest):
         broken = self.root / "broken.yaml"
         broken.write_text("seed: [1\n")
         self.refuse_run(2, ["broken.yaml"], broken)
+
+        empty = self.root / "empty.yaml"
+        empty.write_text("")
+        self.refuse_run(2, ["empty.yaml", "target"], empty)
+
+    def test_a_configuration_that_is_no_file(self):
+        pipe = self.root / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(self.configure().read_text(),))
+        writer.start()
+        self.refuse_run(2, ["pipe", "expected a regular file"], pipe)
+        writer.join()
 
     def test_sequences_longer_than_the_target_allows(self):
         write_shard(self.root / "long.bin", [1] * 20000)
@@ -176,6 +190,38 @@ class Output(ProgramTest):
         file = self.root / "file"
         file.write_text("")
         self.refuse(3, [str(file)], "decompose", self.configure(), "--out", file)
+
+    def test_two_that_want_the_same(self):
+        config = self.configure(training__steps=3)
+        both = [self.start("decompose", config, "--out", self.out) for _ in range(2)]
+        said = [process.communicate(timeout=300)[1] for process in both]
+        self.assertEqual(sorted(process.returncode for process in both), [0, 3], said)
+        loser = said[0] if both[0].returncode else said[1]
+        self.assertTrue("another program" in loser or "not empty" in loser, loser)
+        for name in ("config.yaml", "provenance.json", "metrics.jsonl", "log.txt", "checkpoints/latest"):
+            self.assertTrue((self.out / name).exists(), name)
+
+    def test_several_that_name_none(self):
+        config = self.configure(training__steps=1)
+        for process in [self.start("decompose", config) for _ in range(3)]:
+            self.finish(process)
+        self.assertEqual(len(list((self.root / "runs").glob("*/checkpoints/latest"))), 3)
+
+    def test_json_goes_where_it_is_told(self):
+        config = self.configure()
+        text, _ = self.run_program("check", config, "--json", "-")
+        report = json.loads(text)
+        real, link = self.root / "real.json", self.root / "link.json"
+        link.symlink_to("real.json")
+        self.run_program("check", config, "--json", link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(json.loads(real.read_text())["config"], report["config"])
+        pipe = self.root / "pipe"
+        os.mkfifo(pipe)
+        process = self.start("check", config, "--json", pipe)
+        self.assertEqual(json.loads(pipe.read_text())["config"], report["config"])
+        self.finish(process)
+        self.assertTrue(pipe.is_fifo())
 
     def test_not_writable(self):
         if os.geteuid() == 0:

@@ -178,6 +178,17 @@ class Processes(ProgramTest):
         (self.out / "notes.txt").write_text("mine")
         self.refuse_two(3, ["not empty"], "decompose", self.configure(training__batch_size=4), "--out", self.out)
 
+    def test_two_that_were_meant_to_be_alone(self):
+        """Tasks of one srun, each with a seed and a directory of its own."""
+        config, port = self.configure(training__batch_size=4), free_port()
+        processes = [self.start("decompose", config, "--set", f"seed={rank}", "--out", self.root / f"seed{rank}", "--threads", "1",
+                                environment={"SLURM_PROCID": str(rank), "SLURM_NTASKS": "2", "SLURM_LOCALID": str(rank),
+                                             "SLURM_NODELIST": "localhost", "MASTER_PORT": port}) for rank in range(2)]
+        said = [self.finish(process, 2)[1] for process in processes]
+        for words in ("the options of process 0", "seed=0", "seed=1", "srun -n 1"):
+            self.assertIn(words, said[1])
+        self.assertFalse((self.root / "seed0").exists())
+
     def test_one_of_two_that_never_meet(self):
         variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
         arguments = ("decompose", self.configure(), "--out", self.out, "--process-timeout", "1")

@@ -120,6 +120,17 @@ class Resume(ProgramTest):
         self.wait_until((self.out / "config.yaml").exists, process, "the run directory")
         self.refuse(3, ["another program"], "decompose", "--resume", self.out)
 
+    def test_killed_before_it_began(self):
+        """What is left then is no run, and --out takes the directory as if it were empty."""
+        (self.out / "checkpoints" / ".tmp-step_00000000.1").mkdir(parents=True)
+        for name in ("log.txt", "provenance.json", ".tmp-config.yaml.1"):
+            (self.out / name).write_text("")
+        config = self.configure(training__steps=2)
+        self.refuse(3, ["found no config.yaml", "--out"], "decompose", "--resume", self.out)
+        self.run_program("decompose", config, "--out", self.out)
+        self.assertTrue((self.out / "checkpoints" / "latest").exists())
+        self.refuse(3, ["not empty"], "decompose", config, "--out", self.out)
+
     def test_what_is_no_run(self):
         self.refuse(3, ["nowhere", "nothing of that name"], "decompose", "--resume", self.root / "nowhere")
         self.refuse(3, ["config.yaml"], "decompose", "--resume", self.root)

@@ -2,11 +2,13 @@
 
 #include <map>
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "io/support.hpp"
 #include "io/token_files.hpp"
+#include "vpd/base/error.hpp"
 #include "vpd/run/machine.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
@@ -41,6 +43,14 @@ TEST(Check, CountsParameters) {
   // proj_in reads 432 values, proj_out gives 282.
   EXPECT_EQ(report.workload.ci_parameters.count(),
             432 * 32 + 32 + 2 * (4 * 32 * 32 + 2 * 32 * 48 + 48 + 32) + 282 * 32 + 282);
+}
+
+TEST(Check, LeavesTheNumberOfThreadsAsItWas) {
+  const int before = at::get_num_threads();
+  EXPECT_EQ(check_plain().threads, 1);
+  EXPECT_EQ(at::get_num_threads(), before);
+  EXPECT_EQ(check_run({.config = plain}).threads, before);
+  EXPECT_THROW(check_run({.config = plain, .threads = -1}), UsageError);
 }
 
 TEST(Check, CountsOperations) {

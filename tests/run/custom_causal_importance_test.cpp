@@ -23,8 +23,8 @@ class SquaredActivation final : public vpd::CausalImportance {
  public:
   SquaredActivation(const vpd::Sites& sites, double offset) : sites_(sites), offset_(offset) {}
 
-  std::vector<vpd::ParameterSpec> parameters() const override {
-    std::vector<vpd::ParameterSpec> specs;
+  std::vector<vpd::TensorSpec> parameters() const override {
+    std::vector<vpd::TensorSpec> specs;
     for (const vpd::Site& site : sites_) {
       specs.push_back({site.name + ".scale", {site.C}});
       specs.push_back({site.name + ".offset", {site.C}});
@@ -78,11 +78,11 @@ TEST(CustomCausalImportance, TrainsStopsAndResumes) {
   };
   const std::filesystem::path whole = run("whole", {});
 
-  int asked = 0;
-  vpd::Observer interrupting;
-  interrupting.stop = [&] { return ++asked > 3; };
-  EXPECT_THROW(run("parts", interrupting), vpd::Interrupted);
   const std::filesystem::path parts = directory / "parts";
+  int asked = 0;
+  vpd::Observer interrupting;  // in training: it is asked before, too
+  interrupting.stop = [&] { return std::filesystem::exists(parts / "config.yaml") && ++asked > 3; };
+  EXPECT_THROW(run("parts", interrupting), vpd::Interrupted);
   vpd::decompose({.resume = parts, .threads = 2}, {});
   for (const char* name :
        {"decomposition.safetensors", "causal_importance.safetensors", "training_state.safetensors"}) {

@@ -336,7 +336,13 @@ TEST_F(ImportConfig, Annealing) {
   const auto [late, translated] = p("p_anneal_start_frac: 0.5, p_anneal_final_p: 0.4");
   EXPECT_EQ(late, (Annealed{2.0, 0.4}));
   expect_warning(translated,
-                 "p goes from 2 to 0.4 between the fractions 0.5 and 1 of training there, and over all");
+                 "p goes from 2 to 0.4 between the fractions 0.5 and 1 of training there, and from its "
+                 "beginning to 1 here");
+  const auto [early, quiet] = p("p_anneal_start_frac: 0, p_anneal_end_frac: 0.5, p_anneal_final_p: 0.4");
+  EXPECT_EQ(early, (Annealed{.start = 2.0, .end = 0.4, .fraction = 0.5}));
+  EXPECT_EQ(quiet.warnings.size(), translate(published).warnings.size());
+  expect_rejected("p_anneal_end_frac: 1.0", "p_anneal_end_frac: 0",
+                  "p_anneal_end_frac: expected a fraction between that of the start and 1");
   expect_warning(with("eps: 1.0e-12", "eps: 0"), "eps: 0 has no counterpart here: eps is 1e-12");
   EXPECT_EQ(with("beta: 0.5", "beta: 0").config.objective.size(), 4u);
   EXPECT_EQ(with("pnorm: 2.0", "pnorm_1: 2.0").config.objective, translate(published).config.objective);
@@ -439,6 +445,19 @@ TEST_F(ImportConfig, Metrics) {
                 .scope = FreshScope::per_datapoint},
       PgdMetric{.name = "pgd_5_2", .steps = 5, .batches = 3}};
   EXPECT_EQ(several, expected);
+  // Thresholds that come twice, an attack that begins at the target itself, and one on more batches.
+  const TranslatedConfig adjusted = translate(published.substr(0, begin) + R"(eval_metric_configs:
+- {classname: CEandKLLosses, rounding_threshold: 0.1}
+- {classname: CEandKLLosses, rounding_threshold: 0.1}
+- {classname: PGDReconLoss, init: ones, step_size: 0.2, n_steps: 5}
+- {classname: PGDMultiBatchReconLoss, step_size: 0.1, n_steps: 7, gradient_accumulation_steps: 1000}
+)" + published.substr(end));
+  EXPECT_EQ(adjusted.config.evaluation.metrics,
+            (std::vector<MetricConfig>{CeKlMetric{.rounding_thresholds = {0.1}}, LossesMetric{},
+                                       PgdMetric{.name = "pgd_7", .steps = 7, .batches = 1000}}));
+  EXPECT_EQ(adjusted.config.evaluation.batches, 1000);
+  expect_warning(adjusted, "eval_metric_configs[2]: PGDReconLoss cannot be measured here and is left out");
+  expect_warning(adjusted, "gradient_accumulation_steps: 1000 batches attacked together");
   EXPECT_EQ(std::get<CiL0Metric>(
                 with("ci_alive_threshold: 0.0", "ci_alive_threshold: 0.2").config.evaluation.metrics[1])
                 .threshold,

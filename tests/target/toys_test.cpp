@@ -28,9 +28,9 @@ constexpr ResidualMlpConfig residual_model{.n_features = 6, .d_embed = 11, .d_ml
 constexpr InductionConfig induction_model{
     .vocab_size = 9, .block_size = 13, .d_model = 6, .n_heads = 2, .n_layers = 2};
 
-NamedTensors random_weights(const std::vector<WeightSpec>& specs) {
+NamedTensors random_weights(const std::vector<TensorSpec>& specs) {
   NamedTensors weights;
-  for (const WeightSpec& spec : specs)
+  for (const TensorSpec& spec : specs)
     weights.emplace_back(spec.name, uniform_values(spec.shape, 40 + weights.size(), -0.8, 0.8));
   return weights;
 }
@@ -107,7 +107,7 @@ at::Tensor plain_induction(const NamedTensors& w, const at::Tensor& tokens) {
 
 struct Toy {
   const char* name;
-  std::vector<WeightSpec> (*specs)();
+  std::vector<TensorSpec> (*specs)();
   std::unique_ptr<Target> (*make)(const NamedTensors&, const Numerics&, const NamedTensors&);
   at::Tensor (*plain)(const NamedTensors&, const at::Tensor&);
   at::Tensor (*input)();

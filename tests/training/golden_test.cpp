@@ -109,9 +109,6 @@ TEST_P(Golden, CleanForwardAndCausalImportance) {
         relative_error(w.importance.lower.narrow(1, site.offset, site.C), golden.value("lower/" + site.name)),
         tolerance(5e-5))
         << site.name;
-    EXPECT_LE(relative_error(upper_leaky(z.contiguous()), golden.value("upper/" + site.name)),
-              tolerance(5e-5))
-        << site.name;
   }
 }
 

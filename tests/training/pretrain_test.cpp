@@ -53,7 +53,7 @@ constexpr Shape plain{"plain", false, false, false, false};
 // Far enough from zero that every part of the model matters to the loss.
 NamedTensors random_weights(const ModelConfig& model, bool untied_head) {
   NamedTensors weights;
-  for (const WeightSpec& spec : llama_simple_mlp_weights(model, untied_head)) {
+  for (const TensorSpec& spec : llama_simple_mlp_weights(model, untied_head)) {
     const at::Tensor draw = uniform_values(spec.shape, 100 + weights.size(), -0.4, 0.4);
     weights.emplace_back(spec.name, spec.name.find("rms") != std::string::npos ? draw + 1.0 : draw);
   }

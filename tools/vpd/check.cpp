@@ -1,13 +1,11 @@
 #include "vpd/run/check.hpp"
 
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
 
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 
@@ -27,7 +25,7 @@ void add_check(CLI::App& app) {
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", arguments->options.threads, "CPU threads of the run")
       ->check(at_least_one());
-  command->add_option("--json", arguments->json, "Also write the report to this file")->check(a_new_file());
+  add_json_option(*command, arguments->json, "the report");
   command->footer(
       "Reads the configuration, the target's shapes and every token, and prints the resolved configuration, "
       "parameters, sites, operations of "
@@ -37,8 +35,7 @@ void add_check(CLI::App& app) {
       "  vpd check configs/demo/config.yaml --set training.batch_size=16 --json check.json");
   command->callback([arguments] {
     const CheckReport report = check_run(arguments->options);
-    std::cout << check_text(report);
-    if (!arguments->json.empty()) write_atomically(arguments->json, check_json(report));
+    present(check_text(report), check_json(report), arguments->json);
   });
 }
 

@@ -1,13 +1,11 @@
 #include "vpd/run/check_health.hpp"
 
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
 
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 
@@ -19,7 +17,7 @@ void add_check_health(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "check-health", "Say whether a run shows known signs of going wrong, and the remedy");
   command->add_option("run", arguments->run, "Run directory, of a run that goes on or has ended")->required();
-  command->add_option("--json", arguments->json, "Also write the findings to this file")->check(a_new_file());
+  add_json_option(*command, arguments->json, "the findings");
   command->footer(
       "Reads metrics.jsonl and evaluation.json (run vpd evaluate first for what only an evaluation tells). "
       "The "
@@ -29,8 +27,7 @@ void add_check_health(CLI::App& app) {
       "  vpd check-health runs/demo --json health.json");
   command->callback([arguments] {
     const HealthReport report = check_health(arguments->run);
-    std::cout << health_text(report);
-    if (!arguments->json.empty()) write_atomically(arguments->json, health_json(report));
+    present(health_text(report), health_json(report), arguments->json);
   });
 }
 

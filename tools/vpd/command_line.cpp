@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <string_view>
 
 #include <spdlog/fmt/fmt.h>
 #include <unistd.h>
+
+#include "vpd/io/files.hpp"
 
 namespace vpd {
 namespace {
@@ -39,21 +42,15 @@ CLI::Validator whole_number(std::uint64_t least) {
           "", ""};
 }
 
-}  // namespace
-
-CLI::Validator a_path() {
-  return {[](const std::string& text) -> std::string {
-            return text.empty() ? "expected a path, found an empty one" : "";
-          },
-          "", ""};
-}
 CLI::Validator a_new_file() {
   return {[](const std::string& text) -> std::string {
             namespace fs = std::filesystem;
             std::error_code error;
             if (text.empty()) return "expected a path, found an empty one";
+            if (text == "-") return {};
             if (fs::is_directory(text, error))
               return fmt::format("expected a file, found the directory {}", text);
+            if (fs::exists(text, error) && !fs::is_regular_file(text, error)) return {};  // a pipe, say
             const fs::path parent = fs::absolute(text, error).parent_path();
             if (!fs::is_directory(parent, error))
               return fmt::format("expected a file in an existing directory, found no directory {}",
@@ -65,8 +62,26 @@ CLI::Validator a_new_file() {
           },
           "", ""};
 }
+}  // namespace
+
+CLI::Validator a_path() {
+  return {[](const std::string& text) -> std::string {
+            return text.empty() ? "expected a path, found an empty one" : "";
+          },
+          "", ""};
+}
 CLI::Validator at_least_one() { return whole_number(1); }
 CLI::Validator at_least_zero() { return whole_number(0); }
+
+void add_json_option(CLI::App& command, std::string& place, const std::string& what) {
+  command.add_option("--json", place, "Also write " + what + " to this file; -: to standard output, alone")
+      ->check(a_new_file());
+}
+
+void present(const std::string& text, const std::string& json, const std::string& place) {
+  std::cout << (place == "-" ? json : text) << std::flush;
+  if (!place.empty() && place != "-") write_atomically(place, json);
+}
 
 std::string command_line() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);

@@ -6,12 +6,19 @@
 
 namespace vpd {
 
-/// What options take: a path that is not empty; one where a file can be written, which is better known before
-/// hours of work than after; a whole number of at least 1, or of at least 0.
+/// What options take: a path that is not empty; a whole number of at least 1, or of at least 0.
 CLI::Validator a_path();
-CLI::Validator a_new_file();
 CLI::Validator at_least_one();
 CLI::Validator at_least_zero();
+
+/// The option --json, which takes a place where a file can be written (better known before hours of work than
+/// after), or "-". `what` it writes is named in its description.
+void add_json_option(CLI::App& command, std::string& place, const std::string& what);
+
+/// What a command found: `text` for people, on standard output, and `json` at `place` unless that is empty;
+/// at
+/// "-" it is standard output, without the text. Throws DataError.
+void present(const std::string& text, const std::string& json, const std::string& place);
 
 /// How this program was called, quoted so that a shell would call it so again.
 std::string command_line();

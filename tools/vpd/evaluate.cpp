@@ -8,7 +8,6 @@
 
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 
@@ -26,14 +25,15 @@ void add_evaluate(CLI::App& app) {
       ->add_option(
           "--metrics", arguments->options.metrics,
           "Metrics of the configuration to measure, by type or by a pgd metric's name; without it all")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command
       ->add_option("--set", arguments->options.overrides,
                    "Override key=value of the run's configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   command->add_option("--threads", arguments->options.threads, "CPU threads")->check(at_least_one());
-  command->add_option("--json", arguments->json, "Also write the result to this file")->check(a_new_file());
+  add_json_option(*command, arguments->json, "the result");
   command->footer(
       "Examples:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 "
       "--set evaluation.batches=4 "
@@ -41,9 +41,8 @@ void add_evaluate(CLI::App& app) {
   command->callback([arguments] {
     const EvaluateResult result = evaluate_run(arguments->options);
     for (const std::string& warning : result.warnings) std::cerr << "warning: " << warning << "\n";
-    std::cout << arguments->options.run.string() << ", " << result.checkpoint << "\n\n"
-              << evaluation_table(result);
-    if (!arguments->json.empty()) write_atomically(arguments->json, evaluation_json(result));
+    present(arguments->options.run.string() + ", " + result.checkpoint + "\n\n" + evaluation_table(result),
+            evaluation_json(result), arguments->json);
   });
 }
 

@@ -7,7 +7,6 @@
 
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 
@@ -38,8 +37,7 @@ void add_import(CLI::App& app) {
       "shell pattern of them");
   command->add_option("--step", options.step, "Of a directory: step of the checkpoint; without it the last")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--json", arguments->json, "Also write what was converted to this file")
-      ->check(a_new_file());
+  add_json_option(*command, arguments->json, "what was converted");
   command->footer(
       "Nothing that a file contains is run: its pickle may hold tensors, numbers, texts, lists, tuples and "
       "dictionaries, and whatever else it holds is refused by its name.\n\n"
@@ -51,8 +49,7 @@ void add_import(CLI::App& app) {
     arguments->options.command_line = command_line();
     const ImportSummary summary = import_artefact(arguments->options);
     for (const std::string& warning : summary.warnings) std::cerr << "warning: " << warning << "\n";
-    std::cout << import_text(summary);
-    if (!arguments->json.empty()) write_atomically(arguments->json, import_json(summary));
+    present(import_text(summary), import_json(summary), arguments->json);
   });
 }
 

@@ -1,13 +1,11 @@
 #include "vpd/run/inspect.hpp"
 
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
 
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 
@@ -23,8 +21,7 @@ void add_inspect(CLI::App& app) {
                    "shell pattern of them), a .safetensors "
                    "file, or a tokenizer.json")
       ->required();
-  command->add_option("--json", arguments->json, "Also write what was found to this file")
-      ->check(a_new_file());
+  add_json_option(*command, arguments->json, "what was found");
   command->footer(
       "Examples:\n"
       "  vpd inspect runs/demo\n"
@@ -32,8 +29,7 @@ void add_inspect(CLI::App& app) {
       "  vpd inspect configs/demo/train.bin --json tokens.json");
   command->callback([arguments] {
     const Inspection found = inspect(arguments->path);
-    std::cout << found.text;
-    if (!arguments->json.empty()) write_atomically(arguments->json, found.json);
+    present(found.text, found.json, arguments->json);
   });
 }
 

@@ -10,7 +10,6 @@
 #include "interrupt.hpp"
 #include "terminal.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 
@@ -43,7 +42,7 @@ void add_selftest(CLI::App& app) {
       ->add_option("--threads", arguments->options.threads,
                    "CPU threads; without it as many as there are cores")
       ->check(at_least_one());
-  command->add_option("--json", arguments->json, "Also write the figures to this file")->check(a_new_file());
+  add_json_option(*command, arguments->json, "the figures");
   command->footer(
       "Trains a toy model of superposition (5 features in 2 dimensions), decomposes it, and compares what "
       "was found with the model's features. Where a seed ends in a local optimum, in which one subcomponent "
@@ -65,9 +64,9 @@ void add_selftest(CLI::App& app) {
         if (terminal.is_terminal()) observer.status = [&](const std::string& line) { terminal.status(line); };
         report = selftest(options, observer);
       }
-      std::cout << selftest_text(report) << std::flush;
+      if (arguments->json != "-") std::cout << selftest_text(report) << std::flush;
     }
-    if (!arguments->json.empty()) write_atomically(arguments->json, selftest_json(report));
+    present("", selftest_json(report), arguments->json);
     VPD_CHECK(
         report.recovered(), NumericalError,
         "the decomposition of a toy model is not the known one: see the figures; try another --seed, and if "

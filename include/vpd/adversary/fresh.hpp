@@ -7,14 +7,14 @@
 
 namespace vpd {
 
-/// New sources for one batch of B rows, as a fresh adversary starts (method, section 6).
+/// New sources for one batch of B rows of length T, as a fresh adversary starts (method, section 6).
 struct FreshSources {
   SourceLayout layout;
   at::Tensor values;    ///< wide [R, columns of the layout]
   at::Tensor gradient;  ///< same shape
 };
 FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites, std::int64_t B,
-                         const LateKey& key, const Numerics& numerics);
+                         std::int64_t T, const LateKey& key, const Numerics& numerics);
 
 /// One step along the gradient's sign, clamped to [0, 1]; the gradient is zeroed for the next.
 void step_fresh(const FreshSources& sources, double step_size);

@@ -151,7 +151,8 @@ void describe_fresh_ascent(Self& self, Visitor& visit) {
         self.steps);
   visit(field("step_size", "length of a step, in units of a source").more_than(0), self.step_size);
   visit(field("init", "first values: U(0,1), 1 or 0; ones needs delta_component: false"), self.init);
-  visit(field("scope", "shape of the sources: [1, 1, C+1] for all rows, or [B, 1, C+1], one for each row"),
+  visit(field("scope",
+              "shape of the sources: [1, 1, C+1] for the whole batch, or [B, T, C+1], one for each position"),
         self.scope);
 }
 

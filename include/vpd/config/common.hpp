@@ -29,7 +29,9 @@ constexpr config::Field device_field() {
 }
 
 constexpr config::Field precision_field() {
-  return config::field("precision", "number type of matrix products; auto: bf16 on CUDA, fp32 on a CPU");
+  return config::field(
+      "precision",
+      "number type of matrix products; auto: bf16 on CUDA, fp32 on a CPU, where tf32 is fp32 too");
 }
 
 // Rows of token ids from shards.

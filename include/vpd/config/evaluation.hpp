@@ -31,6 +31,7 @@ struct CeKlMetric {
           self.rounding_thresholds);
     visit(config::slow_field(), self.slow);
   }
+  std::optional<config::Complaint> validate() const;
   bool operator==(const CeKlMetric&) const = default;
 };
 

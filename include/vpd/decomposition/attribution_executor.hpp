@@ -10,7 +10,7 @@
 namespace vpd {
 
 /// Applies each weight as it stands, like PlainExecutor, and in the backward pass from some F of the target's
-/// output takes the gradient attribution of every subcomponent (method, section 9, on the clean forward):
+/// output takes the gradient attribution of every subcomponent (method, section 5, on the clean forward):
 /// with y [N, d_out] what a site gives and G = ∂F/∂y, that of subcomponent c at position n is
 ///   (x V)_nc (G Uᵀ)_nc,
 /// with the row V[token] for x V of an embedding site: the change of F along the part of y that the

@@ -37,7 +37,7 @@ class CausalImportance {
   virtual ~CausalImportance() = default;
 
   /// Names and shapes of the parameters, in the order in which forward() takes them.
-  virtual std::vector<ParameterSpec> parameters() const = 0;
+  virtual std::vector<TensorSpec> parameters() const = 0;
 
   virtual void initialise(ParameterSet& parameters, std::uint64_t seed) const = 0;
 
@@ -79,9 +79,6 @@ class CausalImportance {
 /// Throws ConfigError for a custom kind that nobody registered, or for options that it does not know.
 std::unique_ptr<CausalImportance> make_causal_importance(const CausalImportanceConfig& config,
                                                          const Sites& sites, const Numerics& numerics);
-
-/// How many parameters the function would have, without making any.
-std::int64_t count_causal_importance(const CausalImportanceConfig& config, const Sites& sites);
 
 /// Makes a function from the `options` of its configuration; those that it does not read are refused.
 using CausalImportanceFactory = std::function<std::unique_ptr<CausalImportance>(

@@ -34,7 +34,8 @@ struct Decomposition {
 };
 
 /// Loads the target and makes the parameters, initialised from `config.seed`. `source` names the
-/// configuration in errors.
+/// configuration in errors: ConfigError where a pattern of `sites` matches nothing, DataError for a target
+/// that cannot be read.
 Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
                                  std::vector<std::string>& warnings);
 
@@ -46,7 +47,8 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
 inline constexpr const char* components_file = "decomposition.safetensors";
 inline constexpr const char* causal_importance_file = "causal_importance.safetensors";
 
-/// Takes V, U and the causal-importance function from a checkpoint directory.
+/// Takes V, U and the causal-importance function from a checkpoint directory. Both throw DataError naming the
+/// file: one that is missing or damaged, has other tensors than the decomposition, or cannot be written.
 void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint);
 void save_weights(const Decomposition& decomposition, const std::filesystem::path& checkpoint);
 

@@ -12,8 +12,8 @@ namespace vpd {
 
 /// What one site needs in one masked forward pass, and where its backward pass leaves gradients.
 struct SitePass {
-  Parameter V;                     ///< [d_in, C]; frozen where its gradient is undefined
-  Parameter U;                     ///< [C, d_out]
+  Parameter V;  ///< [d_in, C] in the type of matrix products; frozen where its gradient is undefined
+  Parameter U;  ///< [C, d_out], likewise
   at::Tensor importance;           ///< wide, or in the type of activations, [N, C]: z or g
   at::Tensor importance_gradient;  ///< wide [N, C], added to; undefined: not wanted
   GateSources sources;

@@ -12,21 +12,16 @@
 
 namespace vpd {
 
-struct ParameterSpec {
-  std::string name;
-  std::vector<std::int64_t> shape;
-};
-
 /// Named trainable parameters that lie side by side in one buffer, so that clipping, the optimizer and a
 /// reduction over lanes are single passes. Each parameter starts at a multiple of 16 elements; the gaps stay
 /// 0.
 class ParameterSet {
  public:
   ParameterSet() = default;
-  ParameterSet(std::vector<ParameterSpec> specs, const Numerics& numerics);
+  ParameterSet(std::vector<TensorSpec> specs, const Numerics& numerics);
 
   std::size_t size() const { return specs_.size(); }
-  const ParameterSpec& spec(std::size_t i) const { return specs_[i]; }
+  const TensorSpec& spec(std::size_t i) const { return specs_[i]; }
   std::int64_t count() const;  ///< number of parameters, gaps not counted
   std::int64_t offset(std::size_t i) const { return offsets_[i]; }  ///< of parameter i in flat()
 
@@ -55,7 +50,7 @@ class ParameterSet {
   void load(const std::filesystem::path& file);
 
  private:
-  std::vector<ParameterSpec> specs_;
+  std::vector<TensorSpec> specs_;
   std::vector<std::int64_t> offsets_;
   at::Tensor flat_;
   at::Tensor compute_;  // flat_ itself where the types agree

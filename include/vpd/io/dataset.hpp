@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/base/stop.hpp"
+
 namespace vpd {
 
 // What a row of a data set is: token ids, or one number per feature.
@@ -27,8 +29,8 @@ class Dataset {
   // [count, n]. Thread-safe. DataError where what is read is not what it has to be.
   virtual at::Tensor batch(std::int64_t position, std::int64_t count) const = 0;
 
-  // Checks everything that batch() could ever read.
-  virtual void scan() const {}
+  // Checks everything that batch() could ever read. Throws Interrupted once `stop` says so.
+  virtual void scan(const StopAsked& /*stop*/ = {}) const {}
 
   // For people: "1200 rows of 64 tokens".
   virtual std::string describe() const = 0;

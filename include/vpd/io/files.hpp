@@ -16,7 +16,8 @@ namespace vpd {
 std::string read_text(const std::filesystem::path& path);
 
 // Replaces `path` by `content` in one step: a reader, or a run that was killed, sees the old file or the new
-// one.
+// one. A symbolic link stays one, and what it points to is replaced. What is no regular file, a pipe or a
+// device, is written to as it stands.
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
 // The same for content that is produced piece by piece. Until commit() the bytes lie beside `path` under a
@@ -33,8 +34,8 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path path_;
-  std::filesystem::path temporary_;
+  std::filesystem::path path_;       // not a symbolic link
+  std::filesystem::path temporary_;  // empty where `path_` is written to as it stands
   int descriptor_ = -1;
 };
 

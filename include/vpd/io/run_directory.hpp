@@ -20,7 +20,8 @@ struct Checkpoint {
 // Everything here throws DataError where the file system does not allow it.
 class RunDirectory {
  public:
-  // Makes the directory, which may exist only if it is empty.
+  // Makes the directory, which may exist only if it is empty or holds what a run leaves that is killed before
+  // it has begun (there is no config.yaml and no checkpoint).
   static RunDirectory create(const std::filesystem::path& path);
   // An existing run, to read from.
   static RunDirectory open(const std::filesystem::path& path);

@@ -26,6 +26,16 @@ struct TensorInfo {
   std::int64_t end = 0;
 };
 
+/// What a tensor is called, and its shape.
+struct TensorSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+
+std::int64_t count_elements(at::IntArrayRef shape);
+/// Of all of them together.
+std::int64_t count_elements(const std::vector<TensorSpec>& specs);
+
 // Reads and checks the header at once and a tensor's bytes only in load(). The file stays open, so it may be
 // replaced by a rename meanwhile.
 class SafetensorsFile {

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "vpd/base/stop.hpp"
+
 namespace vpd {
 
 // SHA-256 of FIPS 180-4, fed piece by piece.
@@ -26,7 +28,7 @@ class Sha256 {
   std::uint64_t total_size_ = 0;
 };
 
-// Throws DataError when the file cannot be read.
-std::string sha256_of_file(const std::filesystem::path& path);
+// Throws DataError when the file cannot be read, and Interrupted once `stop` says so.
+std::string sha256_of_file(const std::filesystem::path& path, const StopAsked& stop = {});
 
 }  // namespace vpd

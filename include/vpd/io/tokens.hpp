@@ -47,7 +47,7 @@ class TokenDataset final : public Dataset {
   at::Tensor batch(std::int64_t position, std::int64_t count) const override;
 
   // Checks every token of every file against the vocabulary.
-  void scan() const override;
+  void scan(const StopAsked& stop = {}) const override;
 
  private:
   void check(const TokenShard& shard, std::int64_t begin, std::span<const std::int64_t> ids) const;

@@ -49,7 +49,4 @@ class TorchCheckpoint {
   std::unique_ptr<Content> content_;
 };
 
-// Whether the file begins as an archive of torch.save does.
-bool is_torch_checkpoint(const std::filesystem::path& path);
-
 }  // namespace vpd

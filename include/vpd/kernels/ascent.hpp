@@ -1,5 +1,7 @@
 #pragma once
 
+// Tensors that are not as stated below are a UsageError.
+
 #include <cstdint>
 
 #include <ATen/core/Tensor.h>

@@ -1,7 +1,8 @@
 #pragma once
 
 // float32 matrices as sums of bfloat16 ones, whose products tensor cores make at twelve times the rate of
-// float32's own.
+// float32's own. Throws UsageError for tensors that are
+// not as stated.
 
 #include <vector>
 

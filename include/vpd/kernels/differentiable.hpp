@@ -5,7 +5,8 @@
 // graph: a node adds them to the parameter's own buffer, so that nothing is summed, sliced or allocated on
 // the way.
 //
-// Shapes: B batch, T positions, N = B T rows, K heads. Everything is [N, width] with contiguous rows.
+// Shapes: B batch, T positions, N = B T rows, K heads. Everything is [N, width] with contiguous rows. Throws
+// UsageError for tensors that are not as stated.
 
 #include <cstdint>
 #include <functional>
@@ -79,7 +80,7 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
 /// Rows of `weight` [V, d] at tokens [N] (int64). Returns [N, d].
 at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight);
 
-/// RMSNorm of each row in the dtype `output`; an undefined weight is 1.
+/// RMSNorm of each row of x [N, d] in the dtype `output`; weight [d], wide, 1 where it is undefined.
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps, at::ScalarType output);
 
 struct AddedNorm {
@@ -97,14 +98,16 @@ AddedNorm add_rms_norm(const at::Tensor& x, const at::Tensor& added, const Param
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps,
                       at::ScalarType output);
 
-/// silu(gate) ⊙ up, both [N, d]: what lies between the matrices of a gated MLP.
+/// silu(gate) ⊙ up, both [N, d] of one dtype, as is the result: what lies between the matrices of a gated
+/// MLP.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
-/// Rotary position embedding of x [N, K d_head].
+/// Rotary position embedding of x [N, K d_head], in its dtype.
 at::Tensor rotary(const at::Tensor& x, const RotaryTable& table);
 
 /// Softmax attention with scale 1 / sqrt(d_head): q [N, K d_head], k and v [N, K_kv d_head] with K a multiple
-/// of K_kv (each key head serves K / K_kv neighbouring query heads). Returns [N, K d_head].
+/// of K_kv (each key head serves K / K_kv neighbouring query heads), all of one dtype. Returns [N, K d_head]
+/// of it.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t B,
                      std::int64_t heads, std::int64_t key_heads, bool causal);
 
@@ -112,10 +115,10 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 /// again.
 bool attention_keeps_probabilities(const at::Device& device, at::ScalarType type, std::int64_t T);
 
-/// GELU, exact or in its tanh form.
+/// GELU, exact or in its tanh form, of any shape and dtype, like the result.
 at::Tensor gelu(const at::Tensor& x, bool tanh_form);
 
-/// max(x, 0).
+/// max(x, 0), likewise.
 at::Tensor relu(const at::Tensor& x);
 
 }  // namespace vpd

@@ -6,7 +6,8 @@
 // Shapes: B rows of the batch, T positions, N = B T (n = b T + t), C subcomponents of the site.
 // "real" is the type of activations (float32, float64 or bfloat16), "wide" that of importances and sources
 // (float32, or float64 beside float64 activations). Matrices may be column slices of wider ones; each row is
-// contiguous.
+// contiguous. Throws UsageError for tensors that are
+// not as stated.
 
 #include <cstdint>
 #include <optional>

@@ -1,5 +1,7 @@
 #pragma once
 
+// Tensors that are not as stated below are a UsageError.
+
 #include <cstdint>
 
 #include <ATen/core/Tensor.h>
@@ -18,8 +20,8 @@ struct HeadKlResult {
 HeadKlResult kl_through_head(const at::Tensor& target, const at::Tensor& x, const at::Tensor& weight,
                              const at::Tensor& bias, bool want_gradient, double scale);
 
-/// Rows of a chunk: enough for products of a good size, and few enough to stay in a CPU's cache or within
-/// half a GiB of a GPU's memory.
-std::int64_t head_kl_rows(const at::Device& device, std::int64_t vocabulary);
+/// Rows of a chunk of logits of `type`: enough for products of a good size, and few enough to stay in a CPU's
+/// cache or within half a GiB of a GPU's memory (but at least 64).
+std::int64_t head_kl_rows(const at::Device& device, at::ScalarType type, std::int64_t vocabulary);
 
 }  // namespace vpd

@@ -16,7 +16,8 @@ namespace vpd {
 /// meetings in a step instead of two in every operation. On CUDA there is one lane, the caller itself.
 class Lanes {
  public:
-  /// `threads_each`: how many threads a lane's operations may use themselves.
+  /// `threads_each`: how many threads a lane's operations may use themselves. Throws std::system_error where
+  /// the system has no more threads to give.
   explicit Lanes(int count, int threads_each = 1);
   ~Lanes();
   Lanes(const Lanes&) = delete;
@@ -30,6 +31,7 @@ class Lanes {
 
  private:
   void serve(int lane);
+  void dismiss();
   void guarded(int lane);
 
   int count_;

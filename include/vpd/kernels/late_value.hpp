@@ -1,6 +1,6 @@
 #pragma once
 
-#include "vpd/kernels/philox.hpp"
+#include "vpd/base/philox.hpp"
 
 namespace vpd {
 

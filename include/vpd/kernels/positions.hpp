@@ -4,7 +4,8 @@
 // of those alone.
 //
 // Shapes: N positions, M of them listed, L sites. "real" is the type of activations (float32, float64 or
-// bfloat16), "wide" float32, or float64 beside float64.
+// bfloat16), "wide" float32, or float64 beside float64. Throws UsageError for tensors that are
+// not as stated.
 
 #include <cstdint>
 #include <vector>

@@ -1,8 +1,13 @@
 #pragma once
 
-// The two leaky squashings of a causal-importance pre-activation (method, section 3) and the minimality sums
-// over their values (section 5). Shapes: N positions, C subcomponents (of all sites). z is float32 or
-// float64, and for the sums and the backward pass also bfloat16, beside which the arithmetic is float32.
+// The minimality sums over upper_leaky(z), and the backward pass through both leaky squashings of a
+// causal-importance pre-activation z (method, sections 3 and 5): lower_leaky(z) = clamp(z, 0, 1), which masks
+// are made from, and upper_leaky(z) = 1 + slope (z - 1) above 1, else clamp(z, 0, 1). dL/dz of lower_leaky is
+// the gradient on 0 < z <= 1; for z <= 0 slope times the gradient where that is negative (so that a dead
+// value can be pulled up, never pushed further down), else 0; 0 for z > 1. Shapes: N positions, C
+// subcomponents (of all sites). z is float32 or float64, and for the sums and the backward pass also
+// bfloat16, beside which the arithmetic is float32. Throws UsageError for tensors that are
+// not as stated.
 
 #include <ATen/core/Tensor.h>
 
@@ -12,17 +17,6 @@ namespace vpd {
 
 /// Slope of both squashings outside of [0, 1].
 inline constexpr double leaky_slope = 0.01;
-
-/// clamp(z, 0, 1), any shape. Masks are made from this one.
-at::Tensor lower_leaky(const at::Tensor& z);
-
-/// dL/dz of lower_leaky: the gradient on 0 < z <= 1; for z <= 0 slope times the gradient where that is
-/// negative (so that a dead value can be pulled up, never pushed further down), else 0; 0 for z > 1.
-at::Tensor lower_leaky_backward(const at::Tensor& gradient, const at::Tensor& z);
-
-/// 1 + slope (z - 1) above 1, else clamp(z, 0, 1). The minimality terms use this one.
-at::Tensor upper_leaky(const at::Tensor& z);
-at::Tensor upper_leaky_backward(const at::Tensor& gradient, const at::Tensor& z);
 
 /// s_c = sum over positions of the penalty of upper_leaky(z). z [N, C] with contiguous rows; returns float64
 /// [C].

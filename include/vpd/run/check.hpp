@@ -13,10 +13,10 @@
 namespace vpd {
 
 struct CheckOptions {
-  std::filesystem::path config;
-  std::vector<std::string> overrides;  ///< key=value
-  std::optional<std::string> device;   ///< in place of the configuration's
-  int threads = 0;                     ///< that the run would compute with on a CPU; 0: LibTorch's default
+  std::filesystem::path config{};
+  std::vector<std::string> overrides{};  ///< key=value
+  std::optional<std::string> device{};   ///< in place of the configuration's
+  int threads = 0;                       ///< that the run would compute with on a CPU; 0: LibTorch's default
 };
 
 /// What one of a run's two sources of rows holds.

@@ -12,15 +12,15 @@
 namespace vpd {
 
 struct DecomposeOptions {
-  std::filesystem::path config;  ///< may be empty with `resume`
+  std::filesystem::path config{};  ///< may be empty with `resume`
   std::optional<std::filesystem::path>
-      out;  ///< the run's directory; nothing: runs/<name of config>-<date>-<time>
-  std::optional<std::filesystem::path> resume;  ///< the directory of a run to go on with
-  std::vector<std::string> overrides;           ///< "training.steps=100"
-  std::optional<std::string> device;            ///< the same as an override of `device`
-  int threads = 0;                              ///< of the CPU; 0: as many as LibTorch would use
-  std::string command_line;                     ///< for provenance.json
-  Launch launch;                                ///< one process alone, or one of several that train together
+      out{};  ///< the run's directory; nothing: runs/<name of config>-<date>-<time>
+  std::optional<std::filesystem::path> resume{};  ///< the directory of a run to go on with
+  std::vector<std::string> overrides{};           ///< "training.steps=100"
+  std::optional<std::string> device{};            ///< the same as an override of `device`
+  int threads = 0;                                ///< of the CPU; 0: as many as LibTorch would use
+  std::string command_line{};                     ///< for provenance.json
+  Launch launch{};  ///< one process alone, or one of several that train together
   std::chrono::milliseconds process_timeout =
       std::chrono::minutes(10);  ///< how long one of several waits for the others within a step
 };

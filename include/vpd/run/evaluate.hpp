@@ -13,12 +13,12 @@ namespace vpd {
 
 struct EvaluateOptions {
   std::filesystem::path
-      run;  ///< a run directory; config.yaml and one checkpoint's two weight files are enough
-  std::optional<std::int64_t> checkpoint;  ///< step; without it the latest
+      run{};  ///< a run directory; config.yaml and one checkpoint's two weight files are enough
+  std::optional<std::int64_t> checkpoint{};  ///< step; without it the latest
   std::vector<std::string>
-      metrics;  ///< types (or names of pgd metrics) to measure; empty: all that the configuration has
-  std::vector<std::string> overrides;  ///< key=value, over the run's configuration
-  std::optional<std::string> device;
+      metrics{};  ///< types (or names of pgd metrics) to measure; empty: all that the configuration has
+  std::vector<std::string> overrides{};  ///< key=value, over the run's configuration
+  std::optional<std::string> device{};
   int threads = 0;  ///< 0: LibTorch's default
 };
 

@@ -12,16 +12,16 @@ namespace vpd {
 
 struct ImportOptions {
   /// A checkpoint (.pt, .pth, .safetensors) that the original PyTorch code wrote, or a directory of them.
-  std::filesystem::path path;
-  std::filesystem::path out;  ///< a new directory, or an empty one
+  std::filesystem::path path{};
+  std::filesystem::path out{};  ///< a new directory, or an empty one
 
   /// Of a run alone: where the shapes of its target stand, which its checkpoint does not say: a
   /// model_config.yaml or .json, or a directory with one, such as the target's own or an imported one.
   /// Weights that lie beside it have to be those of the run.
-  std::optional<std::filesystem::path> target;
-  std::optional<std::filesystem::path> tokens;  ///< of a run alone: what it is evaluated and trained on
-  std::optional<std::int64_t> step;             ///< of a directory: which checkpoint; nothing: the last
-  std::string command_line;                     ///< for provenance.json
+  std::optional<std::filesystem::path> target{};
+  std::optional<std::filesystem::path> tokens{};  ///< of a run alone: what it is evaluated and trained on
+  std::optional<std::int64_t> step{};             ///< of a directory: which checkpoint; nothing: the last
+  std::string command_line{};                     ///< for provenance.json
 };
 
 struct ImportSummary {

@@ -7,10 +7,10 @@ namespace vpd {
 
 /// Where a job's words for people go, and how it learns that it should come to an end. Each may be empty.
 struct Observer {
-  std::function<void(const std::string& line)> say;  ///< a line that stays
+  std::function<void(const std::string& line)> say{};  ///< a line that stays
   std::function<void(const std::string& line)>
-      status;                  ///< a line that the next one of either kind may replace
-  std::function<bool()> stop;  ///< asked often; true: save and stop
+      status{};                  ///< a line that the next one of either kind may replace
+  std::function<bool()> stop{};  ///< asked often; true: save and stop
 };
 
 }  // namespace vpd

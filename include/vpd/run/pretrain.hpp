@@ -11,11 +11,11 @@
 namespace vpd {
 
 struct PretrainOptions {
-  std::filesystem::path config;
-  std::filesystem::path out;           ///< a new directory, or an empty one
-  std::vector<std::string> overrides;  ///< "training.steps=100"
-  std::optional<std::string> device;   ///< the same as an override of `device`
-  int threads = 0;                     ///< of the CPU; 0: as many as LibTorch would use
+  std::filesystem::path config{};
+  std::filesystem::path out{};           ///< a new directory, or an empty one
+  std::vector<std::string> overrides{};  ///< "training.steps=100"
+  std::optional<std::string> device{};   ///< the same as an override of `device`
+  int threads = 0;                       ///< of the CPU; 0: as many as LibTorch would use
 };
 
 struct PretrainSummary {

@@ -7,14 +7,13 @@
 
 #include "vpd/config/huggingface.hpp"
 #include "vpd/io/safetensors.hpp"
-#include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {
 
 /// Every tensor of a GPT-2 as the target takes it, an untied head last: names and [d_out, d_in] as elsewhere
 /// in this program, where checkpoints store transposed matrices, and q, k and v in one (docs/targets.md).
-std::vector<WeightSpec> gpt2_weights(const Gpt2Config& config);
+std::vector<TensorSpec> gpt2_weights(const Gpt2Config& config);
 
 Architecture gpt2_architecture(const Gpt2Config& config);
 

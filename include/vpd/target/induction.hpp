@@ -12,7 +12,7 @@ namespace vpd {
 
 /// Every tensor of an induction-head toy's state dict: token_embed.weight [vocab, d], per block
 /// blocks.<i>.attn.{q,k,v,out}_proj.weight [d, d], and unembed.weight [vocab, d].
-std::vector<WeightSpec> induction_weights(const InductionConfig& config);
+std::vector<TensorSpec> induction_weights(const InductionConfig& config);
 
 /// What an induction-head toy of these shapes is made of.
 Architecture induction_architecture(const InductionConfig& config);

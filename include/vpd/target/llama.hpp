@@ -1,22 +1,19 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <mutex>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "vpd/config/huggingface.hpp"
 #include "vpd/io/safetensors.hpp"
-#include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {
 
 /// Every tensor of a Llama, Qwen2 or Qwen3, an untied head last. Names are those of checkpoints without
 /// "model." in front (docs/targets.md).
-std::vector<WeightSpec> llama_weights(const LlamaConfig& config);
+std::vector<TensorSpec> llama_weights(const LlamaConfig& config);
 
 Architecture llama_architecture(const LlamaConfig& config);
 
@@ -47,7 +44,6 @@ class Llama final : public Target {
     std::size_t first_matrix;  // q, k, v, o, gate, up, down follow each other
   };
 
-  const RotaryTable& rotary_table(std::int64_t T) const;
   at::Tensor turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const;
 
   LlamaConfig config_;
@@ -55,8 +51,8 @@ class Llama final : public Target {
   std::vector<Block> blocks_;
   std::vector<Matrix> matrices_;
   at::Tensor frequency_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::int64_t, RotaryTable> tables_;  // by length; references into a map stay valid
+  RotaryTables tables_{
+      [this](std::int64_t T) { return make_rotary_table(T, frequency_, /*adjacent=*/false); }};
 };
 
 }  // namespace vpd

@@ -15,7 +15,7 @@
 namespace vpd {
 
 /// Every tensor of a LlamaSimpleMLP's state dict (method, section 8), the untied head last when there is one.
-std::vector<WeightSpec> llama_simple_mlp_weights(const ModelConfig& config, bool untied_head);
+std::vector<TensorSpec> llama_simple_mlp_weights(const ModelConfig& config, bool untied_head);
 
 /// What a LlamaSimpleMLP of these shapes is made of.
 Architecture llama_simple_mlp_architecture(const ModelConfig& config, bool untied_head);

@@ -30,6 +30,10 @@ Numerics numerics_on(const at::Device& device, Precision precision);
 /// Whether this machine has any CUDA device that this build can use.
 bool has_cuda();
 
+/// x in memory that a GPU reads by itself where `device` is one and x is not there yet, else x: to copy other
+/// memory the host waits for the work before.
+at::Tensor page_locked(const at::Tensor& x, const at::Device& device);
+
 /// The device in words: "cpu", or the GPU's name.
 std::string describe_device(const at::Device& device);
 

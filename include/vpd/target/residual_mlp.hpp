@@ -12,7 +12,7 @@ namespace vpd {
 
 /// Every tensor of a ResidualMLP's state dict: the embedding W_E [n, d] and, per block,
 /// layers.<i>.mlp_in.weight [d_mlp, d] and layers.<i>.mlp_out.weight [d, d_mlp]. W_U is W_Eᵀ.
-std::vector<WeightSpec> residual_mlp_weights(const ResidualMlpConfig& config);
+std::vector<TensorSpec> residual_mlp_weights(const ResidualMlpConfig& config);
 
 /// What a ResidualMLP of these shapes is made of.
 Architecture residual_mlp_architecture(const ResidualMlpConfig& config);

@@ -32,7 +32,7 @@ class Target {
   }
 
   /// The two halves of forward(): all of it up to what the head reads, [N, d], and the head. A model without
-  /// a head does everything in the first.
+  /// a head does everything in the first. hidden() throws UsageError for rows longer than longest_sequence().
   virtual at::Tensor hidden(const at::Tensor& input, Executor& executor) const = 0;
   virtual at::Tensor output(const at::Tensor& hidden, Executor& executor) const;
 

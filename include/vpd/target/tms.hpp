@@ -12,7 +12,7 @@ namespace vpd {
 
 /// Every tensor of a toy model of superposition's state dict: linear1.weight [h, n], hidden_layers.<i>.weight
 /// [h, h], linear2.weight [n, h] and linear2.bias [n], with n features and width h.
-std::vector<WeightSpec> tms_weights(const TmsConfig& config);
+std::vector<TensorSpec> tms_weights(const TmsConfig& config);
 
 /// What a toy model of superposition of these shapes is made of.
 Architecture tms_architecture(const TmsConfig& config);

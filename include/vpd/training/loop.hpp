@@ -19,7 +19,8 @@ struct LoopHooks {
   std::function<void(std::int64_t made, std::optional<double> loss)>
       warm_up;                                     ///< loss: before that update, at logged ones
   std::function<void(std::int64_t made)> stepped;  ///< on CUDA the device may still be at work on them
-  /// Step number s, where s is a multiple of output.log_every or the last: train/… and perf/… of formats.md.
+  /// Step number s, where s is a multiple of output.log_every or the last: train/… and perf/… of
+  /// docs/formats.md.
   std::function<void(std::int64_t s, const MetricsLog::Values&)> log;
   /// After s steps, every evaluation.every of them; false: a stop cut it short, and a resumed run makes it.
   std::function<bool(std::int64_t s, bool slow)> evaluate;

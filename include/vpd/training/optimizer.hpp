@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <optional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -24,11 +25,14 @@ struct AdamWState {
 /// nothing waits.
 struct ClippedNorm {
   at::Tensor norm;     ///< float64, before clipping
-  at::Tensor divisor;  ///< float32, what the gradient is divided by: 1 / min(1, limit / (norm + 1e-6)).
-                       ///< Undefined without a limit
+  at::Tensor divisor;  ///< clip_divisor() of it
 };
 
-/// Adds gradients[1], gradients[2], ... (one buffer per lane) to gradients[0], each lane a stretch of it.
+/// float32, what a gradient is divided by: 1 / min(1, limit / (norm + 1e-6)). Undefined without a limit.
+at::Tensor clip_divisor(const at::Tensor& norm, std::optional<double> limit);
+
+/// Adds gradients[1], gradients[2], ... (one buffer per lane, flat and wide like the parameters) to
+/// gradients[0], each lane a stretch of it.
 void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes);
 
 /// The same, and takes the norm of the sum.

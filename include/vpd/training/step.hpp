@@ -46,8 +46,9 @@ struct StepResult {
 /// the whole batch, the minimality sums run over all of it, and so do losses, gradients and their norms.
 class TrainingStep {
  public:
-  /// T: tokens a row. `decomposition`, `lanes` and `processes` must outlive the step. Throws UsageError where
-  /// the batch cannot be divided evenly among processes, or what one of them has into micro-batches.
+  /// T: tokens a row. `decomposition`, `config`, `lanes` and `processes` must outlive the step. Throws
+  /// UsageError where the batch cannot be divided evenly among processes, or what one of them has into
+  /// micro-batches.
   TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T, Lanes& lanes,
                Processes& processes = Processes::none());
   ~TrainingStep();
@@ -63,8 +64,9 @@ class TrainingStep {
   /// their gradients, AdamW, the adversaries' ascents.
   /// With training.cuda_graph on CUDA the third step is captured, and launched as one from then on; what an
   /// earlier call returned is then overwritten by the next.
-  /// Throws NumericalError, with nothing updated, where a loss is NaN or infinite (on CUDA the update is
-  /// skipped on the device, and check() reports it).
+  /// Throws NumericalError, with no parameter updated, where a loss is NaN or infinite (on CUDA the update is
+  /// skipped on the device, and check() reports it). Adversaries may have climbed by then: to go on, load()
+  /// an earlier state.
   StepResult run(const at::Tensor& tokens, std::int64_t number, bool want_l0 = false);
 
   /// Throws NumericalError naming the first loss that is NaN or infinite and the first site whose values or

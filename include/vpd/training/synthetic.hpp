@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
+#include "vpd/base/philox.hpp"
 #include "vpd/config/synthetic.hpp"
 #include "vpd/io/dataset.hpp"
-#include "vpd/kernels/philox.hpp"
 
 namespace vpd {
 

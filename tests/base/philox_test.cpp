@@ -1,4 +1,4 @@
-#include "vpd/kernels/philox.hpp"
+#include "vpd/base/philox.hpp"
 
 #include <array>
 #include <cstdint>

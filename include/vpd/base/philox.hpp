@@ -71,6 +71,17 @@ VPD_HOST_DEVICE void philox(RandomKey key, std::uint32_t& x0, std::uint32_t& x1,
   }
 }
 
+/// The words of one block of a row: philox(key, {block, row low, row high, last}). `last` tells what shares a
+/// key apart.
+VPD_HOST_DEVICE void random_words(RandomKey key, std::uint32_t block, std::uint64_t row, std::uint32_t last,
+                                  std::uint32_t (&words)[4]) {
+  words[0] = block;
+  words[1] = static_cast<std::uint32_t>(row);
+  words[2] = static_cast<std::uint32_t>(row >> 32);
+  words[3] = last;
+  philox(key, words[0], words[1], words[2], words[3]);
+}
+
 /// A word as a number in [0, 1), a multiple of 2^-24: exact in float32, so that every dtype and device draws
 /// the same.
 VPD_HOST_DEVICE float to_uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
