@@ -92,17 +92,18 @@ bool never_begun(const fs::path& path) {
 
 RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {}
 
-RunDirectory RunDirectory::create(const fs::path& path) {
+void RunDirectory::check_free(const fs::path& path) {
   std::error_code error;
-  if (fs::exists(path, error)) {
-    VPD_CHECK(fs::is_directory(path, error), DataError,
-              "{}: expected a new directory for the run, found a file; choose another "
-              "--out",
-              path.string());
-    VPD_CHECK(never_begun(path), DataError,
-              "{} already exists and is not empty: choose another --out or resume with --resume",
-              path.string());
-  }
+  if (!fs::exists(path, error)) return;
+  VPD_CHECK(fs::is_directory(path, error), DataError,
+            "{}: expected a new directory for the run, found a file; choose another --out", path.string());
+  VPD_CHECK(never_begun(path), DataError,
+            "{} already exists and is not empty: choose another --out or resume with --resume",
+            path.string());
+}
+
+RunDirectory RunDirectory::create(const fs::path& path) {
+  check_free(path);
   RunDirectory run(path);
   make_directories(run.checkpoints_path());
   return run;

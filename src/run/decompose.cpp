@@ -234,6 +234,7 @@ fs::path start(const DecomposeOptions& options, const Observer& observer, Proces
             "begin at, found something else: write the configuration to a file",
             source);
   tell_configuration(processes, config, source);
+  if (options.out) RunDirectory::check_free(*options.out);  // before every token is read
   TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank,
                   job_observer(processes, observer));
   if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);

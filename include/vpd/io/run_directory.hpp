@@ -20,8 +20,10 @@ struct Checkpoint {
 // Everything here throws DataError where the file system does not allow it.
 class RunDirectory {
  public:
-  // Makes the directory, which may exist only if it is empty or holds what a run leaves that is killed before
-  // it has begun (there is no config.yaml and no checkpoint).
+  // Throws DataError where something is in the way of a new run: anything but an empty directory, or one with
+  // what a run leaves that is killed before it has begun (there is no config.yaml and no checkpoint).
+  static void check_free(const std::filesystem::path& path);
+  // Makes the directory, after check_free().
   static RunDirectory create(const std::filesystem::path& path);
   // An existing run, to read from.
   static RunDirectory open(const std::filesystem::path& path);
