@@ -55,14 +55,14 @@ class Memory {
   /// Beside what is there all along. Of metrics of toy models, which are small, nothing is counted.
   Parts evaluation() const {
     bool outputs = false;
-    std::vector<PassKind> attacks;
+    std::vector<std::pair<PassKind, FreshScope>> attacks;
     std::vector<Parts> beside_the_batch = {
         {{"evaluation: temporaries of the causal-importance function", importance_temporaries()}}};
     for (const MetricConfig& metric : w_.evaluation.metrics) {
       if (!is_fast(metric) && !w_.evaluation.slow_every) continue;
       if (std::holds_alternative<CeKlMetric>(metric)) beside_the_batch.push_back(cross_entropies());
-      if (std::holds_alternative<PgdMetric>(metric))
-        attacks.push_back({.trains = false, .sources = true, .weight = w_.delta_component});
+      if (const auto* pgd = std::get_if<PgdMetric>(&metric))
+        attacks.push_back({{.trains = false, .sources = true, .weight = w_.delta_component}, pgd->scope});
       if (std::holds_alternative<HiddenActsMetric>(metric)) {
         outputs = true;
         beside_the_batch.push_back({{"evaluation: outputs of sites under masks, and temporaries",
@@ -71,11 +71,17 @@ class Memory {
       if (!std::holds_alternative<LossesMetric>(metric)) continue;
       for (const TermConfig& term : w_.objective) {
         outputs = outputs || std::holds_alternative<HiddenActsReconTerm>(term);
-        if (!adversary_of(term)) continue;
-        attacks.push_back(passes_of(term, w_.delta_component)->ascent);
+        const AdversaryConfig* adversary = adversary_of(term);
+        if (!adversary) continue;
+        attacks.emplace_back(passes_of(term, w_.delta_component)->ascent,
+                             evaluation_attack(*adversary).scope);
       }
     }
-    for (const PassKind& attack : attacks) beside_the_batch.push_back(masked_pass({}, attack));
+    for (const auto& [kind, scope] : attacks) {
+      const std::int64_t rows = scope == FreshScope::per_datapoint ? N_ : 1;
+      beside_the_batch.push_back(masked_pass(
+          {{"evaluation: an attack's sources and their gradients", fresh_sources(rows) * wide_}}, kind));
+    }
     std::vector<Parts> moments;
     for (const Parts& others : beside_the_batch) {
       Parts& moment = moments.emplace_back(Parts{
@@ -154,12 +160,19 @@ class Memory {
     return N_ * width * compute_;
   }
 
+  /// Entries of a fresh adversary's sources, their gradient, and each lane's.
+  std::int64_t fresh_sources(std::int64_t rows) const {
+    return rows * make_layout(w_.sites, 1, 1).columns * (2 + w_.lanes);
+  }
+
   std::int64_t adversaries() const {
     const std::int64_t columns = make_layout(w_.sites, 1, 1).columns;
     std::int64_t bytes = 0;
     for (const TermConfig& term : w_.objective) {
       const AdversaryConfig* adversary = adversary_of(term);
       if (!adversary) continue;
+      if (const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary))
+        bytes += fresh_sources(fresh->scope == FreshScope::per_datapoint ? w_.B() * w_.T : 1) * wide_;
       std::int64_t rows = 0, copies = 0, width = wide_;
       if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary)) {
         const bool pooled = persistent->scope == PersistentScope::pooled;
@@ -175,10 +188,6 @@ class Memory {
         if (pooled) copies += held * persistent->sources.value();
         // The sigmoid of unbounded values, made by each lane in every pass.
         if (persistent->parametrization == SourceParametrization::sigmoid) copies += local ? 1 : w_.lanes;
-      } else {
-        const auto& fresh = std::get<FreshAdversaryConfig>(*adversary);
-        rows = fresh.scope == FreshScope::per_datapoint ? N_ : 1;
-        copies = 2 + w_.lanes;
       }
       bytes += rows * columns * copies * width;
     }

@@ -226,6 +226,17 @@ TEST(Check, MemoryFollowsTheConfiguration) {
   EXPECT_EQ(of({"objective.4.adversary.scope=pooled", "objective.4.adversary.sources=5"})
                 .at("adversaries: sources, moments and gradients that are kept"),
             4 * (4 + 5 * 3) * 3 * source_columns);
+  // Fresh ones of each position, their gradient, and that of the one lane, whatever is computed at once.
+  for (const char* micro_batch_size : {"null", "1"}) {
+    EXPECT_EQ(of({"objective.4.adversary={type: fresh, scope: per_datapoint}",
+                  std::string("training.micro_batch_size=") + micro_batch_size})
+                  .at("adversaries: sources, moments and gradients that are kept"),
+              4 * 3 * 51 * source_columns);
+  }
+  EXPECT_EQ(of({"evaluation.every=1", "evaluation.batch_size=30",
+                "evaluation.metrics=[{type: pgd, name: a, scope: per_datapoint}]"})
+                .at("evaluation: an attack's sources and their gradients"),
+            4 * 3 * 30 * 17 * source_columns);
 }
 
 TEST(Check, ActivationsOfOneSite) {
