@@ -109,13 +109,18 @@ TEST_P(HuggingFaceLogits, AreThoseOfTransformers) {
     const at::Tensor found = logits(checkpoint, tokens, {.compute = type, .wide = type});
     expect_close(found, expected.to(type), {.absolute = relative * largest}, at::toString(type));
   }
-  const at::Tensor rounded = logits(checkpoint, tokens, {.compute = at::kBFloat16});
-  expect_close(rounded.to(at::kFloat), expected, {.absolute = 0.1 * largest}, "bf16");
+  // What bfloat16 does to one logit a sharp attention may make large; what it does to all of them it may not.
+  const auto expect_rounded = [&](const at::Device& device) {
+    const at::Tensor found = logits(checkpoint, tokens, {.device = device, .compute = at::kBFloat16});
+    EXPECT_LE((found.cpu().to(at::kFloat) - expected).norm().item<double>(),
+              0.1 * expected.norm().item<double>())
+        << "bf16 on " << device;
+  };
+  expect_rounded(at::kCPU);
   if (cuda_is_usable()) {
-    for (const auto& [type, relative] : {std::pair(at::kFloat, 1e-5), std::pair(at::kBFloat16, 0.1)}) {
-      const at::Tensor found = logits(checkpoint, tokens, {.device = at::kCUDA, .compute = type});
-      expect_close(found.to(at::kFloat), expected, {.absolute = relative * largest}, "on CUDA");
-    }
+    const at::Tensor found = logits(checkpoint, tokens, {.device = at::kCUDA, .compute = at::kFloat});
+    expect_close(found.cpu(), expected, {.absolute = 1e-5 * largest}, "on CUDA");
+    expect_rounded(at::kCUDA);
   }
 }
 
