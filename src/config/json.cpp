@@ -12,6 +12,8 @@
 #include <vpd/config/type.hpp>
 #include <vpd/config/value.hpp>
 
+#include "vpd/base/json_text.hpp"
+
 // JSON in and out.
 
 namespace vpd::config {
@@ -148,8 +150,6 @@ Value parse_json(const std::string& text, const std::string& name) {
   return builder.take();
 }
 
-std::string to_json(const Value& value) {
-  return json_of(value).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string to_json(const Value& value) { return json_text(json_of(value), 2) + "\n"; }
 
 }  // namespace vpd::config

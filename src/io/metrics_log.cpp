@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
@@ -67,7 +68,7 @@ MetricsLog::~MetricsLog() { ::close(descriptor_); }
 void MetricsLog::append(std::int64_t step, const Values& values) {
   std::string line = fmt::format("{{\"step\": {}", step);
   for (const auto& [name, value] : values)
-    line += fmt::format(", {}: {}", json(name).dump(), json_number(value));
+    line += fmt::format(", {}: {}", json_text(json(name)), json_number(value));
   line += "}\n";
   ssize_t written = 0;
   do {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
@@ -64,7 +65,7 @@ MetricsSeries read_metrics(const std::filesystem::path& path) {
       if (name == "step") continue;
       const std::optional<double> number = number_of(value);
       VPD_CHECK(number, DataError, "{}: expected a number under \"{}\" in line {}, found {}", path.string(),
-                name, line_number, value.dump());
+                name, line_number, json_text(value));
       values.emplace_back(name, *number);
     }
     series.add(entry["step"].get<std::int64_t>(), values);

@@ -5,10 +5,9 @@
 #include <cstring>
 #include <unordered_map>
 
-#include "foreign_text.hpp"
 #include "pickle_opcodes.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/io/utf8.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 namespace {

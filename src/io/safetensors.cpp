@@ -15,6 +15,7 @@
 #include <spdlog/fmt/ranges.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 
 namespace vpd {
 
@@ -105,12 +106,12 @@ std::optional<std::int64_t> non_negative(const json& value) {
 std::vector<std::int64_t> non_negative_list(const std::string& where, const json& entry, const char* key) {
   const auto found = entry.find(key);
   VPD_CHECK(found != entry.end() && found->is_array(), DataError, "{}: expected a list '{}', found {}", where,
-            key, found == entry.end() ? "none" : found->dump());
+            key, found == entry.end() ? "none" : json_text(*found));
   std::vector<std::int64_t> numbers;
   for (const json& value : *found) {
     const auto number = non_negative(value);
     VPD_CHECK(number, DataError, "{}: expected non-negative integers in '{}', found {}", where, key,
-              found->dump());
+              json_text(*found));
     numbers.push_back(*number);
   }
   return numbers;
@@ -144,7 +145,7 @@ TensorInfo read_entry(const std::string& path, const std::string& name, const js
   info.name = name;
   const auto dtype = entry.find("dtype");
   VPD_CHECK(dtype != entry.end() && dtype->is_string(), DataError, "{}: expected a string 'dtype', found {}",
-            where, dtype == entry.end() ? "none" : dtype->dump());
+            where, dtype == entry.end() ? "none" : json_text(*dtype));
   info.dtype = dtype->get<std::string>();
   const auto known =
       std::find_if(kDtypes.begin(), kDtypes.end(), [&](const Dtype& d) { return d.name == info.dtype; });
@@ -336,7 +337,7 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
 
   std::string text;
   try {
-    text = header.dump();
+    text = json_text(header);
   } catch (const json::exception& error) {
     throw UsageError(
         fmt::format("{}: expected names and metadata in UTF-8 ({})", path.string(), error.what()));

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
@@ -30,7 +31,7 @@ std::map<std::string, std::string> weight_map(const fs::path& path) {
   std::map<std::string, std::string> map;
   for (const auto& [tensor, file] : found->items()) {
     VPD_CHECK(file.is_string(), DataError, "{}: expected the name of a file for the tensor '{}', found {}",
-              path.string(), tensor, file.dump());
+              path.string(), tensor, json_text(file));
     const auto name = file.get<std::string>();
     VPD_CHECK(!name.empty() && fs::path(name).filename() == fs::path(name) && name != "..", DataError,
               "{}: expected a file beside the index for the tensor '{}', found '{}'", path.string(), tensor,

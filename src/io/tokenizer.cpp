@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/unicode_classes.hpp"
-#include "vpd/io/utf8.hpp"
 
 namespace vpd {
 

@@ -6,9 +6,9 @@
 
 #include <ATen/ops/from_blob.h>
 
-#include "foreign_text.hpp"
 #include "torch_pickle.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
 #include "zip_archive.hpp"
 

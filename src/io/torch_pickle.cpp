@@ -6,8 +6,8 @@
 
 #include <spdlog/fmt/ranges.h>
 
-#include "foreign_text.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 namespace {

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <utility>
 
-#include "foreign_text.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 namespace {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
@@ -96,7 +97,7 @@ std::string health_json(const HealthReport& report) {
   }
   const Json document = {
       {"run", report.run.string()}, {"made", report.made}, {"steps", report.steps}, {"findings", findings}};
-  return document.dump(1) + "\n";
+  return json_text(document, 1) + "\n";
 }
 
 }  // namespace vpd

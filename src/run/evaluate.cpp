@@ -7,6 +7,7 @@
 
 #include "thread_number.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
@@ -83,7 +84,7 @@ std::optional<std::string> evaluation_to_keep(const RunDirectory& run, const Eva
     if (!kept[part].is_object()) kept[part] = Json::object();
     kept[part].update(now[part]);
   }
-  return kept.dump(1) + "\n";
+  return json_text(kept, 1) + "\n";
 }
 
 }  // namespace
@@ -135,7 +136,7 @@ std::string evaluation_json(const EvaluateResult& result) {
   const nlohmann::ordered_json document = {{"step", result.step},           {"checkpoint", result.checkpoint},
                                            {"overrides", result.overrides}, {"metrics", metrics},
                                            {"budgets", result.budgets},     {"arrays", arrays}};
-  return document.dump(1) + "\n";
+  return json_text(document, 1) + "\n";
 }
 
 }  // namespace vpd

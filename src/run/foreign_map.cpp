@@ -3,8 +3,8 @@
 #include <cmath>
 #include <variant>
 
-#include "io/foreign_text.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 namespace {

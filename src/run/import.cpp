@@ -4,6 +4,7 @@
 
 #include "import_parts.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
@@ -111,7 +112,7 @@ std::string import_json(const ImportSummary& summary) {
     json["causal_importance"] = summary.causal_importance;
     json["causal_importance_parameters"] = summary.causal_importance_parameters;
   }
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace vpd

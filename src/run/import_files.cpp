@@ -8,6 +8,7 @@
 
 #include "import_parts.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/io/files.hpp"
@@ -129,7 +130,7 @@ void write_import_provenance(const fs::path& path, const ImportOptions& options,
   for (const fs::path& input : inputs) {
     json["imported"][fs::absolute(input).lexically_normal().string()] = sha256_of_file(input);
   }
-  write_atomically(path, json.dump(2) + "\n");
+  write_atomically(path, json_text(json, 2) + "\n");
 }
 
 }  // namespace vpd

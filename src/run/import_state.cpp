@@ -6,8 +6,8 @@
 
 #include <ATen/ATen.h>
 
-#include "io/foreign_text.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "vpd/io/torch_checkpoint.hpp"

@@ -12,6 +12,7 @@
 
 #include "thread_number.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
@@ -156,7 +157,7 @@ class Job {
                                            {"train_" + loss, number(summary_.train_loss)},
                                            {"eval_" + loss, number(summary_.eval_loss)},
                                            {"config", nlohmann::ordered_json::parse(to_json(config_))}};
-    write_atomically(workplace_->path() / "pretrain.json", record.dump(2) + "\n");
+    write_atomically(workplace_->path() / "pretrain.json", json_text(record, 2) + "\n");
     workplace_->publish();
   }
 

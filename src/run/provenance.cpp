@@ -9,6 +9,7 @@
 #include <torch/version.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/value.hpp"
 #include "vpd/decomposition/decomposition.hpp"
@@ -104,7 +105,7 @@ void write_provenance(const fs::path& path, const Provenance& provenance) {
     json["libraries"]["cuda"] = at::detail::getCUDAHooks().versionCUDART();
   for (const HashedFile& input : provenance.inputs) json["inputs"][input.path.string()] = input.sha256;
   json["configuration"] = Json::parse(to_json(*provenance.config));
-  write_atomically(path, json.dump(2) + "\n");
+  write_atomically(path, json_text(json, 2) + "\n");
 }
 
 void check_inputs(const fs::path& path, const std::vector<fs::path>& inputs, const Observer& observer) {
@@ -121,14 +122,15 @@ void check_inputs(const fs::path& path, const std::vector<fs::path>& inputs, con
               "{}: expected the file that the run began with, found one that was changed since (SHA-256 {} "
               "instead of {}); put the old "
               "one back or start a new run",
-              input.string(), found.substr(0, 12), recorded->dump().substr(1, 12));
+              input.string(), found.substr(0, 12), json_text(*recorded).substr(1, 12));
   }
 }
 
 std::vector<std::string> forbidden_differences(const fs::path& path, const RunConfig& stored,
                                                const RunConfig& now) {
   const Json json = read(path);
-  const std::string before = json.contains("configuration") ? json["configuration"].dump() : to_json(stored);
+  const std::string before =
+      json.contains("configuration") ? json_text(json["configuration"]) : to_json(stored);
   std::vector<std::string> lines = config::differences(config::parse_json(before, path.string()),
                                                        config::parse_json(to_json(now), "the configuration"));
   std::erase_if(lines, may_change);

@@ -10,6 +10,7 @@
 
 #include "selftest_configs.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/io/files.hpp"
@@ -162,7 +163,7 @@ std::string selftest_json(const SelftestReport& report) {
                                            {"figures", figures},
                                            {"pretrain_seconds", report.pretrain_seconds},
                                            {"decompose_seconds", report.decompose_seconds}};
-  return document.dump(2) + "\n";
+  return json_text(document, 2) + "\n";
 }
 
 }  // namespace vpd

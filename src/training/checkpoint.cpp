@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/sha256.hpp"
 
@@ -15,7 +16,7 @@ std::int64_t whole_number(const nlohmann::json& state, const char* key, const st
   VPD_CHECK(state.contains(key) && state[key].is_number_integer() && state[key].get<std::int64_t>() >= 0,
             DataError,
             "{}: expected a whole number of at least 0 under \"{}\", found {}; use another checkpoint",
-            path.string(), key, state.contains(key) ? state[key].dump() : "none");
+            path.string(), key, state.contains(key) ? json_text(state[key]) : "none");
   return state[key].get<std::int64_t>();
 }
 
@@ -37,7 +38,7 @@ void save_checkpoint(const RunDirectory& run, const Decomposition& decomposition
         for (const char* name : {components_file, causal_importance_file, training_state_file}) {
           state["sha256"][name] = sha256_of_file(directory / name);
         }
-        write_atomically(directory / checkpoint_state_file, state.dump(2) + "\n");
+        write_atomically(directory / checkpoint_state_file, json_text(state, 2) + "\n");
       },
       keep);
 }

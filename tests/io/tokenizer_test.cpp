@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "support.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
-#include "vpd/io/utf8.hpp"
 
 namespace vpd {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "io/foreign_text.hpp"
 #include "support.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "zip_files.hpp"
 
 namespace vpd {

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import formatting
 import includes
+import json_texts
 import launches
 import sizes
 
@@ -24,6 +25,9 @@ class Repository(unittest.TestCase):
 
     def test_launches(self):
         self.assertEqual(launches.problems(ROOT), [])
+
+    def test_json_texts(self):
+        self.assertEqual(json_texts.problems(ROOT), [])
 
     def test_sizes(self):
         self.assertEqual(sizes.problems(ROOT), [])
@@ -97,6 +101,10 @@ class Samples(unittest.TestCase):
         self.write("src/kernels/a.cu", "#include <cuda_runtime.h>\n")
         self.write("tools/vpd/main.cpp", '#include "vpd/run/decompose.hpp"\n')
         self.assertEqual(includes.problems(self.root), [])
+
+    def test_a_json_text_that_may_throw(self):
+        self.write("src/io/a.cpp", "\n// json.dump()\nstd::string b = json->dump(2);\n")
+        self.expect_one(json_texts, "src/io/a.cpp:3", "json_text()")
 
     def test_a_bare_launch(self):
         self.write("src/kernels/a.cu", "void f() {\n  VPD_LAUNCH(kernel, 1, 2, 0, on, x);\n  kernel<<<1,\n           2>>>(x);\n}\n")
