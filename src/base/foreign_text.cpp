@@ -33,14 +33,16 @@ bool is_broken(const DecodedCharacter& character, std::string_view text) {
   return character.code_point == 0xfffd && !text.starts_with("\xef\xbf\xbd");
 }
 
-std::string escape(std::string_view text, bool keep_lines) {
+}  // namespace
+
+std::string printable(std::string_view text) {
   std::string shown;
   while (!text.empty()) {
     const DecodedCharacter character = decode_utf8(text);
     if (is_broken(character, text)) {
       for (std::size_t i = 0; i < character.length; ++i)
         shown += fmt::format("\\x{:02x}", static_cast<std::uint8_t>(text[i]));
-    } else if (steers(character.code_point) && !(keep_lines && character.code_point == '\n')) {
+    } else if (steers(character.code_point)) {
       shown += escaped(character.code_point);
     } else {
       shown += text.substr(0, character.length);
@@ -49,8 +51,6 @@ std::string escape(std::string_view text, bool keep_lines) {
   }
   return shown;
 }
-
-}  // namespace
 
 DecodedCharacter decode_utf8(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
@@ -84,9 +84,6 @@ std::string to_valid_utf8(std::string_view bytes) {
   }
   return text;
 }
-
-std::string printable(std::string_view text) { return escape(text, false); }
-std::string printable_lines(std::string_view text) { return escape(text, true); }
 
 std::string quote_foreign(std::string_view text) {
   constexpr std::size_t longest = 120;

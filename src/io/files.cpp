@@ -1,6 +1,7 @@
 #include "vpd/io/files.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -43,14 +44,36 @@ const char* cure_of(int error) {
                               std::generic_category().message(error), cure_of(error)));
 }
 
-void sync_path(const fs::path& path, int flags) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
+/// Whether an error of fsync() says that the file system has no such thing, rather than that data may be
+/// lost.
+bool has_no_flushing(int error) {
+  return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EPERM || error == EACCES ||
+         error == EBADF || error == EROFS;
+}
+
+void flush(int descriptor, const fs::path& path) {
+  if (::fsync(descriptor) != 0 && !has_no_flushing(errno)) fail(path, "flush the file to the disk", errno);
+}
+
+void flush_file(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail(path, "open to flush it to the disk", errno);
-  const int result = ::fsync(descriptor);
-  const int error = errno;
+  try {
+    flush(descriptor, path);
+  } catch (...) {
+    ::close(descriptor);
+    throw;
+  }
   ::close(descriptor);
-  // Some file systems cannot flush a directory and say EINVAL; there is then nothing more that could be done.
-  if (result != 0 && error != EINVAL) fail(path, "flush to the disk", error);
+}
+
+/// Makes a new name survive a power failure. Many file systems cannot flush a directory and say so with
+/// errors of every kind; what the directory names is whole all the same, and nothing more could be done.
+void flush_directory(const fs::path& path) noexcept {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+  if (descriptor < 0) return;
+  static_cast<void>(::fsync(descriptor));
+  ::close(descriptor);
 }
 
 fs::path directory_of(const fs::path& path) {
@@ -58,9 +81,11 @@ fs::path directory_of(const fs::path& path) {
   return parent.empty() ? fs::path(".") : parent;
 }
 
-// Hidden, so that no glob takes it for data; with the process id, so that two processes do not share one.
+// Hidden, so that no glob takes it for data; with the process id and a number, so that neither two processes
+// nor two threads share one.
 fs::path beside(const fs::path& path) {
-  return directory_of(path) / fmt::format(".tmp-{}.{}", path.filename().string(), ::getpid());
+  static std::atomic<unsigned> made{0};
+  return directory_of(path) / fmt::format(".tmp-{}.{}.{}", path.filename().string(), ::getpid(), made++);
 }
 
 /// Where a symbolic link leads, whether there is something or not.
@@ -127,13 +152,13 @@ void AtomicFile::write(const void* data, std::size_t size) {
 
 void AtomicFile::commit() {
   const bool stands = temporary_.empty();  // a pipe or a device, which there is nothing to flush to
-  if (!stands && ::fsync(descriptor_) != 0) fail(path_, "flush the file to the disk", errno);
+  if (!stands) flush(descriptor_, path_);
   // Some file systems report a full disk only here.
   if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "close the file", errno);
   if (stands) return;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename the finished file", errno);
   temporary_.clear();
-  sync_path(directory_of(path_), O_DIRECTORY);
+  flush_directory(directory_of(path_));
 }
 
 InputFile::InputFile(fs::path path) : path_(std::move(path)) {
@@ -222,16 +247,27 @@ void replace_symlink(const fs::path& link, const fs::path& target) {
     ::unlink(temporary.c_str());
     fail(link, "move the link", error);
   }
-  sync_path(directory_of(link), O_DIRECTORY);
+  flush_directory(directory_of(link));
+}
+
+void publish_file(const fs::path& temporary, const fs::path& destination) {
+  flush_file(temporary);
+  if (::rename(temporary.c_str(), destination.c_str()) != 0)
+    fail(destination, "rename the finished file", errno);
+  flush_directory(directory_of(destination));
 }
 
 void publish_directory(const fs::path& temporary, const fs::path& destination) {
   try {
     for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
       if (entry.is_symlink()) continue;
-      sync_path(entry.path(), entry.is_directory() ? O_DIRECTORY : 0);
+      if (entry.is_directory()) {
+        flush_directory(entry.path());
+      } else {
+        flush_file(entry.path());
+      }
     }
-    sync_path(temporary, O_DIRECTORY);
+    flush_directory(temporary);
     if (::rename(temporary.c_str(), destination.c_str()) != 0) {
       if (errno != EEXIST && errno != ENOTEMPTY) fail(destination, "rename the finished directory", errno);
       if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, destination.c_str(), RENAME_EXCHANGE) == 0) {
@@ -247,7 +283,7 @@ void publish_directory(const fs::path& temporary, const fs::path& destination) {
   } catch (const fs::filesystem_error& error) {
     fail(destination, "publish the finished directory", error.code().value());
   }
-  sync_path(directory_of(destination), O_DIRECTORY);
+  flush_directory(directory_of(destination));
 }
 
 }  // namespace vpd

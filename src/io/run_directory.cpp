@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/sha256.hpp"
 
@@ -20,6 +21,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kTemporaryPrefix = ".tmp-";
+constexpr std::string_view kLostAndFound = "lost+found";  // of a volume that is mounted there
 
 std::string name_of(std::int64_t step) { return fmt::format("step_{:08d}", step); }
 
@@ -64,6 +66,16 @@ void remove_checkpoint(const fs::path& path) {
   remove_directory(aside);
 }
 
+/// "<path>.<word>", or with a number where that is taken.
+fs::path free_name(const fs::path& path, std::string_view word) {
+  std::error_code error;
+  for (int number = 1;; ++number) {
+    const std::string ending = number == 1 ? std::string(word) : fmt::format("{}-{}", word, number);
+    fs::path name = path.parent_path() / fmt::format("{}.{}", path.filename().string(), ending);
+    if (!fs::exists(fs::symlink_status(name, error))) return name;
+  }
+}
+
 std::vector<fs::path> entries_of(const fs::path& path) {
   std::error_code error;
   std::vector<fs::path> entries;
@@ -80,7 +92,9 @@ bool never_begun(const fs::path& path) {
   };
   for (const fs::path& entry : entries_of(path)) {
     const std::string name = entry.filename().string();
-    if (name == "log.txt" || name == "provenance.json" || temporary(entry)) continue;
+    if (name == "log.txt" || name == "provenance.json" || name == "status.json" || name == kLostAndFound ||
+        temporary(entry))
+      continue;
     if (name != "checkpoints") return false;
     const std::vector<fs::path> inside = entries_of(entry);
     if (!std::all_of(inside.begin(), inside.end(), temporary)) return false;
@@ -157,8 +171,19 @@ std::optional<Checkpoint> RunDirectory::latest() const {
   return all.empty() ? std::nullopt : std::optional(all.back());
 }
 
-void RunDirectory::publish_checkpoint(std::int64_t step, const std::function<void(const fs::path&)>& write,
-                                      std::int64_t keep) const {
+Checkpoint RunDirectory::checkpoint(std::int64_t step) const {
+  std::vector<std::string> steps;
+  for (const Checkpoint& checkpoint : checkpoints()) {
+    if (checkpoint.step == step) return checkpoint;
+    steps.push_back(std::to_string(checkpoint.step));
+  }
+  throw DataError(fmt::format("{}: expected a checkpoint of step {}, found {}", path_.string(), step,
+                              steps.empty() ? "none" : "those of " + join_words(steps)));
+}
+
+std::vector<std::string> RunDirectory::publish_checkpoint(std::int64_t step,
+                                                          const std::function<void(const fs::path&)>& write,
+                                                          std::int64_t keep) const {
   VPD_CHECK(step >= 0 && keep >= 1, UsageError,
             "expected a step of at least 0 and at least 1 checkpoint to keep, found step {} and {}", step,
             keep);
@@ -174,13 +199,62 @@ void RunDirectory::publish_checkpoint(std::int64_t step, const std::function<voi
     fs::remove_all(temporary, ignored);
     throw;
   }
-  replace_symlink(checkpoints_path() / "latest", name_of(step));
 
-  std::vector<Checkpoint> all = checkpoints();
-  const auto excess = static_cast<std::int64_t>(all.size()) - keep;
-  for (std::int64_t i = 0; i < excess; ++i) {
-    const Checkpoint& old = all[static_cast<std::size_t>(i)];
-    if (old.step != step) remove_checkpoint(old.path);
+  // The checkpoint is whole. What comes now is convenience, and does not end a run where it fails.
+  std::vector<std::string> warnings;
+  const auto attempt = [&](const auto& work) {
+    try {
+      work();
+    } catch (const DataError& error) {
+      warnings.emplace_back(error.what());
+    }
+  };
+  attempt([&] { point_latest_at(name_of(step)); });
+  attempt([&] {
+    std::vector<Checkpoint> all = checkpoints();
+    const auto excess = static_cast<std::int64_t>(all.size()) - keep;
+    for (std::int64_t i = 0; i < excess; ++i) {
+      const Checkpoint& old = all[static_cast<std::size_t>(i)];
+      if (old.step != step) attempt([&] { remove_checkpoint(old.path); });
+    }
+  });
+  return warnings;
+}
+
+void RunDirectory::point_latest_at(const std::string& name) const {
+  const fs::path link = checkpoints_path() / "latest";
+  std::error_code error;
+  // A run that was copied with its links followed has a whole checkpoint there, and not the last one for
+  // long.
+  if (fs::is_directory(fs::symlink_status(link, error))) {
+    const fs::path aside = free_name(link, "copy");
+    fs::rename(link, aside, error);
+    VPD_CHECK(
+        !error, DataError,
+        "{}: expected a link to the last checkpoint, found a directory that cannot be moved away ({}): it "
+        "is not the last checkpoint; remove it",
+        link.string(), error.message());
+  }
+  try {
+    replace_symlink(link, name);
+  } catch (const DataError& failure) {
+    const bool stale = fs::remove(link, error);
+    throw DataError(fmt::format(
+        "{}; the file system may have no links: without one the last checkpoint is the one of the highest "
+        "step{}",
+        failure.what(),
+        error   ? ". What stands there is not the last checkpoint: remove it"
+        : stale ? ", and what stood there was removed"
+                : ""));
+  }
+}
+
+void RunDirectory::set_aside_after(std::int64_t step) const {
+  std::error_code error;
+  for (const Checkpoint& checkpoint : checkpoints()) {
+    if (checkpoint.step <= step) continue;
+    fs::rename(checkpoint.path, free_name(checkpoint.path, "set_aside"), error);
+    if (error) fail(checkpoint.path, "rename the checkpoint", error);
   }
 }
 

@@ -1,39 +1,30 @@
 #include "vpd/run/decompose.hpp"
 
-#include <chrono>
 #include <ctime>
-#include <map>
-#include <set>
+#include <utility>
 
-#include "health_watch.hpp"
-#include "progress_line.hpp"
+#include "inputs.hpp"
 #include "provenance.hpp"
 #include "run_log.hpp"
-#include "stop_vote.hpp"
+#include "status_keeper.hpp"
 #include "taking_part.hpp"
 #include "training_job.hpp"
+#include "training_run.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/base/host.hpp"
 #include "vpd/base/text.hpp"
-#include "vpd/evaluation/evaluate.hpp"
+#include "vpd/base/version.hpp"
 #include "vpd/io/files.hpp"
+#include "vpd/io/known_files.hpp"
 #include "vpd/io/run_directory.hpp"
-#include "vpd/run/evaluate.hpp"
+#include "vpd/run/failure.hpp"
 #include "vpd/training/checkpoint.hpp"
-#include "vpd/training/loop.hpp"
 
 namespace vpd {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-std::string since(Clock::time_point start) {
-  return human_duration(std::chrono::duration<double>(Clock::now() - start).count());
-}
-
-std::string resume_command(const RunDirectory& run) {
-  return fmt::format("vpd decompose --resume {}", run.path().string());
-}
 
 /// A directory of its own, also for runs that begin in the same second: made here, so that nobody else gets
 /// it.
@@ -60,6 +51,19 @@ std::vector<std::string> all_overrides(const DecomposeOptions& options) {
   return overrides;
 }
 
+/// V, U and causal importance that a new run starts from.
+void load_start(TrainingJob& job) {
+  verify_checkpoint(*job.config.initialize_from);
+  load_weights(job.decomposition, *job.config.initialize_from);
+}
+
+/// The inputs that are still read: where a run started from is not, once it has a checkpoint.
+std::vector<InputRole> inputs_to_resume(const RunConfig& config, bool has_checkpoint) {
+  RunConfig read = config;
+  if (has_checkpoint) read.initialize_from.reset();
+  return input_roles(read);
+}
+
 /// What a job is observed by before it trains. Other processes wait for process 0, which is then not cut
 /// short.
 Observer job_observer(const Processes& processes, const Observer& observer) {
@@ -77,8 +81,10 @@ void say_essentials(const TrainingJob& job, RunLog& log) {
 /// A new directory with everything but checkpoints, or none at all.
 RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options, RunLog& log) {
   // The slow part comes before there is a directory that a kill could leave.
-  const std::vector<HashedFile> inputs =
-      hash_inputs(job.config, fs::absolute(options.config), job_observer(job.processes, log.observer()));
+  const Observer observer = job_observer(job.processes, log.observer());
+  const Observer saying{[&](const std::string& line) { log.say(line); }, observer.status, observer.stop, {}};
+  const std::vector<HashedRole> inputs = hash_inputs(input_roles(job.config), saying);
+  const HashedFile config_file{fs::absolute(options.config), known_sha256(options.config)};
   const RunDirectory run =
       RunDirectory::create(options.out ? *options.out : make_default_out(options.config));
   try {
@@ -91,10 +97,11 @@ RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options,
                                              .lanes = job.lanes.count(),
                                              .threads_per_lane = job.threads_per_lane,
                                              .command_line = options.command_line,
+                                             .config_file = config_file,
                                              .inputs = inputs});
     // Last, since a directory with it counts as a run that can be resumed.
     write_atomically(run.config_path(), to_yaml(job.config));
-  } catch (const Error&) {
+  } catch (...) {
     std::error_code ignored;
     if (log.locked() && !fs::exists(run.config_path(), ignored)) fs::remove_all(run.path(), ignored);
     throw;
@@ -102,127 +109,19 @@ RunDirectory create_run(const TrainingJob& job, const DecomposeOptions& options,
   return run;
 }
 
-/// What is worth a line among an evaluation's metrics: not the figures of single sites.
-std::string evaluation_line(const MetricValues& metrics, const RunConfig& config, const Sites& sites) {
-  const std::map<std::string, double> values(metrics.begin(), metrics.end());
-  const std::map<std::string, std::string> budgets = attack_budgets(config);
-  std::set<std::string> names;
-  for (const Site& site : sites) names.insert(site.name);
-  std::vector<std::string> words;
-  for (const auto& [name, value] : metrics) {
-    if (is_window_name(name) || names.contains(name.substr(name.rfind('/') + 1))) continue;
-    const std::string spread = spread_text(values, name);
-    words.push_back(fmt::format("{} {:.4g}{}", name, value, spread.empty() ? "" : " " + spread));
-    if (const auto budget = budgets.find(name); budget != budgets.end())
-      words.back() += fmt::format(" ({})", budget->second);
-  }
-  return join_words(words, "  ");
+/// Who works on the run from now on, for whoever reads log.txt later.
+void note_program(const DecomposeOptions& options, RunLog& log) {
+  const auto job = batch_job();
+  log.note(fmt::format("vpd {} on {}{}: {}", version(), host_name(), job ? ", job " + *job : "",
+                       options.command_line));
 }
 
-/// Knows what the run has measured so far.
-HealthWatch watch_health(const TrainingJob& job, const RunDirectory& run) {
-  std::vector<std::string> sites;
-  for (const Site& site : job.decomposition.sites) sites.push_back(site.name);
-  return {health_subject(job.config, std::move(sites), job.decomposition.sites.total_C()),
-          read_metrics(run.metrics_path())};
+void tell_began(const Observer& observer, const RunDirectory& run) {
+  if (observer.began) observer.began(run.path());
 }
 
-/// The loop itself, with its log, metrics, evaluations and checkpoints.
-void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t> resumed_at, RunLog& log) {
-  const RunConfig& config = job.config;
-  const Observer& observer = log.observer();
-  const std::int64_t steps = config.training.steps, warm_up_steps = config.training.faithfulness_warmup.steps;
-  MetricsLog metrics(run.metrics_path(), resumed_at.value_or(0) - 1);
-  HealthWatch health = watch_health(job, run);
-  const auto measured = [&](std::int64_t s, const MetricsLog::Values& values) {
-    metrics.append(s, values);
-    return health.take(s, values);
-  };
-  ProgressLine progress(resumed_at.value_or(0), steps);
-  const Clock::time_point start = Clock::now();
-  std::int64_t made = resumed_at.value_or(0);
-
-  job.step.share();
-  StopVote vote(job.processes, observer.stop);
-  LoopHooks hooks;
-  hooks.stop = [&] { return vote(); };
-  hooks.warm_up = [&](std::int64_t done, std::optional<double> loss) {
-    if (loss)
-      log.say(fmt::format("faithfulness warm-up {}/{}  faithfulness {:.4g}", done, warm_up_steps, *loss));
-    if (observer.status && progress.refresh())
-      observer.status(fmt::format("faithfulness warm-up {}/{}", done, warm_up_steps));
-    if (done == warm_up_steps) progress = ProgressLine(0, steps);
-  };
-  hooks.log = [&](std::int64_t s, const MetricsLog::Values& values) {
-    const std::vector<std::string> warnings = measured(s, values);
-    progress.measure(values);
-    log.say(progress.text(s, s + 1));
-    for (const std::string& warning : warnings) log.say(warning);
-  };
-  hooks.stepped = [&](std::int64_t done) {
-    made = done;
-    if (observer.status && progress.refresh()) observer.status(progress.text(done, done));
-  };
-  hooks.evaluate = [&](std::int64_t s, bool slow) {
-    const Clock::time_point began = Clock::now();
-    if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
-    // Other processes wait for an evaluation to end: none of theirs is cut short.
-    const std::function<bool()> stop = job.processes.alone() ? observer.stop : nullptr;
-    MetricValues values;
-    try {
-      values = evaluate(job.decomposition, config, *job.eval, s, slow ? MetricChoice() : is_fast, job.lanes,
-                        /*arrays=*/nullptr, stop);
-    } catch (const Interrupted&) {
-      return false;
-    }
-    MetricsLog::Values named;
-    for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
-    const std::vector<std::string> warnings = measured(s, named);
-    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
-                        evaluation_line(values, config, job.decomposition.sites)));
-    for (const std::string& warning : warnings) log.say(warning);
-    job.processes.meet();
-    return true;
-  };
-  hooks.checkpoint = [&](std::int64_t s) {
-    if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));
-    save_checkpoint(run, job.decomposition, job.step,
-                    {.step = s,
-                     .data_position = s * config.training.batch_size,
-                     .processes = job.processes.count(),
-                     .lanes = job.lanes.count(),
-                     .threads_per_lane = job.threads_per_lane},
-                    config.output.keep);
-    log.say(fmt::format("checkpoint after {} steps", s));
-    job.processes.meet();
-  };
-
-  switch (run_loop(job.step, config, *job.train, job.numerics.device, resumed_at, hooks)) {
-    case LoopEnd::stopped_in_warm_up:
-      throw Interrupted(fmt::format(
-          "interrupted in the faithfulness warm-up, before there was anything to save: {} starts over",
-          resume_command(run)));
-    case LoopEnd::stopped:
-      throw Interrupted(fmt::format("interrupted after {} of {} steps, which are saved: go on with {}", made,
-                                    steps, resume_command(run)));
-    case LoopEnd::finished:
-      break;
-  }
-  log.say(fmt::format("finished {} steps in {}: {}", steps, since(start), run.path().string()));
-}
-
-/// Runs `work` and leaves the sentence that it may throw in log.txt too.
-template <class Work>
-void logged(RunLog& log, const Work& work) {
-  try {
-    work();
-  } catch (const Interrupted& error) {
-    log.note(error.what());
-    throw;
-  } catch (const std::exception& error) {
-    log.note(fmt::format("error: {}", error.what()));
-    throw;
-  }
+void say_configuration(const fs::path& source, RunLog& log) {
+  log.say(fmt::format("{:<18} {}", "configuration", source.string()));
 }
 
 fs::path start(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
@@ -235,15 +134,19 @@ fs::path start(const DecomposeOptions& options, const Observer& observer, Proces
             source);
   tell_configuration(processes, config, source);
   if (options.out) RunDirectory::check_free(*options.out);  // before every token is read
+  say_configuration(options.config, log);
   TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank,
                   job_observer(processes, observer));
-  if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);
+  if (job.config.initialize_from) load_start(job);
   const RunDirectory run = create_run(job, options, log);
-  logged(log, [&] {
+  StatusKeeper status(run.path(), 0, job.config.training.steps, log);
+  tell_began(observer, run);
+  status.record([&] {
+    note_program(options, log);
     tell_run(processes, {}, run.path());
     log.say(fmt::format("{:<18} {}", "run", run.path().string()));
     say_essentials(job, log);
-    train(job, run, std::nullopt, log);
+    train(job, run, std::nullopt, status, log);
   });
   return run.path();
 }
@@ -257,7 +160,7 @@ RunConfig resumed_config(const DecomposeOptions& options, const RunDirectory& ru
   VPD_CHECK(refused.empty(), ConfigError,
             "{}: expected the configuration that the run began with (only output and the pace of evaluation "
             "may change), found that {}: "
-            "resume without these changes, or start a new run with initialize_from",
+            "go on without these changes, or start a new run with initialize_from",
             run.path().string(), join_words(refused, ", "));
   if (now != stored) {
     write_atomically(run.config_path(), to_yaml(now));
@@ -285,46 +188,107 @@ void warn_of_another_machine(const TrainingJob& job, const RunDirectory& run, co
       words(processes, job.lanes.count(), job.threads_per_lane)));
 }
 
+/// The checkpoint to go on from; none: the run starts over.
+std::optional<Checkpoint> checkpoint_to_resume(const RunDirectory& run, const DecomposeOptions& options) {
+  return options.checkpoint ? std::optional(run.checkpoint(*options.checkpoint)) : run.latest();
+}
+
+/// Throws DataError where a file of the checkpoint is damaged, and names the way on.
+void verify_to_resume(const RunDirectory& run, const Checkpoint& checkpoint) {
+  try {
+    verify_checkpoint(checkpoint.path);
+  } catch (const DataError& error) {
+    std::optional<std::int64_t> earlier;
+    for (const Checkpoint& other : run.checkpoints())
+      if (other.step < checkpoint.step) earlier = other.step;
+    if (!earlier) throw;
+    throw DataError(fmt::format("{}: go on from an earlier one with {} --checkpoint {}", error.what(),
+                                resume_command(run), *earlier));
+  }
+}
+
 fs::path resume(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
-  VPD_CHECK(!options.out, UsageError, "--out makes a new run and --resume goes on with {}: give one of them",
-            options.resume->string());
   RunLog log(observer);
-  VPD_CHECK(fs::exists(RunDirectory::open(*options.resume).config_path()), DataError,
+  const RunDirectory found = RunDirectory::open(*options.resume);
+  VPD_CHECK(fs::exists(found.config_path()), DataError,
             "{}: expected the directory of a run, found no config.yaml in it; start the run again with --out",
             options.resume->string());
-  log.open(RunDirectory::open(*options.resume).log_path());
+  log.open(found.log_path());
   const RunDirectory run = RunDirectory::open_for_resume(*options.resume);
-  logged(log, [&] {
-    const std::string source = run.config_path().string();
-    RunConfig config = resumed_config(options, run, log);
-    tell_configuration(processes, config, source);
+  const std::string source = run.config_path().string();
+  std::optional<Checkpoint> checkpoint;
+  RunConfig config;
+  try {
+    note_program(options, log);
+    say_configuration(options.config.empty() ? run.config_path() : options.config, log);
+    checkpoint = checkpoint_to_resume(run, options);
+    config = resumed_config(options, run, log);
+  } catch (const Error& error) {  // a mistake in the command, which says nothing about the run
+    log.note(fmt::format("error: {}", error.what()));
+    throw;
+  }
+  const std::int64_t steps = config.training.steps;
+  tell_began(observer, run);
+  StatusKeeper status(run.path(), checkpoint ? checkpoint->step : 0, steps, log);
+  status.record([&] {
     const Observer before = job_observer(processes, observer);
-    TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank, before);
-    check_inputs(run.provenance_path(), input_files(job.config), before);
-    const std::optional<Checkpoint> latest = run.latest();
-    tell_run(processes, latest ? latest->path : fs::path(), run.path());
-    if (latest) {
-      const Progress progress = load_checkpoint(latest->path, job.decomposition, job.step);
+    const auto verify = [&] {
+      verify_inputs(run.provenance_path(), inputs_to_resume(config, checkpoint.has_value()),
+                    {[&](const std::string& line) { log.say(line); }, before.status, before.stop, {}});
+      if (checkpoint) verify_to_resume(run, *checkpoint);
+    };
+    if (processes.alone() && checkpoint && checkpoint->step == steps && has_final_evaluation(run, config)) {
+      verify();
+      status.done(fmt::format("all {} steps are made and measured, nothing is left to do: {}", steps,
+                              run.path().string()));
+      return;
+    }
+    tell_configuration(processes, config, source);
+    verify();
+    TrainingJob job(config, source, options.threads, processes, options.launch.local_rank, before);
+    tell_run(processes, checkpoint ? checkpoint->path : fs::path(), run.path());
+    std::optional<std::int64_t> made;
+    if (checkpoint) {
+      const Progress progress = load_checkpoint(checkpoint->path, job.decomposition, job.step);
+      made = progress.step;
+      if (options.checkpoint) run.set_aside_after(progress.step);
       log.say(fmt::format("resumed after {} of {} steps: {}", progress.step, job.config.training.steps,
                           run.path().string()));
       warn_of_another_machine(job, run, progress, log);
-      say_essentials(job, log);
-      train(job, run, progress.step, log);
     } else {
       log.say(fmt::format("no complete checkpoint yet, starting over: {}", run.path().string()));
-      if (job.config.initialize_from) load_weights(job.decomposition, *job.config.initialize_from);
-      say_essentials(job, log);
-      train(job, run, std::nullopt, log);
+      if (job.config.initialize_from) load_start(job);
     }
+    say_essentials(job, log);
+    train(job, run, made, status, log);
   });
   return run.path();
 }
 
-}  // namespace
-
-fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
+/// What the options ask for, with --continue decided.
+DecomposeOptions decided(DecomposeOptions options) {
   VPD_CHECK(options.resume || !options.config.empty(), UsageError,
             "expected a configuration file or --resume RUN, found neither");
+  VPD_CHECK(!options.resume || !options.out, UsageError,
+            "--out makes a new run and --resume goes on with {}: give one of them",
+            options.resume ? options.resume->string() : "");
+  if (options.continue_run) {
+    VPD_CHECK(options.out && !options.config.empty(), UsageError,
+              "--continue: expected a configuration and --out RUN, which it begins or goes on with, found {}",
+              options.resume ? "--resume" : "no --out");
+    std::error_code error;
+    if (fs::exists(*options.out / "config.yaml", error)) options.resume = std::exchange(options.out, {});
+  }
+  VPD_CHECK(options.resume || !options.checkpoint || options.continue_run, UsageError,
+            "--checkpoint {}: expected --resume RUN or --continue beside it, found a new run",
+            options.checkpoint.value_or(0));
+  return options;
+}
+
+}  // namespace
+
+fs::path decompose(const DecomposeOptions& given, const Observer& observer) {
+  const DecomposeOptions options = decided(given);
   Processes processes(options.launch, options.process_timeout);
   Observer own = observer;
   if (!processes.writes()) own.say = {}, own.status = {};
@@ -343,7 +307,8 @@ fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
     if (processes.writes()) throw;
     throw ProcessError(named(error.what()), error.exit_code());
   } catch (const std::exception& error) {
-    processes.fail(error.what(), 1);
+    const Failure failure = describe_failure(error);
+    processes.fail(failure.sentence, failure.exit_code);
     throw;
   }
 }

@@ -5,8 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "inputs.hpp"
 #include "thread_number.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
@@ -15,6 +17,8 @@
 
 namespace vpd {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::string name_of(const MetricConfig& metric) {
   if (const auto* pgd = std::get_if<PgdMetric>(&metric)) return pgd->name;
@@ -45,28 +49,52 @@ MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std:
   };
 }
 
-std::filesystem::path choose_checkpoint(const RunDirectory& run, std::optional<std::int64_t> step,
-                                        std::int64_t& found_step) {
-  const std::vector<Checkpoint> all = run.checkpoints();
-  VPD_CHECK(!all.empty(), DataError,
+Checkpoint choose_checkpoint(const RunDirectory& run, std::optional<std::int64_t> step) {
+  if (step) return run.checkpoint(*step);
+  const std::optional<Checkpoint> latest = run.latest();
+  VPD_CHECK(latest, DataError,
             "{}: expected a complete checkpoint under checkpoints/, found none: run `vpd decompose --resume "
             "{}` first",
-            run.path().string(), run.path().string());
-  if (!step) {
-    const Checkpoint latest = run.latest().value();
-    found_step = latest.step;
-    return latest.path;
-  }
-  std::vector<std::string> steps;
-  for (const Checkpoint& checkpoint : all) {
-    if (checkpoint.step == *step) {
-      found_step = *step;
-      return checkpoint.path;
+            run.path().string(), shell_quoted(run.path().string()));
+  return *latest;
+}
+
+/// Loads the weights of a checkpoint, the latest unless `step` says another. A run that goes on may remove it
+/// meanwhile, for a newer one.
+Checkpoint load_chosen(const RunDirectory& run, std::optional<std::int64_t> step,
+                       Decomposition& decomposition) {
+  for (int attempt = 1;; ++attempt) {
+    const Checkpoint checkpoint = choose_checkpoint(run, step);
+    try {
+      verify_checkpoint(checkpoint.path);
+      load_weights(decomposition, checkpoint.path);
+      return checkpoint;
+    } catch (const DataError&) {
+      std::error_code error;
+      constexpr int attempts = 5;
+      if (fs::exists(checkpoint.path, error) || step || attempt == attempts) throw;
     }
-    steps.push_back(std::to_string(checkpoint.step));
   }
-  throw DataError(fmt::format("{}: expected a checkpoint of step {}, found those of {}", run.path().string(),
-                              *step, join_words(steps)));
+}
+
+/// Whether one of the overrides speaks of that part of the configuration.
+bool is_overridden(const std::vector<std::string>& overrides, std::string_view part) {
+  return std::any_of(overrides.begin(), overrides.end(), [&](const std::string& text) {
+    const std::string_view key = std::string_view(text).substr(0, text.find('='));
+    return key == part || key.starts_with(std::string(part) + ".") ||
+           part.starts_with(std::string(key) + ".");
+  });
+}
+
+/// The target and the held-out rows have to be those of the run; other rows only where they were asked for.
+void verify_what_is_read(const RunDirectory& run, const RunConfig& config, const EvaluateOptions& options,
+                         const Observer& observer) {
+  std::vector<InputRole> roles = input_roles(config);
+  std::erase_if(roles, [&](const InputRole& role) {
+    return role.name != "target" &&
+           (role.name != "data.eval" || is_overridden(options.overrides, "data.eval.path"));
+  });
+  verify_inputs(run.provenance_path(), roles, observer);
 }
 
 /// What evaluation.json is to hold: after an evaluation of some metrics alone, the others' figures too, where
@@ -75,7 +103,7 @@ std::optional<std::string> evaluation_to_keep(const RunDirectory& run, const Eva
                                               const EvaluateResult& result) {
   using Json = nlohmann::ordered_json;
   const std::string text = evaluation_json(result);
-  if (options.metrics.empty() || !std::filesystem::exists(run.evaluation_path())) return text;
+  if (options.metrics.empty() || !fs::exists(run.evaluation_path())) return text;
   Json kept = Json::parse(read_text(run.evaluation_path()), nullptr, /*allow_exceptions=*/false);
   const Json now = Json::parse(text);
   for (const char* same : {"step", "overrides"})
@@ -87,9 +115,24 @@ std::optional<std::string> evaluation_to_keep(const RunDirectory& run, const Eva
   return json_text(kept, 1) + "\n";
 }
 
+/// Writes evaluation.json. A run that may only be read can be measured all the same.
+void keep(const RunDirectory& run, const EvaluateOptions& options, EvaluateResult& result) {
+  try {
+    if (const auto kept = evaluation_to_keep(run, options, result)) {
+      write_atomically(run.evaluation_path(), *kept);
+    } else {
+      result.warnings.push_back(fmt::format(
+          "{} stays as it is: these are some of its metrics, of another step or with other overrides",
+          run.evaluation_path().string()));
+    }
+  } catch (const DataError& error) {
+    result.warnings.push_back(fmt::format("the figures are kept nowhere but here: {}", error.what()));
+  }
+}
+
 }  // namespace
 
-EvaluateResult evaluate_run(const EvaluateOptions& options) {
+EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& observer) {
   EvaluateResult result;
   const RunDirectory run = RunDirectory::open(options.run);
   std::vector<std::string> overrides = options.overrides;
@@ -101,12 +144,13 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
             "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
             "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
             source);
-  const std::filesystem::path checkpoint = choose_checkpoint(run, options.checkpoint, result.step);
-  verify_checkpoint(checkpoint);
+  choose_checkpoint(run, options.checkpoint);  // before anything large is read
   const ThreadNumber thread_number(options.threads);
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);
-  load_weights(decomposition, checkpoint);
+  verify_what_is_read(run, config, options, observer);
+  const Checkpoint checkpoint = load_chosen(run, options.checkpoint, decomposition);
+  result.step = checkpoint.step;
   check_metrics(decomposition, config, source);
   const auto eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
                                  source + ": data.eval");
@@ -114,17 +158,13 @@ EvaluateResult evaluate_run(const EvaluateOptions& options) {
   const std::int64_t rows = config.evaluation.batch_size;
   const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);
-  result.metrics = evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays);
+  if (observer.status) observer.status(fmt::format("evaluating after {} steps", result.step));
+  result.metrics =
+      evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays, observer.stop);
   result.budgets = attack_budgets(config, wanted);
   result.overrides = options.overrides;
-  result.checkpoint = std::filesystem::relative(checkpoint, run.path()).string();
-  if (const auto kept = evaluation_to_keep(run, options, result)) {
-    write_atomically(run.evaluation_path(), *kept);
-  } else {
-    result.warnings.push_back(fmt::format(
-        "{} stays as it is: these are some of its metrics, of another step or with other overrides",
-        run.evaluation_path().string()));
-  }
+  result.checkpoint = fs::relative(checkpoint.path, run.path()).string();
+  keep(run, options, result);
   return result;
 }
 

@@ -45,7 +45,7 @@ void import_target(const ImportOptions& options, ForeignState& state, ImportSumm
   }
   write_import_provenance(workplace.path() / "provenance.json", options,
                           {state.file(), summary.model_config});
-  workplace.publish();
+  workplace.publish("model.safetensors");
 
   summary.kind = "target";
   for (const auto& [name, weight] : weights) summary.target_parameters += weight.numel();

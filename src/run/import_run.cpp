@@ -182,19 +182,20 @@ void import_run(const ImportOptions& options, ForeignState& state, ImportSummary
   Workplace workplace(options.out);
   const RunDirectory run = RunDirectory::create(workplace.path());
   write_llama_simple_mlp(run.path() / "target", summary.model, weights);
-  run.publish_checkpoint(
+  const std::vector<std::string> unlinked = run.publish_checkpoint(
       summary.step.value_or(config.training.steps),
       [&](const fs::path& directory) {
         save_safetensors(directory / components_file, components);
         save_safetensors(directory / causal_importance_file, importance);
       },
       1);
+  summary.warnings.insert(summary.warnings.end(), unlinked.begin(), unlinked.end());
   write_atomically(run.path() / "imported_config.yaml", read_text(config_file));
   std::vector<fs::path> inputs = {state.file(), config_file, target.model_config};
   if (other) inputs.push_back(other->file());
   write_import_provenance(run.provenance_path(), options, inputs);
   write_atomically(run.config_path(), to_yaml(config));
-  workplace.publish();
+  workplace.publish("config.yaml");
 
   summary.kind = "run";
   summary.target_parameters = elements(weights);

@@ -135,7 +135,10 @@ class Job {
   void evaluate(Pretraining& training, MetricsLog& metrics) {
     const PretrainEvaluationConfig& evaluation = config_.evaluation;
     double sum = 0.0;
+    const Clock::time_point began = Clock::now();
     for (std::int64_t i = 0; i < evaluation.batches; ++i) {
+      // A scheduler that asks for a stop does not wait long.
+      if (seconds_since(began) > 5.0 && observer_.stop && observer_.stop()) return;
       sum += training.loss(eval_->batch(i * evaluation.batch_size, evaluation.batch_size));
     }
     summary_.eval_loss = sum / static_cast<double>(evaluation.batches);
@@ -158,7 +161,7 @@ class Job {
                                            {"eval_" + loss, number(summary_.eval_loss)},
                                            {"config", nlohmann::ordered_json::parse(to_json(config_))}};
     write_atomically(workplace_->path() / "pretrain.json", json_text(record, 2) + "\n");
-    workplace_->publish();
+    workplace_->publish("model.safetensors");
   }
 
   ThreadNumber threads_;

@@ -2,12 +2,14 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 
@@ -25,35 +27,41 @@ void RunLog::open(const std::filesystem::path& path) {
             "{}: another program is working on this run; wait for it or stop it",
             path.parent_path().string());
   locked_ = true;
-  const std::string waiting = std::move(pending_);
-  pending_.clear();
-  VPD_CHECK(append(waiting), DataError, "{}: cannot append to the file: {}; free some space there",
-            path.string(), std::generic_category().message(errno));
+  append(std::exchange(pending_, {}));
 }
 
 void RunLog::say(const std::string& line) {
   if (observer_.say) observer_.say(line);
+  const std::string text = printable(line) + "\n";
   if (descriptor_ < 0) {
-    pending_ += line + "\n";
-    return;
+    pending_ += text;
+  } else {
+    append(text);
   }
-  VPD_CHECK(append(line + "\n"), DataError, "{}: cannot append to the file: {}; free some space there",
-            path_.string(), std::generic_category().message(errno));
+}
+
+void RunLog::warn_once(const std::string& line) {
+  if (warned_.insert(line).second) say("warning: " + line);
 }
 
 void RunLog::note(const std::string& line) noexcept {
-  if (descriptor_ >= 0) append(line + "\n");
+  if (descriptor_ >= 0) append(printable(line) + "\n");
 }
 
-bool RunLog::append(const std::string& text) noexcept {
+void RunLog::append(const std::string& text) noexcept {
   std::size_t done = 0;
   while (done < text.size()) {
     const ssize_t written = ::write(descriptor_, text.data() + done, text.size() - done);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
+    if (written <= 0) break;
     done += static_cast<std::size_t>(written);
   }
-  return true;
+  if (done == text.size() || failed_) return;
+  failed_ = true;
+  if (observer_.say)
+    observer_.say(
+        fmt::format("warning: {}: cannot append to the file: {}; the run goes on, and this file lacks lines",
+                    path_.string(), std::generic_category().message(errno)));
 }
 
 }  // namespace vpd

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 
 #include "vpd/run/observer.hpp"
@@ -21,20 +22,25 @@ class RunLog {
   /// Whether open() got the lock.
   bool locked() const { return locked_; }
 
+  /// A file that cannot be appended to, on a full disk, is said once, and ends nothing.
   void say(const std::string& line);
-  /// To the file alone; errors are passed over.
+  /// The same, but once alone.
+  void warn_once(const std::string& line);
+  /// To the file alone.
   void note(const std::string& line) noexcept;
 
   const Observer& observer() const { return observer_; }
 
  private:
-  bool append(const std::string& text) noexcept;
+  void append(const std::string& text) noexcept;
 
   const Observer& observer_;
   std::filesystem::path path_;
   std::string pending_;
   int descriptor_ = -1;
   bool locked_ = false;
+  bool failed_ = false;
+  std::set<std::string> warned_;
 };
 
 }  // namespace vpd

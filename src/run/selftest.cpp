@@ -122,7 +122,8 @@ SelftestReport selftest(const SelftestOptions& options, const Observer& observer
                                                   .metrics = {"identity_ci_error", "mmcs", "l2_ratio"},
                                                   .overrides = {},
                                                   .device = options.device,
-                                                  .threads = options.threads});
+                                                  .threads = options.threads},
+                                                 silent);
   report.decompose_seconds = seconds_since(start);
 
   const std::map<std::string, double> values(evaluation.metrics.begin(), evaluation.metrics.end());

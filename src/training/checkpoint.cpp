@@ -22,9 +22,10 @@ std::int64_t whole_number(const nlohmann::json& state, const char* key, const st
 
 }  // namespace
 
-void save_checkpoint(const RunDirectory& run, const Decomposition& decomposition, const TrainingStep& step,
-                     const Progress& progress, std::int64_t keep) {
-  run.publish_checkpoint(
+std::vector<std::string> save_checkpoint(const RunDirectory& run, const Decomposition& decomposition,
+                                         const TrainingStep& step, const Progress& progress,
+                                         std::int64_t keep) {
+  return run.publish_checkpoint(
       progress.step,
       [&](const std::filesystem::path& directory) {
         save_weights(decomposition, directory);

@@ -77,13 +77,14 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
   for (std::int64_t s = resumed_at.value_or(0);; ++s) {
     const bool stop = s < steps && hooks.stop && hooks.stop();
     const bool save = s != resumed_at && (s == steps || stop || due(s, config.output.checkpoint_every));
-    const bool evaluate = !stop && due(s, config.evaluation.every);
+    const bool last = s == steps && config.evaluation.final && !config.evaluation.metrics.empty();
+    const bool evaluate = !stop && (last || due(s, config.evaluation.every));
     if (save || evaluate) {
       settle(s);
       if (save && hooks.checkpoint) hooks.checkpoint(s);
       if (evaluate && hooks.evaluate) {
         step.forget_batch();
-        if (!hooks.evaluate(s, due(s, config.evaluation.slow_every))) {
+        if (!hooks.evaluate(s, last || due(s, config.evaluation.slow_every))) {
           if (!save && hooks.checkpoint) hooks.checkpoint(s);
           return LoopEnd::stopped;
         }

@@ -25,10 +25,6 @@ TEST(Printable, ShowsWhatWouldSteerATerminal) {
   EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\\x00b");
 }
 
-TEST(Printable, KeepsTheLinesOfATextOfSeveral) {
-  EXPECT_EQ(printable_lines("one\ntwo\x1b[0m\n"), "one\ntwo\\x1b[0m\n");
-}
-
 TEST(QuoteForeign, CutsLongTexts) {
   EXPECT_EQ(quote_foreign("a\x1b"), "'a\\x1b'");
   const std::string quoted = quote_foreign(std::string(1000, 'x'));

@@ -101,10 +101,10 @@ class Resume(ProgramTest):
         self.wait_until(lambda: lines(self.out / "log.txt"), process, "the first step")
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        time.sleep(0.7)
         self.assertIsNone(process.poll(), "the first one waits for the step")
         process.send_signal(signal.SIGINT)
-        self.finish(process, 130)
+        self.finish(process, 131)
 
     def test_a_finished_run_stays_as_it_is(self):
         self.finished_run(training__steps=4, evaluation__every=2)
@@ -170,6 +170,35 @@ class Resume(ProgramTest):
         content[-1] ^= 1
         path.write_bytes(content)
         self.refuse(3, [str(path), "SHA-256"], "decompose", "--resume", self.out)
+
+    def test_an_earlier_checkpoint_in_place_of_a_damaged_one(self):
+        config = self.configure(training__steps=6, output__checkpoint_every=2, output__keep=3)
+        self.run_program("decompose", config, "--out", self.out)
+        path = self.out / "checkpoints" / "step_00000006" / "decomposition.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        self.refuse(3, [str(path), f"vpd decompose --resume {self.out} --checkpoint 4"], "decompose", "--resume", self.out)
+        self.refuse(3, ["step 5", "those of 2, 4, 6"], "decompose", "--resume", self.out, "--checkpoint", 5)
+        self.refuse(2, ["--checkpoint 4", "--resume"], "decompose", config, "--out", self.root / "new", "--checkpoint", 4)
+        out, _ = self.run_program("decompose", "--resume", self.out, "--checkpoint", 2)
+        self.assertIn("resumed after 2 of 6 steps", out)
+        self.assert_same_run(self.out, self.reference(config), 6)
+        self.assertEqual([path.name for path in checkpoints(self.out)],
+                         ["step_00000002", "step_00000004", "step_00000004.set_aside", "step_00000006", "step_00000006.set_aside"])
+
+    def test_inputs_that_were_moved(self):
+        config = self.configure(training__steps=300, output__checkpoint_every=1000)
+        self.interrupt(self.start("decompose", config, "--out", self.out),
+                       lambda: len(lines(self.out / "metrics.jsonl")) >= 3, "three lines of metrics")
+        (self.root / "elsewhere").mkdir()
+        for name in ("target", "train.npy"):
+            (self.root / name).rename(self.root / "elsewhere" / name)
+        moved = ("--set", f"target.path={self.root}/elsewhere/target", "--set", f"data.train.path={self.root}/elsewhere/train.npy")
+        other = ("--set", f"data.train.path={self.root}/eval.npy", *moved[:2])
+        self.refuse(3, [f"{self.root}/eval.npy", "changed since"], "decompose", "--resume", self.out, *other)
+        self.run_program("decompose", "--resume", self.out, *moved)
+        (self.root / "elsewhere" / "target").rename(self.root / "target")
+        (self.root / "elsewhere" / "train.npy").rename(self.root / "train.npy")
+        self.assert_same_run(self.out, self.reference(config), 300)
 
     def test_the_checkpoint_says_where_it_stands(self):
         self.finished_run(training__steps=4)

@@ -5,32 +5,18 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <iterator>
 #include <string_view>
 
 #include <spdlog/fmt/fmt.h>
 #include <unistd.h>
 
+#include "output.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
 namespace {
-
-void append_quoted(std::string& text, std::string_view word) {
-  constexpr std::string_view plain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
-  if (!word.empty() && word.find_first_not_of(plain) == std::string_view::npos) {
-    text.append(word);
-    return;
-  }
-  text.push_back('\'');
-  for (const char c : word) {
-    if (c == '\'') text.append("'\\'");
-    text.push_back(c);
-  }
-  text.push_back('\'');
-}
 
 CLI::Validator whole_number(std::uint64_t least) {
   return {[least](const std::string& text) -> std::string {
@@ -79,8 +65,13 @@ void add_json_option(CLI::App& command, std::string& place, const std::string& w
 }
 
 void present(const std::string& text, const std::string& json, const std::string& place) {
-  std::cout << (place == "-" ? json : text) << std::flush;
+  print(place == "-" ? json : text);
   if (!place.empty() && place != "-") write_atomically(place, json);
+}
+
+void warn(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings)
+    static_cast<void>(write_all(STDERR_FILENO, "warning: " + printable(warning) + "\n"));
 }
 
 std::string command_line() {
@@ -90,7 +81,7 @@ std::string command_line() {
   for (std::size_t begin = 0; begin < words.size();) {
     const std::size_t end = std::min(words.find('\0', begin), words.size());
     if (!text.empty()) text.push_back(' ');
-    append_quoted(text, std::string_view(words).substr(begin, end - begin));
+    text += shell_quoted(std::string_view(words).substr(begin, end - begin));
     begin = end + 1;
   }
   return text;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -19,6 +20,9 @@ void add_json_option(CLI::App& command, std::string& place, const std::string& w
 /// at
 /// "-" it is standard output, without the text. Throws DataError.
 void present(const std::string& text, const std::string& json, const std::string& place);
+
+/// Each warning as a line on standard error.
+void warn(const std::vector<std::string>& warnings);
 
 /// How this program was called, quoted so that a shell would call it so again.
 std::string command_line();

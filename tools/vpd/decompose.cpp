@@ -2,19 +2,24 @@
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "interrupt.hpp"
 #include "terminal.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/run/status.hpp"
 
 namespace vpd {
 
 void add_decompose(CLI::App& app) {
   auto options = std::make_shared<DecomposeOptions>();
+  auto json = std::make_shared<std::string>();
   CLI::App* command =
       app.add_subcommand("decompose", "Decompose a model's weights, or go on with a run that was stopped");
   command->add_option("config", options->config, "Configuration, YAML or JSON; not needed with --resume");
@@ -26,6 +31,13 @@ void add_decompose(CLI::App& app) {
       ->add_option("--resume", options->resume,
                    "Run directory to go on with, from its last complete checkpoint")
       ->check(a_path());
+  command->add_flag(
+      "--continue", options->continue_run,
+      "Begin the run of --out, or go on with it where it has begun, if the configuration is the same");
+  command
+      ->add_option("--checkpoint", options->checkpoint,
+                   "Step of the checkpoint to go on from; without it the last. Later ones are set aside")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--set", options->overrides, "Override key=value of the configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
@@ -39,22 +51,43 @@ void add_decompose(CLI::App& app) {
           },
           "Seconds that one of several processes waits for the others within a step (600)")
       ->check(CLI::PositiveNumber);
+  add_json_option(*command, *json, "how the run stands, with its last figures,");
   command->footer(
-      "Ctrl-C (or SIGTERM, or a terminal that closes) saves and stops; a second one stops at once.\n\n"
+      "Ctrl-C saves and stops, and so do SIGTERM, SIGHUP, SIGUSR1 and other signals; a second Ctrl-C stops "
+      "at once,\n"
+      "without saving (exit code 131). status.json in the run's directory tells how it stands.\n\n"
       "Examples:\n"
       "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
       "  vpd decompose configs/demo/config.yaml --set training.steps=100 --set objective.0.coefficient=1e6\n"
       "  vpd decompose --resume runs/demo\n"
+      "  vpd decompose configs/demo/config.yaml --out runs/demo --continue   # in a job that may be "
+      "restarted\n"
       "  torchrun --nproc-per-node 8 --no-python vpd decompose configs/pile_4l.yaml --out runs/pile_4l");
-  command->callback([options] {
+  command->callback([options, json] {
     options->launch = launch_of_environment();
     options->command_line = command_line();
-    Terminal terminal;
-    Observer observer{
-        .say = [&](const std::string& line) { terminal.say(line); }, .status = {}, .stop = interrupted};
+    Terminal terminal(*json == "-" ? STDERR_FILENO : STDOUT_FILENO);
+    std::filesystem::path run;
+    Observer observer{.say = [&](const std::string& line) { terminal.say(line); },
+                      .status = {},
+                      .stop = interrupted,
+                      .began =
+                          [&](const std::filesystem::path& path) {
+                            run = path;
+                            when_stopped_at_once([path] { note_stopped_at_once(path, stopped_at_once); });
+                          }};
     if (terminal.is_terminal()) observer.status = [&](const std::string& line) { terminal.status(line); };
-    watch_interrupts();
-    decompose(*options, observer);
+    const auto report = [&] {
+      if (!json->empty() && !run.empty()) present("", run_json(run), *json);
+    };
+    watch_interrupts("saving and stopping");
+    try {
+      decompose(*options, observer);
+    } catch (const Error&) {
+      report();
+      throw;
+    }
+    report();
   });
 }
 

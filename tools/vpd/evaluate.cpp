@@ -1,13 +1,15 @@
 #include "vpd/run/evaluate.hpp"
 
-#include <cstdio>
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "command_line.hpp"
 #include "commands.hpp"
+#include "interrupt.hpp"
+#include "terminal.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 
@@ -39,9 +41,16 @@ void add_evaluate(CLI::App& app) {
       "--set evaluation.batches=4 "
       "--json figures.json");
   command->callback([arguments] {
-    const EvaluateResult result = evaluate_run(arguments->options);
-    for (const std::string& warning : result.warnings) std::cerr << "warning: " << warning << "\n";
-    present(arguments->options.run.string() + ", " + result.checkpoint + "\n\n" + evaluation_table(result),
+    watch_interrupts("stopping");
+    Terminal terminal(STDERR_FILENO);  // standard output is the table's
+    Observer observer{
+        .say = [&](const std::string& line) { terminal.say(line); }, .status = {}, .stop = interrupted};
+    if (terminal.is_terminal()) observer.status = [&](const std::string& line) { terminal.status(line); };
+    const EvaluateResult result = evaluate_run(arguments->options, observer);
+    terminal.clear_status();
+    warn(result.warnings);
+    present(printable(arguments->options.run.string()) + ", " + result.checkpoint + "\n\n" +
+                evaluation_table(result),
             evaluation_json(result), arguments->json);
   });
 }

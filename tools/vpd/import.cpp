@@ -1,6 +1,5 @@
 #include "vpd/run/import.hpp"
 
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -48,7 +47,7 @@ void add_import(CLI::App& app) {
   command->callback([arguments] {
     arguments->options.command_line = command_line();
     const ImportSummary summary = import_artefact(arguments->options);
-    for (const std::string& warning : summary.warnings) std::cerr << "warning: " << warning << "\n";
+    warn(summary.warnings);
     present(import_text(summary), import_json(summary), arguments->json);
   });
 }

@@ -1,35 +1,30 @@
-#include <algorithm>
-#include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <iostream>
-#include <new>
+#include <sstream>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
-#include <c10/util/Exception.h>
+#include <unistd.h>
 
 #include "commands.hpp"
+#include "output.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
+#include "vpd/run/failure.hpp"
 #include "vpd/run/machine.hpp"
 
 namespace {
 
-/// Bytes of a damaged file that a message quotes must not steer the terminal.
-int complain(std::string sentence, int exit_code) {
-  std::replace_if(
-      sentence.begin(), sentence.end(), [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; },
-      '?');
-  std::fflush(stdout);
-  std::fprintf(stderr, "vpd: error: %s\n", sentence.c_str());
-  return exit_code;
+/// Words of a damaged file or of a path that a message quotes must not steer the terminal.
+void say(const std::string& text) {
+  static_cast<void>(vpd::write_all(STDERR_FILENO, "vpd: " + vpd::printable(text) + "\n"));
 }
 
-constexpr const char* memory_cure =
-    "set training.micro_batch_size to a divisor of batch_size, lower evaluation.batch_size, or lower the "
-    "sites' "
-    "C; vpd check predicts what a configuration takes";
+int complain(const std::string& sentence, int exit_code) {
+  say("error: " + sentence);
+  return exit_code;
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Adversarial parameter decomposition of neural networks", "vpd");
@@ -37,7 +32,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done, 2 usage or configuration, 3 data or files, 4 numerical failure, 130 "
-      "interrupted.\n\n"
+      "interrupted and saved, 131 stopped at once by a second Ctrl-C.\n\n"
       "Examples:\n"
       "  vpd check configs/demo/config.yaml\n"
       "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
@@ -54,7 +49,10 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
-    return app.exit(success);
+    std::ostringstream text;
+    const int exit_code = app.exit(success, text);
+    vpd::print(text.str());
+    return exit_code;
   } catch (const CLI::ParseError& error) {
     if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
       std::vector<std::string> names;
@@ -77,38 +75,23 @@ int guarded(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const vpd::Interrupted& interrupted) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "vpd: %s\n", interrupted.what());
+    say(interrupted.what());
     return interrupted.exit_code();
-  } catch (const vpd::Error& error) {
-    return complain(error.what(), error.exit_code());
-  } catch (const std::filesystem::filesystem_error& error) {
-    return complain(error.what(), 3);
-  } catch (const c10::OutOfMemoryError&) {
-    return complain(fmt::format("the GPU's memory does not suffice: {}", memory_cure), 3);
-  } catch (const std::bad_alloc&) {
-    return complain(fmt::format("the memory does not suffice: {}", memory_cure), 3);
-  } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    if (text.find("DefaultCPUAllocator") != std::string::npos) {
-      return complain(fmt::format("the memory does not suffice: {}", memory_cure), 3);
-    }
-    return complain(fmt::format("LibTorch failed, which is a defect of vpd: {}", text), 1);
   } catch (const std::exception& error) {
-    return complain(fmt::format("unexpected, which is a defect of vpd: {}", error.what()), 1);
+    const vpd::Failure failure = vpd::describe_failure(error);
+    return complain(failure.sentence, failure.exit_code);
   }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  vpd::open_standard_streams();
   vpd::keep_freed_memory();
   int exit_code = guarded(argc, argv);
-  const bool written =
-      static_cast<bool>(std::cout.flush()) && std::fflush(stdout) == 0 && !std::ferror(stdout);
-  if (!written && exit_code == 0)
-    exit_code = complain("cannot write to standard output: is the disk full?", 3);
-  std::fflush(nullptr);
+  if (const int error = vpd::print_error(); error != 0 && exit_code == 0)
+    exit_code = complain(
+        fmt::format("cannot write to standard output: {}", std::generic_category().message(error)), 3);
   // Everything of ours is closed by now. LibTorch would spend a third of a second, and more memory than a
   // small run ever held, on emptying registries that end with the process anyway.
   std::_Exit(exit_code);

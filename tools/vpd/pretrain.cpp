@@ -3,6 +3,7 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "command_line.hpp"
 #include "commands.hpp"
@@ -29,17 +30,17 @@ void add_pretrain(CLI::App& app) {
   command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
       ->check(at_least_one());
   command->footer(
-      "Ctrl-C (or SIGTERM, or a terminal that closes) writes the target as it is then and stops; a second "
-      "one stops at once.\n"
+      "Ctrl-C (or SIGTERM, SIGHUP, SIGUSR1 ...) writes the target as it is then and stops; a second Ctrl-C "
+      "stops at once.\n"
       "With training.steps=0 the target is random.\n\n"
       "Examples:\n"
       "  vpd pretrain configs/demo/target.yaml --out models/demo\n"
       "  vpd pretrain configs/pile_4l_target.yaml --out models/pile_4l --set training.steps=0");
   command->callback([options] {
-    Terminal terminal;
+    Terminal terminal(STDOUT_FILENO);
     const Observer observer{
         .say = [&](const std::string& line) { terminal.say(line); }, .status = {}, .stop = interrupted};
-    watch_interrupts();
+    watch_interrupts("writing the target as it is and stopping");
     const PretrainSummary summary = pretrain(*options, observer);
     terminal.say(fmt::format("{} steps; the target is in {}", summary.steps, options->out.string()));
   });

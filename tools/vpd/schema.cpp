@@ -1,9 +1,9 @@
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
 
 #include "commands.hpp"
+#include "output.hpp"
 #include "vpd/config/pretrain.hpp"
 #include "vpd/config/run.hpp"
 
@@ -24,11 +24,10 @@ void add_schema(CLI::App& app) {
       "  vpd schema --pretrain --markdown");
   command->callback([arguments] {
     if (arguments->markdown) {
-      std::cout << (arguments->pretrain ? pretrain_reference_markdown() : reference_markdown());
+      print(arguments->pretrain ? pretrain_reference_markdown() : reference_markdown());
     } else {
-      std::cout << (arguments->pretrain ? pretrain_json_schema() : json_schema());
+      print(arguments->pretrain ? pretrain_json_schema() : json_schema());
     }
-    std::cout << std::flush;
   });
 }
 

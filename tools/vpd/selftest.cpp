@@ -1,13 +1,14 @@
 #include "vpd/run/selftest.hpp"
 
-#include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "interrupt.hpp"
+#include "output.hpp"
 #include "terminal.hpp"
 #include "vpd/base/error.hpp"
 
@@ -52,19 +53,19 @@ void add_selftest(CLI::App& app) {
       "  vpd selftest --seed 3 --json figures.json");
   command->callback([arguments] {
     SelftestReport report;
-    watch_interrupts();
+    watch_interrupts("stopping");
     for (int attempt = 0; attempt < arguments->attempts && !report.recovered(); ++attempt) {
       SelftestOptions options = arguments->options;
       options.seed += static_cast<std::uint64_t>(attempt);
       if (options.out) *options.out /= "seed_" + std::to_string(options.seed);
       {
-        Terminal terminal;
+        Terminal terminal(arguments->json == "-" ? STDERR_FILENO : STDOUT_FILENO);
         Observer observer{
             .say = [&](const std::string& line) { terminal.say(line); }, .status = {}, .stop = interrupted};
         if (terminal.is_terminal()) observer.status = [&](const std::string& line) { terminal.status(line); };
         report = selftest(options, observer);
       }
-      if (arguments->json != "-") std::cout << selftest_text(report) << std::flush;
+      if (arguments->json != "-") print(selftest_text(report));
     }
     present("", selftest_json(report), arguments->json);
     VPD_CHECK(

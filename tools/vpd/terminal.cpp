@@ -1,9 +1,10 @@
 #include "terminal.hpp"
 
-#include <cstdio>
-
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "output.hpp"
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 namespace {
@@ -18,36 +19,35 @@ std::string_view cut(std::string_view text, std::size_t columns) {
   return text;
 }
 
-std::size_t width() {
+std::size_t width(int descriptor) {
   winsize size{};
-  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+  return ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
 }  // namespace
 
-Terminal::Terminal() : is_terminal_(::isatty(STDOUT_FILENO) == 1) {}
+Terminal::Terminal(int descriptor) : descriptor_(descriptor), is_terminal_(::isatty(descriptor) == 1) {}
 
-Terminal::~Terminal() {
-  clear_status();
-  std::fflush(stdout);
+Terminal::~Terminal() { clear_status(); }
+
+void Terminal::write(std::string_view text) noexcept {
+  if (!gone_) gone_ = write_all(descriptor_, text) != 0;
 }
 
 void Terminal::clear_status() {
-  if (has_status_) std::fputs("\r\033[K", stdout);
+  if (has_status_) write("\r\033[K");
   has_status_ = false;
 }
 
 void Terminal::say(const std::string& line) {
   clear_status();
-  std::fprintf(stdout, "%s\n", line.c_str());
-  std::fflush(stdout);
+  write(printable(line) + "\n");
 }
 
 void Terminal::status(const std::string& line) {
   if (!is_terminal_) return;
-  const std::string_view visible = cut(line, width() - 1);  // a full last column would wrap
-  std::fprintf(stdout, "\r\033[K%.*s", static_cast<int>(visible.size()), visible.data());
-  std::fflush(stdout);
+  const std::string shown = printable(line);
+  write("\r\033[K" + std::string(cut(shown, width(descriptor_) - 1)));  // a full last column would wrap
   has_status_ = true;
 }
 

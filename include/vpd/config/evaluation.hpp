@@ -160,6 +160,7 @@ struct EvaluationConfig {
 
   std::optional<std::int64_t> every;
   std::optional<std::int64_t> slow_every;
+  bool final = true;
   std::int64_t batch_size = 8;
   std::int64_t batches = 1;
   MeasuredImportances importances = MeasuredImportances::causal_importance;
@@ -173,6 +174,7 @@ struct EvaluationConfig {
                 "steps between two measurements of slow metrics, a multiple of `every`; null: only on demand")
               .at_least(1),
           self.slow_every);
+    visit(field("final", "whether everything is measured after the last step, slow metrics too"), self.final);
     visit(field("batch_size", "rows of a batch").at_least(1), self.batch_size);
     visit(field("batches", "batches of an evaluation").at_least(1), self.batches);
     visit(

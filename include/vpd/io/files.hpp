@@ -79,6 +79,10 @@ class MappedFile {
 // link without a moment in which there is none.
 void replace_symlink(const std::filesystem::path& link, const std::filesystem::path& target);
 
+// Flushes the file `temporary` to the disk and renames it to `destination`, in place of a file that is
+// already there.
+void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& destination);
+
 // Flushes every file and directory in `temporary` to the disk and renames it to `destination`. A directory
 // that is already there is exchanged for the new one and then removed.
 void publish_directory(const std::filesystem::path& temporary, const std::filesystem::path& destination);

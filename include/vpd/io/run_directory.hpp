@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace vpd {
@@ -16,7 +17,7 @@ struct Checkpoint {
 // The directory of a run:
 //   config.yaml provenance.json metrics.jsonl log.txt evaluation.json
 //   checkpoints/step_00005000/…     complete, because each is written under a temporary name and renamed
-//   checkpoints/latest              a link, moved only after that
+//   checkpoints/latest              a link, moved only after that; not there where the file system has none
 // Everything here throws DataError where the file system does not allow it.
 class RunDirectory {
  public:
@@ -36,6 +37,7 @@ class RunDirectory {
   std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path log_path() const { return path_ / "log.txt"; }
   std::filesystem::path evaluation_path() const { return path_ / "evaluation.json"; }
+  std::filesystem::path status_path() const { return path_ / "status.json"; }
   std::filesystem::path checkpoint_path(std::int64_t step) const;
 
   // Complete ones, by step.
@@ -43,16 +45,25 @@ class RunDirectory {
   // Where the link `latest` points to, or, without a good link, the highest step.
   std::optional<Checkpoint> latest() const;
 
+  // The one of that step. DataError naming those that there are.
+  Checkpoint checkpoint(std::int64_t step) const;
+
   // Calls `write` with an empty temporary directory, flushes what it wrote to the disk, renames it to
   // checkpoint_path(step) (in place of an earlier checkpoint of that step), moves `latest` to it and removes
   // all but the `keep` highest steps, never the one just written. When `write` throws, nothing of it stays.
-  // keep >= 1.
-  void publish_checkpoint(std::int64_t step, const std::function<void(const std::filesystem::path&)>& write,
-                          std::int64_t keep) const;
+  // keep >= 1. What goes wrong once the checkpoint is whole, such as a link on a file system without links,
+  // is returned, a sentence each.
+  std::vector<std::string> publish_checkpoint(std::int64_t step,
+                                              const std::function<void(const std::filesystem::path&)>& write,
+                                              std::int64_t keep) const;
+
+  // Renames the checkpoints of steps beyond `step` to step_….set_aside, for a run that goes on from that one.
+  void set_aside_after(std::int64_t step) const;
 
  private:
   explicit RunDirectory(std::filesystem::path path);
   std::filesystem::path checkpoints_path() const { return path_ / "checkpoints"; }
+  void point_latest_at(const std::string& name) const;
 
   std::filesystem::path path_;
 };

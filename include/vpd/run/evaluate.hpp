@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vpd/evaluation/evaluate.hpp"
+#include "vpd/run/observer.hpp"
 
 namespace vpd {
 
@@ -34,8 +35,9 @@ struct EvaluateResult {
 
 /// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run
 /// directory; of `metrics` alone, it updates their figures there where they are of the same step and
-/// overrides. Throws ConfigError or DataError.
-EvaluateResult evaluate_run(const EvaluateOptions& options);
+/// overrides. Target, held-out rows and checkpoint have to be what the run knows by their hashes; other rows
+/// are measured where an override names them. Throws ConfigError, DataError, and Interrupted.
+EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& observer = {});
 
 /// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "overrides": [text], "metrics":
 /// {name: number}, "budgets": {name: text}, "arrays": {name: [number]}}.

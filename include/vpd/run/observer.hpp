@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -11,6 +12,7 @@ struct Observer {
   std::function<void(const std::string& line)>
       status{};                  ///< a line that the next one of either kind may replace
   std::function<bool()> stop{};  ///< asked often; true: save and stop
+  std::function<void(const std::filesystem::path& run)> began{};  ///< once there is a run, or one goes on
 };
 
 }  // namespace vpd

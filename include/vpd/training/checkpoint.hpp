@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/run_directory.hpp"
@@ -25,9 +27,11 @@ struct Progress {
 /// Writes decomposition.safetensors, causal_importance.safetensors, training_state.safetensors and
 /// state.json, which holds `progress` and the hashes of the three, as one directory that is complete or
 /// absent. Waits for the device. Of several processes the one that writes calls it, and the others call
-/// step.state(): what is written does not depend on their number. Throws DataError.
-void save_checkpoint(const RunDirectory& run, const Decomposition& decomposition, const TrainingStep& step,
-                     const Progress& progress, std::int64_t keep);
+/// step.state(): what is written does not depend on their number. Throws DataError. Returns a sentence for
+/// each thing that went wrong once the checkpoint was whole (RunDirectory::publish_checkpoint).
+std::vector<std::string> save_checkpoint(const RunDirectory& run, const Decomposition& decomposition,
+                                         const TrainingStep& step, const Progress& progress,
+                                         std::int64_t keep);
 
 /// Compares the files (of any number of processes) with their hashes and takes everything from them. Throws
 /// DataError naming the file.

@@ -22,7 +22,8 @@ struct LoopHooks {
   /// Step number s, where s is a multiple of output.log_every or the last: train/… and perf/… of
   /// docs/formats.md.
   std::function<void(std::int64_t s, const MetricsLog::Values&)> log;
-  /// After s steps, every evaluation.every of them; false: a stop cut it short, and a resumed run makes it.
+  /// After s steps, every evaluation.every of them, and after the last with evaluation.final; false: a stop
+  /// cut it short, and a resumed run makes it.
   std::function<bool(std::int64_t s, bool slow)> evaluate;
   std::function<void(std::int64_t s)> checkpoint;  ///< after s steps
 };

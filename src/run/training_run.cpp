@@ -1,0 +1,187 @@
+#include "training_run.hpp"
+
+#include <chrono>
+#include <map>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "health_watch.hpp"
+#include "progress_line.hpp"
+#include "stop_vote.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/evaluation/evaluate.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/metrics_series.hpp"
+#include "vpd/run/evaluate.hpp"
+#include "vpd/training/checkpoint.hpp"
+#include "vpd/training/loop.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+std::string since(Clock::time_point start) {
+  return human_duration(std::chrono::duration<double>(Clock::now() - start).count());
+}
+
+/// What is worth a line among an evaluation's metrics: not the figures of single sites.
+std::string evaluation_line(const MetricValues& metrics, const RunConfig& config, const Sites& sites) {
+  const std::map<std::string, double> values(metrics.begin(), metrics.end());
+  const std::map<std::string, std::string> budgets = attack_budgets(config);
+  std::set<std::string> names;
+  for (const Site& site : sites) names.insert(site.name);
+  std::vector<std::string> words;
+  for (const auto& [name, value] : metrics) {
+    if (is_window_name(name) || names.contains(name.substr(name.rfind('/') + 1))) continue;
+    const std::string spread = spread_text(values, name);
+    words.push_back(fmt::format("{} {:.4g}{}", name, value, spread.empty() ? "" : " " + spread));
+    if (const auto budget = budgets.find(name); budget != budgets.end())
+      words.back() += fmt::format(" ({})", budget->second);
+  }
+  return join_words(words, "  ");
+}
+
+/// Knows what the run has measured so far.
+HealthWatch watch_health(const TrainingJob& job, const RunDirectory& run) {
+  std::vector<std::string> sites;
+  for (const Site& site : job.decomposition.sites) sites.push_back(site.name);
+  return {health_subject(job.config, std::move(sites), job.decomposition.sites.total_C()),
+          read_metrics(run.metrics_path())};
+}
+
+/// The figures of a run that is complete, as `vpd evaluate` leaves and shows them.
+void keep_final_figures(const RunDirectory& run, const RunConfig& config, std::int64_t s, MetricValues values,
+                        MetricArrays arrays, RunLog& log) {
+  const EvaluateResult result{
+      .step = s,
+      .checkpoint = fs::relative(run.checkpoint_path(s), run.path()).string(),
+      .metrics = std::move(values),
+      .arrays = std::move(arrays),
+      .budgets = attack_budgets(config),
+  };
+  try {
+    write_atomically(run.evaluation_path(), evaluation_json(result));
+  } catch (const DataError& error) {
+    log.warn_once(error.what());
+  }
+  std::istringstream table(evaluation_table(result));
+  for (std::string line; std::getline(table, line);) log.say(line);
+}
+
+}  // namespace
+
+std::string resume_command(const RunDirectory& run) {
+  return "vpd decompose --resume " + shell_quoted(run.path().string());
+}
+
+bool has_final_evaluation(const RunDirectory& run, const RunConfig& config) {
+  if (!config.evaluation.final || config.evaluation.metrics.empty()) return true;
+  if (!fs::exists(run.metrics_path())) return false;
+  const MetricsSeries metrics = read_metrics(run.metrics_path());
+  for (const std::string& name : metrics.names("eval/"))
+    if (metrics.of(name).back().step == config.training.steps) return true;
+  return false;
+}
+
+void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t> resumed_at,
+           StatusKeeper& status, RunLog& log) {
+  const RunConfig& config = job.config;
+  const Observer& observer = log.observer();
+  const std::int64_t steps = config.training.steps, warm_up_steps = config.training.faithfulness_warmup.steps;
+  const bool measured_finally = resumed_at == steps && has_final_evaluation(run, config);
+  MetricsLog metrics(run.metrics_path(), resumed_at.value_or(0) - (measured_finally ? 0 : 1));
+  HealthWatch health = watch_health(job, run);
+  const auto measured = [&](std::int64_t s, const MetricsLog::Values& values) {
+    metrics.append(s, values);
+    return health.take(s, values);
+  };
+  ProgressLine progress(resumed_at.value_or(0), steps);
+  const Clock::time_point start = Clock::now();
+  std::int64_t made = resumed_at.value_or(0);
+
+  job.step.share();
+  StopVote vote(job.processes, observer.stop);
+  LoopHooks hooks;
+  hooks.stop = [&] { return vote(); };
+  hooks.warm_up = [&](std::int64_t done, std::optional<double> loss) {
+    if (loss)
+      log.say(fmt::format("faithfulness warm-up {}/{}  faithfulness {:.4g}", done, warm_up_steps, *loss));
+    if (observer.status && progress.refresh())
+      observer.status(fmt::format("faithfulness warm-up {}/{}", done, warm_up_steps));
+    if (done == warm_up_steps) progress = ProgressLine(0, steps);
+  };
+  hooks.log = [&](std::int64_t s, const MetricsLog::Values& values) {
+    const std::vector<std::string> warnings = measured(s, values);
+    progress.measure(values);
+    log.say(progress.text(s, s + 1));
+    for (const std::string& warning : warnings) log.say(warning);
+  };
+  hooks.stepped = [&](std::int64_t done) {
+    made = done;
+    status.made(done);
+    if (observer.status && progress.refresh()) observer.status(progress.text(done, done));
+  };
+  hooks.evaluate = [&](std::int64_t s, bool slow) {
+    if (measured_finally) {
+      job.processes.meet();
+      return true;
+    }
+    const Clock::time_point began = Clock::now();
+    if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
+    // Other processes wait for an evaluation to end: none of theirs is cut short.
+    const std::function<bool()> stop = job.processes.alone() ? observer.stop : nullptr;
+    MetricValues values;
+    MetricArrays arrays;
+    const bool final = s == steps && config.evaluation.final;
+    try {
+      values = evaluate(job.decomposition, config, *job.eval, s, slow ? MetricChoice() : is_fast, job.lanes,
+                        final ? &arrays : nullptr, stop);
+    } catch (const Interrupted&) {
+      return false;
+    }
+    MetricsLog::Values named;
+    for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
+    const std::vector<std::string> warnings = measured(s, named);
+    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
+                        evaluation_line(values, config, job.decomposition.sites)));
+    for (const std::string& warning : warnings) log.say(warning);
+    if (final) keep_final_figures(run, config, s, std::move(values), std::move(arrays), log);
+    job.processes.meet();
+    return true;
+  };
+  hooks.checkpoint = [&](std::int64_t s) {
+    if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));
+    const std::vector<std::string> warnings =
+        save_checkpoint(run, job.decomposition, job.step,
+                        {.step = s,
+                         .data_position = s * config.training.batch_size,
+                         .processes = job.processes.count(),
+                         .lanes = job.lanes.count(),
+                         .threads_per_lane = job.threads_per_lane},
+                        config.output.keep);
+    log.say(fmt::format("checkpoint after {} steps", s));
+    for (const std::string& warning : warnings) log.warn_once(warning);
+    status.saved(s);
+    job.processes.meet();
+  };
+
+  switch (run_loop(job.step, config, *job.train, job.numerics.device, resumed_at, hooks)) {
+    case LoopEnd::stopped_in_warm_up:
+      throw Interrupted(fmt::format(
+          "interrupted in the faithfulness warm-up, before there was anything to save: {} starts over",
+          resume_command(run)));
+    case LoopEnd::stopped:
+      throw Interrupted(fmt::format("interrupted after {} of {} steps, which are saved: go on with {}", made,
+                                    steps, resume_command(run)));
+    case LoopEnd::finished:
+      break;
+  }
+  status.done(fmt::format("finished {} steps in {}: {}", steps, since(start), run.path().string()));
+}
+
+}  // namespace vpd
