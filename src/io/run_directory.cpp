@@ -181,6 +181,21 @@ Checkpoint RunDirectory::checkpoint(std::int64_t step) const {
                               steps.empty() ? "none" : "those of " + join_words(steps)));
 }
 
+bool RunDirectory::read_latest(const std::function<void(const Checkpoint&)>& read) const {
+  constexpr int attempts = 5;
+  for (int attempt = 1;; ++attempt) {
+    const std::optional<Checkpoint> checkpoint = latest();
+    if (!checkpoint) return false;
+    try {
+      read(*checkpoint);
+      return true;
+    } catch (const DataError&) {
+      std::error_code error;
+      if (fs::exists(checkpoint->path, error) || attempt == attempts) throw;
+    }
+  }
+}
+
 std::vector<std::string> RunDirectory::publish_checkpoint(std::int64_t step,
                                                           const std::function<void(const fs::path&)>& write,
                                                           std::int64_t keep) const {

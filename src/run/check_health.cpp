@@ -48,15 +48,16 @@ void add_evaluation(MetricsSeries& metrics, const fs::path& path) {
 HealthSubject subject_of(const RunConfig& config, const RunDirectory& run) {
   std::vector<std::string> sites;
   std::int64_t subcomponents = 0;
-  if (const auto latest = run.latest()) {
-    const SafetensorsFile file(latest->path / components_file);
+  run.read_latest([&](const Checkpoint& latest) {
+    const SafetensorsFile file(latest.path / components_file);
+    sites.clear(), subcomponents = 0;
     for (const TensorInfo& tensor : file.tensors()) {
       if (!tensor.name.ends_with(".V") || tensor.shape.size() != 2) continue;
       sites.push_back(tensor.name.substr(0, tensor.name.size() - 2));
       subcomponents += tensor.shape[1];
     }
     std::sort(sites.begin(), sites.end());
-  }
+  });
   return health_subject(config, std::move(sites), subcomponents);
 }
 

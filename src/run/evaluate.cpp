@@ -49,32 +49,28 @@ MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std:
   };
 }
 
-Checkpoint choose_checkpoint(const RunDirectory& run, std::optional<std::int64_t> step) {
-  if (step) return run.checkpoint(*step);
-  const std::optional<Checkpoint> latest = run.latest();
-  VPD_CHECK(latest, DataError,
-            "{}: expected a complete checkpoint under checkpoints/, found none: run `vpd decompose --resume "
-            "{}` first",
-            run.path().string(), shell_quoted(run.path().string()));
-  return *latest;
+[[noreturn]] void refuse_without_checkpoint(const RunDirectory& run) {
+  throw DataError(fmt::format(
+      "{}: expected a complete checkpoint under checkpoints/, found none: run `vpd decompose --resume "
+      "{}` first",
+      run.path().string(), shell_quoted(run.path().string())));
 }
 
-/// Loads the weights of a checkpoint, the latest unless `step` says another. A run that goes on may remove it
-/// meanwhile, for a newer one.
+/// Loads the weights of a checkpoint, the latest unless `step` says another.
 Checkpoint load_chosen(const RunDirectory& run, std::optional<std::int64_t> step,
                        Decomposition& decomposition) {
-  for (int attempt = 1;; ++attempt) {
-    const Checkpoint checkpoint = choose_checkpoint(run, step);
-    try {
-      verify_checkpoint(checkpoint.path);
-      load_weights(decomposition, checkpoint.path);
-      return checkpoint;
-    } catch (const DataError&) {
-      std::error_code error;
-      constexpr int attempts = 5;
-      if (fs::exists(checkpoint.path, error) || step || attempt == attempts) throw;
-    }
+  Checkpoint chosen;
+  const auto load = [&](const Checkpoint& checkpoint) {
+    verify_checkpoint(checkpoint.path);
+    load_weights(decomposition, checkpoint.path);
+    chosen = checkpoint;
+  };
+  if (step) {
+    load(run.checkpoint(*step));
+  } else if (!run.read_latest(load)) {
+    refuse_without_checkpoint(run);
   }
+  return chosen;
 }
 
 /// Whether one of the overrides speaks of that part of the configuration.
@@ -144,7 +140,8 @@ EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& obse
             "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
             "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
             source);
-  choose_checkpoint(run, options.checkpoint);  // before anything large is read
+  if (options.checkpoint) run.checkpoint(*options.checkpoint);  // before anything large is read
+  if (!run.latest()) refuse_without_checkpoint(run);
   const ThreadNumber thread_number(options.threads);
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);

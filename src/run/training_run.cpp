@@ -29,15 +29,23 @@ std::string since(Clock::time_point start) {
   return human_duration(std::chrono::duration<double>(Clock::now() - start).count());
 }
 
-/// What is worth a line among an evaluation's metrics: not the figures of single sites.
-std::string evaluation_line(const MetricValues& metrics, const RunConfig& config, const Sites& sites) {
-  const std::map<std::string, double> values(metrics.begin(), metrics.end());
-  const std::map<std::string, std::string> budgets = attack_budgets(config);
+/// An evaluation without the figures of single sites, which are many.
+MetricValues without_sites(const MetricValues& metrics, const Sites& sites) {
   std::set<std::string> names;
   for (const Site& site : sites) names.insert(site.name);
+  MetricValues left;
+  for (const auto& metric : metrics)
+    if (!names.contains(metric.first.substr(metric.first.rfind('/') + 1))) left.push_back(metric);
+  return left;
+}
+
+/// What is worth a line among an evaluation's metrics.
+std::string evaluation_line(const MetricValues& metrics, const RunConfig& config) {
+  const std::map<std::string, double> values(metrics.begin(), metrics.end());
+  const std::map<std::string, std::string> budgets = attack_budgets(config);
   std::vector<std::string> words;
   for (const auto& [name, value] : metrics) {
-    if (is_window_name(name) || names.contains(name.substr(name.rfind('/') + 1))) continue;
+    if (is_window_name(name)) continue;
     const std::string spread = spread_text(values, name);
     words.push_back(fmt::format("{} {:.4g}{}", name, value, spread.empty() ? "" : " " + spread));
     if (const auto budget = budgets.find(name); budget != budgets.end())
@@ -54,21 +62,16 @@ HealthWatch watch_health(const TrainingJob& job, const RunDirectory& run) {
           read_metrics(run.metrics_path())};
 }
 
-/// The figures of a run that is complete, as `vpd evaluate` leaves and shows them.
-void keep_final_figures(const RunDirectory& run, const RunConfig& config, std::int64_t s, MetricValues values,
-                        MetricArrays arrays, RunLog& log) {
-  const EvaluateResult result{
-      .step = s,
-      .checkpoint = fs::relative(run.checkpoint_path(s), run.path()).string(),
-      .metrics = std::move(values),
-      .arrays = std::move(arrays),
-      .budgets = attack_budgets(config),
-  };
+/// The figures of a run that is complete: as `vpd evaluate` leaves them, and a table of the essential ones.
+void present_final(const RunDirectory& run, const TrainingJob& job, EvaluateResult result, RunLog& log) {
+  result.checkpoint = fs::relative(run.checkpoint_path(result.step), run.path()).string();
+  result.budgets = attack_budgets(job.config);
   try {
     write_atomically(run.evaluation_path(), evaluation_json(result));
   } catch (const DataError& error) {
     log.warn_once(error.what());
   }
+  result.metrics = without_sites(result.metrics, job.decomposition.sites);
   std::istringstream table(evaluation_table(result));
   for (std::string line; std::getline(table, line);) log.say(line);
 }
@@ -80,7 +83,8 @@ std::string resume_command(const RunDirectory& run) {
 }
 
 bool has_final_evaluation(const RunDirectory& run, const RunConfig& config) {
-  if (!config.evaluation.final || config.evaluation.metrics.empty()) return true;
+  if (!config.evaluation.final || config.evaluation.metrics.empty() || config.training.steps == 0)
+    return true;
   if (!fs::exists(run.metrics_path())) return false;
   const MetricsSeries metrics = read_metrics(run.metrics_path());
   for (const std::string& name : metrics.names("eval/"))
@@ -102,7 +106,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   };
   ProgressLine progress(resumed_at.value_or(0), steps);
   const Clock::time_point start = Clock::now();
-  std::int64_t made = resumed_at.value_or(0);
+  std::int64_t made = resumed_at.value_or(0), last_saved = resumed_at.value_or(-1);
 
   job.step.share();
   StopVote vote(job.processes, observer.stop);
@@ -143,14 +147,20 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
                         final ? &arrays : nullptr, stop);
     } catch (const Interrupted&) {
       return false;
+    } catch (const std::exception&) {
+      // Too little memory for an evaluation, say, costs no training. (Other processes wait for an answer, not
+      // for a checkpoint.)
+      if (job.processes.alone() && last_saved != s) hooks.checkpoint(s);
+      throw;
     }
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);
     log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
-                        evaluation_line(values, config, job.decomposition.sites)));
+                        evaluation_line(without_sites(values, job.decomposition.sites), config)));
     for (const std::string& warning : warnings) log.say(warning);
-    if (final) keep_final_figures(run, config, s, std::move(values), std::move(arrays), log);
+    if (final)
+      present_final(run, job, {.step = s, .metrics = std::move(values), .arrays = std::move(arrays)}, log);
     job.processes.meet();
     return true;
   };
@@ -167,6 +177,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     log.say(fmt::format("checkpoint after {} steps", s));
     for (const std::string& warning : warnings) log.warn_once(warning);
     status.saved(s);
+    last_saved = s;
     job.processes.meet();
   };
 

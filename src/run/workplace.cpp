@@ -60,7 +60,7 @@ void Workplace::take(const fs::path& out) {
               out.string());
   } else {
     made_out_ = fs::create_directories(out_, error);
-    if (error) fail(out_, "make the directory", error);
+    if (error) fail(out_, "make this directory", error);
   }
   // File systems without locks of directories are left to the exclusive making of the working directory.
   lock_ = ::open(out_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -86,7 +86,7 @@ void Workplace::take(const fs::path& out) {
         kept.string()));
   }
   fs::remove_all(path_, error);
-  if (error || !fs::create_directory(path_, error)) fail(path_, "make the directory", error);
+  if (error || !fs::create_directory(path_, error)) fail(path_, "make this directory", error);
 
   // What the end will need.
   const fs::path probe = out_ / ".tmp-probe";

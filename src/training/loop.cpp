@@ -77,7 +77,7 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
   for (std::int64_t s = resumed_at.value_or(0);; ++s) {
     const bool stop = s < steps && hooks.stop && hooks.stop();
     const bool save = s != resumed_at && (s == steps || stop || due(s, config.output.checkpoint_every));
-    const bool last = s == steps && config.evaluation.final && !config.evaluation.metrics.empty();
+    const bool last = s == steps && s > 0 && config.evaluation.final && !config.evaluation.metrics.empty();
     const bool evaluate = !stop && (last || due(s, config.evaluation.every));
     if (save || evaluate) {
       settle(s);

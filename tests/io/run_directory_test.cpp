@@ -45,6 +45,8 @@ TEST_F(RunDirectories, RefusesWhatIsThereAlready) {
   const RunDirectory begun = RunDirectory::create(path_);
   EXPECT_NO_THROW(RunDirectory::create(path_)) << "nothing was written to it yet";
   write_atomically(begun.log_path(), "");
+  write_atomically(begun.status_path(), "{}");
+  fs::create_directory(path_ / "lost+found");
   EXPECT_NO_THROW(RunDirectory::create(path_)) << "a run that was killed before it began";
   write_atomically(begun.config_path(), "");
   EXPECT_DATA_ERROR(
@@ -150,6 +152,42 @@ TEST_F(RunDirectories, LatestFallsBackOnTheHighestStep) {
   EXPECT_EQ(run.latest()->step, 20) << "a link to what is gone";
   replace_symlink(path_ / "checkpoints/latest", "step_00000005");
   EXPECT_EQ(run.latest()->step, 5);
+}
+
+TEST_F(RunDirectories, ReadsTheNextOneWhereTheLatestIsRemovedMeanwhile) {
+  const RunDirectory run = RunDirectory::create(path_);
+  EXPECT_FALSE(run.read_latest([](const Checkpoint&) { FAIL(); }));
+  run.publish_checkpoint(10, content("old"), 1);
+  std::vector<std::int64_t> read;
+  EXPECT_TRUE(run.read_latest([&](const Checkpoint& checkpoint) {
+    read.push_back(checkpoint.step);
+    if (checkpoint.step == 10) run.publish_checkpoint(20, content("new"), 1);
+    EXPECT_EQ(read_text(checkpoint.path / "weights"), "new");
+  }));
+  EXPECT_EQ(read, (std::vector<std::int64_t>{10, 20}));
+  EXPECT_DATA_ERROR("broken", run.read_latest([](const Checkpoint&) { throw DataError("broken"); }));
+}
+
+TEST_F(RunDirectories, ADirectoryInTheLinksPlaceStepsAside) {
+  const RunDirectory run = RunDirectory::create(path_);
+  EXPECT_TRUE(run.publish_checkpoint(10, content("x"), 2).empty());
+  fs::remove(path_ / "checkpoints/latest");
+  fs::copy(run.checkpoint_path(10), path_ / "checkpoints/latest");
+  EXPECT_TRUE(run.publish_checkpoint(20, content("y"), 2).empty());
+  EXPECT_EQ(fs::read_symlink(path_ / "checkpoints/latest"), "step_00000020");
+  EXPECT_EQ(read_text(path_ / "checkpoints/latest.copy/weights"), "x");
+}
+
+TEST_F(RunDirectories, FindsTheCheckpointOfAStepAndSetsLaterOnesAside) {
+  const RunDirectory run = RunDirectory::create(path_);
+  EXPECT_DATA_ERROR("expected a checkpoint of step 7, found none", run.checkpoint(7));
+  for (const std::int64_t step : {10, 20, 30}) run.publish_checkpoint(step, content("x"), 3);
+  EXPECT_EQ(run.checkpoint(20).path, run.checkpoint_path(20));
+  EXPECT_DATA_ERROR("of step 7, found those of 10, 20, 30", run.checkpoint(7));
+  run.set_aside_after(10);
+  EXPECT_EQ(steps_of(run), (std::vector<std::int64_t>{10}));
+  EXPECT_EQ(run.latest()->step, 10);
+  EXPECT_TRUE(fs::exists(path_ / "checkpoints/step_00000030.set_aside/weights"));
 }
 
 TEST_F(RunDirectories, ResumingRemovesWhatKilledRunsLeft) {

@@ -129,7 +129,8 @@ class Stops(ProgramTest):
                 shutil.rmtree(self.out, ignore_errors=True)
                 config = self.configure(training__steps=20, evaluation__final=False)
                 command = f'exec "$0" decompose "$1" --out "$2" --threads 2 {closed}'
-                run = subprocess.run(["bash", "-c", command, PROGRAM, config, self.out], cwd=self.root, timeout=60)
+                run = subprocess.run(["bash", "-c", command, PROGRAM, config, self.out], cwd=self.root, timeout=60, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
                 self.assertEqual(run.returncode, 0)
                 said = lines(self.out / "log.txt")
                 self.assertEqual(len([line for line in said if line.startswith("step 7/20")]), 1)

@@ -64,8 +64,25 @@ void add_json_option(CLI::App& command, std::string& place, const std::string& w
       ->check(a_new_file());
 }
 
+namespace {
+
+/// Names of files and texts of tokens stand in a table as they are; here they lose what would steer a
+/// terminal.
+std::string printable_table(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    shown += printable(text.substr(0, end));
+    if (end < text.size()) shown += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return shown;
+}
+
+}  // namespace
+
 void present(const std::string& text, const std::string& json, const std::string& place) {
-  print(place == "-" ? json : text);
+  print(place == "-" ? json : printable_table(text));
   if (!place.empty() && place != "-") write_atomically(place, json);
 }
 

@@ -9,7 +9,6 @@
 #include "commands.hpp"
 #include "interrupt.hpp"
 #include "terminal.hpp"
-#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 
@@ -49,7 +48,7 @@ void add_evaluate(CLI::App& app) {
     const EvaluateResult result = evaluate_run(arguments->options, observer);
     terminal.clear_status();
     warn(result.warnings);
-    present(printable(arguments->options.run.string()) + ", " + result.checkpoint + "\n\n" +
+    present(arguments->options.run.string() + ", " + result.checkpoint + "\n\n" +
                 evaluation_table(result),
             evaluation_json(result), arguments->json);
   });

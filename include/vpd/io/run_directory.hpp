@@ -48,6 +48,10 @@ class RunDirectory {
   // The one of that step. DataError naming those that there are.
   Checkpoint checkpoint(std::int64_t step) const;
 
+  // Calls `read` with the latest one, and once more with the next where a run that goes on removed it
+  // meanwhile. Returns whether there was any. What `read` throws of a checkpoint that is still there leaves.
+  bool read_latest(const std::function<void(const Checkpoint&)>& read) const;
+
   // Calls `write` with an empty temporary directory, flushes what it wrote to the disk, renames it to
   // checkpoint_path(step) (in place of an earlier checkpoint of that step), moves `latest` to it and removes
   // all but the `keep` highest steps, never the one just written. When `write` throws, nothing of it stays.
