@@ -335,13 +335,9 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
     offset = end;
   }
 
-  std::string text;
-  try {
-    text = json_text(header);
-  } catch (const json::exception& error) {
-    throw UsageError(
-        fmt::format("{}: expected names and metadata in UTF-8 ({})", path.string(), error.what()));
-  }
+  std::string text = json_text(header);
+  VPD_CHECK(json::parse(text) == header, UsageError, "{}: expected names and metadata in UTF-8, found others",
+            path.string());
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::uint64_t header_size = text.size();
 

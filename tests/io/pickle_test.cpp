@@ -377,7 +377,7 @@ TEST(Pickle, Descriptions) {
   EXPECT_EQ(described("\x88"), "True");
   EXPECT_EQ(described("K\x07"), "the number 7");
   EXPECT_EQ(described("G\x3f\xf8\0\0\0\0\0\0"s), "the number 1.5");
-  EXPECT_EQ(described(text("a\n")), "the text 'a\\x0a'");
+  EXPECT_EQ(described(text("a\n")), "the text 'a\\n'");
   EXPECT_EQ(described("]Na"), "a list of 1 value");
   EXPECT_EQ(described(")"), "a tuple of 0 values");
   EXPECT_EQ(described("}"), "a dictionary of 0 values");

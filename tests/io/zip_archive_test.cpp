@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "support.hpp"
-#include "vpd/base/foreign_text.hpp"
 #include "zip_files.hpp"
 
 namespace vpd {
@@ -217,14 +216,6 @@ TEST(ZipArchive, Zip64FieldsThatAreNotThere) {
   expect_rejected(archive, "found too few");
   archive[field + 2] = 25;
   expect_rejected(archive, "expected a whole extra field");
-}
-
-TEST(ForeignText, FitForAMessage) {
-  EXPECT_EQ(quote_foreign("posix.system"), "'posix.system'");
-  EXPECT_EQ(quote_foreign("ü\x1b[31m\n"), "'ü\\x1b[31m\\x0a'");
-  EXPECT_EQ(quote_foreign("\xc2\x9b\x7f"), "'\\x9b\\x7f'");
-  EXPECT_EQ(quote_foreign("\xff"), "'\xef\xbf\xbd'");
-  EXPECT_EQ(quote_foreign(std::string(121, 'a')), "'" + std::string(120, 'a') + "...'");
 }
 
 }  // namespace
