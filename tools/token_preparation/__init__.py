@@ -1,0 +1,1 @@
+"""The parts of tools/prepare_tokens, each with one concept."""
