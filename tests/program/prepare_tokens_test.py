@@ -1,80 +1,15 @@
-"""tools/prepare_tokens makes shards that the program reads. What needs a Python package that this machine has not is skipped, loudly;
-VPD_TOKENS_PYTHON names a Python that has them; without it .venv's, which has tokenizers once tools/test has run."""
+"""tools/prepare_tokens makes shards that the program reads."""
 
 import hashlib
-import importlib.util
 import json
 import os
-import struct
 import subprocess
 import sys
 import unittest
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support import ProgramTest
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "prepare_tokens"
-VENV = ROOT / ".venv" / "bin" / "python"
-PYTHON = os.environ.get("VPD_TOKENS_PYTHON", str(VENV) if VENV.exists() else sys.executable)
-
-
-def has(package):
-    return subprocess.run([PYTHON, "-c", f"import {package}"], capture_output=True).returncode == 0
-
-
-def needs(*packages):
-    missing = [package for package in packages if not has(package)]
-    return unittest.skipIf(missing, f"NOT TESTED: {PYTHON} has no {', '.join(missing)}; set VPD_TOKENS_PYTHON to a Python that has")
-
-
-def load_script():
-    loader = SourceFileLoader("prepare_tokens", str(SCRIPT))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("prepare_tokens", loader))
-    sys.dont_write_bytecode = True
-    loader.exec_module(module)
-    return module
-
-
-def read_shard(path):
-    content = path.read_bytes()
-    magic, version, count = struct.unpack("<3i", content[:12])
-    kind = {(20240520, 1): "H", (20240801, 7): "I"}[(magic, version)]
-    return list(struct.unpack(f"<{count}{kind}", content[1024:])), kind
-
-
-class PrepareTokens(ProgramTest):
-    def prepare(self, *arguments, exit_code=0):
-        result = subprocess.run([PYTHON, SCRIPT, *map(str, arguments)], cwd=self.root, capture_output=True, text=True)
-        self.assertEqual(result.returncode, exit_code, result.stdout + result.stderr)
-        return result
-
-    def refuse_input(self, exit_code, words, *arguments):
-        error = self.prepare(*arguments, exit_code=exit_code).stderr
-        for word in words:
-            self.assertIn(word, error)
-        self.assertEqual(error.strip().split("\n")[-1].startswith("prepare_tokens: error: "), True, error)
-        self.assertFalse(self.out.exists())
-        self.assertEqual([path.name for path in self.root.iterdir() if path.name.startswith(".tmp-")], [])
-
-    def write_text(self, lines=400):
-        text = "".join(f"line {i}: the {i % 7}th day, and the evening and the morning\n" for i in range(lines))
-        (self.root / "text.txt").write_text(text + "\n  \n", encoding="utf-8")
-        return text
-
-    def tokens(self, prefix="train"):
-        ids = []
-        for path in sorted(self.out.glob(f"{prefix}_*.bin")):
-            ids += read_shard(path)[0]
-        return ids
-
-    def decode(self, ids):
-        code = "import sys, json, tokenizers; t = tokenizers.Tokenizer.from_file(sys.argv[1]); " \
-               "print(json.dumps(t.decode(json.load(sys.stdin), skip_special_tokens=False)))"
-        result = subprocess.run([PYTHON, "-c", code, self.out / "tokenizer.json"], input=json.dumps(ids), capture_output=True, text=True, check=True)
-        return json.loads(result.stdout)
+from prepare_tokens_support import PYTHON, SCRIPT, PrepareTokens, load_script, needs, read_shard
 
 
 class WithoutPackages(PrepareTokens):
@@ -259,12 +194,16 @@ class Parquet(PrepareTokens):
 class Datasets(PrepareTokens):
     def test_saved_data_sets(self):
         code = "import datasets as d; one = d.Dataset.from_dict({'text': ['alpha ', 'beta ']}); one.save_to_disk('plain'); " \
-               "d.DatasetDict({'train': one, 'test': d.Dataset.from_dict({'text': ['gamma']})}).save_to_disk('splits')"
+               "d.DatasetDict({'train': one, 'test': d.Dataset.from_dict({'text': ['gamma']})}).save_to_disk('splits'); " \
+               "d.Dataset.from_dict({'input_ids': [[1, 2], [3]]}).with_format('numpy').save_to_disk('ids')"
         subprocess.run([PYTHON, "-c", code], cwd=self.root, check=True, capture_output=True)
         for name, extra, expected in (("plain", (), "alpha beta "), ("splits", (), "alpha beta "), ("splits", ("--split", "test"), "gamma")):
             self.out = self.root / f"out_{len(list(self.root.iterdir()))}"
             self.prepare(name, *extra, "--vocab-size", 256, "--out", self.out)
             self.assertEqual(self.decode(self.tokens()), expected)
+        self.out = self.root / "ids_out"
+        self.prepare("ids", "--text-column", "input_ids", "--vocab-size", 256, "--out", self.out)
+        self.assertEqual(self.tokens(), [1, 2, 3])
         for extra, word in ((("--split", "valid"), "valid"), (("--text-column", "story"), "text")):
             self.assertIn(word, self.prepare("splits", *extra, "--vocab-size", 256, "--out", self.root / "b", exit_code=3).stderr)
 
