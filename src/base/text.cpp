@@ -76,6 +76,11 @@ std::optional<std::string> nearest(std::string_view name, const std::vector<std:
   return std::nullopt;
 }
 
+std::string nearest_hint(std::string_view name, const std::vector<std::string>& candidates) {
+  const std::optional<std::string> likely = nearest(name, candidates);
+  return likely ? fmt::format(" (the nearest is \"{}\")", *likely) : "";
+}
+
 std::string human_bytes(double bytes) {
   return with_unit(bytes, 1024.0, std::array<std::string_view, 6>{"B", "KiB", "MiB", "GiB", "TiB", "PiB"});
 }

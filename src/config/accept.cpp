@@ -9,8 +9,12 @@
 
 #include <glob.h>
 #include <spdlog/fmt/fmt.h>
+#include <vpd/base/error.hpp>
+#include <vpd/base/found.hpp>
 #include <vpd/base/text.hpp>
 #include <vpd/config/type.hpp>
+
+#include "number_hint.hpp"
 
 // Holds what a file says against what it should say.
 
@@ -19,15 +23,30 @@ namespace {
 
 using Kind = Type::Kind;
 
+// What would make the value fit, in brackets, where that is known.
+std::string cure(const Value& value, const Type& type) {
+  const bool is_scalar = !value.list() && !value.map();
+  if (type.kind == Kind::text && !value.text() && is_scalar) return " (quotes make it text)";
+  if (!value.text() || type.kind == Kind::text || type.kind == Kind::path || type.kind == Kind::choice)
+    return "";
+  const std::string& text = *value.text();
+  const bool whole = type.kind == Kind::integer || type.kind == Kind::unsigned_integer;
+  if (whole || type.kind == Kind::number || type.kind == Kind::number_or_fields) {
+    const auto number = plain_number(text);
+    if (number && (!whole || number->find('.') == std::string::npos))
+      return fmt::format(" (write {})", *number);
+  }
+  try {
+    return parse_yaml(text, "").text() ? "" : " (without quotes it would not be text)";
+  } catch (const ConfigError&) {
+    return "";
+  }
+}
+
 [[noreturn]] void mismatch(const Value& value, const Type& type, const std::string& path) {
-  const bool is_quoted_number = value.text() && parse_yaml(*value.text(), "").text() == nullptr;
-  const bool is_unquoted_text = type.kind == Kind::text && !value.text() && !value.list() && !value.map();
-  const bool wants_scalar = type.kind != Kind::text && type.kind != Kind::path && type.kind != Kind::choice;
-  const std::string_view cure = is_unquoted_text                   ? " (quotes make it text)"
-                                : is_quoted_number && wants_scalar ? " (without quotes it would not be text)"
-                                                                   : "";
   fail(value.origin, path,
-       fmt::format("expected {}, found {}{}", describe_expected(type), describe_found(value), cure));
+       fmt::format("expected {}, found {}{}", describe_expected(type), describe_found(value),
+                   cure(value, type)));
 }
 
 bool in_range(double number, const Field& limits) {
@@ -108,28 +127,27 @@ void accept_path(Value& value, const Type& type, const std::string& path, const 
   std::error_code error;
   if (type.limits.path_kind == PathKind::directory) {
     if (!std::filesystem::exists(resolved, error)) {
-      fail(value.origin, path, fmt::format("expected a directory, found nothing at {}", resolved));
+      fail(value.origin, path,
+           "expected a directory, found " + found_instead(resolved, "nothing at " + resolved));
     }
     if (!std::filesystem::is_directory(resolved, error)) {
       fail(value.origin, path, fmt::format("expected a directory, found a file at {}", resolved));
     }
   } else if (!std::filesystem::exists(resolved, error)) {
     const bool is_pattern = resolved.find_first_of("*?[") != std::string::npos;
-    if (!is_pattern) fail(value.origin, path, fmt::format("expected a file, found nothing at {}", resolved));
+    if (!is_pattern)
+      fail(value.origin, path, "expected a file, found " + found_instead(resolved, "nothing at " + resolved));
     if (!matches_a_file(resolved)) {
+      // The part before the first wildcard is a path.
+      const std::filesystem::path begin = resolved.substr(0, resolved.find_first_of("*?["));
       fail(value.origin, path,
-           fmt::format("expected a pattern that matches files, found none for {}", resolved));
+           "expected a pattern that matches files, found " + found_instead(begin, "none for " + resolved));
     }
   }
 }
 
 std::string one_of(const std::vector<std::string>& words) {
   return words.size() == 1 ? words[0] : "one of " + join_words(words);
-}
-
-std::string hint(const std::string& name, const std::vector<std::string>& known) {
-  const std::optional<std::string> likely = nearest(name, known);
-  return likely ? fmt::format(" (the nearest is \"{}\")", *likely) : "";
 }
 
 // `fields` are those of a kind of a variant when `kinded`: the key `type` has been dealt with.
@@ -140,10 +158,16 @@ void accept_fields(Value& value, const Type& type, bool kinded, const std::strin
   for (const Member& member : type.members) known.emplace_back(member.field.key);
   for (const Entry& entry : *value.map()) {
     if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
+    // What {steps: 1,000} leaves behind.
+    const bool is_end_of_number =
+        entry.value.is_null() && entry.key.find_first_not_of("0123456789") == std::string::npos;
     fail(entry.value.origin, join(path, entry.key),
-         known.empty() ? fmt::format("expected no keys here, found \"{}\"", entry.key)
-                       : fmt::format("expected a known key ({}), found \"{}\"{}", join_words(known),
-                                     entry.key, hint(entry.key, known)));
+         known.empty()
+             ? fmt::format("expected no keys here, found \"{}\"", entry.key)
+             : fmt::format("expected a known key ({}), found \"{}\"{}", join_words(known), entry.key,
+                           is_end_of_number ? " (between braces a comma begins a new key: write the "
+                                              "number before it without one)"
+                                            : nearest_hint(entry.key, known)));
   }
   for (const Member& member : type.members) {
     const std::string place = join(path, member.field.key);
@@ -174,7 +198,7 @@ void accept_variant(Value& value, const Type& type, const std::string& path, con
   }
   fail(selected->origin, place,
        fmt::format("expected {}, found \"{}\"{}", one_of(known), *selected->text(),
-                   hint(*selected->text(), known)));
+                   nearest_hint(*selected->text(), known)));
 }
 
 }  // namespace
@@ -201,9 +225,9 @@ void accept(Value& value, const Type& type, const std::string& path, const Place
       if (!value.text()) mismatch(value, type, path);
       const std::string& text = *value.text();
       if (std::find(type.choices.begin(), type.choices.end(), text) == type.choices.end()) {
-        fail(
-            value.origin, path,
-            fmt::format("expected {}, found \"{}\"{}", one_of(type.choices), text, hint(text, type.choices)));
+        fail(value.origin, path,
+             fmt::format("expected {}, found \"{}\"{}", one_of(type.choices), text,
+                         nearest_hint(text, type.choices)));
       }
       break;
     }

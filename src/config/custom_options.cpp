@@ -57,12 +57,10 @@ void CustomOptions::refuse_the_rest() const {
   const std::vector<std::string> known(asked_.begin(), asked_.end());
   for (const auto& [key, value] : options_) {
     if (asked_.contains(key)) continue;
-    const std::optional<std::string> likely = nearest(key, known);
     throw ConfigError(known.empty()
                           ? fmt::format("{}.{}: expected no options, found \"{}\"", place_, key, key)
                           : fmt::format("{}.{}: expected a known option ({}), found \"{}\"{}", place_, key,
-                                        join_words(known), key,
-                                        likely ? fmt::format(" (the nearest is \"{}\")", *likely) : ""));
+                                        join_words(known), key, nearest_hint(key, known)));
   }
 }
 

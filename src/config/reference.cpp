@@ -153,12 +153,14 @@ std::string reference(const Type& type, const std::string& title) {
   Page page;
   page.section(type, "", title);
   const std::size_t summary = page.text.find("\n\n| key ");
-  page.text.insert(summary,
-                   " YAML, or JSON in a file that ends so. Relative paths begin at the directory of that "
-                   "file, those of `--set` "
-                   "too.\n`--set key=value` takes a place of any depth (`training.steps=100`, "
-                   "`objective.0.coefficient=1e6`) and "
-                   "a value in YAML.");
+  page.text.insert(
+      summary,
+      " YAML, or JSON in a file that ends so. Relative paths begin at the directory of that "
+      "file, those of `--set` "
+      "too.\n`--set key=value` takes a place of any depth (`training.steps=100`, "
+      "`objective.faithfulness.coefficient=1e6`) and a value in YAML. An entry of a list goes by "
+      "its label, or by its index, from 0:\na term of the objective and a metric by its `name`, "
+      "else by its type; sites by their pattern (`sites.h.*.mlp.c_fc.C=512`).");
   page.numbers();
   return page.text.substr(2);  // the first section's heading is the page's
 }

@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <utility>
 
 #include <spdlog/fmt/fmt.h>
 #include <vpd/base/error.hpp>
+#include <vpd/base/found.hpp>
 #include <vpd/config/type.hpp>
 #include <vpd/config/value.hpp>
 
@@ -90,8 +93,9 @@ Value read_file(const std::filesystem::path& path) {
   VPD_CHECK(!std::filesystem::is_directory(path, error), ConfigError,
             "{}: expected a configuration file, found a directory", path.string());
   std::ifstream file(path, std::ios::binary);
-  VPD_CHECK(file.good(), ConfigError, "{}: expected a configuration file, found none that can be read",
-            path.string());
+  const int reason = errno;
+  VPD_CHECK(file.good(), ConfigError, "{}: expected a configuration file, found {}", path.string(),
+            found_instead(path, fmt::format("none that can be read ({})", std::strerror(reason))));
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   VPD_CHECK(!file.bad(), ConfigError, "{}: expected a configuration file, but reading it failed",
             path.string());

@@ -34,11 +34,10 @@ std::unique_ptr<CausalImportance> make_ci(const CustomCiConfig& config, const Si
     if (found == factories.end()) {
       std::vector<std::string> known;
       for (const auto& entry : factories) known.push_back(entry.first);
-      const auto close = nearest(config.name, known);
       throw ConfigError(fmt::format(
           "causal_importance.name: expected a kind that this program registers ({}), found \"{}\"{}",
           known.empty() ? "it registers none" : join_words(known), config.name,
-          close ? fmt::format(" (the nearest is \"{}\")", *close) : ""));
+          nearest_hint(config.name, known)));
     }
     factory = found->second;
   }

@@ -107,7 +107,8 @@ at::Tensor kept_by_attribution(const EvaluationBatch& batch) {
 
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
                       std::int64_t step, const MetricChoice& wanted, Lanes& lanes, MetricArrays* arrays,
-                      const std::function<bool()>& stop) {
+                      const std::function<bool()>& stop,
+                      const std::function<void(const std::string&)>& status) {
   const EvaluationConfig& settings = config.evaluation;
   std::vector<std::unique_ptr<Metric>> metrics;
   bool outputs = false;
@@ -146,6 +147,7 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
   };
   for (std::int64_t k = 0; k < settings.batches && rows_of_batch(k) > 0; ++k) {
     end_if_asked(stop, "the evaluation");
+    if (status) status(fmt::format("measuring batch {} of {}", k + 1, settings.batches));
     const EvaluationBatch batch = make_batch(k);
     for (const auto& metric : metrics) metric->add(batch);
   }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/sha256.hpp"
@@ -126,12 +127,11 @@ RunDirectory RunDirectory::create(const fs::path& path) {
 RunDirectory RunDirectory::open(const fs::path& path) {
   std::error_code error;
   VPD_CHECK(fs::is_directory(path, error), DataError, "{}: expected the directory of a run, found {}",
-            path.string(), fs::exists(path, error) ? "a file" : "nothing of that name");
+            path.string(), fs::exists(path, error) ? "a file" : found_instead(path, "nothing of that name"));
   RunDirectory run(path);
-  VPD_CHECK(
-      fs::is_directory(run.checkpoints_path(), error), DataError,
-      "{}: expected the directory of a run, which holds config.yaml and checkpoints/, found no checkpoints/",
-      path.string());
+  VPD_CHECK(fs::is_directory(run.checkpoints_path(), error), DataError,
+            "{}: expected the directory of a run, which holds config.yaml and checkpoints/, found {}",
+            path.string(), found_instead(run.checkpoints_path(), "no checkpoints/"));
   return run;
 }
 
@@ -278,7 +278,7 @@ void verify_checkpoint(const fs::path& checkpoint) {
   std::error_code error;
   VPD_CHECK(fs::is_directory(checkpoint, error), DataError,
             "{}: expected the directory of a checkpoint, found {}", checkpoint.string(),
-            fs::exists(checkpoint, error) ? "a file" : "nothing of that name");
+            fs::exists(checkpoint, error) ? "a file" : found_instead(checkpoint, "nothing of that name"));
   if (!fs::exists(state_path, error)) return;
   const nlohmann::json state = nlohmann::json::parse(read_text(state_path), nullptr, false);
   VPD_CHECK(

@@ -4,6 +4,7 @@
 
 #include "thread_number.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "vpd/io/tokens.hpp"
@@ -23,11 +24,15 @@ void check_parameters(const fs::path& path, const ParameterSet& parameters) {
 }
 
 CheckedData check_data(DataRole role, const DataSource& source, const InputShape& input, std::uint64_t seed,
-                       const std::string& file) {
+                       const std::string& file, const Observer& observer) {
   const std::string name = role == DataRole::train ? "train" : "eval";
   const auto data = open_dataset(source, input, seed, role, fmt::format("{}: data.{}", file, name));
-  data->scan();
-  if (const auto* tokens = dynamic_cast<const TokenDataset*>(data.get())) {
+  const auto* tokens = dynamic_cast<const TokenDataset*>(data.get());
+  observer.announce(tokens ? fmt::format("reading the {} tokens of data.{}",
+                                         human_count(static_cast<double>(tokens->tokens())), name)
+                           : fmt::format("checking data.{}", name));
+  data->scan(observer.stop);
+  if (tokens) {
     return {.role = name,
             .made = {},
             .path = std::get<TokensData>(source).path,
@@ -40,7 +45,7 @@ CheckedData check_data(DataRole role, const DataSource& source, const InputShape
 
 }  // namespace
 
-CheckReport check_run(const CheckOptions& options) {
+CheckReport check_run(const CheckOptions& options, const Observer& observer) {
   CheckReport report;
   report.config = load_run_config(options.config, options.overrides);
   if (options.device) report.config.device = *options.device;
@@ -50,8 +55,11 @@ CheckReport check_run(const CheckOptions& options) {
   const Numerics numerics = elsewhere ? numerics_on(at::Device(report.config.device), report.config.precision)
                                       : resolve_numerics(report.config.device, report.config.precision);
   report.device = elsewhere ? numerics.device.str() : describe_device(numerics.device);
-  report.threads = ThreadNumber(options.threads).get();
+  const ThreadNumber threads(options.threads);
+  report.threads = threads.get();
+  report.threads_bound = threads.bound();
 
+  observer.announce("reading the target's shapes");
   const Architecture target = describe_target(report.config.target, report.warnings);
   report.workload = make_workload(report.config, target, numerics, report.threads, options.config.string());
   if (report.config.initialize_from) {
@@ -66,21 +74,33 @@ CheckReport check_run(const CheckOptions& options) {
   }
   report.operations = count_operations(report.workload);
   report.memory = predict_memory(report.workload);
-  if (!elsewhere) report.available = available_bytes(numerics.device);
+  if (!elsewhere) {
+    MemoryLimit limit = usable_memory(numerics.device);
+    report.available = limit.bytes;
+    report.available_giver = std::move(limit.giver);
+  }
   if (numerics.device.is_cpu()) {
-    // What this process holds already is part of the prediction, and no longer part of what is available.
-    *report.available += resident_bytes();
-    report.memory.insert(
-        report.memory.begin(),
-        {"the program itself", program_bytes(numerics.device, report.threads, report.workload.lanes)});
+    observer.announce("measuring what the program itself takes");
+    std::int64_t itself = resident_bytes();
+    try {
+      itself = program_bytes(numerics.device, report.threads, report.workload.lanes);
+    } catch (const std::exception& error) {  // of memory, say: the rest of the report does not hang on it
+      report.warnings.push_back(
+          fmt::format("what the program itself takes could not be measured, and is counted as the {} that it "
+                      "holds now: a step of a tiny model failed ({})",
+                      human_bytes(static_cast<double>(itself)), error.what()));
+    }
+    report.memory.insert(report.memory.begin(), {"the program itself", itself});
     // Loading the libraries touches more pages than stay: with a small model that is the peak.
     const std::int64_t at_start = peak_resident_bytes() - total(report.memory);
     if (at_start > 0) report.memory.push_back({"loading the program's libraries, beyond that", at_start});
   }
   const DataConfig& data = report.config.data;
   const std::string file = options.config.string();
-  report.data.push_back(check_data(DataRole::train, data.train, target.input(), report.config.seed, file));
-  report.data.push_back(check_data(DataRole::eval, data.eval, target.input(), report.config.seed, file));
+  report.data.push_back(
+      check_data(DataRole::train, data.train, target.input(), report.config.seed, file, observer));
+  report.data.push_back(
+      check_data(DataRole::eval, data.eval, target.input(), report.config.seed, file, observer));
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
@@ -18,8 +19,10 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 RunConfig config_of(const RunDirectory& run) {
-  VPD_CHECK(fs::exists(run.config_path()), DataError,
-            "{}: expected the directory of a run, found no config.yaml in it", run.path().string());
+  std::error_code ignored;
+  VPD_CHECK(fs::exists(run.config_path(), ignored), DataError,
+            "{}: expected the directory of a run, which holds config.yaml, found {}", run.path().string(),
+            found_instead(run.config_path(), "none"));
   try {
     return load_run_config(run.config_path(), {}, config::Files::may_be_missing);
   } catch (const ConfigError& error) {
@@ -45,34 +48,42 @@ void add_evaluation(MetricsSeries& metrics, const fs::path& path) {
   metrics.add(step, values);
 }
 
-HealthSubject subject_of(const RunConfig& config, const RunDirectory& run) {
+/// The shapes in the latest checkpoint. They are a small part of what is examined: where they cannot be read
+/// a warning stands in their place.
+HealthSubject subject_of(const RunConfig& config, const RunDirectory& run,
+                         std::vector<std::string>& warnings) {
   std::vector<std::string> sites;
   std::int64_t subcomponents = 0;
-  run.read_latest([&](const Checkpoint& latest) {
-    const SafetensorsFile file(latest.path / components_file);
-    sites.clear(), subcomponents = 0;
-    for (const TensorInfo& tensor : file.tensors()) {
-      if (!tensor.name.ends_with(".V") || tensor.shape.size() != 2) continue;
-      sites.push_back(tensor.name.substr(0, tensor.name.size() - 2));
-      subcomponents += tensor.shape[1];
-    }
-    std::sort(sites.begin(), sites.end());
-  });
+  try {
+    run.read_latest([&](const Checkpoint& latest) {
+      const SafetensorsFile file(latest.path / components_file);
+      sites.clear(), subcomponents = 0;
+      for (const TensorInfo& tensor : file.tensors()) {
+        if (!tensor.name.ends_with(".V") || tensor.shape.size() != 2) continue;
+        sites.push_back(tensor.name.substr(0, tensor.name.size() - 2));
+        subcomponents += tensor.shape[1];
+      }
+      std::sort(sites.begin(), sites.end());
+    });
+  } catch (const DataError& error) {
+    warnings.push_back(fmt::format("{}; what needs the checkpoint's shapes is unknown", error.what()));
+  }
   return health_subject(config, std::move(sites), subcomponents);
 }
 
 }  // namespace
 
-HealthReport check_health(const fs::path& path) {
+HealthReport check_health(const fs::path& path, const Observer& observer) {
   const RunDirectory run = RunDirectory::open(path);
   const RunConfig config = config_of(run);
+  observer.announce("reading " + run.metrics_path().string());
   MetricsSeries metrics;
   if (fs::exists(run.metrics_path())) metrics = read_metrics(run.metrics_path());
   if (fs::exists(run.evaluation_path())) add_evaluation(metrics, run.evaluation_path());
-  return {.run = path,
-          .made = steps_made(metrics),
-          .steps = config.training.steps,
-          .findings = examine(metrics, subject_of(config, run))};
+  observer.announce("examining what was logged");
+  HealthReport report{.run = path, .made = steps_made(metrics), .steps = config.training.steps};
+  report.findings = examine(metrics, subject_of(config, run, report.warnings));
+  return report;
 }
 
 std::string health_text(const HealthReport& report) {
@@ -96,8 +107,11 @@ std::string health_json(const HealthReport& report) {
                         {"remedy", finding.remedy},
                         {"numbers", numbers}});
   }
-  const Json document = {
-      {"run", report.run.string()}, {"made", report.made}, {"steps", report.steps}, {"findings", findings}};
+  const Json document = {{"run", report.run.string()},
+                         {"made", report.made},
+                         {"steps", report.steps},
+                         {"findings", findings},
+                         {"warnings", report.warnings}};
   return json_text(document, 1) + "\n";
 }
 

@@ -83,10 +83,14 @@ std::string check_text(const CheckReport& report) {
   const std::string taken = human_bytes(static_cast<double>(total(report.memory))),
                     rest =
                         w.evaluation.every ? "" : "; evaluations not counted, of which training makes none";
+  if (w.numerics.device.is_cpu() && !report.threads_bound.empty()) {
+    line(fmt::format("{} thread{}, no more because of {}", report.threads, report.threads == 1 ? "" : "s",
+                     report.threads_bound));
+  }
   if (report.available) {
-    line(fmt::format("training {} on {}{}: {} of {} available{}", *report.fits() ? "fits" : "DOES NOT FIT",
+    line(fmt::format("training {} on {}{}: {} of {} {}{}", *report.fits() ? "fits" : "DOES NOT FIT",
                      report.device, w.lanes > 1 ? fmt::format(" with {} lanes", w.lanes) : "", taken,
-                     human_bytes(static_cast<double>(*report.available)), rest));
+                     human_bytes(static_cast<double>(*report.available)), report.available_giver, rest));
   } else {
     line(fmt::format("training takes {} on {}, which is not here: compare that with its memory{}", taken,
                      report.device, rest));
@@ -142,6 +146,10 @@ std::string check_json(const CheckReport& report) {
       {"fits", report.fits() ? Value(*report.fits()) : Value()},
       {"warnings", list_of(report.warnings, text)},
   });
+  // Only where this process has less than the machine.
+  if (!report.threads_bound.empty()) root.map()->push_back({"threads_bound", text(report.threads_bound)});
+  if (!report.available_giver.empty() && report.available_giver != "available")
+    root.map()->push_back({"memory_available_giver", text(report.available_giver)});
   return config::to_json(root);
 }
 

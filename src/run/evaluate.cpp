@@ -144,8 +144,10 @@ EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& obse
   if (!run.latest()) refuse_without_checkpoint(run);
   const ThreadNumber thread_number(options.threads);
   const Numerics numerics = resolve_numerics(config.device, config.precision);
+  observer.announce("reading the target");
   Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);
   verify_what_is_read(run, config, options, observer);
+  observer.announce("reading the checkpoint");
   const Checkpoint checkpoint = load_chosen(run, options.checkpoint, decomposition);
   result.step = checkpoint.step;
   check_metrics(decomposition, config, source);
@@ -155,9 +157,8 @@ EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& obse
   const std::int64_t rows = config.evaluation.batch_size;
   const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
   Lanes pool(lanes, threads / lanes);
-  if (observer.status) observer.status(fmt::format("evaluating after {} steps", result.step));
-  result.metrics =
-      evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays, observer.stop);
+  result.metrics = evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays,
+                            observer.stop, observer.status);
   result.budgets = attack_budgets(config, wanted);
   result.overrides = options.overrides;
   result.checkpoint = fs::relative(checkpoint.path, run.path()).string();

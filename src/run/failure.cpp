@@ -2,10 +2,12 @@
 
 #include <filesystem>
 #include <new>
+#include <system_error>
 
 #include <c10/util/Exception.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 
 namespace vpd {
 namespace {
@@ -22,7 +24,14 @@ Failure out_of_memory(const char* which) {
 
 Failure describe_failure(const std::exception& error) {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) return {ours->what(), ours->exit_code()};
-  if (dynamic_cast<const std::filesystem::filesystem_error*>(&error)) return {error.what(), 3};
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
+    const std::string found = found_instead(file->path1(), "");
+    return {found.empty() ? error.what() : fmt::format("{}: found {}", file->path1().string(), found), 3};
+  }
+  if (const auto* system = dynamic_cast<const std::system_error*>(&error);
+      system && system->code() == std::errc::resource_unavailable_try_again) {
+    return {"the system has no more threads to give: lower --threads, or raise its limit (ulimit -u)", 3};
+  }
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error)) return out_of_memory("the GPU's memory");
   if (dynamic_cast<const std::bad_alloc*>(&error)) return out_of_memory("the memory");
   if (const auto* torch = dynamic_cast<const c10::Error*>(&error)) {

@@ -172,7 +172,8 @@ HealthFinding Examination::density() const {
   statements.say(part > t_.dense, text);
   statements.conclude(f,
                       "raise the coefficient of importance_minimality 2 to 5 times, let p end lower, or "
-                      "train longer: where most is important everywhere, little is explained");
+                      "give a new run more training.steps: where most is important everywhere, little is "
+                      "explained");
   return f;
 }
 
@@ -338,8 +339,9 @@ HealthFinding Examination::under_training() const {
   }
   statements.conclude(f, made_ < steps_
                              ? "go on to the end (vpd decompose --resume) before trusting its figures"
-                             : "train again with more training.steps, over which p is annealed too, or with "
-                               "a higher learning_rate");
+                             : "start a new run with more training.steps, over which p is annealed too, or "
+                               "with a higher learning_rate; initialize_from lets it begin with this run's "
+                               "weights (--resume takes neither change)");
   return f;
 }
 

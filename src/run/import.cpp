@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "import_parts.hpp"
+#include "thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
@@ -19,7 +20,8 @@ std::string count(std::int64_t number) { return human_count(static_cast<double>(
 
 }  // namespace
 
-void import_target(const ImportOptions& options, ForeignState& state, ImportSummary& summary) {
+void import_target(const ImportOptions& options, const Observer& observer, ForeignState& state,
+                   ImportSummary& summary) {
   VPD_CHECK(!options.tokens && !options.target, UsageError,
             "--tokens and --target belong to a run, and {} is a target: leave them out",
             state.file().string());
@@ -33,14 +35,20 @@ void import_target(const ImportOptions& options, ForeignState& state, ImportSumm
             "there",
             state.file().string());
   summary.model = read_model_config(summary.model_config, summary.warnings);
+  observer.announce("reading the tensors of " + state.file().string());
   const NamedTensors weights = take_target(state, "", summary.model, summary.warnings);
 
+  observer.announce("writing " + options.out.string());
   Workplace workplace(options.out);
   write_llama_simple_mlp(workplace.path(), summary.model, weights);
   for (const fs::path& directory : directories) {
     const fs::path copy = workplace.path() / "tokenizer.json";
-    if (fs::exists(directory / "tokenizer.json") && !fs::exists(copy)) {
+    std::error_code error;
+    if (!fs::exists(directory / "tokenizer.json", error) || fs::exists(copy, error)) continue;
+    try {
       write_atomically(copy, read_text(directory / "tokenizer.json"));
+    } catch (const DataError& complaint) {
+      summary.warnings.push_back(fmt::format("the tokenizer was not copied: {}", complaint.what()));
     }
   }
   write_import_provenance(workplace.path() / "provenance.json", options,
@@ -51,15 +59,17 @@ void import_target(const ImportOptions& options, ForeignState& state, ImportSumm
   for (const auto& [name, weight] : weights) summary.target_parameters += weight.numel();
 }
 
-ImportSummary import_artefact(const ImportOptions& options) {
+ImportSummary import_artefact(const ImportOptions& options, const Observer& observer) {
+  const ThreadNumber threads(0);
   const CheckpointFile checkpoint = find_checkpoint(options.path, options.step);
   ImportSummary summary;
   summary.checkpoint = checkpoint.path;
   summary.step = checkpoint.step;
   summary.out = options.out;
+  observer.announce("reading " + checkpoint.path.string());
   ForeignState state(checkpoint.path);
   if (state.has_prefix("_components.")) {
-    import_run(options, state, summary);
+    import_run(options, observer, state, summary);
   } else {
     std::vector<std::string> names = state.names();
     if (names.size() > 3) {
@@ -70,7 +80,7 @@ ImportSummary import_artefact(const ImportOptions& options) {
               "{}: expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
               "(_components.h-0-attn-q_proj.V), found {}",
               checkpoint.path.string(), names.empty() ? "no tensors" : join_words(names));
-    import_target(options, state, summary);
+    import_target(options, observer, state, summary);
   }
   return summary;
 }

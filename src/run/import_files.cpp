@@ -8,6 +8,7 @@
 
 #include "import_parts.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
@@ -40,12 +41,15 @@ std::optional<std::int64_t> step_of(const fs::path& file) {
 std::vector<CheckpointFile> checkpoints_in(const fs::path& directory) {
   std::vector<CheckpointFile> found;
   for (const fs::path& place : {directory, directory / "checkpoints"}) {
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(place, error)) {
-      if (has_tensors(entry.path()) && entry.is_regular_file(error)) {
-        found.push_back({entry.path(), step_of(entry.path())});
+    std::error_code error, ignored;
+    for (fs::directory_iterator entry(place, error), end; !error && entry != end; entry.increment(error)) {
+      if (has_tensors(entry->path()) && entry->is_regular_file(ignored)) {
+        found.push_back({entry->path(), step_of(entry->path())});
       }
     }
+    VPD_CHECK(!error || error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory,
+              DataError, "{}: cannot list the directory: {}; check its permissions", place.string(),
+              error.message());
   }
   std::sort(found.begin(), found.end(), [](const CheckpointFile& a, const CheckpointFile& b) {
     return a.step != b.step ? a.step < b.step : a.path < b.path;  // those without a number first
@@ -57,11 +61,9 @@ std::vector<CheckpointFile> checkpoints_in(const fs::path& directory) {
 
 CheckpointFile find_checkpoint(const fs::path& path, std::optional<std::int64_t> step) {
   std::error_code error;
-  VPD_CHECK(
-      fs::exists(path, error), DataError,
-      "{}: expected a checkpoint (.pt, .pth, .safetensors) or a directory of them, found nothing of that "
-      "name",
-      path.string());
+  VPD_CHECK(fs::exists(path, error), DataError,
+            "{}: expected a checkpoint (.pt, .pth, .safetensors) or a directory of them, found {}",
+            path.string(), found_instead(path, "nothing of that name"));
   if (!fs::is_directory(path, error)) {
     VPD_CHECK(!step, UsageError, "--step chooses among the checkpoints of a directory, and {} is a file",
               path.string());

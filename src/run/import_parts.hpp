@@ -36,7 +36,9 @@ NamedTensors take_target(ForeignState& state, const std::string& prefix, const M
 void write_import_provenance(const std::filesystem::path& path, const ImportOptions& options,
                              const std::vector<std::filesystem::path>& inputs);
 
-void import_target(const ImportOptions& options, ForeignState& state, ImportSummary& summary);
-void import_run(const ImportOptions& options, ForeignState& state, ImportSummary& summary);
+void import_target(const ImportOptions& options, const Observer& observer, ForeignState& state,
+                   ImportSummary& summary);
+void import_run(const ImportOptions& options, const Observer& observer, ForeignState& state,
+                ImportSummary& summary);
 
 }  // namespace vpd

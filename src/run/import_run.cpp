@@ -8,6 +8,7 @@
 #include "import_learned.hpp"
 #include "import_parts.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
@@ -55,7 +56,8 @@ std::optional<std::string> first_difference(const ForeignState& run, const Forei
 
 // Goodfire keeps runs and targets side by side. A neighbour whose weights are the run's, bit for bit, is its
 // target.
-std::optional<TargetDirectory> look_among_neighbours(const ForeignState& run, const fs::path& directory) {
+std::optional<TargetDirectory> look_among_neighbours(const ForeignState& run, const fs::path& directory,
+                                                     const Observer& observer) {
   std::error_code error;
   std::vector<fs::path> neighbours;
   for (const auto& entry : fs::directory_iterator(directory.parent_path(), error)) {
@@ -65,6 +67,7 @@ std::optional<TargetDirectory> look_among_neighbours(const ForeignState& run, co
   for (const fs::path& neighbour : neighbours) {
     const std::optional<TargetDirectory> found = look_for_target(neighbour);
     if (!found || !found->weights) continue;
+    observer.announce("comparing with the weights in " + neighbour.string());
     try {
       if (!first_difference(run, ForeignState(found->weights->path))) return found;
     } catch (const DataError&) {
@@ -75,15 +78,18 @@ std::optional<TargetDirectory> look_among_neighbours(const ForeignState& run, co
 }
 
 TargetDirectory find_target(const ImportOptions& options, const ForeignState& run,
-                            const CheckpointFile& checkpoint) {
+                            const CheckpointFile& checkpoint, const Observer& observer) {
   if (options.target) {
     std::error_code error;
     if (fs::is_regular_file(*options.target, error)) return {*options.target, std::nullopt};
     const std::optional<TargetDirectory> found = look_for_target(*options.target);
-    VPD_CHECK(
-        found, DataError, "{}: expected a model_config.yaml or .json, or a directory with one, found {}",
-        options.target->string(), fs::exists(*options.target, error) ? "neither" : "nothing of that name");
+    VPD_CHECK(found, DataError,
+              "{}: expected a model_config.yaml or .json, or a directory with one, found {}",
+              options.target->string(),
+              found_instead(*options.target,
+                            fs::exists(*options.target, error) ? "neither" : "nothing of that name"));
     if (found->weights && run.has_prefix(target_prefix)) {
+      observer.announce("comparing with the weights in " + options.target->string());
       const auto different = first_difference(run, ForeignState(found->weights->path));
       VPD_CHECK(!different, DataError,
                 "{}: expected the weights of the run's target, found another {} than {}{} of {}; name the "
@@ -96,7 +102,7 @@ TargetDirectory find_target(const ImportOptions& options, const ForeignState& ru
   for (const fs::path& directory : directories) {
     if (const auto model_config = model_config_in(directory)) return {*model_config, std::nullopt};
   }
-  const auto neighbour = look_among_neighbours(run, directories.front());
+  const auto neighbour = look_among_neighbours(run, directories.front(), observer);
   VPD_CHECK(neighbour, DataError,
             "{}: expected a model_config.yaml of the run's target beside it, which says how many heads there "
             "are, found none; name the target's directory or that file with --target",
@@ -133,7 +139,8 @@ std::int64_t elements(const NamedTensors& tensors) {
 
 }  // namespace
 
-void import_run(const ImportOptions& options, ForeignState& state, ImportSummary& summary) {
+void import_run(const ImportOptions& options, const Observer& observer, ForeignState& state,
+                ImportSummary& summary) {
   std::vector<std::string>& warnings = summary.warnings;
   const CheckpointFile checkpoint{summary.checkpoint, summary.step};
   fs::path config_file;
@@ -150,7 +157,7 @@ void import_run(const ImportOptions& options, ForeignState& state, ImportSummary
   TranslatedConfig translated = translate_config(config_file);
   RunConfig& config = translated.config;
   warnings = std::move(translated.warnings);
-  const TargetDirectory target = find_target(options, state, checkpoint);
+  const TargetDirectory target = find_target(options, state, checkpoint, observer);
   summary.model_config = target.model_config;
   summary.model = read_model_config(target.model_config, warnings);
 
@@ -160,6 +167,7 @@ void import_run(const ImportOptions& options, ForeignState& state, ImportSummary
       "{}: expected the target's weights in it or beside {}, found neither; name the target's directory "
       "with --target",
       state.file().string(), target.model_config.string());
+  observer.announce("reading the tensors of " + state.file().string());
   std::optional<ForeignState> other;
   if (!has_target) other.emplace(target.weights->path);
   const NamedTensors weights = has_target
@@ -179,6 +187,7 @@ void import_run(const ImportOptions& options, ForeignState& state, ImportSummary
         fmt::format("{}: its settings cannot be kept here: {}", config_file.string(), error.what()));
   }
 
+  observer.announce("writing " + options.out.string());
   Workplace workplace(options.out);
   const RunDirectory run = RunDirectory::create(workplace.path());
   write_llama_simple_mlp(run.path() / "target", summary.model, weights);

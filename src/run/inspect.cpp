@@ -4,7 +4,9 @@
 #include <optional>
 
 #include "inspect_kinds.hpp"
+#include "thread_number.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/target/checkpoint.hpp"
 #include "vpd/target/huggingface.hpp"
@@ -15,10 +17,13 @@ namespace {
 namespace fs = std::filesystem;
 
 bool has_token_files(const fs::path& directory) {
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const fs::path extension = entry.path().extension();
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    const fs::path extension = entry->path().extension();
     if (extension == ".bin" || extension == ".npy") return true;
   }
+  VPD_CHECK(!error, DataError, "{}: cannot list the directory: {}; check its permissions", directory.string(),
+            error.message());
   return false;
 }
 
@@ -41,16 +46,19 @@ std::function<Findings(const fs::path&)> inspector_of(const fs::path& path) {
 
 }  // namespace
 
-Inspection inspect(const fs::path& path) {
+Inspection inspect(const fs::path& path, const Observer& observer) {
   const bool pattern = path.string().find_first_of("*?[") != std::string::npos;
-  VPD_CHECK(pattern || fs::exists(path), DataError,
-            "{}: expected something to look into, found nothing of that name", path.string());
+  std::error_code error;
+  VPD_CHECK(pattern || fs::exists(path, error), DataError, "{}: expected something to look into, found {}",
+            path.string(), found_instead(path, "nothing of that name"));
   const auto inspector = inspector_of(path);
   VPD_CHECK(inspector, DataError,
             "{}: expected a run, checkpoint or target directory, token files (.bin, .npy), a .safetensors "
             "file or a tokenizer.json, found "
             "{}; `vpd check` reads configurations",
             path.string(), fs::is_directory(path) ? "a directory without any of these" : "another file");
+  const ThreadNumber threads(0);
+  observer.announce("reading " + path.string());
   Findings findings = inspector(path);
   findings.data.map()->insert(findings.data.map()->begin(), {{"kind", config::Value(findings.kind)},
                                                              {"path", config::Value(path.string())}});

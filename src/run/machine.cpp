@@ -1,9 +1,5 @@
 #include "vpd/run/machine.hpp"
 
-#include <fstream>
-#include <limits>
-#include <string>
-
 #include <ATen/ATen.h>
 #include <malloc.h>
 
@@ -19,17 +15,6 @@
 
 namespace vpd {
 namespace {
-
-/// The number after `key` in a file of lines "key:   123 kB", in bytes.
-std::int64_t kilobytes(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string word; file >> word;) {
-    std::int64_t value = 0;
-    if (word == key + ":" && file >> value) return 1024 * value;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return 0;
-}
 
 /// Two steps of a model as small as they come, with every kind of operation in them.
 void step_of_a_tiny_model(int threads, int lanes) {
@@ -62,19 +47,19 @@ void step_of_a_tiny_model(int threads, int lanes) {
 
 }  // namespace
 
-std::int64_t resident_bytes() { return kilobytes("/proc/self/status", "VmRSS"); }
-std::int64_t peak_resident_bytes() { return kilobytes("/proc/self/status", "VmHWM"); }
+std::int64_t resident_bytes() { return kilobytes("/proc/self/status", "VmRSS").value_or(0); }
+std::int64_t peak_resident_bytes() { return kilobytes("/proc/self/status", "VmHWM").value_or(0); }
 
-std::int64_t available_bytes(const at::Device& device) {
+MemoryLimit usable_memory(const at::Device& device) {
 #ifdef VPD_WITH_CUDA
   if (device.is_cuda()) {
     const c10::cuda::CUDAGuard guard(device);
     std::size_t free = 0, total = 0;
     C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    return static_cast<std::int64_t>(free);
+    return {static_cast<std::int64_t>(free), "available"};
   }
 #endif
-  return device.is_cpu() ? kilobytes("/proc/meminfo", "MemAvailable") : 0;
+  return device.is_cpu() ? usable_memory() : MemoryLimit{};
 }
 
 std::int64_t program_bytes(const at::Device& device, int threads, int lanes) {

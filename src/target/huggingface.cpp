@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/found.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/safetensors_directory.hpp"
 #include "vpd/target/checkpoint.hpp"
@@ -72,10 +73,13 @@ bool is_tied(const HuggingFaceConfig& config) {
 }
 
 fs::path find_config(const fs::path& directory) {
-  VPD_CHECK(fs::is_directory(directory), DataError,
-            "{}: expected a directory with config.json beside model.safetensors", directory.string());
+  std::error_code error;
+  VPD_CHECK(fs::is_directory(directory, error), DataError,
+            "{}: expected a directory with config.json beside model.safetensors, found {}",
+            directory.string(), found_instead(directory, "none"));
   VPD_CHECK(is_huggingface(directory), DataError,
-            "{}: expected config.json beside model.safetensors, found none{}", directory.string(),
+            "{}: expected config.json beside model.safetensors, found {}{}", directory.string(),
+            found_instead(directory / "config.json", "none"),
             model_config_in(directory) ? "; with a model_config the target's type is llama_simple_mlp" : "");
   return directory / "config.json";
 }
@@ -154,7 +158,10 @@ class Reader {
 
 }  // namespace
 
-bool is_huggingface(const fs::path& directory) { return fs::exists(directory / "config.json"); }
+bool is_huggingface(const fs::path& directory) {
+  std::error_code error;
+  return fs::exists(directory / "config.json", error);
+}
 
 HuggingFaceCheckpoint read_huggingface(const fs::path& directory, std::vector<std::string>& warnings) {
   const Reader reader(directory, warnings);

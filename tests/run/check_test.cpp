@@ -1,6 +1,8 @@
 #include "vpd/run/check.hpp"
 
+#include <cstdlib>
 #include <map>
+#include <optional>
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -51,6 +53,44 @@ TEST(Check, LeavesTheNumberOfThreadsAsItWas) {
   EXPECT_EQ(at::get_num_threads(), before);
   EXPECT_EQ(check_run({.config = plain}).threads, before);
   EXPECT_THROW(check_run({.config = plain, .threads = -1}), UsageError);
+}
+
+TEST(Check, TakesNoMoreThreadsThanItMayUse) {
+  const int before = at::get_num_threads();
+  const char* set = std::getenv("OMP_NUM_THREADS");
+  const std::optional<std::string> kept = set ? std::optional<std::string>(set) : std::nullopt;
+  ::setenv("OMP_NUM_THREADS", "1", 1);
+  const CheckReport report = check_run({.config = plain});
+  kept ? ::setenv("OMP_NUM_THREADS", kept->c_str(), 1) : ::unsetenv("OMP_NUM_THREADS");
+  EXPECT_EQ(report.threads, 1);
+  EXPECT_EQ(report.threads_bound, before > 1 ? "OMP_NUM_THREADS" : "");
+  EXPECT_EQ(at::get_num_threads(), before);
+  EXPECT_ERROR_AS(UsageError, "threads: expected at most", check_run({.config = plain, .threads = 1000000}));
+  EXPECT_EQ(at::get_num_threads(), before);
+}
+
+TEST(Check, NamesWhatBoundsIt) {
+  CheckReport report = check_plain();
+  report.available = std::int64_t{1} << 30;
+  report.available_giver = "that the control group leaves";
+  report.threads_bound = "the control group's CPU quota of 0.5";
+  const std::string text = check_text(report);
+  EXPECT_NE(text.find(" of 1 GiB that the control group leaves"), std::string::npos) << text;
+  EXPECT_NE(text.find("1 thread, no more because of the control group's CPU quota of 0.5\n"),
+            std::string::npos);
+  const auto json = nlohmann::json::parse(check_json(report));
+  EXPECT_EQ(json["memory_available_giver"], report.available_giver);
+  EXPECT_EQ(json["threads_bound"], report.threads_bound);
+}
+
+TEST(Check, SaysWhatItReads) {
+  std::vector<std::string> said;
+  Observer observer;
+  observer.status = [&](const std::string& line) { said.push_back(line); };
+  check_run({.config = plain, .threads = 1}, observer);
+  EXPECT_EQ(said.size(), 4u);
+  EXPECT_EQ(said.front(), "reading the target's shapes");
+  EXPECT_NE(said.back().find("tokens of data.eval"), std::string::npos) << said.back();
 }
 
 TEST(Check, CountsOperations) {

@@ -284,6 +284,7 @@ TEST(Health, WhatStillFallsIsUnderTrained) {
   run.log("loss/stochastic_recon", [](double x) { return 0.5 * std::exp(-4.0 * x); });
   run.expect("under_training", Verdict::warning, "stochastic_recon went from");
   EXPECT_NE(run.find("under_training").remedy.find("more training.steps"), std::string::npos);
+  EXPECT_NE(run.find("under_training").remedy.find("--resume takes neither"), std::string::npos);
   // What is a thousandth of what it was has arrived.
   run.log("loss/stochastic_recon", [](double x) { return 0.5 * std::exp(-9.0 * x); });
   run.expect("under_training", Verdict::ok);

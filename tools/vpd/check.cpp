@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 
@@ -23,8 +24,7 @@ void add_check(CLI::App& app) {
                    "Override key=value of the configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--threads", arguments->options.threads, "CPU threads of the run")
-      ->check(at_least_one());
+  add_threads_option(*command, arguments->options.threads);
   add_json_option(*command, arguments->json, "the report");
   command->footer(
       "Reads the configuration, the target's shapes and every token, and prints the resolved configuration, "
@@ -34,7 +34,10 @@ void add_check(CLI::App& app) {
       "  vpd check configs/demo/config.yaml\n"
       "  vpd check configs/demo/config.yaml --set training.batch_size=16 --json check.json");
   command->callback([arguments] {
-    const CheckReport report = check_run(arguments->options);
+    const CheckReport report = [&] {
+      Activity activity;
+      return check_run(arguments->options, activity.observer());
+    }();
     present(check_text(report), check_json(report), arguments->json);
   });
 }

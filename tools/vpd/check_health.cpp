@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 
@@ -26,7 +27,11 @@ void add_check_health(CLI::App& app) {
       "  vpd check-health runs/demo\n"
       "  vpd check-health runs/demo --json health.json");
   command->callback([arguments] {
-    const HealthReport report = check_health(arguments->run);
+    const HealthReport report = [&] {
+      Activity activity;
+      return check_health(arguments->run, activity.observer());
+    }();
+    warn(report.warnings);
     present(health_text(report), health_json(report), arguments->json);
   });
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <string_view>
 
 #include <spdlog/fmt/fmt.h>
@@ -13,6 +14,7 @@
 
 #include "output.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/limits.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
@@ -24,6 +26,16 @@ CLI::Validator whole_number(std::uint64_t least) {
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
             if (error == std::errc{} && end == text.data() + text.size() && value >= least) return {};
             return fmt::format("expected a whole number of at least {}, found \"{}\"", least, text);
+          },
+          "", ""};
+}
+
+CLI::Validator startable_threads() {
+  return {[](const std::string& text) -> std::string {
+            std::int64_t wanted = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted);
+            const bool huge = error == std::errc::result_out_of_range;
+            return too_many_threads(huge ? std::numeric_limits<std::int64_t>::max() : wanted).value_or("");
           },
           "", ""};
 }
@@ -58,6 +70,15 @@ CLI::Validator a_path() {
 }
 CLI::Validator at_least_one() { return whole_number(1); }
 CLI::Validator at_least_zero() { return whole_number(0); }
+
+void add_threads_option(CLI::App& command, int& threads) {
+  command
+      .add_option("--threads", threads,
+                  "CPU threads; without it as many as there are cores, or as a container, a SLURM job or "
+                  "OMP_NUM_THREADS allows")
+      ->check(at_least_one())
+      ->check(startable_threads());
+}
 
 void add_json_option(CLI::App& command, std::string& place, const std::string& what) {
   command.add_option("--json", place, "Also write " + what + " to this file; -: to standard output, alone")

@@ -12,6 +12,9 @@ CLI::Validator a_path();
 CLI::Validator at_least_one();
 CLI::Validator at_least_zero();
 
+/// The option --threads, which takes no more than this process could sensibly start.
+void add_threads_option(CLI::App& command, int& threads);
+
 /// The option --json, which takes a place where a file can be written (better known before hours of work than
 /// after), or "-". `what` it writes is named in its description.
 void add_json_option(CLI::App& command, std::string& place, const std::string& what);

@@ -41,8 +41,7 @@ void add_decompose(CLI::App& app) {
   command->add_option("--set", options->overrides, "Override key=value of the configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
-      ->check(at_least_one());
+  add_threads_option(*command, options->threads);
   command
       ->add_option_function<double>(
           "--process-timeout",
@@ -58,7 +57,8 @@ void add_decompose(CLI::App& app) {
       "without saving (exit code 131). status.json in the run's directory tells how it stands.\n\n"
       "Examples:\n"
       "  vpd decompose configs/demo/config.yaml --out runs/demo\n"
-      "  vpd decompose configs/demo/config.yaml --set training.steps=100 --set objective.0.coefficient=1e6\n"
+      "  vpd decompose configs/demo/config.yaml --set training.steps=100 --set "
+      "objective.faithfulness.coefficient=1e6\n"
       "  vpd decompose --resume runs/demo\n"
       "  vpd decompose configs/demo/config.yaml --out runs/demo --continue   # in a job that may be "
       "restarted\n"

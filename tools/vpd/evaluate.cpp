@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "interrupt.hpp"
@@ -33,20 +34,21 @@ void add_evaluate(CLI::App& app) {
                    "Override key=value of the run's configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--threads", arguments->options.threads, "CPU threads")->check(at_least_one());
+  add_threads_option(*command, arguments->options.threads);
   add_json_option(*command, arguments->json, "the result");
   command->footer(
-      "Examples:\n  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n  vpd evaluate runs/demo --checkpoint 5000 "
-      "--set evaluation.batches=4 "
-      "--json figures.json");
+      "Examples:\n"
+      "  vpd evaluate runs/demo --metrics ce_kl,ci_l0\n"
+      "  vpd evaluate runs/demo --metrics pgd_20 --set evaluation.metrics.pgd_20.steps=40\n"
+      "  vpd evaluate runs/demo --checkpoint 5000 --set evaluation.batches=4 --json figures.json");
   command->callback([arguments] {
     watch_interrupts("stopping");
-    Terminal terminal(STDERR_FILENO);  // standard output is the table's
-    Observer observer{
-        .say = [&](const std::string& line) { terminal.say(line); }, .status = {}, .stop = interrupted};
-    if (terminal.is_terminal()) observer.status = [&](const std::string& line) { terminal.status(line); };
-    const EvaluateResult result = evaluate_run(arguments->options, observer);
-    terminal.clear_status();
+    const EvaluateResult result = [&] {
+      Activity activity;
+      Observer observer = activity.observer();
+      observer.stop = interrupted;
+      return evaluate_run(arguments->options, observer);
+    }();
     warn(result.warnings);
     present(arguments->options.run.string() + ", " + result.checkpoint + "\n\n" +
                 evaluation_table(result),

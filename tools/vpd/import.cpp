@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 
@@ -46,7 +47,10 @@ void add_import(CLI::App& app) {
       "  vpd evaluate runs/pile_4l");
   command->callback([arguments] {
     arguments->options.command_line = command_line();
-    const ImportSummary summary = import_artefact(arguments->options);
+    const ImportSummary summary = [&] {
+      Activity activity;
+      return import_artefact(arguments->options, activity.observer());
+    }();
     warn(summary.warnings);
     present(import_text(summary), import_json(summary), arguments->json);
   });

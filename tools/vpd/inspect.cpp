@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 
@@ -28,7 +29,10 @@ void add_inspect(CLI::App& app) {
       "  vpd inspect runs/demo/checkpoints/latest\n"
       "  vpd inspect configs/demo/train.bin --json tokens.json");
   command->callback([arguments] {
-    const Inspection found = inspect(arguments->path);
+    const Inspection found = [&] {
+      Activity activity;
+      return inspect(arguments->path, activity.observer());
+    }();
     present(found.text, found.json, arguments->json);
   });
 }

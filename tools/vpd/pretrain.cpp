@@ -27,8 +27,7 @@ void add_pretrain(CLI::App& app) {
   command->add_option("--set", options->overrides, "Override key=value of the configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--threads", options->threads, "CPU threads; without it as many as there are cores")
-      ->check(at_least_one());
+  add_threads_option(*command, options->threads);
   command->footer(
       "Ctrl-C (or SIGTERM, SIGHUP, SIGUSR1 ...) writes the target as it is then and stops; a second Ctrl-C "
       "stops at once.\n"

@@ -39,10 +39,7 @@ void add_selftest(CLI::App& app) {
                    "Override key=value of the decomposition's configuration (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
-  command
-      ->add_option("--threads", arguments->options.threads,
-                   "CPU threads; without it as many as there are cores")
-      ->check(at_least_one());
+  add_threads_option(*command, arguments->options.threads);
   add_json_option(*command, arguments->json, "the figures");
   command->footer(
       "Trains a toy model of superposition (5 features in 2 dimensions), decomposes it, and compares what "

@@ -15,6 +15,9 @@ namespace vpd {
 // the name, else one that begins with `name`, else nothing.
 std::optional<std::string> nearest(std::string_view name, const std::vector<std::string>& candidates);
 
+// " (the nearest is \"name\")", or nothing where none is near.
+std::string nearest_hint(std::string_view name, const std::vector<std::string>& candidates);
+
 // "512 B", "3.2 GiB": powers of 1024, three significant digits at most.
 std::string human_bytes(double bytes);
 

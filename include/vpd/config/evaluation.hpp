@@ -131,6 +131,7 @@ struct PgdMetric {
   static void describe(Self& self, Visitor& visit) {
     visit(config::field("name", "name in `pgd/<name>`; each has its own")
               .required()
+              .label()
               .matching("[A-Za-z0-9_.-]+", "letters, digits, '_', '.' and '-'"),
           self.name);
     config::describe_fresh_ascent(self, visit);

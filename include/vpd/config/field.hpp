@@ -43,6 +43,7 @@ struct Field {
   std::string_view regex_meaning = {};  // the same in words
   PathKind path_kind = PathKind::file_directory_or_pattern;
   std::string_view default_kind = {};  // of a variant: what it is where the file gives no `type`
+  bool is_label = false;  // of an entry of a list: its text names the entry in paths, as an index does
 
   constexpr Field required() const {
     Field copy = *this;
@@ -84,6 +85,11 @@ struct Field {
   constexpr Field of_kind_by_default(std::string_view kind) const {
     Field copy = *this;
     copy.default_kind = kind;
+    return copy;
+  }
+  constexpr Field label() const {
+    Field copy = *this;
+    copy.is_label = true;
     return copy;
   }
   constexpr Field directory() const {

@@ -128,7 +128,8 @@ struct SitePattern {
   static void describe(Self& self, Visitor& visit) {
     visit(config::field("pattern", "shell pattern (*, ?, [..]) over the names of the weight matrices")
               .required()
-              .non_empty(),
+              .non_empty()
+              .label(),
           self.pattern);
     visit(config::field("C", "subcomponents of each matching matrix").required().at_least(1), self.C);
   }
@@ -182,9 +183,9 @@ struct RunConfig {
   bool operator==(const RunConfig&) const = default;
 };
 
-// Reads a YAML or JSON file strictly, overrides first ("training.steps=100", "objective.0.coefficient=1e6",
-// values as in YAML). Relative paths, also those of overrides, are relative to the file's directory; the
-// result's are absolute. Throws ConfigError.
+// Reads a YAML or JSON file strictly, overrides first ("training.steps=100",
+// "objective.faithfulness.coefficient=1e6", values as in YAML). Relative paths, also those of overrides, are
+// relative to the file's directory; the result's are absolute. Throws ConfigError.
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {},
                           config::Files files = config::Files::must_exist);
 

@@ -13,6 +13,7 @@ constexpr Field coefficient_field() {
 constexpr Field term_name_field() {
   return field("name",
                "name of the term in the log in place of its type; a second term of one type needs one")
+      .label()
       .matching("[A-Za-z0-9_.-]+", "letters, digits, '_', '.' and '-'");
 }
 

@@ -67,8 +67,9 @@ struct Places {
 // it, and absolute paths of relative ones. `path` is where the value stands, "" at the top.
 void accept(Value& value, const Type& type, const std::string& path, const Places& places);
 
-// Sets one value inside `root` from "a.b.0.c=value", before it is accepted. Maps that are absent start as
-// their defaults.
+// Sets one value inside `root` from "a.b.0.c=value", before it is accepted. An entry of a list goes by its
+// index or by its label: the text of its field that is one (Field::label), else its type. Maps that are
+// absent start as their defaults.
 void apply_override(Value& root, const Type& type, const std::string& override_text);
 
 // JSON Schema, draft 2020-12.

@@ -37,10 +37,12 @@ bool is_fast(const MetricConfig& metric);
 /// that figures of different checkpoints compare. A figure that depends on draws or on an attack is followed
 /// by `<name>/batches`, the number of batches (or attacks) that it is the mean of, and `<name>/std`, their
 /// standard deviation, where there are two or more. `arrays` receives what those of the metrics that have any
-/// give. `stop` is asked before every pass over a batch: once it is true, Interrupted is thrown.
+/// give. `stop` is asked before every pass over a batch: once it is true, Interrupted is thrown. `status` is
+/// told of each batch.
 MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
                       std::int64_t step, const MetricChoice& wanted, Lanes& lanes,
-                      MetricArrays* arrays = nullptr, const std::function<bool()>& stop = {});
+                      MetricArrays* arrays = nullptr, const std::function<bool()>& stop = {},
+                      const std::function<void(const std::string&)>& status = {});
 
 /// What the attacks among the wanted metrics may spend, by the metric's name: "20 × 0.1", steps × step size,
 /// of `pgd/<name>` and, where `losses` is measured, of the `loss/<term>` that are attacks.

@@ -8,6 +8,7 @@
 
 #include "vpd/config/run.hpp"
 #include "vpd/io/token_shard.hpp"
+#include "vpd/run/observer.hpp"
 #include "vpd/run/workload.hpp"
 
 namespace vpd {
@@ -16,7 +17,7 @@ struct CheckOptions {
   std::filesystem::path config{};
   std::vector<std::string> overrides{};  ///< key=value
   std::optional<std::string> device{};   ///< in place of the configuration's
-  int threads = 0;                       ///< that the run would compute with on a CPU; 0: LibTorch's default
+  int threads = 0;                       ///< that the run would compute with; 0: as many as it may use
 };
 
 /// What one of a run's two sources of rows holds.
@@ -35,10 +36,12 @@ struct CheckReport {
   Workload workload;
   std::string device;  ///< in words
   int threads = 1;
+  std::string threads_bound;  ///< what makes them fewer than LibTorch would use; empty: nothing does
   std::vector<CheckedData> data;
   std::vector<OperationCount> operations;  ///< of one training step
   std::vector<MemoryPart> memory;  ///< at the largest moment of training; the program itself first on a CPU
   std::optional<std::int64_t> available;  ///< bytes that the device has for it; unknown: it is not here
+  std::string available_giver;            ///< who has them, as in MemoryLimit
   std::vector<std::string> warnings;
 
   std::int64_t target_parameters() const { return workload.target.parameters; }
@@ -50,8 +53,8 @@ struct CheckReport {
 /// Reads everything that `vpd decompose` would read, weights' values apart: the configuration, the target's
 /// configuration and the header of its weights, the headers of `initialize_from`, and every token against the
 /// vocabulary. Throws ConfigError or DataError as the run would, but for a CUDA device on a machine that has
-/// none: what the run would take there is counted all the same.
-CheckReport check_run(const CheckOptions& options);
+/// none: what the run would take there is counted all the same. `observer.status` is told what is read.
+CheckReport check_run(const CheckOptions& options, const Observer& observer = {});
 
 /// The report for people, and as a JSON object.
 std::string check_text(const CheckReport& report);

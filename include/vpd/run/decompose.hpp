@@ -21,7 +21,7 @@ struct DecomposeOptions {
   std::optional<std::int64_t> checkpoint{};  ///< step of the one to go on from; nothing: the last
   std::vector<std::string> overrides{};      ///< "training.steps=100"
   std::optional<std::string> device{};       ///< the same as an override of `device`
-  int threads = 0;                           ///< of the CPU; 0: as many as LibTorch would use
+  int threads = 0;                           ///< of the CPU; 0: as many as it may use
   std::string command_line{};                ///< for provenance.json
   Launch launch{};                           ///< one process alone, or one of several that train together
   std::chrono::milliseconds process_timeout =

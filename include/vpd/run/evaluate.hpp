@@ -20,7 +20,7 @@ struct EvaluateOptions {
       metrics{};  ///< types (or names of pgd metrics) to measure; empty: all that the configuration has
   std::vector<std::string> overrides{};  ///< key=value, over the run's configuration
   std::optional<std::string> device{};
-  int threads = 0;  ///< 0: LibTorch's default
+  int threads = 0;  ///< of the CPU; 0: as many as this process may use
 };
 
 struct EvaluateResult {
@@ -36,7 +36,8 @@ struct EvaluateResult {
 /// Evaluates one checkpoint of a run, slow metrics included, and writes evaluation.json into the run
 /// directory; of `metrics` alone, it updates their figures there where they are of the same step and
 /// overrides. Target, held-out rows and checkpoint have to be what the run knows by their hashes; other rows
-/// are measured where an override names them. Throws ConfigError, DataError, and Interrupted.
+/// are measured where an override names them. `observer.status` is told what is read and measured. Throws
+/// ConfigError, DataError, and Interrupted.
 EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& observer = {});
 
 /// The result as evaluation.json has it: {"step": ..., "checkpoint": ..., "overrides": [text], "metrics":

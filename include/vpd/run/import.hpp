@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "vpd/config/model.hpp"
+#include "vpd/run/observer.hpp"
 
 namespace vpd {
 
@@ -51,11 +52,11 @@ struct ImportSummary {
 /// the original's own, target/, and one checkpoint of weights alone: `vpd evaluate` measures it, and
 /// initialize_from goes on from it. The directory appears complete or not at all.
 ///
-/// Throws DataError naming file, what was expected, what was found and the cure: for a pickle with anything
-/// but tensors and plain values, missing, superfluous or misshapen tensors, a configuration under which the
-/// weights would mean something else here, and an `out` in use; UsageError for options that do not belong
-/// together.
-ImportSummary import_artefact(const ImportOptions& options);
+/// `observer.status` is told what is read and written. Throws DataError naming file, what was expected, what
+/// was found and the cure: for a pickle with anything but tensors and plain values, missing, superfluous or
+/// misshapen tensors, a configuration under which the weights would mean something else here, and an `out` in
+/// use; UsageError for options that do not belong together.
+ImportSummary import_artefact(const ImportOptions& options, const Observer& observer = {});
 
 /// The summary for people, and as a JSON object.
 std::string import_text(const ImportSummary& summary);

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <string>
 
+#include "vpd/run/observer.hpp"
+
 namespace vpd {
 
 /// What lies at a path, for people and as a JSON object with the key "kind".
@@ -15,7 +17,7 @@ struct Inspection {
 /// Looks into a run directory, a checkpoint directory, a target directory, a token file (or a directory or
 /// shell pattern of them), a .safetensors file or a tokenizer.json. Reads every token and every tensor of a
 /// .safetensors file, one at a time. A tokenizer.json beside token files shows their first tokens as text.
-/// Throws DataError where the path is none of these or is broken.
-Inspection inspect(const std::filesystem::path& path);
+/// `observer.status` is told what is read. Throws DataError where the path is none of these or is broken.
+Inspection inspect(const std::filesystem::path& path, const Observer& observer = {});
 
 }  // namespace vpd

@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/base/limits.hpp"
+
 namespace vpd {
 
 /// What this process holds in RAM now, in bytes, as Linux counts it (VmRSS).
@@ -12,9 +14,9 @@ std::int64_t resident_bytes();
 /// The most that it held so far (VmHWM).
 std::int64_t peak_resident_bytes();
 
-/// What can still be taken, in bytes: the memory that Linux calls available (MemAvailable), or the GPU's free
+/// What this process may hold on the device: on a CPU all that base/limits.hpp knows of, on a GPU its free
 /// memory.
-std::int64_t available_bytes(const at::Device& device);
+MemoryLimit usable_memory(const at::Device& device);
 
 /// What the program itself takes on the device, in bytes, before any model: on a CPU the resident memory
 /// after a step of a model of a few parameters with that many threads, which has loaded everything that a

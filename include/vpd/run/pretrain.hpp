@@ -15,7 +15,7 @@ struct PretrainOptions {
   std::filesystem::path out{};           ///< a new directory, or an empty one
   std::vector<std::string> overrides{};  ///< "training.steps=100"
   std::optional<std::string> device{};   ///< the same as an override of `device`
-  int threads = 0;                       ///< of the CPU; 0: as many as LibTorch would use
+  int threads = 0;                       ///< of the CPU; 0: as many as it may use
 };
 
 struct PretrainSummary {

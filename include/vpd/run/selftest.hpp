@@ -16,7 +16,7 @@ struct SelftestOptions {
       out{};                             ///< keeps the target and the run there; nothing: they are removed
   std::vector<std::string> overrides{};  ///< "training.steps=100", of the decomposition
   std::optional<std::string> device{};   ///< in place of the configurations'
-  int threads = 0;                       ///< of the CPU; 0: as many as LibTorch would use
+  int threads = 0;                       ///< of the CPU; 0: as many as it may use
 };
 
 /// One measured figure, and where it has to lie.
