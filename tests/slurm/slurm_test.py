@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cluster
 from cluster import ROOT, SlurmTest
 from processes_test import has_process_groups
-from support import PROGRAM, WEIGHTS, lines
+from support import WEIGHTS, lines
 
 PAGE = (ROOT / "docs" / "clusters.md").read_text()
 SCRIPTS = {re.search(r"^# (\S+\.sh)$", text, re.MULTILINE)[1]: text
@@ -29,14 +29,14 @@ def status(run):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def processes(job, **variables):
-    """Numbers of the processes of `vpd` in that job whose environment has these variables."""
-    wanted = {f"{name}={value}".encode() for name, value in {"SLURM_JOB_ID": job, **variables}.items()}
+def processes(**variables):
+    """Paths in /proc of the processes that have these variables in their environment."""
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if os.path.samefile(place / "exe", PROGRAM) and wanted <= set((place / "environ").read_bytes().split(b"\0")):
-                found.append(int(place.name))
+            if wanted <= set((place / "environ").read_bytes().split(b"\0")):
+                found.append(place)
         except OSError:
             pass  # it has ended
     return found
@@ -77,6 +77,19 @@ class Slurm(SlurmTest):
         self.assertTrue(0 < said["step"] < steps, said)
         self.assertTrue((run / "checkpoints" / f"step_{said['step']:08d}" / "state.json").exists())
         return said["step"]
+
+    def test_nothing_outlives_a_test_that_is_killed(self):
+        program = "import cluster; print(cluster.Cluster().entrance, flush=True); input()"
+        test = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
+        self.addCleanup(test.communicate)
+        entrance = Path(test.stdout.readline().strip())
+        subprocess.run([entrance, "sbatch", "--wrap", "touch began; exec sleep 1000"], check=True, capture_output=True, cwd=self.root)
+        self.wait_for((self.root / "began").exists, "start of a job")
+        conf = str(entrance.with_name("slurm.conf"))
+        self.assertGreaterEqual(len(processes(SLURM_CONF=conf)), 5)  # the daemons and the job
+        test.kill()
+        self.wait_for(lambda: not processes(SLURM_CONF=conf) and not entrance.parent.exists(), "end of all that was started")
 
     def test_the_scripts_of_the_page(self):
         self.assertEqual(sorted(SCRIPTS), ["one_run.sh", "sweep.sh", "two_machines.sh", "with_torchrun.sh", "without_srun.sh"])
@@ -164,8 +177,8 @@ class Slurm(SlurmTest):
         self.wait_for_requeue(job)
         step = self.assert_interrupted(self.run_directory, steps)
         self.wait_for_steps(step + 5)
-        (victim,) = processes(job, RANK=1)
-        os.kill(victim, signal.SIGKILL)
+        (victim,) = processes(SLURM_JOB_ID=job, RANK=1)
+        os.kill(int(victim.name), signal.SIGKILL)
         self.wait_for_end(job)
         self.assert_done(self.run_directory, steps)
         self.assertEqual((self.run_directory / "log.txt").read_text().count("resumed after"), 2)
@@ -173,7 +186,7 @@ class Slurm(SlurmTest):
     @unittest.skipUnless(has_process_groups(), "NOT TESTED: this build has no process groups")
     def test_a_step_on_the_second_machine(self):
         self.configure_run(training__steps=4)
-        self.wait_for_end(self.submit("srun -N 1 -n 2 -w n2 vpd decompose my_run.yaml --out runs/my_run --process-timeout 10",
+        self.wait_for_end(self.submit("srun -N 1 -n 2 -w n2 vpd decompose my_run.yaml --out runs/my_run --process-timeout 30",
                                       "--nodes=2", "--ntasks-per-node=2"))
         self.assert_done(self.run_directory, 4)
         self.assertEqual(status(self.run_directory)["host"], "n2")
@@ -182,7 +195,7 @@ class Slurm(SlurmTest):
     @unittest.skipUnless(has_process_groups(), "NOT TESTED: this build has no process groups")
     def test_steps_side_by_side(self):
         self.configure_run(training__steps=4)
-        each = "srun --exact -n 2 vpd decompose my_run.yaml --set seed={0} --out runs/{0} --process-timeout 10 &\nsteps+=($!)\n"
+        each = "srun --exact -n 2 vpd decompose my_run.yaml --set seed={0} --out runs/{0} --process-timeout 30 &\nsteps+=($!)\n"
         script = each.format(0) + each.format(1) + 'wait "${steps[0]}" && wait "${steps[1]}"'
         self.wait_for_end(self.submit(script, "--ntasks=4"))
         for seed in (0, 1):
