@@ -119,12 +119,12 @@ class SlurmTest(ProgramTest):
     def states(self, job):
         return [task["JobState"] for task in self.tasks(job)]
 
-    def wait_for(self, condition, what, seconds=120):
-        end = time.monotonic() + seconds
+    def wait_for(self, condition, what, every=0.1):
+        end = time.monotonic() + 120
         while not condition():
             if time.monotonic() > end:
-                self.fail(f"no {what} in {seconds} s\n{self.told()}")
-            time.sleep(0.05)
+                self.fail(f"no {what} in two minutes\n{self.told()}")
+            time.sleep(every)
 
     def told(self):
         """What jobs and SLURM said, for people who look for the cause of a failure."""
