@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 
 #include <spdlog/fmt/fmt.h>
@@ -48,6 +49,17 @@ std::string printable(std::string_view text) {
       shown += text.substr(0, character.length);
     }
     text.remove_prefix(character.length);
+  }
+  return shown;
+}
+
+std::string printable_lines(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    shown += printable(text.substr(0, end));
+    if (end < text.size()) shown += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return shown;
 }

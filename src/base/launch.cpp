@@ -1,5 +1,6 @@
 #include <charconv>
 #include <cstdlib>
+#include <initializer_list>
 #include <limits>
 
 #include <vpd/base/error.hpp>
@@ -13,7 +14,7 @@ std::int64_t whole_number(const char* name, const std::string& text, std::int64_
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   VPD_CHECK(error == std::errc{} && end == text.data() + text.size() && value >= least && value <= most,
             UsageError, "{}: expected a whole number from {} to {}, found '{}'; {}", name, least, most, text,
-            "start the processes through torchrun or srun, or unset the variable for one process alone");
+            "start the processes through torchrun or srun, or give --alone for one process alone");
   return value;
 }
 
@@ -32,12 +33,47 @@ void read_numbers(Launch& launch, const Variable& variable, const Names& names) 
     launch.local_rank = static_cast<int>(whole_number(names.local_rank, *local, 0, launch.count - 1));
 }
 
-/// A port that two steps of SLURM on one machine hardly share.
-std::string port_of_step(const std::string& job, const std::string& step) {
-  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
-  const std::int64_t number =
-      64 * whole_number("SLURM_JOB_ID", job, 0, most) + whole_number("SLURM_STEP_ID", step, 0, most);
-  return std::to_string(20000 + number % 10000);
+/// Steps from here on are none that srun started: SLURM numbers so what is around a batch script or an
+/// interactive shell.
+constexpr std::int64_t first_special_step = 0xfffffff0;
+
+/// FNV-1a, the same on every machine.
+std::uint64_t hash(std::string_view text) {
+  std::uint64_t value = 14695981039346656037U;
+  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  return value;
+}
+
+/// A port that steps of SLURM on one machine hardly share, below those that systems give to connections.
+std::string port_of(std::string_view job) {
+  constexpr std::uint64_t first = 20000, end = 32768;
+  return std::to_string(first + hash(job) % (end - first));
+}
+
+std::optional<std::string> first_set(const Variable& variable, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    if (auto value = variable(name)) return value;
+  }
+  return std::nullopt;
+}
+
+/// The step of SLURM that started this process. A batch script has a job's variables without those of a step.
+struct Step {
+  std::string job;  ///< and the step's number
+  Names names;
+};
+
+std::optional<Step> slurm_step(const Variable& variable) {
+  const auto step = variable("SLURM_STEP_ID");
+  const char* count = variable("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS";
+  if (!step || !variable("SLURM_PROCID") || !variable(count)) return std::nullopt;
+  constexpr std::int64_t most = std::numeric_limits<std::uint32_t>::max();
+  if (whole_number("SLURM_STEP_ID", *step, 0, most) >= first_special_step) return std::nullopt;
+  std::string job;
+  if (const auto number = variable("SLURM_JOB_ID")) {
+    job = fmt::format("SLURM job {}, step {}", whole_number("SLURM_JOB_ID", *number, 0, most), *step);
+  }
+  return Step{std::move(job), {"SLURM_PROCID", count, "SLURM_LOCALID"}};
 }
 
 }  // namespace
@@ -61,35 +97,44 @@ Launch read_launch(const Variable& variable) {
   VPD_CHECK(
       rank == world, UsageError,
       "{}: expected RANK and WORLD_SIZE together, found {} alone; start the processes through torchrun, "
-      "or unset it for one process alone",
+      "or give --alone for one process alone",
       rank ? "RANK" : "WORLD_SIZE", rank ? "RANK" : "WORLD_SIZE");
-  const bool slurm = !rank && variable("SLURM_PROCID") && variable("SLURM_NTASKS");
+  const std::optional<Step> step = rank ? std::nullopt : slurm_step(variable);
   if (rank) {
     read_numbers(launch, variable, {"RANK", "WORLD_SIZE", "LOCAL_RANK"});
-  } else if (slurm) {
-    read_numbers(launch, variable, {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"});
+  } else if (step) {
+    read_numbers(launch, variable, step->names);
   }
   if (launch.count == 1) return {};
 
   std::optional<std::string> address = variable("MASTER_ADDR"), port = variable("MASTER_PORT");
-  if (slurm && !address) address = first_of_node_list(variable("SLURM_NODELIST").value_or(""));
-  if (slurm && !port) {
-    if (const auto job = variable("SLURM_JOB_ID"))
-      port = port_of_step(*job, variable("SLURM_STEP_ID").value_or("0"));
+  if (step) {
+    launch.job = step->job;
+    launch.attempt = variable("SLURM_RESTART_COUNT").value_or("0");
+    // Inside a step SLURM_NODELIST is the whole job's.
+    if (!address) {
+      const auto machines =
+          first_set(variable, {"SLURM_STEP_NODELIST", "SLURM_NODELIST", "SLURM_JOB_NODELIST"});
+      address = first_of_node_list(machines.value_or(""));
+    }
+    if (!port && !step->job.empty()) port = port_of(step->job);
+  } else {
+    if (const auto run = variable("TORCHELASTIC_RUN_ID")) launch.job = "torchrun's run " + *run;
+    launch.attempt = variable("TORCHELASTIC_RESTART_COUNT").value_or("0");
+    launch.launcher_serves = variable("TORCHELASTIC_USE_AGENT_STORE") == "True";
   }
   VPD_CHECK(
       address && !address->empty(), UsageError,
       "MASTER_ADDR: expected the machine of process 0 beside the number of processes, which is {}, found "
-      "nothing; start the processes through torchrun or srun, or set MASTER_ADDR and MASTER_PORT",
+      "nothing; start the processes through torchrun or srun, set MASTER_ADDR and MASTER_PORT, or give "
+      "--alone for one process alone",
       launch.count);
   VPD_CHECK(port, UsageError,
             "MASTER_PORT: expected a free port of {} beside MASTER_ADDR, found nothing; start the processes "
-            "through torchrun or srun, or set MASTER_PORT",
+            "through torchrun or srun, set MASTER_PORT, or give --alone for one process alone",
             *address);
   launch.address = *address;
   launch.port = static_cast<std::uint16_t>(whole_number("MASTER_PORT", *port, 1, 65535));
-  launch.launcher_serves = variable("TORCHELASTIC_USE_AGENT_STORE") == "True";
-  launch.attempt = variable("TORCHELASTIC_RESTART_COUNT").value_or("0");
   return launch;
 }
 

@@ -7,10 +7,9 @@
 #include <string>
 #include <vector>
 
-#include <glob.h>
 #include <spdlog/fmt/fmt.h>
 #include <vpd/base/error.hpp>
-#include <vpd/base/found.hpp>
+#include <vpd/base/path_meaning.hpp>
 #include <vpd/base/text.hpp>
 #include <vpd/config/type.hpp>
 
@@ -108,11 +107,8 @@ void accept_text(const Value& value, const Type& type, const std::string& path) 
   }
 }
 
-bool matches_a_file(const std::string& pattern) {
-  glob_t found = {};
-  const int result = glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
-  globfree(&found);
-  return result == 0;
+std::string in_place_of(const std::string& missing) {
+  return obstacle(missing).value_or("nothing at " + missing);
 }
 
 void accept_path(Value& value, const Type& type, const std::string& path, const Places& places) {
@@ -127,23 +123,19 @@ void accept_path(Value& value, const Type& type, const std::string& path, const 
   std::error_code error;
   if (type.limits.path_kind == PathKind::directory) {
     if (!std::filesystem::exists(resolved, error)) {
-      fail(value.origin, path,
-           "expected a directory, found " + found_instead(resolved, "nothing at " + resolved));
+      fail(value.origin, path, fmt::format("expected a directory, found {}", in_place_of(resolved)));
     }
     if (!std::filesystem::is_directory(resolved, error)) {
       fail(value.origin, path, fmt::format("expected a directory, found a file at {}", resolved));
     }
-  } else if (!std::filesystem::exists(resolved, error)) {
-    const bool is_pattern = resolved.find_first_of("*?[") != std::string::npos;
-    if (!is_pattern)
-      fail(value.origin, path, "expected a file, found " + found_instead(resolved, "nothing at " + resolved));
-    if (!matches_a_file(resolved)) {
-      // The part before the first wildcard is a path.
-      const std::filesystem::path begin = resolved.substr(0, resolved.find_first_of("*?["));
-      fail(value.origin, path,
-           "expected a pattern that matches files, found " + found_instead(begin, "none for " + resolved));
-    }
+    return;
   }
+  const PathMeaning meaning = meaning_of(resolved);
+  if (!meaning.paths.empty()) return;
+  fail(value.origin, path,
+       meaning.is_pattern ? fmt::format("expected a pattern that matches files, found {}",
+                                        meaning.obstacle.value_or("none for " + resolved))
+                          : fmt::format("expected a file, found {}", in_place_of(resolved)));
 }
 
 std::string one_of(const std::vector<std::string>& words) {

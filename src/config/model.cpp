@@ -9,27 +9,32 @@
 namespace vpd {
 namespace {
 
-// What a checkpoint's file says beyond ModelConfig. Each follows from the others; one that does not is a
-// model that this program would compute wrongly.
+// What a checkpoint's file says beyond ModelConfig.
 struct CheckpointKeys {
-  static constexpr std::string_view summary = "keys of a checkpoint that follow from the others";
+  static constexpr std::string_view summary = "keys of a checkpoint beside its shapes and constants";
   std::string model_type = "LlamaSimpleMLP";
-  std::optional<std::int64_t> rotary_dim;
-  std::optional<bool> use_grouped_query_attention;
-  std::optional<bool> flash_attention;  // a way to compute, without influence on what is computed
+  std::optional<bool> use_grouped_query_attention, tie_word_embeddings, attention_sinks;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     using config::field;
     visit(field("model_type", "the model's family").matching("LlamaSimpleMLP", "LlamaSimpleMLP"),
           self.model_type);
-    visit(field("rotary_dim", "rotated entries of a head"), self.rotary_dim);
     visit(field("use_grouped_query_attention", "whether there may be fewer key and value heads"),
           self.use_grouped_query_attention);
-    visit(field("flash_attention", "how attention was computed"), self.flash_attention);
+    visit(field("tie_word_embeddings", "whether the head is the embedding"), self.tie_word_embeddings);
+    visit(field("attention_sinks", "one more logit of each head"), self.attention_sinks);
+  }
+  std::optional<config::Complaint> validate() const {
+    if (!attention_sinks.value_or(false)) return std::nullopt;
+    return config::Complaint{"attention_sinks", "expected false, found true: this is not supported"};
   }
 };
 
-bool knows(const config::Type& type, const std::string& key) {
+// Keys that say nothing about what is computed: the original code takes the width of a head for rotary_dim,
+// and its two ways to attend give the same.
+constexpr std::string_view rotary_dim = "rotary_dim", flash_attention = "flash_attention";
+
+bool knows(const config::Type& type, std::string_view key) {
   return std::any_of(type.members.begin(), type.members.end(),
                      [&](const config::Member& member) { return member.field.key == key; });
 }
@@ -39,6 +44,18 @@ std::vector<std::string> keys_of(const config::Type& a, const config::Type& b) {
   for (const config::Member& member : a.members) keys.emplace_back(member.field.key);
   for (const config::Member& member : b.members) keys.emplace_back(member.field.key);
   return keys;
+}
+
+// A key that the original code does not read may be left over from another model; one that says something
+// else than what is computed gets a warning.
+void warn_of_unread(const config::Value* found, std::string_view key, std::int64_t computed,
+                    const char* meaning, std::vector<std::string>& warnings) {
+  if (!found || found->is_null()) return;
+  const auto* whole = std::get_if<std::int64_t>(&found->data);
+  const double* number = std::get_if<double>(&found->data);
+  if ((whole && *whole == computed) || (number && *number == static_cast<double>(computed))) return;
+  warnings.push_back(fmt::format("{}: {}: has no effect, found {}: {} is {}", found->origin, key,
+                                 config::describe_found(*found), meaning, computed));
 }
 
 ModelConfig parse(const config::Value& file, const std::string& name, std::vector<std::string>& warnings) {
@@ -51,33 +68,35 @@ ModelConfig parse(const config::Value& file, const std::string& name, std::vecto
   model_part.origin = extra_part.origin = name;
   for (const config::Entry& entry : *file.map()) {
     if (knows(model_type, entry.key)) {
-      // A null key-value head count means "as many as query heads", as an absent one does.
-      if (entry.key == "n_key_value_heads" && entry.value.is_null()) continue;
       model_part.map()->push_back(entry);
     } else if (knows(extra_type, entry.key)) {
       extra_part.map()->push_back(entry);
-    } else {
+    } else if (entry.key != rotary_dim && entry.key != flash_attention) {
       const auto likely = nearest(entry.key, keys_of(model_type, extra_type));
       warnings.push_back(
           fmt::format("{}: unknown key \"{}\" ignored{}", entry.value.origin, entry.key,
                       likely ? fmt::format(" (the nearest known one is \"{}\")", *likely) : ""));
     }
   }
-  if (!model_part.find("n_key_value_heads") && model_part.find("n_head")) {
-    model_part.map()->push_back({"n_key_value_heads", *model_part.find("n_head")});
-  }
-
   const auto extra = config::from_value<CheckpointKeys>(std::move(extra_part), extra_type, {});
-  const auto model = config::from_value<ModelConfig>(std::move(model_part), model_type, {});
-  VPD_CHECK(!extra.rotary_dim || *extra.rotary_dim == model.head_dim(), DataError,
-            "{}: rotary_dim: expected n_embd / n_head, which is {}, found {}, and partial rotation is not "
-            "supported",
-            name, model.head_dim(), *extra.rotary_dim);
-  VPD_CHECK(extra.use_grouped_query_attention.value_or(true) || model.n_key_value_heads == model.n_head,
-            DataError,
-            "{}: n_key_value_heads: expected n_head, which is {}, while use_grouped_query_attention is "
-            "false, found {}",
-            name, model.n_head, model.n_key_value_heads);
+  const bool grouped = extra.use_grouped_query_attention.value_or(true);
+  // A null key-value head count means "as many as query heads", as an absent one does.
+  constexpr const char* key_value = "n_key_value_heads";
+  const config::Value* heads = file.find(key_value);
+  if (!grouped || !heads || heads->is_null()) {
+    std::erase_if(*model_part.map(), [&](const config::Entry& entry) { return entry.key == key_value; });
+    if (const config::Value* queries = file.find("n_head"))
+      model_part.map()->push_back({key_value, *queries});
+  }
+  auto model = config::from_value<ModelConfig>(std::move(model_part), model_type, {});
+  model.tied_head = extra.tie_word_embeddings.value_or(true);
+  warn_of_unread(file.find(rotary_dim), rotary_dim, model.head_dim(),
+                 "the whole of a head is rotated, whose width", warnings);
+  if (!grouped) {
+    warn_of_unread(heads, key_value, model.n_head,
+                   "without use_grouped_query_attention there are as many as query heads, whose number",
+                   warnings);
+  }
   return model;
 }
 
@@ -114,6 +133,7 @@ std::string model_config_json(const ModelConfig& model) {
   map.push_back({"rotary_dim", config::Value(model.head_dim())});
   map.push_back({"use_grouped_query_attention", config::Value(true)});
   map.push_back({"flash_attention", config::Value(true)});
+  if (!model.tied_head) map.push_back({"tie_word_embeddings", config::Value(false)});
   return config::to_json(value);
 }
 

@@ -7,7 +7,8 @@
 
 #include <spdlog/fmt/fmt.h>
 #include <vpd/base/error.hpp>
-#include <vpd/base/found.hpp>
+#include <vpd/base/file_format.hpp>
+#include <vpd/base/path_meaning.hpp>
 #include <vpd/config/type.hpp>
 #include <vpd/config/value.hpp>
 
@@ -95,11 +96,26 @@ Value read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   const int reason = errno;
   VPD_CHECK(file.good(), ConfigError, "{}: expected a configuration file, found {}", path.string(),
-            found_instead(path, fmt::format("none that can be read ({})", std::strerror(reason))));
+            obstacle(path).value_or(fmt::format("none that can be read ({})", std::strerror(reason))));
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   VPD_CHECK(!file.bad(), ConfigError, "{}: expected a configuration file, but reading it failed",
             path.string());
-  return path.extension() == ".json" ? parse_json(text, path.string()) : parse_yaml(text, path.string());
+  // Asked only where the text makes no sense as a map: a Git LFS pointer, for one, is a text to YAML.
+  const auto refuse_another_format = [&] {
+    const auto format = other_format(text, path, FileUse::configuration);
+    const bool is_text = text.find('\0') == std::string::npos;
+    VPD_CHECK(!format, ConfigError, "{}: expected a configuration in YAML or JSON, found {}{}", path.string(),
+              is_text ? "" : "a file that is no text: ", *format);
+  };
+  try {
+    const bool json = path.extension() == ".json";
+    Value value = json ? parse_json(text, path.string()) : parse_yaml(text, path.string());
+    if (value.text()) refuse_another_format();
+    return value;
+  } catch (const ConfigError&) {
+    refuse_another_format();
+    throw;
+  }
 }
 
 std::vector<std::string> differences(const Value& before, const Value& after) {

@@ -77,7 +77,7 @@ enum class Opcode : std::uint8_t {
   readonly_buffer = 0x98,
 };
 
-// What an opcode that read_pickle() does not accept would make or do, in words.
+// What an opcode that read_pickle() does not accept is, in words.
 std::string refused(Opcode opcode);
 
 }  // namespace vpd

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
+#include "vpd/base/file_format.hpp"
+#include "vpd/base/path_meaning.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/sha256.hpp"
@@ -127,11 +128,12 @@ RunDirectory RunDirectory::create(const fs::path& path) {
 RunDirectory RunDirectory::open(const fs::path& path) {
   std::error_code error;
   VPD_CHECK(fs::is_directory(path, error), DataError, "{}: expected the directory of a run, found {}",
-            path.string(), fs::exists(path, error) ? "a file" : found_instead(path, "nothing of that name"));
+            path.string(),
+            obstacle(path).value_or(fs::exists(path, error) ? "a file" : "nothing of that name"));
   RunDirectory run(path);
   VPD_CHECK(fs::is_directory(run.checkpoints_path(), error), DataError,
             "{}: expected the directory of a run, which holds config.yaml and checkpoints/, found {}",
-            path.string(), found_instead(run.checkpoints_path(), "no checkpoints/"));
+            path.string(), obstacle(run.checkpoints_path()).value_or("no checkpoints/"));
   return run;
 }
 
@@ -278,7 +280,7 @@ void verify_checkpoint(const fs::path& checkpoint) {
   std::error_code error;
   VPD_CHECK(fs::is_directory(checkpoint, error), DataError,
             "{}: expected the directory of a checkpoint, found {}", checkpoint.string(),
-            fs::exists(checkpoint, error) ? "a file" : found_instead(checkpoint, "nothing of that name"));
+            obstacle(checkpoint).value_or(fs::exists(checkpoint, error) ? "a file" : "nothing of that name"));
   if (!fs::exists(state_path, error)) return;
   const nlohmann::json state = nlohmann::json::parse(read_text(state_path), nullptr, false);
   VPD_CHECK(
@@ -290,11 +292,12 @@ void verify_checkpoint(const fs::path& checkpoint) {
               "{}: expected names of files beside it and their hashes under \"sha256\", found '{}'",
               state_path.string(), name);
     const std::string found = sha256_of_file(checkpoint / name);
-    VPD_CHECK(
-        found == hash.get<std::string>(), DataError,
-        "{}: expected the SHA-256 {} of state.json, found {}; the file was changed or damaged, use another "
+    if (found == hash.get<std::string>()) continue;
+    const auto format = other_format(checkpoint / name, FileUse::safetensors);
+    throw DataError(fmt::format(
+        "{}: expected the SHA-256 {} of state.json, found {}{}; the file was changed or damaged, use another "
         "checkpoint",
-        (checkpoint / name).string(), hash.get<std::string>(), found);
+        (checkpoint / name).string(), hash.get<std::string>(), found, format ? ", " + *format : ""));
   }
 }
 

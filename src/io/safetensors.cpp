@@ -15,6 +15,7 @@
 #include <spdlog/fmt/ranges.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/file_format.hpp"
 #include "vpd/base/json_text.hpp"
 
 namespace vpd {
@@ -149,10 +150,8 @@ TensorInfo read_entry(const std::string& path, const std::string& name, const js
   info.dtype = dtype->get<std::string>();
   const auto known =
       std::find_if(kDtypes.begin(), kDtypes.end(), [&](const Dtype& d) { return d.name == info.dtype; });
-  VPD_CHECK(known != kDtypes.end(), DataError,
-            "{}: expected a dtype among {}, found {}; convert the tensor first", where, dtype_names(),
-            info.dtype);
-  info.scalar_type = known->type;
+  // One that is not known matters where the tensor is asked for, and nobody may ask.
+  if (known != kDtypes.end()) info.scalar_type = known->type;
   info.shape = non_negative_list(where, entry, "shape");
 
   const std::vector<std::int64_t> offsets = non_negative_list(where, entry, "data_offsets");
@@ -164,10 +163,11 @@ TensorInfo read_entry(const std::string& path, const std::string& name, const js
       "{}: expected its bytes within the {} bytes after the header, found [{}, {}]; the file is truncated or "
       "damaged, copy it again",
       where, data_size, offsets[0], offsets[1]);
-  const auto expected_size = byte_size(info.shape, c10::elementSize(info.scalar_type));
+  const std::size_t item_size = info.scalar_type ? c10::elementSize(*info.scalar_type) : 1;
+  const auto expected_size = byte_size(info.shape, item_size);
   VPD_CHECK(expected_size, DataError, "{}: expected a size that fits in 64 bits, found the shape [{}]", where,
             fmt::join(info.shape, ", "));
-  VPD_CHECK(offsets[1] - offsets[0] == *expected_size, DataError,
+  VPD_CHECK(!info.scalar_type || offsets[1] - offsets[0] == *expected_size, DataError,
             "{}: expected {} bytes for {} [{}], found data_offsets [{}, {}], {} bytes", where, *expected_size,
             info.dtype, fmt::join(info.shape, ", "), offsets[0], offsets[1], offsets[1] - offsets[0]);
   info.begin = data_begin + offsets[0];
@@ -220,13 +220,20 @@ std::vector<std::int64_t> index_of(std::int64_t flat, at::IntArrayRef shape) {
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
   const std::string name = path.string();
+  const auto refuse_another_format = [&] {
+    const auto format = other_format(path, FileUse::safetensors);
+    VPD_CHECK(!format, DataError, "{}: expected a safetensors file, found {}", name, *format);
+  };
+  if (file_.size() > 0 && file_.size() < 8) refuse_another_format();
   VPD_CHECK(file_.size() >= 8, DataError,
             "{}: expected a safetensors file, which begins with eight bytes of header length, found {} bytes",
             name, file_.size());
   std::uint64_t header_size = 0;
   file_.read(0, &header_size, sizeof(header_size));
-  VPD_CHECK(header_size <= kMaxHeaderSize && header_size <= static_cast<std::uint64_t>(file_.size()) - 8,
-            DataError,
+  const bool fits =
+      header_size <= kMaxHeaderSize && header_size <= static_cast<std::uint64_t>(file_.size()) - 8;
+  if (!fits) refuse_another_format();
+  VPD_CHECK(fits, DataError,
             "{}: expected a safetensors header within the file's {} bytes, found a header length of {}; the "
             "file is "
             "truncated or not a safetensors file",
@@ -258,7 +265,9 @@ const TensorInfo* SafetensorsFile::find(std::string_view name) const {
 at::Tensor SafetensorsFile::load(std::string_view name) const {
   const TensorInfo* info = find(name);
   VPD_CHECK(info != nullptr, DataError, "{}", missing(*this, name));
-  at::Tensor tensor = at::empty(info->shape, at::TensorOptions().dtype(info->scalar_type).device(at::kCPU));
+  VPD_CHECK(info->scalar_type, DataError, "{}: expected a dtype among {}, found {}; convert the tensor first",
+            tensor_in(path().string(), name), dtype_names(), info->dtype);
+  at::Tensor tensor = at::empty(info->shape, at::TensorOptions().dtype(*info->scalar_type).device(at::kCPU));
   const auto size = static_cast<std::size_t>(info->end - info->begin);
   file_.read(info->begin, tensor.data_ptr(), size);
   if (info->scalar_type == at::kBool) {
@@ -278,7 +287,7 @@ void check_header(const SafetensorsFile& file, std::string_view name, at::IntArr
   VPD_CHECK(info != nullptr, DataError, "{}", missing(file, name));
   VPD_CHECK(expected_shape.equals(info->shape), DataError, "{}: expected the shape [{}], found [{}]", where,
             fmt::join(expected_shape.begin(), expected_shape.end(), ", "), fmt::join(info->shape, ", "));
-  VPD_CHECK(at::isFloatingType(info->scalar_type), DataError,
+  VPD_CHECK(info->scalar_type && at::isFloatingType(*info->scalar_type), DataError,
             "{}: expected a floating-point dtype (F64, F32, F16 or BF16), found {}", where, info->dtype);
 }
 

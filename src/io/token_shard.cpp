@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cstring>
 #include <limits>
-#include <optional>
 #include <type_traits>
-#include <utility>
 
-#include <glob.h>
 #include <spdlog/fmt/ranges.h>
 
+#include "npy_header.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/file_format.hpp"
+#include "vpd/base/path_meaning.hpp"
 
 namespace vpd {
 
@@ -47,140 +46,89 @@ const ElementName& name_of(TokenShard::Element element) {
 }
 
 template <typename T>
-void widen(const std::byte* data, std::span<std::int64_t> out) {
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    T token;
-    std::memcpy(&token, data + i * sizeof(T), sizeof(T));  // no alignment is promised by either format
-    if constexpr (std::is_same_v<T, std::uint64_t>) {
-      token = std::min<T>(token, static_cast<T>(std::numeric_limits<std::int64_t>::max()));
-    }
-    out[i] = static_cast<std::int64_t>(token);
-  }
+T integer_at(const std::byte* data, std::size_t i) {
+  T token;
+  std::memcpy(&token, data + i * sizeof(T), sizeof(T));  // no alignment is promised by either format
+  return token;
 }
 
-// The part of Python's literal syntax that NumPy writes into its headers:
-// {'descr': '<i4', 'fortran_order': False, 'shape': (16, 64), }
-class NpyHeader {
- public:
-  NpyHeader(std::string path, std::string_view text) : path_(std::move(path)), rest_(text) {
-    expect('{');
-    while (!take('}')) {
-      const std::string key = string();
-      expect(':');
-      if (key == "descr") {
-        descr = string();
-      } else if (key == "fortran_order") {
-        fortran_order = boolean();
-      } else if (key == "shape") {
-        shape = tuple();
-      } else {
-        fail(fmt::format("the key '{}'", key));
-      }
-      if (!take(',')) {
-        expect('}');
-        break;
-      }
-    }
-    if (!descr || !fortran_order || !shape) fail("a header without one of them");
+template <typename T>
+std::int64_t widened(T token) {
+  if constexpr (std::is_same_v<T, std::uint64_t>) {
+    token = std::min<T>(token, static_cast<T>(std::numeric_limits<std::int64_t>::max()));
   }
+  return static_cast<std::int64_t>(token);
+}
 
-  std::optional<std::string> descr;
-  std::optional<bool> fortran_order;
-  std::optional<std::vector<std::int64_t>> shape;
+// Compares integers as they lie in the file, so that one instruction compares as many as a vector holds.
+template <typename T>
+TokenRange range_of(const std::byte* data, std::size_t count) {
+  T smallest = std::numeric_limits<T>::max(), largest = std::numeric_limits<T>::min();
+  for (std::size_t i = 0; i < count; ++i) {
+    const T token = integer_at<T>(data, i);
+    smallest = std::min(smallest, token);
+    largest = std::max(largest, token);
+  }
+  return {widened(smallest), widened(largest)};
+}
 
- private:
-  [[noreturn]] void fail(const std::string& found) const {
-    throw DataError(
-        fmt::format("{}: expected an .npy header with descr (a plain integer type), fortran_order and shape, "
-                    "found {}; save the array with numpy.save",
-                    path_, found));
+// Calls `action` with a value of the type that an element has.
+template <typename Action>
+auto with_type_of(TokenShard::Element element, const Action& action) {
+  switch (element) {
+    case TokenShard::Element::kUint8:
+      return action(std::uint8_t{});
+    case TokenShard::Element::kInt8:
+      return action(std::int8_t{});
+    case TokenShard::Element::kUint16:
+      return action(std::uint16_t{});
+    case TokenShard::Element::kInt16:
+      return action(std::int16_t{});
+    case TokenShard::Element::kUint32:
+      return action(std::uint32_t{});
+    case TokenShard::Element::kInt32:
+      return action(std::int32_t{});
+    case TokenShard::Element::kUint64:
+      return action(std::uint64_t{});
+    case TokenShard::Element::kInt64:
+      break;
   }
-  void skip_space() {
-    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\n')) rest_.remove_prefix(1);
-  }
-  bool take(char c) {
-    skip_space();
-    if (rest_.empty() || rest_.front() != c) return false;
-    rest_.remove_prefix(1);
-    return true;
-  }
-  void expect(char c) {
-    if (!take(c)) fail(rest_.empty() ? "its end too early" : fmt::format("'{}'", rest_.substr(0, 20)));
-  }
-  std::string string() {
-    expect('\'');
-    const std::size_t end = rest_.find('\'');
-    if (end == std::string_view::npos) fail("an open quotation mark");
-    std::string value(rest_.substr(0, end));
-    rest_.remove_prefix(end + 1);
-    return value;
-  }
-  bool boolean() {
-    skip_space();
-    for (const auto& [word, value] : {std::pair<std::string_view, bool>{"True", true}, {"False", false}}) {
-      if (rest_.starts_with(word)) {
-        rest_.remove_prefix(word.size());
-        return value;
-      }
-    }
-    fail(fmt::format("'{}'", rest_.substr(0, 20)));
-  }
-  std::vector<std::int64_t> tuple() {
-    std::vector<std::int64_t> values;
-    expect('(');
-    while (!take(')')) {
-      skip_space();
-      std::int64_t value = 0;
-      const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
-      if (error != std::errc{} || value < 0) fail(fmt::format("'{}' in the shape", rest_.substr(0, 20)));
-      rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
-      values.push_back(value);
-      if (!take(',')) {
-        expect(')');
-        break;
-      }
-    }
-    return values;
-  }
-
-  std::string path_;
-  std::string_view rest_;
-};
+  return action(std::int64_t{});
+}
 
 bool is_token_file(const fs::path& path) { return path.extension() == ".bin" || path.extension() == ".npy"; }
 
-std::vector<fs::path> token_files_of(const fs::path& path) {
+// What of a directory is meant: no directories or pipes in it, but a link that leads to nothing, which must
+// not be passed over in silence.
+std::vector<fs::path> token_files_in(const fs::path& directory) {
+  const std::vector<fs::path> entries = visible_entries(directory);
   std::vector<fs::path> files;
-  std::error_code error;
-  if (fs::is_directory(path, error)) {
-    fs::directory_iterator entries(path, error);
-    VPD_CHECK(!error, DataError, "{}: cannot list the directory: {}", path.string(), error.message());
-    for (const auto& entry : entries) {
-      if (is_token_file(entry.path()) && entry.is_regular_file()) files.push_back(entry.path());
-    }
-    VPD_CHECK(!files.empty(), DataError,
-              "{}: expected a directory of .bin or .npy token files, found none in it", path.string());
-  } else if (fs::exists(path, error) || path.string().find_first_of("*?[") == std::string::npos) {
-    files.push_back(path);
-  } else {
-    glob_t matches{};
-    if (::glob(path.c_str(), 0, nullptr, &matches) == 0) {
-      files.assign(matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
-    }
-    ::globfree(&matches);
-    VPD_CHECK(!files.empty(), DataError,
-              "{}: expected a pattern that matches token files, found none that it matches", path.string());
+  for (const fs::path& entry : entries) {
+    std::error_code error;
+    const fs::file_status status = fs::status(entry, error);
+    const bool other = fs::exists(status) && fs::status_known(status) && !fs::is_regular_file(status);
+    if (is_token_file(entry) && !other) files.push_back(entry);
   }
-  std::sort(files.begin(), files.end());
-  return files;
+  if (!files.empty()) return files;
+  std::string found = "none in it";
+  for (const fs::path& entry : entries) {
+    if (const auto format = other_format(entry, FileUse::tokens)) {
+      found += fmt::format("; {} is {}", entry.filename().string(), *format);
+      break;
+    }
+  }
+  throw DataError(fmt::format("{}: expected a directory of .bin or .npy token files, found {}",
+                              directory.string(), found));
 }
 
 }  // namespace
 
 TokenShard::TokenShard(const fs::path& path) : file_(path) {
-  VPD_CHECK(is_token_file(path), DataError,
-            "{}: expected a token file, which is named .bin or .npy, found '{}'", path.string(),
-            path.extension().string());
+  if (!is_token_file(path)) {
+    const auto format = other_format(first_bytes(), path, FileUse::tokens);
+    throw DataError(fmt::format("{}: expected a token file, which is named .bin or .npy, found '{}'{}",
+                                path.string(), path.extension().string(), format ? ", " + *format : ""));
+  }
   VPD_CHECK(!file_.bytes().empty(), DataError, "{}: expected a token file, found an empty file",
             path.string());
   if (path.extension() == ".bin") {
@@ -192,16 +140,27 @@ TokenShard::TokenShard(const fs::path& path) : file_(path) {
   VPD_CHECK(size_ > 0, DataError, "{}: expected at least one token, found none", path.string());
 }
 
+std::string_view TokenShard::first_bytes() const {
+  constexpr std::size_t plenty = 4096;
+  return {reinterpret_cast<const char*>(file_.bytes().data()), std::min(file_.bytes().size(), plenty)};
+}
+
+// The end of a sentence about a file that does not begin as its name says.
+std::string TokenShard::in_place_of_it() const {
+  const auto format = other_format(first_bytes(), path(), FileUse::tokens);
+  return format ? "; the file is " + *format : "";
+}
+
 void TokenShard::read_llm_c_header() {
-  VPD_CHECK(file_.bytes().size() >= kHeaderSize, DataError,
-            "{}: expected an llm.c header of {} bytes, found a file of {}; it is truncated or another format",
-            path().string(), kHeaderSize, file_.bytes().size());
   std::array<std::int32_t, 3> header{};
-  std::memcpy(header.data(), file_.bytes().data(), sizeof(header));
+  std::memcpy(header.data(), file_.bytes().data(), std::min(file_.bytes().size(), sizeof(header)));
   const auto [magic, version, count] = header;
   VPD_CHECK(magic == 20240520 || magic == 20240801, DataError,
-            "{}: expected the magic number 20240520 (uint16) or 20240801 (uint32) of llm.c, found {}",
-            path().string(), magic);
+            "{}: expected the magic number 20240520 (uint16) or 20240801 (uint32) of llm.c, found {}{}",
+            path().string(), magic, in_place_of_it());
+  VPD_CHECK(file_.bytes().size() >= kHeaderSize, DataError,
+            "{}: expected an llm.c header of {} bytes, found a file of {}; it is truncated", path().string(),
+            kHeaderSize, file_.bytes().size());
   const bool wide = magic == 20240801;
   VPD_CHECK(version == (wide ? 7 : 1), DataError,
             "{}: expected version {} beside the magic number {}, found {}", path().string(), wide ? 7 : 1,
@@ -218,7 +177,8 @@ void TokenShard::read_npy_header() {
   const std::span<const std::byte> bytes = file_.bytes();
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   VPD_CHECK(text.starts_with("\x93NUMPY"), DataError,
-            "{}: expected the magic bytes \\x93NUMPY of an .npy file, found others", path().string());
+            "{}: expected the magic bytes \\x93NUMPY of an .npy file, found others{}", path().string(),
+            in_place_of_it());
   const int version = text.size() > 6 ? text[6] : 0;
   VPD_CHECK(version >= 1 && version <= 3, DataError,
             "{}: expected an .npy file of version 1, 2 or 3, found {}", path().string(), version);
@@ -239,9 +199,8 @@ void TokenShard::read_npy_header() {
     const std::string name = fmt::format("{}{}", element.kind, element.size);
     return descr == "<" + name || (element.size == 1 && descr == "|" + name);
   });
-  VPD_CHECK(found != kElements.end(), DataError,
-            "{}: expected a little-endian integer dtype, found '{}'; convert the array with .astype('<i4')",
-            path().string(), descr);
+  VPD_CHECK(found != kElements.end(), DataError, "{}: expected a little-endian integer dtype, found '{}'{}",
+            path().string(), descr, cure_of_descr(descr));
   element_ = static_cast<Element>(found - kElements.begin());
   format_ = fmt::format("npy, {}", found->name);
   shape_ = *header.shape;
@@ -274,60 +233,70 @@ void TokenShard::read(std::int64_t begin, std::span<std::int64_t> out) const {
   VPD_CHECK(begin >= 0 && begin <= size_ && static_cast<std::int64_t>(out.size()) <= size_ - begin,
             UsageError, "{}: expected positions below {}, found [{}, {})", path().string(), size_, begin,
             begin + static_cast<std::int64_t>(out.size()));
-  const std::byte* data =
-      file_.bytes().data() + data_begin_ + static_cast<std::size_t>(begin) * name_of(element_).size;
-  switch (element_) {
-    case Element::kUint8:
-      return widen<std::uint8_t>(data, out);
-    case Element::kInt8:
-      return widen<std::int8_t>(data, out);
-    case Element::kUint16:
-      return widen<std::uint16_t>(data, out);
-    case Element::kInt16:
-      return widen<std::int16_t>(data, out);
-    case Element::kUint32:
-      return widen<std::uint32_t>(data, out);
-    case Element::kInt32:
-      return widen<std::int32_t>(data, out);
-    case Element::kUint64:
-      return widen<std::uint64_t>(data, out);
-    case Element::kInt64:
-      return widen<std::int64_t>(data, out);
-  }
+  const std::byte* data = data_at(begin);
+  with_type_of(element_, [&]<typename T>(T) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = widened(integer_at<T>(data, i));
+  });
 }
+
+TokenRange TokenShard::range(std::int64_t begin, std::int64_t count) const {
+  VPD_CHECK(begin >= 0 && count >= 1 && begin <= size_ && count <= size_ - begin, UsageError,
+            "{}: expected at least one position below {}, found [{}, {})", path().string(), size_, begin,
+            begin + count);
+  return with_type_of(
+      element_, [&]<typename T>(T) { return range_of<T>(data_at(begin), static_cast<std::size_t>(count)); });
+}
+
+const std::byte* TokenShard::data_at(std::int64_t position) const {
+  return file_.bytes().data() + data_begin_ + static_cast<std::size_t>(position) * name_of(element_).size;
+}
+
+std::int64_t TokenShard::bytes() const { return size_ * static_cast<std::int64_t>(name_of(element_).size); }
 
 std::string TokenShard::describe_position(std::int64_t i) const {
   if (!has_rows()) return fmt::format("position {}", i);
   return fmt::format("row {}, column {}", i / shape_[1], i % shape_[1]);
 }
 
+std::vector<fs::path> token_files(const fs::path& path) {
+  const PathMeaning meaning = meaning_of(path);
+  if (meaning.is_pattern) {
+    VPD_CHECK(!meaning.paths.empty(), DataError, "{}: expected a pattern that matches token files, found {}",
+              path.string(), meaning.obstacle.value_or("none that it matches"));
+    return meaning.paths;
+  }
+  std::error_code error;
+  if (fs::is_directory(path, error)) return token_files_in(path);
+  VPD_CHECK(!meaning.obstacle, DataError, "{}: expected token files, found {}", path.string(),
+            *meaning.obstacle);
+  return {path};
+}
+
 std::vector<TokenShard> open_token_shards(const fs::path& path) {
   std::vector<TokenShard> shards;
-  for (const fs::path& file : token_files_of(path)) shards.emplace_back(file);
+  for (const fs::path& file : token_files(path)) shards.emplace_back(file);
   return shards;
 }
 
-std::vector<TokenFileInfo> describe_tokens(const fs::path& path) {
-  std::vector<TokenFileInfo> infos;
-  std::vector<std::int64_t> buffer(std::size_t{1} << 16);
-  for (const TokenShard& shard : open_token_shards(path)) {
-    TokenFileInfo info{.path = shard.path().string(),
-                       .format = shard.format(),
-                       .shape = shard.shape(),
-                       .tokens = shard.size(),
-                       .smallest = std::numeric_limits<std::int64_t>::max(),
-                       .largest = std::numeric_limits<std::int64_t>::min()};
-    for (std::int64_t begin = 0; begin < shard.size(); begin += static_cast<std::int64_t>(buffer.size())) {
-      const auto part = std::span(buffer).first(
-          static_cast<std::size_t>(std::min(static_cast<std::int64_t>(buffer.size()), shard.size() - begin)));
-      shard.read(begin, part);
-      const auto [low, high] = std::minmax_element(part.begin(), part.end());
-      info.smallest = std::min(info.smallest, *low);
-      info.largest = std::max(info.largest, *high);
+TokenRange scan_tokens(const TokenShard& shard, const StopAsked& stop) {
+  end_if_asked(stop, "reading the tokens");
+  if (const auto known = known_file(shard.path()).tokens) return *known;
+  const KnownFile found = read_and_remember(shard.path(), [&] {
+    const TokenShard now(
+        shard.path());  // what is remembered is what lies there now, whoever replaced it since
+    TokenRange all = now.range(0, 1);
+    for (std::int64_t begin = 0; begin < now.size(); begin += kTokensAtOnce) {
+      end_if_asked(stop, "reading the tokens");
+      const TokenRange part = now.range(begin, std::min(kTokensAtOnce, now.size() - begin));
+      all = {std::min(all.smallest, part.smallest), std::max(all.largest, part.largest)};
     }
-    infos.push_back(std::move(info));
-  }
-  return infos;
+    return KnownFile{.sha256 = {}, .tokens = all};
+  });
+  return *found.tokens;
+}
+
+std::int64_t bytes_to_scan(const TokenShard& shard) {
+  return known_file(shard.path()).tokens ? 0 : shard.bytes();
 }
 
 void write_token_shard(const fs::path& path, std::span<const std::uint16_t> tokens) {

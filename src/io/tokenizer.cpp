@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/file_format.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/unicode_classes.hpp"
@@ -125,6 +126,20 @@ std::size_t next_word(std::string_view text) {
   return end == text.size() || last == 0 ? end : last;
 }
 
+// What lies beside a tokenizer.json and is taken for it.
+std::string other_json(const json& file) {
+  constexpr const char* cure = "; tokenizer.json is another file of the model's";
+  if (!file.is_object()) return fmt::format("a JSON {}", file.type_name());
+  if (file.contains("tokenizer_class") || file.contains("added_tokens_decoder"))
+    return fmt::format("a tokenizer_config.json{}", cure);
+  if (file.contains("model_type") || file.contains("architectures"))
+    return fmt::format("the config.json of a model{}", cure);
+  const bool is_vocabulary = !file.empty() && std::all_of(file.begin(), file.end(), [](const json& id) {
+    return id.is_number_integer();
+  });
+  return is_vocabulary ? fmt::format("a vocabulary alone (vocab.json){}", cure) : "none";
+}
+
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
@@ -135,7 +150,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   try {
     file = json::parse(read_text(path));
     VPD_CHECK(file.is_object() && file.contains("model"), DataError,
-              "{}: expected a Hugging Face tokenizer.json with a 'model', found none", name);
+              "{}: expected a Hugging Face tokenizer.json with a 'model', found {}", name, other_json(file));
     const json& model = file["model"];
     VPD_CHECK(model.value("type", "BPE") == "BPE", DataError,
               "{}: expected a byte-level BPE tokenizer, found a model of type {}", name,
@@ -197,6 +212,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
     tokenizer.whole_words_first_ = set(model, "ignore_merges");
     tokenizer.ascii_only_ = !type_of(file, "normalizer").empty();
     tokenizer.cannot_encode_ = unsupported_for_encoding(file, model);
+  } catch (const json::parse_error& error) {
+    const std::string unknown = fmt::format("one that is no JSON ({})", error.what());
+    throw DataError(fmt::format("{}: expected a Hugging Face tokenizer.json, found {}", name,
+                                other_format(path, FileUse::tokenizer).value_or(unknown)));
   } catch (const json::exception& error) {
     throw DataError(
         fmt::format("{}: expected a Hugging Face tokenizer.json, found one that does not read as such ({})",
@@ -205,9 +224,13 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   return tokenizer;
 }
 
+bool Tokenizer::has(std::int64_t id) const {
+  return id >= 0 && id < vocabulary_size() && id_exists_[static_cast<std::size_t>(id)];
+}
+
 const std::string& Tokenizer::bytes_of(std::int64_t id) const {
-  VPD_CHECK(id >= 0 && id < vocabulary_size() && id_exists_[static_cast<std::size_t>(id)], DataError,
-            "{}: expected token ids of a vocabulary of {}, found {}", path_, vocabulary_size(), id);
+  VPD_CHECK(has(id), DataError, "{}: expected token ids of a vocabulary of {}, found {}", path_,
+            vocabulary_size(), id);
   return bytes_of_id_[static_cast<std::size_t>(id)];
 }
 

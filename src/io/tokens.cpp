@@ -97,16 +97,23 @@ at::Tensor TokenDataset::batch(std::int64_t position, std::int64_t count) const 
 }
 
 void TokenDataset::scan(const StopAsked& stop) const {
-  std::vector<std::int64_t> buffer(std::size_t{1} << 16);
+  std::vector<std::int64_t> ids;
   for (const TokenShard& shard : shards_) {
-    for (std::int64_t begin = 0; begin < shard.size(); begin += static_cast<std::int64_t>(buffer.size())) {
-      const auto part = std::span(buffer).first(
-          static_cast<std::size_t>(std::min(static_cast<std::int64_t>(buffer.size()), shard.size() - begin)));
+    const TokenRange range = scan_tokens(shard, stop);
+    if (range.smallest >= 0 && range.largest < vocabulary_size_) continue;
+    for (std::int64_t begin = 0; begin < shard.size(); begin += kTokensAtOnce) {  // which one it is
       end_if_asked(stop, "checking the tokens");
-      shard.read(begin, part);
-      check(shard, begin, part);
+      ids.resize(static_cast<std::size_t>(std::min(kTokensAtOnce, shard.size() - begin)));
+      shard.read(begin, ids);
+      check(shard, begin, ids);
     }
   }
+}
+
+std::int64_t TokenDataset::bytes_to_scan() const {
+  std::int64_t total = 0;
+  for (const TokenShard& shard : shards_) total += vpd::bytes_to_scan(shard);
+  return total;
 }
 
 }  // namespace vpd

@@ -8,6 +8,7 @@
 
 #include "torch_pickle.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/file_format.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
 #include "zip_archive.hpp"
@@ -22,19 +23,19 @@ namespace fs = std::filesystem;
   // The pickle of torch.save's magic number, with which files began before PyTorch 1.6.
   constexpr std::string_view legacy = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   const std::string_view begin(reinterpret_cast<const char*>(bytes.data()),
-                               std::min<std::size_t>(bytes.size(), 64));
+                               std::min<std::size_t>(bytes.size(), 4096));
   if (begin.size() > 2 && begin.substr(2).starts_with(legacy)) {
     throw DataError(
         fmt::format("{}: expected a zip archive of torch.save, found its format of before PyTorch 1.6; load "
                     "it in Python with torch.load(file, weights_only=True) and save it again",
                     path));
   }
-  throw DataError(fmt::format(
-      "{}: expected a zip archive of torch.save (.pt, .pth), found {}; check the path, or copy the file "
-      "again",
-      path,
-      bytes.empty() ? "an empty file"
-                    : fmt::format("a file that begins with {}", quote_foreign(begin.substr(0, 8)))));
+  const auto format = other_format(begin, path, FileUse::torch_checkpoint);
+  const std::string what =
+      bytes.empty() ? "" : fmt::format("a file that begins with {}", quote_foreign(begin.substr(0, 8)));
+  throw DataError(fmt::format("{}: expected a zip archive of torch.save (.pt, .pth), found {}{}{}", path,
+                              what, what.empty() || !format ? "" : ", ",
+                              format.value_or("; check the path, or copy the file again")));
 }
 
 // "archive/" of the entry "archive/data.pkl".
@@ -48,10 +49,10 @@ std::string find_prefix(const ZipArchive& archive) {
               quote_foreign(found->name), quote_foreign(entry.name));
     found = &entry;
   }
-  VPD_CHECK(
-      found != nullptr, DataError,
-      "{}: expected a zip archive of torch.save with a data.pkl, found {} other entries; check the path",
-      archive.path(), archive.entries().size());
+  VPD_CHECK(found != nullptr, DataError,
+            "{}: expected a zip archive of torch.save with a data.pkl, found {} other entries: {}",
+            archive.path(), archive.entries().size(),
+            other_format(archive.path(), FileUse::torch_checkpoint).value_or("check the path"));
   const std::string prefix = found->name.substr(0, found->name.size() - pickle.size());
   VPD_CHECK(archive.find(prefix + "constants.pkl") == nullptr, DataError,
             "{}: expected a checkpoint of torch.save, found a program of TorchScript; save the model's "
@@ -76,43 +77,68 @@ std::string key_text(const PickleValue& key) {
 }  // namespace
 
 struct TorchCheckpoint::Content {
-  explicit Content(const fs::path& path) : file(std::make_shared<MappedFile>(path)), archive(open(*file)) {
+  explicit Content(const fs::path& path)
+      : file(std::make_shared<MappedFile>(path)), archive(open_archive(*file)) {
     const std::string prefix = find_prefix(archive);
     const ZipEntry& entry = *archive.find(prefix + "data.pkl");
     archive.check(entry);
     const std::string where = fmt::format("{}: {}", path.string(), entry.name);
     pickle = read_pickle(entry.bytes, where, TorchWorld(archive, prefix, where));
-    collect("", pickle.root);
+    collect("", pickle.root, 1);
   }
 
-  static ZipArchive open(const MappedFile& file) {
+  static ZipArchive open_archive(const MappedFile& file) {
     const std::string path = file.path().string();
     if (!looks_like_zip(file.bytes())) refuse_other_format(path, file.bytes());
     return ZipArchive(file.bytes(), path);
   }
 
   // Every tensor below `value`, by its keys. Lists that are shared may have exponentially many ways to them.
-  void collect(const std::string& name, const PickleValue& value) {
-    VPD_CHECK(
-        ++visited <= 1'000'000, DataError,
-        "{}: expected at most a million values in dictionaries and lists, found more; leave all but the "
-        "tensors out of the checkpoint",
-        archive.path());
-    const auto inside = [&](const std::string& key, const PickleValue& item) {
-      collect(name.empty() ? key : name + "." + key, item);
-    };
-    const auto number = [&](const std::vector<PickleValue>& items) {
-      for (std::size_t i = 0; i < items.size(); ++i) inside(std::to_string(i), items[i]);
-    };
-    if (const auto* const* dictionary = std::get_if<PickleDictionary*>(&value)) {
-      for (const auto& [key, item] : (*dictionary)->items) inside(key_text(key), item);
-    } else if (const auto* const* list = std::get_if<PickleList*>(&value)) {
-      number((*list)->items);
+  // What is very deep, or inside itself, holds no weights that anybody could name.
+  void collect(const std::string& name, const PickleValue& value, int depth) {
+    const void* place = nullptr;
+    const std::vector<PickleValue>* items = nullptr;
+    const std::vector<std::pair<PickleValue, PickleValue>>* entries = nullptr;
+    if (auto* const* dictionary = std::get_if<PickleDictionary*>(&value)) {
+      place = *dictionary, entries = &(*dictionary)->items;
+    } else if (auto* const* list = std::get_if<PickleList*>(&value)) {
+      place = *list, items = &(*list)->items;
     } else if (const auto* const* tuple = std::get_if<const PickleTuple*>(&value)) {
-      number((*tuple)->items);
+      place = *tuple, items = &(*tuple)->items;
+    } else if (auto* const* placeholder = std::get_if<PicklePlaceholder*>(&value)) {
+      place = *placeholder, entries = &(*placeholder)->items;
+      if (unread.size() < most_unread) unread.emplace(name, (*placeholder)->what);
     } else if (const auto* const* object = std::get_if<const PickleObject*>(&value)) {
       if (const auto* tensor = dynamic_cast<const TensorObject*>(*object)) add(name, *tensor);
     }
+    if (depth > deepest || std::find(open.begin(), open.end(), place) != open.end()) return;
+    const std::size_t size = items ? items->size() : entries ? entries->size() : 0;
+    visited += size;
+    VPD_CHECK(
+        visited <= most_visited, DataError,
+        "{}: expected at most {} million values in dictionaries and lists, found more; leave all but the "
+        "tensors out of the checkpoint",
+        archive.path(), most_visited / 1'000'000);
+    open.push_back(place);
+    const auto inside = [&](const std::string& key, const PickleValue& item) {
+      collect(name.empty() ? key : name + "." + key, item, depth + 1);
+    };
+    for (std::size_t i = 0; i < size; ++i) {
+      if (entries) {
+        if (may_hold((*entries)[i].second)) inside(key_text((*entries)[i].first), (*entries)[i].second);
+      } else if (may_hold((*items)[i])) {
+        inside(std::to_string(i), (*items)[i]);
+      }
+    }
+    open.pop_back();
+  }
+
+  // Plain values hold nothing; there may be millions, as in a list of losses.
+  static bool may_hold(const PickleValue& value) {
+    return std::holds_alternative<PickleDictionary*>(value) || std::holds_alternative<PickleList*>(value) ||
+           std::holds_alternative<const PickleTuple*>(value) ||
+           std::holds_alternative<const PickleObject*>(value) ||
+           std::holds_alternative<PicklePlaceholder*>(value);
   }
 
   void add(const std::string& name, const TensorObject& tensor) {
@@ -123,13 +149,18 @@ struct TorchCheckpoint::Content {
     tensors.push_back(&tensor);
   }
 
+  static constexpr int deepest = 64;
+  static constexpr std::size_t most_unread = 1000, most_visited = 4'000'000;
+
   std::shared_ptr<MappedFile> file;
   ZipArchive archive;
   Pickle pickle;
   std::vector<TorchTensorInfo> infos;
   std::vector<const TensorObject*> tensors;  // of each of the infos
   std::map<std::string, std::size_t, std::less<>> index;
+  std::map<std::string, std::string, std::less<>> unread;
   std::size_t visited = 0;
+  std::vector<const void*> open;      // the containers around the one that is being looked into
   std::set<const ZipEntry*> checked;  // storages whose sums were right
 };
 
@@ -147,8 +178,20 @@ const TorchTensorInfo* TorchCheckpoint::find(std::string_view name) const {
   return found == content_->index.end() ? nullptr : &content_->infos[found->second];
 }
 
+const std::map<std::string, std::string, std::less<>>& TorchCheckpoint::unread() const {
+  return content_->unread;
+}
+
+const std::set<std::string>& TorchCheckpoint::harmful_names() const { return content_->pickle.harmful_names; }
+
 at::Tensor TorchCheckpoint::load(std::string_view name) const {
   const TorchTensorInfo* info = find(name);
+  const auto other = content_->unread.find(name);
+  VPD_CHECK(
+      info != nullptr || other == content_->unread.end(), DataError,
+      "{}: expected a tensor {}, found {}; nothing of it was run: do not load the file in Python unless you "
+      "trust who made it, and save the tensors alone with torch.save(model.state_dict(), file)",
+      path().string(), quote_foreign(name), other->second);
   VPD_CHECK(info != nullptr, DataError, "{}: expected a tensor {}, found none of that name among {}",
             path().string(), quote_foreign(name), tensors().size());
   const TensorObject& tensor = *content_->tensors[static_cast<std::size_t>(info - tensors().data())];

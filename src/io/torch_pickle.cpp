@@ -46,6 +46,11 @@ constexpr std::string_view kUntypedStorage = "torch.storage.UntypedStorage";
 constexpr std::string_view kRebuildTensor2 = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view kRebuildTensor3 = "torch._utils._rebuild_tensor_v3";
 constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter";
+constexpr std::string_view kRebuildParameterWithState = "torch._utils._rebuild_parameter_with_state";
+constexpr std::string_view kRebuildFromType = "torch._tensor._rebuild_from_type_v2";
+// Types of tensors whose elements are what is stored.
+constexpr std::array<std::string_view, 3> kTensorTypes = {"torch.Tensor", "torch.nn.parameter.Parameter",
+                                                          "torch.nn.parameter.Buffer"};
 
 const at::ScalarType* dtype_of_storage(std::string_view name) {
   for (const Dtype& dtype : kDtypes) {
@@ -83,15 +88,20 @@ const Object* object(const PickleValue& value) {
   return found ? dynamic_cast<const Object*>(*found) : nullptr;
 }
 
-bool is_empty_dictionary(const PickleValue& value) {
-  const auto* const* found = std::get_if<PickleDictionary*>(&value);
-  return found && (*found)->items.empty();
+bool is_tensor_type(std::string_view name) {
+  return std::find(kTensorTypes.begin(), kTensorTypes.end(), name) != kTensorTypes.end();
+}
+
+const PickleDictionary* dictionary(const PickleValue& value) {
+  auto* const* found = std::get_if<PickleDictionary*>(&value);
+  return found ? *found : nullptr;
 }
 
 }  // namespace
 
 bool TorchWorld::knows(std::string_view name) const {
   return name == kRebuildTensor2 || name == kRebuildTensor3 || name == kRebuildParameter ||
+         name == kRebuildParameterWithState || name == kRebuildFromType || is_tensor_type(name) ||
          name == kUntypedStorage || dtype_of_storage(name) != nullptr || dtype_of_name(name) != nullptr;
 }
 
@@ -122,11 +132,21 @@ std::unique_ptr<PickleObject> TorchWorld::persistent(const PickleValue& id) cons
 
 std::unique_ptr<PickleObject> TorchWorld::call(const PickleName& called, const PickleTuple& arguments) const {
   const std::vector<PickleValue>& items = arguments.items;
-  if (called.text == kRebuildParameter) {
-    // (tensor, requires_grad, hooks): a parameter is its tensor.
-    const auto* tensor = items.size() == 3 ? object<TensorObject>(items[0]) : nullptr;
-    check(tensor != nullptr && is_empty_dictionary(items[2]), "a parameter of a tensor without hooks",
-          describe(&arguments));
+  if (is_tensor_type(called.text)) throw NotMade{fmt::format("what {} would make", called.text)};
+  if (called.text == kRebuildFromType) {
+    // (one of the other calls, a type, its arguments, attributes): a tensor with attributes is the tensor.
+    const std::string_view maker = items.size() == 4 ? name(items[0]) : std::string_view();
+    const auto* const* inside = items.size() == 4 ? std::get_if<const PickleTuple*>(&items[2]) : nullptr;
+    check(inside && (maker == kRebuildTensor2 || maker == kRebuildTensor3) && is_tensor_type(name(items[1])),
+          "a tensor with attributes as 4 values", describe(&arguments));
+    return call(*std::get<const PickleName*>(items[0]), **inside);
+  }
+  if (called.text == kRebuildParameter || called.text == kRebuildParameterWithState) {
+    // (tensor, requires_grad, hooks[, attributes]): a parameter is its tensor.
+    const std::size_t size = called.text == kRebuildParameter ? 3 : 4;
+    const auto* tensor = items.size() == size ? object<TensorObject>(items[0]) : nullptr;
+    check(tensor != nullptr, "a parameter of a tensor", describe(&arguments));
+    check_hooks(items[2]);
     return std::make_unique<TensorObject>(*tensor);
   }
   if (called.text == kRebuildTensor2) {
@@ -145,6 +165,12 @@ std::unique_ptr<PickleObject> TorchWorld::call(const PickleName& called, const P
 void TorchWorld::check(bool holds, std::string_view expected, std::string_view found) const {
   VPD_CHECK(holds, DataError, "{}: expected {}, found {}; write the file again with torch.save", where_,
             expected, found);
+}
+
+// Functions that Python would run at each backward pass.
+void TorchWorld::check_hooks(const PickleValue& hooks) const {
+  check(dictionary(hooks) != nullptr, "a tensor without hooks", describe(hooks));
+  if (!dictionary(hooks)->items.empty()) throw NotMade{"a tensor with hooks"};
 }
 
 std::int64_t TorchWorld::whole(const PickleValue& value, std::string_view what) const {
@@ -180,13 +206,17 @@ std::unique_ptr<TensorObject> TorchWorld::tensor(const PickleTuple& arguments, c
   tensor->offset = whole(items[1], "a tensor's offset");
   tensor->shape = wholes(items[2], "a tensor's shape");
   tensor->strides = wholes(items[3], "a tensor's strides");
-  check(is_empty_dictionary(items[5]), "a tensor without hooks", describe(items[5]));
+  check_hooks(items[5]);
   if (items.size() > metadata) {
     // Says that values are to be conjugated or negated when they are read.
     const PickleValue& notes = items[metadata];
-    check(std::holds_alternative<std::monostate>(notes) || is_empty_dictionary(notes),
-          "a tensor's values as they lie in the file (Tensor.resolve_conj and resolve_neg make them so)",
-          describe(notes));
+    check(std::holds_alternative<std::monostate>(notes) || dictionary(notes) != nullptr,
+          "a dictionary of notes on a tensor", describe(notes));
+    if (dictionary(notes) && !dictionary(notes)->items.empty()) {
+      throw NotMade{
+          "a tensor whose values are not those in the file (Tensor.resolve_conj and resolve_neg make them "
+          "so)"};
+    }
   }
   check_extent(*tensor);
   return tensor;

@@ -39,6 +39,7 @@ class TorchWorld final : public PickleWorld {
   std::vector<std::int64_t> wholes(const PickleValue& value, std::string_view what) const;
   std::unique_ptr<TensorObject> tensor(const PickleTuple& arguments, const at::ScalarType* type,
                                        std::size_t metadata) const;
+  void check_hooks(const PickleValue& hooks) const;
   void check_extent(const TensorObject& tensor) const;
 
   const ZipArchive& archive_;

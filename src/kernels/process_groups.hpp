@@ -11,6 +11,9 @@
 
 namespace vpd {
 
+/// Throws UsageError where this build cannot have `count` processes.
+void need_gloo(int count);
+
 /// Both throw UsageError where this build lacks the kind. A collective that takes longer than `timeout`
 /// fails.
 c10::intrusive_ptr<c10d::Backend> make_gloo_group(const c10::intrusive_ptr<c10d::Store>& store, int rank,

@@ -2,14 +2,17 @@
 
 #include <cstdlib>
 #include <optional>
-#include <thread>
 
 #include <ATen/ATen.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "await_end.hpp"
+#include "first_line.hpp"
+#include "notices.hpp"
+#include "patience.hpp"
 #include "process_groups.hpp"
+#include "rendezvous.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 
@@ -21,16 +24,9 @@ using Milliseconds = std::chrono::milliseconds;
 using StartedWork = c10::intrusive_ptr<c10d::Work>;
 
 constexpr Milliseconds no_limit = std::chrono::hours(24 * 365);
-constexpr Milliseconds farewell = std::chrono::seconds(5);
-// Keys of the store.
-constexpr const char *failure_key = "failure", *ended_key = "ended";
-
-/// LibTorch's messages go on for pages.
-std::string first_line(const std::exception& error) {
-  const auto* torch = dynamic_cast<const c10::Error*>(&error);
-  const std::string text = torch ? torch->what_without_backtrace() : error.what();
-  return text.substr(0, text.find('\n'));
-}
+/// How long process 0 keeps the store for those who want to read why it ends; before all were there they
+/// look often.
+constexpr Milliseconds farewell = std::chrono::seconds(5), short_farewell = std::chrono::milliseconds(800);
 
 /// LibTorch's warnings and errors about connections, stack traces among them: what they say is in the
 /// exceptions that follow. Whoever sets TORCH_CPP_LOG_LEVEL sees them all the same.
@@ -47,46 +43,105 @@ double seconds(Milliseconds time) { return std::chrono::duration<double>(time).c
 struct Processes::Groups {
   Milliseconds timeout{};
   bool serves = false;
-  c10::intrusive_ptr<c10d::Store> store;  ///< what processes tell each other apart from tensors
+  std::optional<Notices> notices;         ///< once there is a store
+  c10::intrusive_ptr<c10d::Store> store;  ///< of the process groups
   c10::intrusive_ptr<c10d::Backend> cpu, gpu;
+  Clock::time_point next_news{};
+  bool told = false;        ///< process 0, that this one was asked to stop
+  bool others_ask = false;  ///< the same as process 0 knows it
+  bool lost = false;        ///< an exchange failed
+  bool abandoned = false;   ///< an exchange is under way for which nobody waits
+
+  ~Groups() { drop_cpu(); }
 
   c10d::Backend& of(const at::Tensor& tensor) const {
     VPD_CHECK(tensor.is_cpu() || gpu, UsageError,
               "processes: expected use_device() before the first tensor on {}", tensor.device().str());
     return tensor.is_cpu() ? *cpu : *gpu;
   }
+
+  /// `look` may throw.
+  void await(const StartedWork& work, const std::function<void()>& look) {
+    abandoned = true;
+    await_end(*work, look);
+    abandoned = false;
+    work->wait();  // throws what went wrong
+  }
+
+  /// Gloo's group waits in its destructor for what is under way, which may be for ever: then it is left to
+  /// the end of the process.
+  void drop_cpu() {
+    if (abandoned) static_cast<void>(cpu.release());
+    cpu.reset();
+  }
 };
 
 Processes::Processes() = default;
 
-Processes::Processes(const Launch& launch, Milliseconds timeout) : rank_(launch.rank), count_(launch.count) {
+Processes::Processes(const Launch& launch, Milliseconds timeout, StopAsked stop)
+    : rank_(launch.rank), count_(launch.count), stop_(std::move(stop)) {
   if (alone()) return;
+  need_gloo(count_);
   groups_ = std::make_unique<Groups>();
   groups_->timeout = timeout;
-  log_connections(false);
   groups_->serves = rank_ == 0 && !launch.launcher_serves;
+  log_connections(false);
+  const auto named = [&](const std::string& sentence) {
+    return fmt::format("process {} of {}: {}", rank_, count_, sentence);
+  };
   try {
-    c10d::TCPStoreOptions options;
-    options.port = launch.port;
-    options.isServer = groups_->serves;
-    options.waitWorkers = false;
-    options.timeout = timeout;
-    const auto tcp = c10::make_intrusive<c10d::TCPStore>(launch.address, options);
-    // A launcher's store outlives its attempts, and has keys of its own.
-    groups_->store = c10::make_intrusive<c10d::PrefixStore>("vpd/" + launch.attempt, tcp);
+    find_others(launch);
+  } catch (const Interrupted& interrupted) {
+    fail(interrupted);
+    throw Interrupted(named(interrupted.what()));
+  } catch (const ProcessError& error) {
+    fail(error.what(), error.exit_code());
+    throw ProcessError(named(error.what()), error.exit_code());
+  } catch (const Error& error) {
+    fail(error.what(), error.exit_code());
+    throw DataError(named(error.what()));
+  } catch (const std::exception& error) {
+    const DataError told(fmt::format("expected all processes to meet at {}:{}, found: {}", launch.address,
+                                     launch.port, first_line(error)));
+    fail(told.what(), told.exit_code());
+    throw DataError(named(told.what()));
+  }
+}
+
+void Processes::find_others(const Launch& launch) {
+  const Patience patience(groups_->timeout, [this] { look(); });
+  const Connection connection = connect(launch, patience);
+  groups_->notices.emplace(connection.notices);
+  groups_->store = connection.groups;
+  groups_->store->setTimeout(groups_->timeout);
+  wait_for_all(launch, *groups_->notices, patience);
+  std::string why = "no answer in " + human_duration(seconds(groups_->timeout));
+  try {
     const auto store = c10::make_intrusive<c10d::PrefixStore>("cpu", groups_->store);
-    groups_->cpu = make_gloo_group(store, rank_, count_, timeout);
-    // None goes on, and perhaps ends, before all are connected.
-    sum(at::zeros({1}, at::kByte));
+    const Patience connecting(groups_->timeout, [this] { look(); });
+    const auto cpu = connecting.aside([store, rank = rank_, count = count_, timeout = groups_->timeout] {
+      return make_gloo_group(store, rank, count, timeout);
+    });
+    if (cpu) groups_->cpu = *cpu;
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw DataError(
-        fmt::format("process {} of {}: expected all processes to meet at {}:{} within {}, found: {}; start "
-                    "{} of them through "
-                    "torchrun or srun, or, for one process alone, unset RANK and SLURM_PROCID",
-                    rank_, count_, launch.address, launch.port, human_duration(seconds(timeout)),
-                    first_line(error), count_));
+    why = first_line(error);
+  }
+  if (!groups_->cpu) {
+    not_met(launch, fmt::format("that they came but cannot connect with each other ({}); set "
+                                "GLOO_SOCKET_IFNAME to the network interface that joins their machines, or "
+                                "open the ports between them",
+                                why));
+  }
+  // None goes on, and perhaps ends, before all are connected.
+  std::vector<at::Tensor> tensors = {at::zeros({1}, at::kByte)};
+  try {
+    groups_->await(groups_->cpu->allreduce(tensors), [this] { look(); });
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    lost(first_line(error));
   }
 }
 
@@ -105,6 +160,7 @@ Processes& Processes::none() {
 
 void Processes::use_device(const at::Device& device) {
   if (alone() || device.is_cpu()) return;
+  meet();                 // NCCL would wait for one that has failed, and hear of nothing meanwhile
   log_connections(true);  // NCCL's watchdog throws nothing that could be caught
   const auto store = c10::make_intrusive<c10d::PrefixStore>("gpu", groups_->store);
   groups_->gpu = make_nccl_group(store, rank_, count_, groups_->timeout, device);
@@ -112,18 +168,50 @@ void Processes::use_device(const at::Device& device) {
   sum(at::zeros({1}, at::TensorOptions().device(device).dtype(at::kFloat)));
 }
 
+/// What a process does several times a second while it waits.
+void Processes::look() {
+  if (stop_ && stop_()) {
+    if (!together_) {
+      throw Interrupted(groups_->cpu ? "interrupted before training began"
+                                     : "interrupted while it waited for the other processes");
+    }
+    if (!groups_->told) groups_->notices->ask_to_stop();
+    groups_->told = true;
+  }
+  if (may_hear()) hear();
+}
+
+/// News take a request to the store.
+bool Processes::may_hear() {
+  constexpr Milliseconds pause{200}, pause_per_process{1};
+  const Clock::time_point now = Clock::now();
+  if (!groups_->notices || now < groups_->next_news) return false;
+  groups_->next_news = now + std::max(pause, count_ * pause_per_process);
+  return true;
+}
+
+void Processes::hear() {
+  const auto failure = groups_->notices->failure();
+  if (!failure) return;
+  groups_->lost = true;
+  follow(*failure);
+}
+
+bool Processes::asked_to_stop() {
+  if (stop_ && stop_()) return true;
+  if (alone()) return false;
+  if (may_hear()) {
+    hear();
+    groups_->others_ask = groups_->notices->asked_to_stop();
+  }
+  return groups_->others_ask;
+}
+
 void Processes::lost(const std::string& why) const {
-  std::optional<std::string> news;
-  try {
-    if (groups_->store->check({failure_key})) news = groups_->store->get_to_str(failure_key);
-  } catch (const std::exception&) {
-    // The store went with the process that kept it.
-  }
-  if (news) {  // "<rank>\n<exit code>\n<sentence>"
-    const auto first = news->find('\n'), second = news->find('\n', first + 1);
-    throw ProcessError(fmt::format("process {} failed: {}", news->substr(0, first), news->substr(second + 1)),
-                       std::stoi(news->substr(first + 1, second - first - 1)));
-  }
+  groups_->lost = true;
+  if (const auto failure = groups_->notices->failure()) follow(*failure);
+  // Whoever told this process to stop told that one, too.
+  if (!together_ && stop_ && stop_()) throw Interrupted("interrupted before training began");
   constexpr int exit_code = 3;
   // Gloo's words for the exchange that waited too long, and for the others that were under way with it.
   if (why.find("imed out") != std::string::npos || why.find("timeout") != std::string::npos) {
@@ -238,41 +326,53 @@ at::Tensor Processes::gather_rows(const at::Tensor& rows) {
   }
 }
 
-void Processes::meet() {
-  if (alone()) return;
-  std::vector<at::Tensor> tensors = {at::zeros({1}, at::kByte)};
+void Processes::slow_sum(const at::Tensor& tensor) {
+  std::vector<at::Tensor> tensors = {tensor};
   c10d::AllreduceOptions options;
   options.timeout = no_limit;
   try {
-    groups_->cpu->allreduce(tensors, options)->wait();
+    groups_->await(groups_->cpu->allreduce(tensors, options), [this] { look(); });
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& error) {
     lost(first_line(error));
   }
 }
 
+void Processes::meet() {
+  if (!alone()) slow_sum(at::zeros({1}, at::kByte));
+}
+
+bool Processes::by_first(const std::function<bool()>& work) {
+  const bool done = writes() && work();
+  if (alone()) return done;
+  const at::Tensor outcome = at::full({1}, done ? 1 : 0, at::kByte);
+  slow_sum(outcome);
+  return outcome.item<std::uint8_t>() != 0;
+}
+
 void Processes::fail(const std::string& sentence, int exit_code) noexcept {
-  if (!groups_ || !groups_->cpu) return;
+  if (!groups_ || !groups_->notices) return;
+  const bool met = static_cast<bool>(groups_->cpu);
   try {
-    // The first to fail is the one that the others hear of.
-    groups_->store->compareSet(failure_key, std::string(),
-                               fmt::format("{}\n{}\n{}", rank_, exit_code, sentence));
-  } catch (const std::exception&) {
-    // The store went with the process that kept it.
-  }
-  try {
+    groups_->notices->fail({.rank = rank_, .exit_code = exit_code, .sentence = sentence});
     // Without its connections nobody goes on waiting for this process.
     if (groups_->gpu) groups_->gpu->abort();
-    groups_->gpu.reset();
-    groups_->cpu.reset();
-    std::int64_t ended = groups_->store->add(ended_key, 1);
-    const Clock::time_point end = Clock::now() + farewell;
-    while (groups_->serves && ended < count_ && Clock::now() < end) {  // they want to read what happened
-      std::this_thread::sleep_for(Milliseconds(20));
-      ended = groups_->store->add(ended_key, 0);
-    }
   } catch (const std::exception&) {
     // Nobody is left to be told.
   }
+  try {
+    groups_->gpu.reset();
+    groups_->drop_cpu();
+    groups_->notices->leave(groups_->serves, met ? farewell : short_farewell);
+  } catch (const std::exception&) {
+    // Nobody is left to be told.
+  }
+}
+
+void Processes::fail(const Interrupted& interrupted) noexcept {
+  if (!groups_ || (together_ && !groups_->lost)) return;
+  fail(interrupted.what(), interrupted.exit_code());
 }
 
 SumInParts::SumInParts(Processes& processes, const at::Tensor& flat, std::int64_t least_part)

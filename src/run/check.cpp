@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "slow_work.hpp"
 #include "thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
@@ -23,24 +24,30 @@ void check_parameters(const fs::path& path, const ParameterSet& parameters) {
     check_header(file, parameters.spec(i).name, parameters.spec(i).shape);
 }
 
-CheckedData check_data(DataRole role, const DataSource& source, const InputShape& input, std::uint64_t seed,
-                       const std::string& file, const Observer& observer) {
-  const std::string name = role == DataRole::train ? "train" : "eval";
-  const auto data = open_dataset(source, input, seed, role, fmt::format("{}: data.{}", file, name));
-  const auto* tokens = dynamic_cast<const TokenDataset*>(data.get());
-  observer.announce(tokens ? fmt::format("reading the {} tokens of data.{}",
-                                         human_count(static_cast<double>(tokens->tokens())), name)
-                           : fmt::format("checking data.{}", name));
-  data->scan(observer.stop);
-  if (tokens) {
-    return {.role = name,
+CheckedData check_data(const std::string& role, const DataSource& source, const Dataset& data,
+                       const Observer& observer) {
+  data.scan(
+      announce(observer, fmt::format("checking data.{}, {}", role, data.describe()), data.bytes_to_scan()));
+  if (const auto* tokens = dynamic_cast<const TokenDataset*>(&data)) {
+    return {.role = role,
             .made = {},
             .path = std::get<TokensData>(source).path,
             .files = tokens->shards().size(),
             .tokens = tokens->tokens(),
             .rows = tokens->sequences()};
   }
-  return {.role = name, .made = data->describe(), .path = {}};
+  return {.role = role, .made = data.describe(), .path = {}};
+}
+
+void check_data(CheckReport& report, const InputShape& input, const std::string& file,
+                const Observer& observer) {
+  const DataConfig& data = report.config.data;
+  const std::uint64_t seed = report.config.seed;
+  const auto train = open_dataset(data.train, input, seed, DataRole::train, file + ": data.train");
+  const auto eval = open_dataset(data.eval, input, seed, DataRole::eval, file + ": data.eval");
+  if (const auto shared = warning_of_shared_files(*train, *eval)) report.warnings.push_back(*shared);
+  report.data.push_back(check_data("train", data.train, *train, observer));
+  report.data.push_back(check_data("eval", data.eval, *eval, observer));
 }
 
 }  // namespace
@@ -95,12 +102,7 @@ CheckReport check_run(const CheckOptions& options, const Observer& observer) {
     const std::int64_t at_start = peak_resident_bytes() - total(report.memory);
     if (at_start > 0) report.memory.push_back({"loading the program's libraries, beyond that", at_start});
   }
-  const DataConfig& data = report.config.data;
-  const std::string file = options.config.string();
-  report.data.push_back(
-      check_data(DataRole::train, data.train, target.input(), report.config.seed, file, observer));
-  report.data.push_back(
-      check_data(DataRole::eval, data.eval, target.input(), report.config.seed, file, observer));
+  check_data(report, target.input(), options.config.string(), observer);
   return report;
 }
 

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/path_meaning.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
@@ -22,7 +22,7 @@ RunConfig config_of(const RunDirectory& run) {
   std::error_code ignored;
   VPD_CHECK(fs::exists(run.config_path(), ignored), DataError,
             "{}: expected the directory of a run, which holds config.yaml, found {}", run.path().string(),
-            found_instead(run.config_path(), "none"));
+            obstacle(run.config_path()).value_or("none"));
   try {
     return load_run_config(run.config_path(), {}, config::Files::may_be_missing);
   } catch (const ConfigError& error) {

@@ -3,6 +3,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/value.hpp"
@@ -95,7 +96,7 @@ std::string check_text(const CheckReport& report) {
     line(fmt::format("training takes {} on {}, which is not here: compare that with its memory{}", taken,
                      report.device, rest));
   }
-  for (const std::string& warning : report.warnings) line("warning: " + warning);
+  for (const std::string& warning : report.warnings) line("warning: " + printable(warning));
   return out;
 }
 

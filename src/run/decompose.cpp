@@ -64,11 +64,10 @@ std::vector<InputRole> inputs_to_resume(const RunConfig& config, bool has_checkp
   return input_roles(read);
 }
 
-/// What a job is observed by before it trains. Other processes wait for process 0, which is then not cut
-/// short.
-Observer job_observer(const Processes& processes, const Observer& observer) {
+/// What a job is observed by before it trains: other processes wait for process 0, which hears of theirs.
+Observer job_observer(Processes& processes, const Observer& observer) {
   Observer own = observer;
-  if (!processes.alone()) own.stop = {};
+  if (!processes.alone()) own.stop = [&processes] { return processes.asked_to_stop(); };
   return own;
 }
 
@@ -265,31 +264,33 @@ fs::path resume(const DecomposeOptions& options, const Observer& observer, Proce
   return run.path();
 }
 
-/// What the options ask for, with --continue decided.
-DecomposeOptions decided(DecomposeOptions options) {
+void check_options(const DecomposeOptions& options) {
   VPD_CHECK(options.resume || !options.config.empty(), UsageError,
             "expected a configuration file or --resume RUN, found neither");
   VPD_CHECK(!options.resume || !options.out, UsageError,
             "--out makes a new run and --resume goes on with {}: give one of them",
             options.resume ? options.resume->string() : "");
-  if (options.continue_run) {
-    VPD_CHECK(options.out && !options.config.empty(), UsageError,
-              "--continue: expected a configuration and --out RUN, which it begins or goes on with, found {}",
-              options.resume ? "--resume" : "no --out");
-    std::error_code error;
-    if (fs::exists(*options.out / "config.yaml", error)) options.resume = std::exchange(options.out, {});
-  }
-  VPD_CHECK(options.resume || !options.checkpoint || options.continue_run, UsageError,
+  VPD_CHECK(!options.continue_run || (options.out && !options.config.empty()), UsageError,
+            "--continue: expected a configuration and --out RUN, which it begins or goes on with, found {}",
+            options.resume ? "--resume" : "no --out");
+  VPD_CHECK(options.resume || options.continue_run || !options.checkpoint, UsageError,
             "--checkpoint {}: expected --resume RUN or --continue beside it, found a new run",
             options.checkpoint.value_or(0));
-  return options;
+}
+
+/// A new run, or the one of --resume, or whichever of both --continue finds.
+fs::path begin_or_go_on(DecomposeOptions options, const Observer& observer, Processes& processes) {
+  std::error_code error;
+  if (options.continue_run && fs::exists(*options.out / "config.yaml", error))
+    options.resume = std::exchange(options.out, {});
+  return options.resume ? resume(options, observer, processes) : start(options, observer, processes);
 }
 
 }  // namespace
 
-fs::path decompose(const DecomposeOptions& given, const Observer& observer) {
-  const DecomposeOptions options = decided(given);
-  Processes processes(options.launch, options.process_timeout);
+fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
+  check_options(options);
+  Processes processes(options.launch, options.process_timeout, observer.stop);
   Observer own = observer;
   if (!processes.writes()) own.say = {}, own.status = {};
   const auto named = [&](const std::string& sentence) {
@@ -298,8 +299,9 @@ fs::path decompose(const DecomposeOptions& given, const Observer& observer) {
   try {
     check_told_alike(options, processes);
     if (!processes.writes()) return take_part(options, own, processes);
-    return options.resume ? resume(options, own, processes) : start(options, own, processes);
+    return begin_or_go_on(options, own, processes);
   } catch (const Interrupted& interrupted) {
+    processes.fail(interrupted);
     if (processes.writes()) throw;
     throw Interrupted(named(interrupted.what()));
   } catch (const Error& error) {

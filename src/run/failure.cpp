@@ -7,7 +7,7 @@
 #include <c10/util/Exception.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
+#include "vpd/base/path_meaning.hpp"
 
 namespace vpd {
 namespace {
@@ -25,8 +25,8 @@ Failure out_of_memory(const char* which) {
 Failure describe_failure(const std::exception& error) {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) return {ours->what(), ours->exit_code()};
   if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
-    const std::string found = found_instead(file->path1(), "");
-    return {found.empty() ? error.what() : fmt::format("{}: found {}", file->path1().string(), found), 3};
+    const auto found = obstacle(file->path1());
+    return {found ? fmt::format("{}: found {}", file->path1().string(), *found) : error.what(), 3};
   }
   if (const auto* system = dynamic_cast<const std::system_error*>(&error);
       system && system->code() == std::errc::resource_unavailable_try_again) {

@@ -1,5 +1,8 @@
 #include "vpd/run/import.hpp"
 
+#include <algorithm>
+#include <system_error>
+
 #include <nlohmann/json.hpp>
 
 #include "import_parts.hpp"
@@ -7,7 +10,9 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/config/value.hpp"
 #include "vpd/io/files.hpp"
+#include "vpd/target/huggingface.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 #include "workplace.hpp"
 
@@ -59,8 +64,80 @@ void import_target(const ImportOptions& options, const Observer& observer, Forei
   for (const auto& [name, weight] : weights) summary.target_parameters += weight.numel();
 }
 
+namespace {
+
+// Whether a directory has weights and a config.json that names a family, as a run's own config.json does not.
+bool is_huggingface_checkpoint(const fs::path& directory) {
+  if (!is_huggingface(directory) || model_config_in(directory) || fs::exists(directory / "final_config.yaml"))
+    return false;
+  std::error_code error;
+  const auto is_weights = [](const fs::directory_entry& entry) {
+    const fs::path name = entry.path().filename();
+    return name.extension() == ".safetensors" || name.string().starts_with("pytorch_model");
+  };
+  const fs::directory_iterator entries(directory, error);
+  if (std::none_of(begin(entries), end(entries), is_weights)) return false;
+  try {
+    const config::Value file = config::read_file(directory / "config.json");
+    const config::Value* family = file.find("model_type");
+    return family && family->text();
+  } catch (const ConfigError&) {
+    return false;
+  }
+}
+
+// Checkpoints in Hugging Face's layout need no import, and are no LlamaSimpleMLP.
+void refuse_huggingface(const fs::path& path) {
+  std::error_code error;
+  const bool is_directory = fs::is_directory(path, error);
+  const fs::path whole = fs::absolute(path, error);
+  const fs::path directory = is_directory ? whole : whole.parent_path();
+  const bool is_torch = !is_directory && (path.extension() == ".pt" || path.extension() == ".pth");
+  if (is_torch || !is_huggingface_checkpoint(directory)) return;
+  std::vector<std::string> warnings;
+  std::string family;
+  try {
+    family = family_of(describe_huggingface(directory, warnings));
+  } catch (const DataError& reason) {
+    throw DataError(
+        fmt::format("{}: expected what the original PyTorch code left behind, found Hugging Face's layout, "
+                    "which needs no "
+                    "import, but cannot be read either: {}",
+                    path.string(), reason.what()));
+  }
+  const std::string name = directory.lexically_normal().string();
+  const config::Value target(
+      config::Value::Map{{"type", config::Value(std::string("hf"))}, {"path", config::Value(name)}});
+  throw DataError(
+      fmt::format("{}: expected what the original PyTorch code left behind, found a {} in Hugging Face's "
+                  "layout, which is read "
+                  "as it is and needs no import: write target: {} in the run's configuration",
+                  path.string(), family, config::to_yaml_line(target)));
+}
+
+void import_state(const ImportOptions& options, const Observer& observer, ForeignState& state,
+                  ImportSummary& summary) {
+  if (state.has_prefix("_components.")) {
+    import_run(options, observer, state, summary);
+    return;
+  }
+  std::vector<std::string> names = state.names();
+  if (names.size() > 3) {
+    names.resize(3);
+    names.emplace_back("...");
+  }
+  VPD_CHECK(embedding_of(state, ""), DataError,
+            "{}: expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
+            "(_components.h-0-attn-q_proj.V), found {}{}",
+            state.file().string(), names.empty() ? "no tensors" : join_words(names), state.unread_in_words());
+  import_target(options, observer, state, summary);
+}
+
+}  // namespace
+
 ImportSummary import_artefact(const ImportOptions& options, const Observer& observer) {
   const ThreadNumber threads(0);
+  refuse_huggingface(options.path);
   const CheckpointFile checkpoint = find_checkpoint(options.path, options.step);
   ImportSummary summary;
   summary.checkpoint = checkpoint.path;
@@ -68,20 +145,14 @@ ImportSummary import_artefact(const ImportOptions& options, const Observer& obse
   summary.out = options.out;
   observer.announce("reading " + checkpoint.path.string());
   ForeignState state(checkpoint.path);
-  if (state.has_prefix("_components.")) {
-    import_run(options, observer, state, summary);
-  } else {
-    std::vector<std::string> names = state.names();
-    if (names.size() > 3) {
-      names.resize(3);
-      names.emplace_back("...");
-    }
-    VPD_CHECK(state.contains("wte.weight"), DataError,
-              "{}: expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
-              "(_components.h-0-attn-q_proj.V), found {}",
-              checkpoint.path.string(), names.empty() ? "no tensors" : join_words(names));
-    import_target(options, observer, state, summary);
+  try {
+    import_state(options, observer, state, summary);
+  } catch (const DataError& error) {
+    if (state.harm().empty()) throw;
+    throw DataError(fmt::format("{}; {}", error.what(), state.harm()));
   }
+  const std::vector<std::string> remarks = state.remarks();
+  summary.warnings.insert(summary.warnings.begin(), remarks.begin(), remarks.end());
   return summary;
 }
 

@@ -8,8 +8,8 @@
 
 #include "import_parts.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/path_meaning.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/io/files.hpp"
@@ -41,20 +41,32 @@ std::optional<std::int64_t> step_of(const fs::path& file) {
 std::vector<CheckpointFile> checkpoints_in(const fs::path& directory) {
   std::vector<CheckpointFile> found;
   for (const fs::path& place : {directory, directory / "checkpoints"}) {
-    std::error_code error, ignored;
-    for (fs::directory_iterator entry(place, error), end; !error && entry != end; entry.increment(error)) {
-      if (has_tensors(entry->path()) && entry->is_regular_file(ignored)) {
-        found.push_back({entry->path(), step_of(entry->path())});
-      }
+    std::error_code error;
+    if (!fs::is_directory(place, error)) continue;
+    for (const fs::path& entry : visible_entries(place)) {
+      if (has_tensors(entry) && fs::is_regular_file(entry, error)) found.push_back({entry, step_of(entry)});
     }
-    VPD_CHECK(!error || error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory,
-              DataError, "{}: cannot list the directory: {}; check its permissions", place.string(),
-              error.message());
   }
   std::sort(found.begin(), found.end(), [](const CheckpointFile& a, const CheckpointFile& b) {
     return a.step != b.step ? a.step < b.step : a.path < b.path;  // those without a number first
   });
   return found;
+}
+
+// Without grouped-query attention one matrix c_attn holds the rows of q, k and v.
+at::Tensor take_weight(ForeignState& state, const std::string& name, const std::vector<std::int64_t>& shape) {
+  constexpr std::array parts = {".attn.q_proj.", ".attn.k_proj.", ".attn.v_proj."};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::size_t at = name.find(parts[i]);
+    if (at == std::string::npos || state.contains(name)) continue;
+    std::string merged = name;
+    merged.replace(at, std::string_view(parts[i]).size(), ".attn.c_attn.");
+    if (!state.contains(merged)) continue;
+    std::vector<std::int64_t> all = shape;
+    all.front() *= 3;
+    return state.take(merged, all).narrow(0, static_cast<std::int64_t>(i) * shape.front(), shape.front());
+  }
+  return state.take(name, shape);
 }
 
 }  // namespace
@@ -63,7 +75,7 @@ CheckpointFile find_checkpoint(const fs::path& path, std::optional<std::int64_t>
   std::error_code error;
   VPD_CHECK(fs::exists(path, error), DataError,
             "{}: expected a checkpoint (.pt, .pth, .safetensors) or a directory of them, found {}",
-            path.string(), found_instead(path, "nothing of that name"));
+            path.string(), obstacle(path).value_or("nothing of that name"));
   if (!fs::is_directory(path, error)) {
     VPD_CHECK(!step, UsageError, "--step chooses among the checkpoints of a directory, and {} is a file",
               path.string());
@@ -95,22 +107,41 @@ std::vector<fs::path> directories_of(const CheckpointFile& checkpoint) {
   return {directory, directory.parent_path()};
 }
 
+std::optional<std::string> embedding_of(const ForeignState& state, const std::string& prefix) {
+  for (const char* name : {"wte.weight", "lm_head.weight"}) {
+    if (state.contains(prefix + name)) return prefix + name;
+  }
+  return std::nullopt;
+}
+
 NamedTensors take_target(ForeignState& state, const std::string& prefix, const ModelConfig& model,
                          std::vector<std::string>& warnings) {
-  VPD_CHECK(!state.contains(prefix + "h.0.attn.c_attn.weight"), DataError,
-            "{}: expected matrices q_proj, k_proj and v_proj, found one c_attn for all three "
-            "(use_grouped_query_attention: false), which cannot be imported",
-            state.file().string());
-  const std::string head = prefix + "lm_head.weight";
-  const std::vector<std::int64_t> embedding_shape = {model.vocab_size, model.n_embd};
-  bool untied = state.contains(head);
-  if (untied) {
-    untied =
-        !at::equal(state.take(head, embedding_shape), state.take(prefix + "wte.weight", embedding_shape));
+  VPD_CHECK(!state.contains(prefix + "h.0.attn.c_attn.weight") || model.n_key_value_heads == model.n_head,
+            DataError,
+            "{}: expected matrices q_proj, k_proj and v_proj, found one c_attn for all three, which has as "
+            "many key "
+            "and value heads as query heads, and {} where n_head is {}",
+            state.file().string(), model.n_key_value_heads, model.n_head);
+  const std::string wte = prefix + "wte.weight", head = prefix + "lm_head.weight";
+  const std::string embedding = embedding_of(state, prefix).value_or(wte);
+  const bool both = state.contains(wte) && state.contains(head);
+  VPD_CHECK(
+      model.tied_head || both, DataError,
+      "{}: expected {} and {}, as tie_word_embeddings: false in the model's configuration says, found one "
+      "of the two",
+      state.file().string(), wte, head);
+  const std::vector<std::int64_t> shape = {model.vocab_size, model.n_embd};
+  const bool untied = both && !at::equal(state.take(head, shape), state.take(wte, shape));
+  if (untied && model.tied_head) {
+    warnings.push_back(
+        fmt::format("{}: {} and {} differ, which a LlamaSimpleMLP ties: the head stays a matrix of its own",
+                    state.file().string(), head, wte));
   }
+  if (!both) state.skip(head);
   NamedTensors weights;
   for (const TensorSpec& spec : llama_simple_mlp_weights(model, untied)) {
-    weights.emplace_back(spec.name, state.take(prefix + spec.name, spec.shape));
+    const std::string name = spec.name == "wte.weight" ? embedding : prefix + spec.name;
+    weights.emplace_back(spec.name, take_weight(state, name, spec.shape));
   }
   for (const std::string& name : state.left(prefix)) {
     // Tables of angles and the causal mask, which some versions saved.

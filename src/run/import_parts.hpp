@@ -27,6 +27,9 @@ CheckpointFile find_checkpoint(const std::filesystem::path& path, std::optional<
 /// The directory of a checkpoint and the one above, where its configuration may lie.
 std::vector<std::filesystem::path> directories_of(const CheckpointFile& checkpoint);
 
+/// The name of the embedding, or of the head where a file keeps of the two, which are tied, the head alone.
+std::optional<std::string> embedding_of(const ForeignState& state, const std::string& prefix);
+
 /// The weights of a LlamaSimpleMLP whose tensors begin with `prefix`, under their names here; a head that is
 /// equal to the embedding is left out. `warnings` receives a sentence for each tensor that is no weight.
 NamedTensors take_target(ForeignState& state, const std::string& prefix, const ModelConfig& model,

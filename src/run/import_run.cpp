@@ -8,7 +8,7 @@
 #include "import_learned.hpp"
 #include "import_parts.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
+#include "vpd/base/path_meaning.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
@@ -49,9 +49,11 @@ std::optional<std::string> first_difference(const ForeignState& run, const Forei
     if (!run.contains(there)) continue;
     if (run.shape(there) != target.shape(name) || !at::equal(run.load(there), target.load(name))) return name;
   }
-  return run.contains(in_target("wte.weight")) && target.contains("wte.weight")
-             ? std::nullopt
-             : std::optional<std::string>("wte.weight");
+  // The embedding may have either of its two names in each.
+  const auto here = embedding_of(run, std::string(target_prefix)), there = embedding_of(target, "");
+  const bool same = here && there && run.shape(*here) == target.shape(*there) &&
+                    at::equal(run.load(*here), target.load(*there));
+  return same ? std::nullopt : std::optional<std::string>("wte.weight");
 }
 
 // Goodfire keeps runs and targets side by side. A neighbour whose weights are the run's, bit for bit, is its
@@ -83,11 +85,11 @@ TargetDirectory find_target(const ImportOptions& options, const ForeignState& ru
     std::error_code error;
     if (fs::is_regular_file(*options.target, error)) return {*options.target, std::nullopt};
     const std::optional<TargetDirectory> found = look_for_target(*options.target);
-    VPD_CHECK(found, DataError,
-              "{}: expected a model_config.yaml or .json, or a directory with one, found {}",
-              options.target->string(),
-              found_instead(*options.target,
-                            fs::exists(*options.target, error) ? "neither" : "nothing of that name"));
+    VPD_CHECK(
+        found, DataError, "{}: expected a model_config.yaml or .json, or a directory with one, found {}",
+        options.target->string(),
+        fs::exists(*options.target, error) ? "neither"
+                                           : obstacle(*options.target).value_or("nothing of that name"));
     if (found->weights && run.has_prefix(target_prefix)) {
       observer.announce("comparing with the weights in " + options.target->string());
       const auto different = first_difference(run, ForeignState(found->weights->path));

@@ -11,17 +11,26 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "import_names.hpp"
+
 namespace vpd {
 
-/// The tensors of a checkpoint that another program wrote (torch.save or safetensors, told apart by content),
-/// under the names of the newest version of that program. Each is taken out once; what nobody took is there
-/// to be told.
+/// The tensors of a model in a checkpoint that another program wrote (torch.save or safetensors, told apart
+/// by content), under the names of the newest version of that program. They may lie under any key ("model",
+/// "state_dict" ...) and have the names of wrapped modules; what lies beside the model is passed over. Each
+/// is taken out once; what nobody took is there to be told.
 class ForeignState {
  public:
   explicit ForeignState(const std::filesystem::path& file);
 
   const std::filesystem::path& file() const { return file_; }
   bool contains(std::string_view name) const { return entries_.contains(name); }
+  /// A sentence for each thing about the file that its user should know.
+  std::vector<std::string> remarks() const;
+  /// One of the values that were passed over because only Python could make them, as the end of a sentence.
+  std::string unread_in_words() const;
+  /// A sentence on names with which Python would run programs, or nothing.
+  std::string harm() const;
   /// Whether some name begins so.
   bool has_prefix(std::string_view prefix) const;
   /// All names, in alphabetical order.
@@ -43,19 +52,19 @@ class ForeignState {
     std::string name;  // as the file has it
     std::vector<std::int64_t> shape;
     bool is_floating = false;
+    std::string dtype;
   };
 
-  void add(const std::string& name, std::vector<std::int64_t> shape, at::ScalarType type);
+  void add(const std::string& name, Entry entry);
   const Entry& entry(std::string_view name) const;
 
   std::filesystem::path file_;
   std::function<at::Tensor(const std::string& name)> load_;
+  ModelPlace place_;
   std::map<std::string, Entry, std::less<>> entries_;
+  std::map<std::string, std::string, std::less<>> unread_;
+  std::vector<std::string> harmful_names_;
   std::set<std::string, std::less<>> taken_;
 };
-
-/// The name of a tensor in the newest version for one in any: "_gates.", "patched_model.", ".components.V"
-/// and the like are what older ones say.
-std::string newest_name(std::string name);
 
 }  // namespace vpd

@@ -1,17 +1,14 @@
 #include <algorithm>
-#include <optional>
-#include <sstream>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <spdlog/fmt/fmt.h>
 
 #include "inspect_kinds.hpp"
+#include "slow_work.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
-#include "vpd/config/run.hpp"
-#include "vpd/io/files.hpp"
-#include "vpd/io/run_directory.hpp"
 #include "vpd/io/token_shard.hpp"
 #include "vpd/io/tokenizer.hpp"
 
@@ -22,13 +19,6 @@ namespace fs = std::filesystem;
 using config::Value;
 
 constexpr std::int64_t shown_tokens = 48;
-
-/// The tokenizer.json beside token files, if there is one.
-std::optional<Tokenizer> tokenizer_beside(const fs::path& path) {
-  const fs::path directory = fs::is_directory(path) ? path : path.parent_path();
-  if (!fs::exists(directory / "tokenizer.json")) return std::nullopt;
-  return Tokenizer::load(directory / "tokenizer.json");
-}
 
 /// Text on one line, in double quotes.
 std::string quoted(const std::string& text) {
@@ -43,82 +33,94 @@ std::string quoted(const std::string& text) {
     else
       line += c;
   }
-  return line + "\"";
+  return printable(line + "\"");
 }
 
-/// The last that is complete: a process that was killed, or is at work, leaves half a line behind it.
-std::string last_line(const fs::path& path) {
-  std::istringstream lines(read_text(path));
-  std::string last;
-  for (std::string line; std::getline(lines, line) && !lines.eof();) {
-    if (!line.empty()) last = line;
+/// The table of token files, and those that could be read. Throws what the first said where none could.
+std::vector<TokenShard> add_token_files(Findings& findings, const fs::path& path, const Observer& observer) {
+  findings.text += fmt::format("{:>14} {:>18} {:>9} {:>9}  {:<26} {}\n", "tokens", "shape", "smallest",
+                               "largest", "format", "file");
+  const std::vector<fs::path> names = token_files(path);
+  std::vector<TokenShard> shards;
+  std::int64_t bytes = 0;
+  for (const fs::path& name : names) {
+    list_or_warn(findings, [&] { bytes += shards.emplace_back(name).bytes(); });
   }
-  return last;
+  if (shards.empty()) throw DataError(findings.warnings.front());
+  const StopAsked stop = announce(observer, "reading the tokens", bytes);
+  Value::List files;
+  std::int64_t tokens = 0;
+  for (const TokenShard& shard : shards) {
+    const TokenRange range = scan_tokens(shard, stop);
+    findings.text += fmt::format("{:>14} {:>18} {:>9} {:>9}  {:<26} {}\n", shard.size(),
+                                 fmt::format("[{}]", fmt::join(shard.shape(), ", ")), range.smallest,
+                                 range.largest, shard.format(), printable(shard.path().string()));
+    tokens += shard.size();
+    Value::List shape;
+    for (const std::int64_t size : shard.shape()) shape.push_back(Value(size));
+    files.push_back(Value(Value::Map{{"path", Value(shard.path().string())},
+                                     {"format", Value(shard.format())},
+                                     {"shape", Value(std::move(shape))},
+                                     {"tokens", Value(shard.size())},
+                                     {"smallest", Value(range.smallest)},
+                                     {"largest", Value(range.largest)}}));
+  }
+  findings.text +=
+      fmt::format("{} tokens in {} file{}\n\n", tokens, shards.size(), shards.size() == 1 ? "" : "s");
+  findings.data.map()->push_back({"files", Value(std::move(files))});
+  findings.data.map()->push_back({"tokens", Value(tokens)});
+  return shards;
 }
 
-/// What reads a file that vpd itself wrote: damage there is not the configuration's.
-template <class Read>
-Value as_data(const Read& read) {
-  try {
-    return read();
-  } catch (const ConfigError& error) {
-    throw DataError(error.what());
+/// The text of tokens, U+FFFD for those that the tokenizer does not have.
+std::string text_of(std::span<const std::int64_t> ids, const Tokenizer& tokenizer, Findings& findings) {
+  std::string text;
+  std::vector<std::string> unknown;
+  while (!ids.empty()) {
+    std::size_t known = 0;
+    while (known < ids.size() && tokenizer.has(ids[known])) ++known;
+    text += tokenizer.decode(ids.first(known));
+    ids = ids.subspan(known);
+    if (ids.empty()) break;
+    text += "\ufffd";
+    if (const std::string id = std::to_string(ids.front());
+        std::find(unknown.begin(), unknown.end(), id) == unknown.end()) {
+      unknown.push_back(id);
+    }
+    ids = ids.subspan(1);
   }
-}
-
-/// A map of numbers as a table of two columns.
-void add_numbers(Findings& findings, const Value& map) {
-  std::size_t widest = 0;
-  for (const config::Entry& entry : *map.map()) widest = std::max(widest, entry.key.size());
-  for (const config::Entry& entry : *map.map()) {
-    findings.text += fmt::format("  {:<{}}  {}\n", entry.key, widest, config::to_yaml_line(entry.value));
+  if (!unknown.empty()) {
+    findings.warnings.push_back(fmt::format(
+        "the tokenizer.json beside the tokens, of {} ids, has none for {}: U+FFFD stands for them in "
+        "the text; a model's padded vocabulary has more ids than its tokenizer",
+        tokenizer.vocabulary_size(), join_words(unknown)));
   }
+  return text;
 }
 
 }  // namespace
 
-Findings inspect_tokens(const fs::path& path) {
+Findings inspect_tokens(const fs::path& path, const Observer& observer) {
   Findings findings{.kind = "tokens", .title = "tokens"};
-  const std::vector<TokenFileInfo> infos = describe_tokens(path);
-  findings.text += fmt::format("{:>14} {:>18} {:>9} {:>9}  {:<26} {}\n", "tokens", "shape", "smallest",
-                               "largest", "format", "file");
-  Value::List files;
-  std::int64_t tokens = 0;
-  for (const TokenFileInfo& info : infos) {
-    findings.text += fmt::format("{:>14} {:>18} {:>9} {:>9}  {:<26} {}\n", info.tokens,
-                                 fmt::format("[{}]", fmt::join(info.shape, ", ")), info.smallest,
-                                 info.largest, info.format, info.path);
-    tokens += info.tokens;
-    Value::List shape;
-    for (const std::int64_t size : info.shape) shape.push_back(Value(size));
-    files.push_back(Value(Value::Map{{"path", Value(info.path)},
-                                     {"format", Value(info.format)},
-                                     {"shape", Value(std::move(shape))},
-                                     {"tokens", Value(info.tokens)},
-                                     {"smallest", Value(info.smallest)},
-                                     {"largest", Value(info.largest)}}));
-  }
-  findings.text +=
-      fmt::format("{} tokens in {} file{}\n\n", tokens, infos.size(), infos.size() == 1 ? "" : "s");
-  findings.data.map()->push_back({"files", Value(std::move(files))});
-  findings.data.map()->push_back({"tokens", Value(tokens)});
-
-  const TokenShard shard = std::move(open_token_shards(path).front());
+  const std::vector<TokenShard> shards = add_token_files(findings, path, observer);
+  const TokenShard& shard = shards.front();
   std::vector<std::int64_t> first(static_cast<std::size_t>(std::min(shown_tokens, shard.size())));
   shard.read(0, first);
   findings.text += fmt::format("first tokens: {}\n", fmt::join(first, " "));
   Value::List ids;
   for (const std::int64_t id : first) ids.push_back(Value(id));
   findings.data.map()->push_back({"first_tokens", Value(std::move(ids))});
-  if (const std::optional<Tokenizer> tokenizer = tokenizer_beside(path)) {
-    const std::string text = tokenizer->decode(first);
+  list_or_warn(findings, [&] {
+    const fs::path beside = shard.path().parent_path() / "tokenizer.json";
+    if (!fs::exists(beside)) return;
+    const std::string text = text_of(first, Tokenizer::load(beside), findings);
     findings.text += fmt::format("as text: {}\n", quoted(text));
     findings.data.map()->push_back({"first_text", Value(text)});
-  }
+  });
   return findings;
 }
 
-Findings inspect_tokenizer(const fs::path& path) {
+Findings inspect_tokenizer(const fs::path& path, const Observer&) {
   Findings findings{.kind = "tokenizer", .title = "a byte-level BPE tokenizer"};
   const Tokenizer tokenizer = Tokenizer::load(path);
   findings.text += fmt::format("vocabulary: {} ids\n", tokenizer.vocabulary_size());
@@ -134,47 +136,6 @@ Findings inspect_tokenizer(const fs::path& path) {
   } catch (const DataError& error) {
     findings.text += fmt::format("text cannot be turned into tokens: {}\n", error.what());
     findings.data.map()->push_back({"encodes", Value(false)});
-  }
-  return findings;
-}
-
-Findings inspect_run(const fs::path& path) {
-  Findings findings{.kind = "run", .title = "a run"};
-  const RunDirectory run = RunDirectory::open(path);
-  const RunConfig config = load_run_config(run.config_path(), {}, config::Files::may_be_missing);
-  findings.text += to_yaml(config) + "\n";
-  findings.data.map()->push_back({"config", config::parse_json(to_json(config), run.config_path().string())});
-
-  const std::optional<Checkpoint> latest = run.latest();
-  Value::List steps;
-  for (const Checkpoint& checkpoint : run.checkpoints()) {
-    const bool is_latest = latest && latest->step == checkpoint.step;
-    findings.text +=
-        fmt::format("checkpoint after {} of {} steps{}: {}\n", checkpoint.step, config.training.steps,
-                    is_latest ? ", the latest" : "", checkpoint.path.string());
-    steps.push_back(Value(checkpoint.step));
-  }
-  if (steps.empty()) findings.text += "no checkpoint\n";
-  findings.data.map()->push_back({"checkpoints", Value(std::move(steps))});
-  findings.data.map()->push_back({"latest", latest ? Value(latest->step) : Value()});
-
-  if (fs::exists(run.metrics_path())) {
-    if (const std::string line = last_line(run.metrics_path()); !line.empty()) {
-      Value metrics = as_data([&] { return config::parse_json(line, run.metrics_path().string()); });
-      VPD_CHECK(metrics.map(), DataError, "{}: expected an object of numbers in the last line, found {}",
-                run.metrics_path().string(), quoted(line));
-      findings.text += "\nlast logged metrics\n";
-      add_numbers(findings, metrics);
-      findings.data.map()->push_back({"last_metrics", std::move(metrics)});
-    }
-  }
-  if (fs::exists(run.evaluation_path())) {
-    Value evaluation = as_data([&] { return config::read_file(run.evaluation_path()); });
-    if (const Value* metrics = evaluation.find("metrics"); metrics && metrics->map()) {
-      findings.text += "\nlast evaluation\n";
-      add_numbers(findings, *metrics);
-    }
-    findings.data.map()->push_back({"evaluation", std::move(evaluation)});
   }
   return findings;
 }

@@ -53,6 +53,8 @@ class Job {
       };
       train_ = open(config.data->train, DataRole::train);
       if (config.data->eval) eval_ = open(*config.data->eval, DataRole::eval);
+      const auto shared = eval_ ? warning_of_shared_files(*train_, *eval_) : std::nullopt;
+      if (shared) say("warning: " + *shared);
     }
     // Nothing that a wrong configuration could stop comes after this.
     workplace_ = std::make_unique<Workplace>(options.out);

@@ -12,8 +12,11 @@ namespace vpd {
 /// of them was asked to. The votes travel meanwhile, so that no step waits for them.
 class StopVote {
  public:
+  /// Of processes that train from here on, and so stop together.
   StopVote(Processes& processes, std::function<bool()> asked)
-      : processes_(processes), asked_(std::move(asked)) {}
+      : processes_(processes), asked_(std::move(asked)) {
+    processes.stop_together();
+  }
 
   bool operator()();
 

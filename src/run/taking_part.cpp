@@ -15,6 +15,8 @@ void check_told_alike(const DecomposeOptions& options, Processes& processes) {
   std::string own = fmt::format("config {}", options.config.string());
   if (options.out) own += fmt::format(", --out {}", options.out->string());
   if (options.resume) own += fmt::format(", --resume {}", options.resume->string());
+  if (options.continue_run) own += ", --continue";
+  if (options.checkpoint) own += fmt::format(", --checkpoint {}", *options.checkpoint);
   for (const std::string& override : options.overrides) {
     if (!override.starts_with("device=")) own += fmt::format(", --set {}", override);
   }
@@ -22,8 +24,7 @@ void check_told_alike(const DecomposeOptions& options, Processes& processes) {
   VPD_CHECK(
       first == own, UsageError,
       "expected the options of process 0 ({}), with which this process would train one run together, found "
-      "{}; for runs of their own start each as one process (srun -n 1, or without SLURM_NTASKS or "
-      "WORLD_SIZE in its environment)",
+      "{}; for runs of their own start each as one process (with --alone, or srun -n 1)",
       first, own);
 }
 
@@ -56,10 +57,7 @@ fs::path take_part(const DecomposeOptions& options, const Observer& observer, Pr
   StopVote vote(processes, observer.stop);
   LoopHooks hooks;
   hooks.stop = [&] { return vote(); };
-  hooks.evaluate = [&](std::int64_t, bool) {
-    processes.meet();
-    return true;
-  };
+  hooks.evaluate = [&](std::int64_t, bool) { return processes.by_first(); };
   hooks.checkpoint = [&](std::int64_t) {
     job.step.state();  // gives process 0 what is here alone
     processes.meet();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "slow_work.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/evaluation/evaluate.hpp"
@@ -16,8 +17,7 @@ std::unique_ptr<Dataset> open_data(const DataSource& source, DataRole role, cons
   auto data = open_dataset(source, target.input(), job.config.seed, role,
                            fmt::format("{}: data.{}", file, role == DataRole::train ? "train" : "eval"));
   if (!job.processes.writes()) return data;
-  if (observer.status) observer.status("checking " + data->describe());
-  data->scan(observer.stop);
+  data->scan(announce(observer, "checking " + data->describe(), data->bytes_to_scan()));
   return data;
 }
 
@@ -72,6 +72,7 @@ TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wa
       threads_per_lane(std::max(1, threads.get() / lanes_to_use(*this))),
       lanes(lanes_to_use(*this), threads_per_lane),
       step(decomposition, config, train->length(), lanes, processes) {
+  if (const auto shared = warning_of_shared_files(*train, *eval)) warnings.push_back(*shared);
   check_metrics(decomposition, config, source);
   processes.use_device(numerics.device);
   processes.meet();  // what is wrong with one of them is found before anything is written

@@ -130,15 +130,12 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     status.made(done);
     if (observer.status && progress.refresh()) observer.status(progress.text(done, done));
   };
-  hooks.evaluate = [&](std::int64_t s, bool slow) {
-    if (measured_finally) {
-      job.processes.meet();
-      return true;
-    }
+  const auto measure_all = [&](std::int64_t s, bool slow) {
+    if (measured_finally) return true;
     const Clock::time_point began = Clock::now();
     if (observer.status) observer.status(fmt::format("step {}/{}  evaluating", s, steps));
-    // Other processes wait for an evaluation to end: none of theirs is cut short.
-    const std::function<bool()> stop = job.processes.alone() ? observer.stop : nullptr;
+    const StopAsked stop =
+        job.processes.alone() ? observer.stop : [&] { return job.processes.asked_to_stop(); };
     MetricValues values;
     MetricArrays arrays;
     const bool final = s == steps && config.evaluation.final;
@@ -161,8 +158,10 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     for (const std::string& warning : warnings) log.say(warning);
     if (final)
       present_final(run, job, {.step = s, .metrics = std::move(values), .arrays = std::move(arrays)}, log);
-    job.processes.meet();
     return true;
+  };
+  hooks.evaluate = [&](std::int64_t s, bool slow) {
+    return job.processes.by_first([&] { return measure_all(s, slow); });
   };
   hooks.checkpoint = [&](std::int64_t s) {
     if (observer.status) observer.status(fmt::format("step {}/{}  writing a checkpoint", s, steps));

@@ -1,11 +1,10 @@
 #include "vpd/target/checkpoint.hpp"
 
-#include <algorithm>
 #include <set>
 #include <system_error>
 
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
+#include "vpd/base/path_meaning.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
@@ -21,13 +20,17 @@ std::optional<fs::path> model_config_in(const fs::path& directory) {
 }
 
 fs::path find_model_config(const fs::path& directory) {
+  if (std::optional<fs::path> found = model_config_in(directory)) return *found;
   std::error_code error;
   VPD_CHECK(fs::is_directory(directory, error), DataError,
             "{}: expected a directory with model_config.yaml or .json beside one .safetensors file, found {}",
-            directory.string(), found_instead(directory, "none"));
-  if (std::optional<fs::path> found = model_config_in(directory)) return *found;
-  throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found {}{}",
-                              directory.string(), found_instead(directory / "model_config.json", "neither"),
+            directory.string(),
+            obstacle(directory).value_or(fs::exists(directory, error) ? "a file" : "nothing of that name"));
+  const auto closed = obstacle(directory / "model_config.json");
+  VPD_CHECK(!closed, DataError, "{}: expected model_config.yaml or model_config.json in it, found {}",
+            directory.string(), *closed);
+  throw DataError(fmt::format("{}: expected model_config.yaml or model_config.json, found neither{}",
+                              directory.string(),
                               fs::exists(directory / "config.json", error)
                                   ? "; with a config.json, Hugging Face's layout, the target's type is hf"
                                   : ""));
@@ -35,13 +38,9 @@ fs::path find_model_config(const fs::path& directory) {
 
 fs::path find_weights(const fs::path& directory) {
   std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().extension() == ".safetensors") found.push_back(entry->path());
+  for (const fs::path& entry : visible_entries(directory)) {
+    if (entry.extension() == ".safetensors") found.push_back(entry);
   }
-  VPD_CHECK(!error, DataError, "{}: cannot list the directory: {}; check its permissions", directory.string(),
-            error.message());
-  std::sort(found.begin(), found.end());
   VPD_CHECK(found.size() == 1, DataError, "{}: expected one .safetensors file, found {}{}",
             directory.string(), found.size(),
             found.empty()

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/base/found.hpp"
+#include "vpd/base/path_meaning.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/safetensors_directory.hpp"
 #include "vpd/target/checkpoint.hpp"
@@ -72,14 +72,21 @@ bool is_tied(const HuggingFaceConfig& config) {
   return std::visit([](const auto& family) { return family.tie_word_embeddings; }, config);
 }
 
+std::vector<StoredTensor> stored_tensors_of(const HuggingFaceConfig& config) {
+  return std::visit([](const auto& family) { return stored_tensors(family); }, config);
+}
+
 fs::path find_config(const fs::path& directory) {
   std::error_code error;
   VPD_CHECK(fs::is_directory(directory, error), DataError,
             "{}: expected a directory with config.json beside model.safetensors, found {}",
-            directory.string(), found_instead(directory, "none"));
+            directory.string(),
+            obstacle(directory).value_or(fs::exists(directory, error) ? "a file" : "nothing of that name"));
+  const auto closed = obstacle(directory / "config.json");
+  VPD_CHECK(!closed, DataError, "{}: expected config.json in it, found {}", directory.string(), *closed);
   VPD_CHECK(is_huggingface(directory), DataError,
             "{}: expected config.json beside model.safetensors, found {}{}", directory.string(),
-            found_instead(directory / "config.json", "none"),
+            obstacle(directory / "config.json").value_or("none"),
             model_config_in(directory) ? "; with a model_config the target's type is llama_simple_mlp" : "");
   return directory / "config.json";
 }
@@ -89,10 +96,9 @@ class Reader {
   Reader(const fs::path& directory, std::vector<std::string>& warnings)
       : config_(read_huggingface_config(find_config(directory), warnings)),
         files_(directory),
-        stored_(std::visit([](const auto& family) { return stored_tensors(family); }, config_)) {
-    const std::string prefix = std::visit([](const auto& family) { return prefix_of(family); }, config_);
-    // The base model's own checkpoints have no prefix; the head never has one.
-    if (!files_.has(stored_.front().name) || files_.has(prefix + stored_.front().name)) prefix_ = prefix;
+        stored_(stored_tensors_of(config_)) {
+    find_prefix();
+    find_head(warnings);
     std::set<std::string> known;
     for (const StoredTensor& tensor : stored_) {
       const std::string name = in_file(tensor.name);
@@ -126,34 +132,63 @@ class Reader {
         weights.emplace_back(tensor.parts[i], part.contiguous());
       }
     }
-    check_tied_head(weights.front().second);
     return weights;
   }
 
  private:
   static constexpr const char* head = "lm_head.weight";
 
-  std::string in_file(const std::string& name) const { return name == head ? name : prefix_ + name; }
+  /// The base model's own checkpoints have no prefix; the head never has one.
+  void find_prefix() {
+    const std::string prefix = std::visit([](const auto& family) { return prefix_of(family); }, config_);
+    std::size_t without = 0, with = 0;
+    for (const StoredTensor& tensor : stored_) {
+      if (tensor.name == head) continue;
+      without += files_.has(tensor.name) ? 1 : 0;
+      with += files_.has(prefix + tensor.name) ? 1 : 0;
+    }
+    if (without <= with) prefix_ = prefix;
+  }
+
+  /// Of a tied model either of the two names may be there: safetensors' save_model() keeps one of what two
+  /// modules share. With both and different values, the model is not tied, whatever config.json says: so
+  /// `transformers` has it, with a warning.
+  void find_head(std::vector<std::string>& warnings) {
+    if (!is_tied(config_) || !files_.has(head)) return;
+    const StoredTensor& embedding = stored_.front();
+    const std::string name = in_file(embedding.name);
+    if (!files_.has(name)) {
+      embedding_is_head_ = true;
+      return;
+    }
+    for (const std::string& either : {name, std::string(head)})
+      check_header(files_.file_of(either), either, embedding.shape);
+    const auto values = [&](const std::string& either) {
+      return files_.file_of(either).load(either).to(at::kFloat);
+    };
+    if (at::equal(values(name), values(head))) return;
+    std::visit([](auto& family) { family.tie_word_embeddings = false; }, config_);
+    stored_ = stored_tensors_of(config_);
+    warnings.push_back(fmt::format(
+        "{}: {} and {} differ although tie_word_embeddings in config.json ties them: the head is a matrix of "
+        "its own, as in transformers; set tie_word_embeddings to false",
+        files_.file_of(head).path().string(), head, name));
+  }
+
+  std::string in_file(const std::string& name) const {
+    const bool is_head = name == head || (embedding_is_head_ && name == stored_.front().name);
+    return is_head ? head : prefix_ + name;
+  }
 
   at::Tensor load(const std::string& name, const std::vector<std::int64_t>& shape) const {
     return load_checked(files_.file_of(in_file(name)), in_file(name), shape);
-  }
-
-  /// Files may hold the head of a tied model once more; another one in its place would be passed over.
-  void check_tied_head(const at::Tensor& embedding) const {
-    if (!is_tied(config_) || !files_.has(head)) return;
-    const at::Tensor stored = load(head, embedding.sizes().vec());
-    VPD_CHECK(
-        at::equal(stored, embedding), DataError,
-        "{}: expected {} to be the embedding, as tie_word_embeddings in config.json says, found another "
-        "matrix: set tie_word_embeddings to false if the model has a head of its own",
-        files_.file_of(head).path().string(), head);
   }
 
   HuggingFaceConfig config_;
   SafetensorsDirectory files_;
   std::vector<StoredTensor> stored_;
   std::string prefix_;
+  bool embedding_is_head_ = false;
 };
 
 }  // namespace

@@ -74,8 +74,14 @@ LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& we
     for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
   }
   matrices_.push_back(source.head(source.has("lm_head.weight") ? nullptr : &table, matrices_.size()));
-  rotary_ = make_rotary_table(longest_, config.head_dim(), config.rotary_base, config.rotary_adjacent_pairs,
+  // As in the original code, positions from n_ctx on have the angles of the last one before it.
+  const std::int64_t angles = config.n_ctx.value_or(config.block_size);
+  rotary_ = make_rotary_table(angles, config.head_dim(), config.rotary_base, config.rotary_adjacent_pairs,
                               numerics.wide, numerics.device);
+  for (at::Tensor* part : {&rotary_.cosine, &rotary_.sine}) {
+    if (longest_ == angles) break;
+    *part = at::cat({*part, part->narrow(0, angles - 1, 1).expand({longest_ - angles, -1})});
+  }
 }
 
 at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor) const {

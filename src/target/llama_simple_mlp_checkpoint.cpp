@@ -3,19 +3,50 @@
 #include <ATen/ATen.h>
 
 #include "initial_weights.hpp"
+#include "vpd/base/error.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
 namespace vpd {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+constexpr const char *embedding_name = "wte.weight", *head_name = "lm_head.weight";
+
+// The tensors of a file, the embedding first. Where a tied head is there and the embedding is not, the head
+// is both: safetensors' save_model() keeps one name of what two modules share.
+struct StoredWeights {
+  std::vector<TensorSpec> specs;
+  bool untied_head = false;
+};
+
+StoredWeights stored_weights(const SafetensorsFile& file, const ModelConfig& config) {
+  const bool has_embedding = file.find(embedding_name) != nullptr, has_head = file.find(head_name) != nullptr;
+  VPD_CHECK(has_embedding || has_head, DataError,
+            "{}: expected a tensor '{}', found none of that name among {}; vpd import takes a LlamaSimpleMLP "
+            "whose names have something in front",
+            file.path().string(), embedding_name, file.tensors().size());
+  VPD_CHECK(
+      config.tied_head || (has_embedding && has_head), DataError,
+      "{}: expected '{}' and '{}', as tie_word_embeddings: false in the model's configuration says, found "
+      "one of the two",
+      file.path().string(), embedding_name, head_name);
+  StoredWeights stored{{}, has_embedding && has_head};
+  stored.specs = llama_simple_mlp_weights(config, stored.untied_head);
+  if (!has_embedding) stored.specs.front().name = head_name;
+  return stored;
+}
+
+}  // namespace
+
 std::pair<ModelConfig, bool> describe_llama_simple_mlp(const fs::path& directory,
                                                        std::vector<std::string>& warnings) {
   const ModelConfig config = read_model_config(find_model_config(directory), warnings);
   const SafetensorsFile file(find_weights(directory));
-  const bool untied_head = file.find("lm_head.weight") != nullptr;
-  check_headers(file, llama_simple_mlp_weights(config, untied_head));
-  return {config, untied_head};
+  const StoredWeights stored = stored_weights(file, config);
+  check_headers(file, stored.specs);
+  return {config, stored.untied_head};
 }
 
 LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
@@ -25,8 +56,8 @@ LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
   checkpoint.weights_file = find_weights(directory);
   const SafetensorsFile file(checkpoint.weights_file);
   checkpoint.weights =
-      read_weights(file, llama_simple_mlp_weights(checkpoint.config, file.find("lm_head.weight") != nullptr),
-                   "LlamaSimpleMLP", warnings);
+      read_weights(file, stored_weights(file, checkpoint.config).specs, "LlamaSimpleMLP", warnings);
+  checkpoint.weights.front().first = embedding_name;
   return checkpoint;
 }
 

@@ -25,6 +25,11 @@ TEST(Printable, ShowsWhatWouldSteerATerminal) {
   EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\\x00b");
 }
 
+TEST(Printable, KeepsTheLinesOfATable) {
+  EXPECT_EQ(printable_lines("one\ntwo\x1b[0m\n"), "one\ntwo\\x1b[0m\n");
+  EXPECT_EQ(printable_lines("\n\nx"), "\n\nx");
+}
+
 TEST(QuoteForeign, CutsLongTexts) {
   EXPECT_EQ(quote_foreign("a\x1b"), "'a\\x1b'");
   const std::string quoted = quote_foreign(std::string(1000, 'x'));

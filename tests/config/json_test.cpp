@@ -46,7 +46,8 @@ TEST(ReadFile, NamesWhatItCannotRead) {
   const ScratchDirectory scratch;
   EXPECT_EQ(error_of([&] { read_file(scratch.path() / "none.yaml"); }),
             (scratch.path() / "none.yaml").string() +
-                ": expected a configuration file, found none that can be read");
+                ": expected a configuration file, found none that can be read "
+                "(No such file or directory)");
   EXPECT_EQ(error_of([&] { read_file(scratch.path()); }),
             scratch.path().string() + ": expected a configuration file, found a directory");
 }

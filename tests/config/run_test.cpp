@@ -70,6 +70,42 @@ TEST_F(RunConfigTest, MissingFilesAreNamed) {
             std::string::npos);
 }
 
+TEST_F(RunConfigTest, WhatStandsInTheWayOfFilesIsNamed) {
+  const std::string here = scratch.path().string();
+  std::filesystem::create_symlink("gone", scratch.path() / "link");
+  EXPECT_EQ(
+      message("target", "{type: llama_simple_mlp, path: link}"),
+      "target.path: expected a directory, found a link at " + here + "/link that leads to nothing (gone)");
+  EXPECT_EQ(
+      message("target", "{type: llama_simple_mlp, path: t.bin/x}"),
+      "target.path: expected a directory, found a file at " + here + "/t.bin, where a directory has to be");
+}
+
+TEST_F(RunConfigTest, ADirectoryThatExistsIsMeantLiterally) {
+  scratch.write("data1/u.bin", "");
+  std::filesystem::create_directory(scratch.path() / "data[1]");
+  const std::vector<std::string> pattern = {"data.eval.path=data[1]/*.bin"};
+  EXPECT_NE(message("", "", pattern).find("expected a pattern that matches files, found none for "),
+            std::string::npos);
+  std::filesystem::remove(scratch.path() / "data[1]");
+  EXPECT_NO_THROW(load("", "", pattern));
+}
+
+TEST_F(RunConfigTest, AnotherFormatIsNamed) {
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 10\n";
+  for (const char* name : {"x.yaml", "x.json"}) {
+    for (const auto& [text, words] :
+         {std::pair<std::string, std::string>(pointer, "found a Git LFS pointer"),
+          {"<!DOCTYPE html>\n<html a=\"b: c\">", "found a page in HTML"},
+          {std::string("\x1f\x8b\x08\0\0", 5), "found a file that is no text: a file packed by"}}) {
+      const auto path = scratch.write(name, text);
+      const std::string error = error_of([&] { load_run_config(path); });
+      EXPECT_NE(error.find(words), std::string::npos) << error;
+      EXPECT_TRUE(error.starts_with(path.string())) << error;
+    }
+  }
+}
+
 TEST_F(RunConfigTest, RequiredKeys) {
   for (const char* key : {"target", "data", "sites", "causal_importance", "objective", "training"}) {
     const std::string error = message(key, "");

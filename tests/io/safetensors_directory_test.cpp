@@ -88,8 +88,53 @@ TEST_F(Shards, AnIndexThatIsNoneIsRefused) {
   }
 }
 
+TEST_F(Shards, AreReadWithoutAnIndexWhereTheyAreWhole) {
+  fs::remove(directory / index);
+  const SafetensorsDirectory shards = open();
+  EXPECT_EQ(shards.files().size(), 2u);
+  EXPECT_TRUE(at::equal(shards.file_of("c").load("c"), at::full({4}, 3.0)));
+  ASSERT_EQ(shards.paths().size(), 2u);
+  EXPECT_DATA_ERROR("expected a tensor 'd', found none of that name among 3", shards.file_of("d"));
+  // What lies beside them is none of them.
+  save_safetensors(directory / "._model-00001-of-00002.safetensors", {});
+  save_safetensors(directory / "expected.safetensors", {{"a", at::zeros({1})}});
+  save_safetensors(directory / "consolidated-00001-of-00001.safetensors", {{"a", at::zeros({1})}});
+  EXPECT_EQ(open().files().size(), 2u);
+}
+
+TEST_F(Shards, OneIsReadWithoutAnIndex) {
+  const TemporaryDirectory alone;
+  save_safetensors(alone / "model-00001-of-00001.safetensors", {{"a", at::zeros({1})}});
+  EXPECT_TRUE(SafetensorsDirectory(alone.path()).has("a"));
+}
+
+TEST_F(Shards, WithoutAnIndexThatAreNoWholeSetAreRefused) {
+  fs::remove(directory / index);
+  save_safetensors(directory / "model-00002-of-00002.safetensors", {{"a", at::zeros({1})}});
+  EXPECT_DATA_ERROR(
+      "expected each tensor in one shard, found 'a' in model-00001-of-00002.safetensors and in "
+      "model-00002-of-00002.safetensors, and no model.safetensors.index.json",
+      open());
+  fs::rename(directory / "model-00002-of-00002.safetensors", directory / "model-00002-of-00003.safetensors");
+  EXPECT_DATA_ERROR(
+      "found those of two sets, model-00001-of-00002.safetensors and model-00002-of-00003.safetensors",
+      open());
+  fs::remove(directory / "model-00002-of-00003.safetensors");
+  EXPECT_DATA_ERROR("found 1 of 2 and no model-00002-of-00002.safetensors: copy it there", open());
+  EXPECT_DATA_ERROR("or a whole set of shards", open());
+  for (const char* none :
+       {"model-00003-of-00002.safetensors", "model-0-of-1.safetensors", "model-a-of-1.safetensors",
+        "model-of-1.safetensors", "-of-1.safetensors", "model-1-of-1x.safetensors"}) {
+    fs::rename(directory / "model-00001-of-00002.safetensors", directory / none);
+    EXPECT_DATA_ERROR("found neither", open());
+    fs::rename(directory / none, directory / "model-00001-of-00002.safetensors");
+  }
+}
+
 TEST_F(Shards, NoFilesAreNamed) {
   fs::remove(directory / index);
+  for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"})
+    fs::remove(directory / name);
   EXPECT_DATA_ERROR("expected model.safetensors, or model.safetensors.index.json beside its shards", open());
   write_atomically(directory / "pytorch_model.bin", "");
   EXPECT_DATA_ERROR("save the model again as safetensors", open());

@@ -145,6 +145,18 @@ TEST_F(Safetensors, HeaderLengthBeyondTheFileIsRejected) {
   }
 }
 
+TEST_F(Safetensors, AnotherFormatIsNamed) {
+  expect_rejected(
+      "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1048576\n",
+      "expected a safetensors file, found a Git LFS pointer in place of a file of 1 MiB; run `git lfs");
+  expect_rejected("<!doctype html>", "found a page in HTML");
+  expect_rejected("Entry!", "found the text 'Entry!'");
+  expect_rejected(std::string("PK\x03\x04") + std::string(26, '\0') + "model/data.pkl",
+                  "found a file of torch.save");
+  expect_rejected("\x93NUMPY\x01x", "found a NumPy array");
+  expect_rejected("GGUF\x03xxxxx", "llama.cpp");
+}
+
 TEST_F(Safetensors, MalformedHeadersAreRejected) {
   expect_header_rejected("{", 0, "does not parse");
   expect_header_rejected("[]", 0, "expected a JSON object as header, found array");
@@ -167,10 +179,25 @@ TEST_F(Safetensors, MalformedHeadersAreRejected) {
   expect_header_rejected(R"({"__metadata__":[]})", 0, "expected an object of strings");
 }
 
-TEST_F(Safetensors, UnknownDtypeIsNamed) {
-  expect_header_rejected(
-      R"({"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}})", 4,
-      "tensor 'w': expected a dtype among F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL, found F8_E4M3");
+// It matters where the tensor is asked for, and nobody may ask.
+TEST_F(Safetensors, ATensorOfAnUnknownDtypeIsListed) {
+  // Five bytes, which no size of an item has to divide: there are dtypes of less than a byte.
+  write_atomically(path_, raw_file(R"({"w":{"dtype":"F8_E4M3","shape":[2,2],"data_offsets":[0,5]},)"
+                                   R"("a":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})",
+                                   9));
+  const SafetensorsFile file(path_);
+  ASSERT_EQ(file.tensors().size(), 2u);
+  EXPECT_EQ(file.find("w")->dtype, "F8_E4M3");
+  EXPECT_EQ(file.find("w")->scalar_type, std::nullopt);
+  EXPECT_EQ(file.load("a").numel(), 1);
+  EXPECT_DATA_ERROR(
+      "tensor 'w': expected a dtype among F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL, found F8_E4M3",
+      file.load("w"));
+  EXPECT_DATA_ERROR("expected a floating-point dtype (F64, F32, F16 or BF16), found F8_E4M3",
+                    load_checked(file, "w", {2, 2}));
+  expect_header_rejected(R"({"w":{"dtype":"F4","shape":[4294967296,4294967296],"data_offsets":[0,4]}})", 4,
+                         "a size that fits in 64 bits");
+  expect_header_rejected(R"({"w":{"dtype":"F4","shape":[4],"data_offsets":[1,4]}})", 4, "a gap between them");
 }
 
 TEST_F(Safetensors, DuplicateNamesAreRejected) {

@@ -1,9 +1,11 @@
 #include "vpd/io/token_shard.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "support.hpp"
 #include "token_files.hpp"
@@ -167,20 +169,105 @@ TEST_F(TokenShards, DirectoriesAndPatternsAreReadInTheOrderOfNames) {
   EXPECT_DATA_ERROR("absent.bin: cannot open the file", open_token_shards(directory_ / "absent.bin"));
 }
 
-TEST_F(TokenShards, DescriptionHoldsShapeAndRange) {
-  write("a.npy", npy<std::int16_t>("<i2", "(2, 3)", {4, -1, 9, 2, 3, 4}));
-  write_token_shard(directory_ / "b.bin", std::vector<std::uint16_t>(100'000, 17));
-  const std::vector<TokenFileInfo> infos = describe_tokens(directory_.path());
-  ASSERT_EQ(infos.size(), 2u);
-  EXPECT_EQ(infos[0].path, (directory_ / "a.npy").string());
-  EXPECT_EQ(infos[0].format, "npy, int16");
-  EXPECT_EQ(infos[0].shape, (Ids{2, 3}));
-  EXPECT_EQ(infos[0].tokens, 6);
-  EXPECT_EQ(infos[0].smallest, -1);
-  EXPECT_EQ(infos[0].largest, 9);
-  EXPECT_EQ(infos[1].tokens, 100'000);
-  EXPECT_EQ(infos[1].smallest, 17);
-  EXPECT_EQ(infos[1].largest, 17);
+TEST_F(TokenShards, ADirectorysOtherEntriesAreNoShards) {
+  const std::string good = npy<std::uint8_t>("|u1", "(1,)", {1});
+  std::filesystem::create_directories(directory_ / "data/sub.bin");
+  for (const char* name : {"data/a.npy", "data/._a.npy", "data/.tmp-b.bin.77"}) write(name, good);
+  ASSERT_EQ(::mkfifo((directory_ / "data/pipe.bin").c_str(), 0600), 0);
+  ASSERT_EQ(token_files(directory_ / "data").size(), 1u);
+  EXPECT_EQ(token_files(directory_ / "data/*.npy").size(), 1u);
+  std::filesystem::create_symlink("gone.npy", directory_ / "data/b.npy");
+  EXPECT_DATA_ERROR("b.npy: cannot open the file", open_token_shards(directory_ / "data"));
+
+  std::filesystem::create_directory(directory_ / "packed");
+  write("packed/._x.bin", good);
+  write("packed/train.bin.gz", "\x1f\x8b\x08");
+  EXPECT_DATA_ERROR("found none in it; train.bin.gz is a file packed by gzip; unpack it first",
+                    open_token_shards(directory_ / "packed"));
+}
+
+TEST_F(TokenShards, ADirectoryIsMeantLiterallyWhereItExists) {
+  for (const char* name : {"data[1]", "data1"}) std::filesystem::create_directory(directory_ / name);
+  write("data[1]/train_0.npy", npy<std::uint8_t>("|u1", "(1,)", {7}));
+  write("data1/train_0.npy", npy<std::uint8_t>("|u1", "(1,)", {8}));
+  EXPECT_EQ(all_tokens(open_token_shards(directory_ / "data[1]/train_*.npy").front()), Ids{7});
+  std::filesystem::remove_all(directory_ / "data[1]");
+  EXPECT_EQ(all_tokens(open_token_shards(directory_ / "data[1]/train_*.npy").front()), Ids{8});
+}
+
+TEST_F(TokenShards, DataThatMayNotBeReadAreSaidToBe) {
+  std::filesystem::create_directory(directory_ / "closed");
+  write("closed/a.npy", npy<std::uint8_t>("|u1", "(1,)", {1}));
+  std::filesystem::permissions(directory_.path(), std::filesystem::perms(0755));
+  std::filesystem::permissions(directory_ / "closed", std::filesystem::perms(0000));
+  const std::string words = "found no permission to look into " + (directory_ / "closed").string();
+  const testing::Unprivileged nobody;
+  EXPECT_DATA_ERROR(words, open_token_shards(directory_ / "closed/a.npy"));
+  EXPECT_DATA_ERROR(words, open_token_shards(directory_ / "closed/*.npy"));
+  EXPECT_DATA_ERROR("cannot list the directory", open_token_shards(directory_ / "closed"));
+}
+
+TEST_F(TokenShards, AnotherFormatIsNamed) {
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4096\n";
+  expect_rejected("x.bin", pointer,
+                  "the file is a Git LFS pointer in place of a file of 4 KiB; run `git lfs pull`");
+  expect_rejected("x.npy", pointer, "the file is a Git LFS pointer");
+  expect_rejected("x.parquet", "PAR1", "found '.parquet', a parquet file; tools/prepare_tokens makes");
+  expect_rejected("x.bin", bytes_of(std::vector<std::uint16_t>(2000, 50256)),
+                  "numpy.memmap(sys.argv[1], 'uint16'");
+  expect_rejected("x.bin", bytes_of(std::vector<std::uint16_t>{7, 8}), "bare tokens, as nanoGPT writes them");
+  expect_rejected("x.npy", npy<std::int64_t>("|O", "(2,)", {1, 2}), "numpy.concatenate");
+  expect_rejected("x.npy", npy<std::int64_t>("<U2", "(1,)", {1}), "its elements are text");
+  expect_rejected("x.npy", npy<std::int32_t>(">i4", "(1,)", {1}), ".astype('<i4')");
+  expect_rejected("x.npy", npy(1, "{'descr': [('a', '<i4')], 'fortran_order': False, 'shape': (1,)}", "1234"),
+                  "found a structured array");
+}
+
+// Lengths below, at and beyond those of vectors, at addresses of every alignment, with the extreme
+// everywhere.
+template <typename T>
+void expect_ranges(const TokenShard& shard, const std::vector<T>& tokens) {
+  for (std::int64_t begin = 0; begin < 9; ++begin) {
+    for (std::int64_t count = 1; begin + count <= shard.size(); count += 13) {
+      const auto first = tokens.begin() + begin;
+      const auto [low, high] = std::minmax_element(first, first + count);
+      const TokenRange range = shard.range(begin, count);
+      ASSERT_EQ(range.smallest, static_cast<std::int64_t>(*low)) << begin << " " << count;
+      ASSERT_EQ(range.largest, static_cast<std::int64_t>(*high)) << begin << " " << count;
+    }
+  }
+}
+
+TEST_F(TokenShards, RangesOfEveryIntegerType) {
+  const auto check = [&]<typename T>(T, const std::string& descr) {
+    for (const std::size_t extreme : {0u, 1u, 63u, 64u, 130u, 256u}) {
+      std::vector<T> tokens(257, T{9});
+      tokens[extreme] = std::numeric_limits<T>::min();
+      tokens[256 - extreme / 2] = static_cast<T>(std::numeric_limits<T>::max() / 2 + 3);
+      expect_ranges(TokenShard(write("x.npy", npy(descr, "(257,)", tokens))), tokens);
+    }
+  };
+  check(std::uint8_t{}, "|u1"), check(std::int8_t{}, "|i1");
+  check(std::uint16_t{}, "<u2"), check(std::int16_t{}, "<i2");
+  check(std::uint32_t{}, "<u4"), check(std::int32_t{}, "<i4");
+  check(std::int64_t{}, "<i8");
+  const TokenShard huge(write("x.npy", npy<std::uint64_t>("<u8", "(2,)", {5, ~std::uint64_t{0}})));
+  EXPECT_EQ(huge.range(0, 2).smallest, 5);
+  EXPECT_EQ(huge.range(0, 2).largest, std::numeric_limits<std::int64_t>::max());
+  EXPECT_ERROR_AS(UsageError, "found [1, 3)", huge.range(1, 2));
+  EXPECT_ERROR_AS(UsageError, "found [0, 0)", huge.range(0, 0));
+}
+
+TEST_F(TokenShards, ScanningGoesOverAllTokens) {
+  std::vector<std::uint16_t> tokens(static_cast<std::size_t>(kTokensAtOnce) + 5, 17);
+  tokens.back() = 4;
+  tokens[2] = 60'000;
+  write_token_shard(directory_ / "b.bin", tokens);
+  const TokenShard shard(directory_ / "b.bin");
+  EXPECT_EQ(shard.bytes(), 2 * (kTokensAtOnce + 5));
+  EXPECT_EQ(scan_tokens(shard).smallest, 4);
+  EXPECT_EQ(scan_tokens(shard).largest, 60'000);
+  EXPECT_THROW(scan_tokens(shard, [] { return true; }), Interrupted);
 }
 
 }  // namespace

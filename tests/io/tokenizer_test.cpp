@@ -114,6 +114,30 @@ TEST_F(TokenizerTest, OtherTokenizersAreRejected) {
   EXPECT_DATA_ERROR("absent.json: cannot open", Tokenizer::load(directory_ / "absent.json"));
 }
 
+TEST_F(TokenizerTest, OtherFilesAreNamed) {
+  const auto path = directory_ / "tokenizer.json";
+  for (const auto& [text, words] : std::vector<std::pair<std::string, std::string>>{
+           {"version https://git-lfs.github.com/spec/v1\nsize 10\n", "a Git LFS pointer"},
+           {"<!DOCTYPE html>", "a page in HTML"},
+           {"\x0a\x0e\x0a\x05<unk>\x15", "a SentencePiece model"},
+           {"#version: 0.2\na b\n", "a list of BPE merges (merges.txt)"},
+           {R"({"a": 0, "b": 1})", "a vocabulary alone (vocab.json); tokenizer.json is another file"},
+           {R"({"tokenizer_class": "GPT2Tokenizer"})", "a tokenizer_config.json"},
+           {R"({"model_type": "gpt2"})", "the config.json of a model"},
+           {"[1]", "a JSON array"},
+           {"", "an empty file"}}) {
+    write_atomically(path, text);
+    EXPECT_DATA_ERROR("found " + words, Tokenizer::load(path));
+  }
+}
+
+TEST_F(TokenizerTest, IdsThatItHas) {
+  EXPECT_TRUE(whole_.has(0));
+  EXPECT_TRUE(whole_.has(whole_.vocabulary_size() - 1));
+  EXPECT_FALSE(whole_.has(whole_.vocabulary_size()));
+  EXPECT_FALSE(whole_.has(-1));
+}
+
 TEST_F(TokenizerTest, OtherWaysOfEncodingAreNamed) {
   expect_decoding_only("a normalizer of type Lowercase", [](json& file) {
     file["normalizer"] = {{"type", "Lowercase"}};

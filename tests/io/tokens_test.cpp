@@ -123,6 +123,31 @@ TEST_F(Tokens, IdsOutsideTheVocabularyAreNamed) {
   EXPECT_DATA_ERROR(error, data.scan());
 }
 
+TEST_F(Tokens, TheFirstIdOutsideIsFoundFarFromTheStart) {
+  std::vector<std::uint16_t> tokens(static_cast<std::size_t>(2 * kTokensAtOnce) + 100, 3);
+  const std::size_t first = static_cast<std::size_t>(kTokensAtOnce) + 41;
+  tokens[first] = tokens[first + 7] = 50, tokens.back() = 51;
+  write_token_shard(directory_ / "a.bin", std::vector<std::uint16_t>(10, 49));
+  write_token_shard(directory_ / "b.bin", tokens);
+  TokenDataset data(directory_.path(), 4, false, 0);
+  EXPECT_EQ(data.bytes_to_scan(), 2 * (10 + 2 * kTokensAtOnce + 100));
+  data.require_vocabulary(50);
+  EXPECT_DATA_ERROR(
+      fmt::format("b.bin: expected token ids below the vocabulary size 50, found 50 at position {}", first),
+      data.scan());
+  data.require_vocabulary(52);
+  data.scan();
+}
+
+TEST_F(Tokens, ScanningCanBeStopped) {
+  write_token_shard(directory_ / "a.bin",
+                    std::vector<std::uint16_t>(static_cast<std::size_t>(3 * kTokensAtOnce), 1));
+  const TokenDataset data(directory_.path(), 4, false, 0);
+  int asked = 0;
+  EXPECT_THROW(data.scan([&] { return ++asked == 2; }), Interrupted);
+  EXPECT_EQ(asked, 2);
+}
+
 TEST_F(Tokens, NegativeIdsAreNamed) {
   const TokenDataset data(write("x.npy", npy<std::int16_t>("<i2", "(2, 3)", {0, 1, 2, 3, 4, -5})), 2, false,
                           0);

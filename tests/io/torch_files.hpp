@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "io/zip_archive.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "zip_files.hpp"
@@ -46,6 +47,21 @@ inline void save_torch(const std::filesystem::path& path, const NamedTensors& te
                      .content = {static_cast<const char*>(whole.const_data_ptr()), whole.nbytes()}});
   }
   files[0].content = body + "u.";
+  write_atomically(path, zip_of(files));
+}
+
+// Puts one more value, given by its opcodes, into the dictionary of a file that save_torch() wrote.
+inline void add_to_torch(const std::filesystem::path& path, const std::string& name,
+                         const std::string& value) {
+  std::vector<ZipFile> files;
+  const std::string content = read_text(path);
+  const ZipArchive archive(bytes_of(content), path.string());
+  for (const ZipEntry& entry : archive.entries()) {
+    files.push_back({.name = entry.name,
+                     .content = {reinterpret_cast<const char*>(entry.bytes.data()), entry.bytes.size()}});
+  }
+  std::string& pickle = files.front().content;
+  pickle.replace(pickle.size() - 2, 2, pickled_text(name) + value + "u.");
   write_atomically(path, zip_of(files));
 }
 

@@ -5,7 +5,10 @@
 <name>.pt is the checkpoint, <name>.json {tensor: {"dtype", "shape", "bytes": hexadecimal, row by row}}.
 """
 
+import argparse
+import datetime
 import json
+import os
 import random
 import sys
 from collections import OrderedDict
@@ -68,19 +71,30 @@ def main(directory):
     write(directory, "without_sums", {"a": by_dtype["torch.float32"]}, {"a": by_dtype["torch.float32"]})
     torch.serialization.set_crc32_options(True)
 
-    # What has to be refused by its name, and why no tensor of it can be had.
-    refused = {"conjugate": (torch.zeros(2, dtype=torch.complex64).conj(), "resolve_conj"),
-               "sparse": (torch.eye(3).to_sparse(), "torch._utils._rebuild_sparse_tensor"),
-               "quantized": (torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.quint8), "torch._utils._rebuild_qtensor"),
-               "module": (module, "torch.nn.modules.container.Sequential"),
-               "size": (torch.Size([1, 2]), "torch.Size"), "bytes": (b"ab", "_codecs.encode"), "set": ({1}, "__builtin__.set")}
-    for name, (value, _) in refused.items():
-        torch.save({"good": torch.zeros(1), "bad": value}, directory / f"refused_{name}.pt")
+    # A parameter and a tensor with attributes, and a buffer.
+    attributes = {"parameter": torch.nn.Parameter(torch.ones(2, 3)), "tensor": torch.arange(4.0), "buffer": torch.nn.Buffer(torch.ones(3))}
+    attributes["parameter"].note, attributes["tensor"].note = "a", {"b": 1}
+    write(directory, "attributes", attributes, attributes)
+
+    # What is passed over, and what the error says of it once it is asked for.
+    unread = {"conjugate": (torch.zeros(2, dtype=torch.complex64).conj(), "resolve_conj"),
+              "sparse": (torch.eye(3).to_sparse(), "torch._utils._rebuild_sparse_tensor"),
+              "quantized": (torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.quint8), "torch._utils._rebuild_qtensor"),
+              "module": (module, "torch.nn.modules.container.Sequential"),
+              "namespace": (argparse.Namespace(rate=1e-3, path=Path("a"), when=datetime.datetime(2026, 1, 1)), "argparse.Namespace"),
+              "function": (os.path.join, "posixpath.join"), "type": (dict, "dict"), "number": (2 ** 100, "more than 64 bits"),
+              "size": (torch.Size([1, 2]), "torch.Size"), "bytes": (b"ab", "_codecs.encode"), "set": ({1}, "__builtin__.set")}
+    for name, (value, _) in unread.items():
+        torch.save({"good": torch.zeros(1), "bad": value, "last": torch.ones(1)}, directory / f"unread_{name}.pt")
+    for protocol in (2, 3, 4, 5):
+        torch.save({"good": torch.zeros(1), "bad": b"ab", "set": {1}, "frozen": frozenset([1]), "array": bytearray(b"x")},
+                   directory / f"unread_bytes_{protocol}.pt", pickle_protocol=protocol)
+        unread[f"bytes_{protocol}"] = (None, "bytes" if protocol > 2 else "_codecs.encode")
+    (directory / "unread.json").write_text(json.dumps({name: word for name, (_, word) in unread.items()}))
+
+    # What is refused whole.
     torch.save({"a": torch.zeros(1)}, directory / "refused_legacy.pt", _use_new_zipfile_serialization=False)
     torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1)), directory / "refused_script.pt")
-    words = {name: word for name, (_, word) in refused.items()}
-    words |= {"legacy": "before PyTorch 1.6", "script": "TorchScript"}
-    (directory / "refused.json").write_text(json.dumps(words))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 #include "vpd/kernels/processes.hpp"
 
+#include <atomic>
 #include <thread>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/expect_error.hpp"
 #include "support/processes.hpp"
 #include "vpd/base/error.hpp"
 
@@ -26,19 +28,6 @@ at::Tensor numbers(std::int64_t rows, std::int64_t seed, at::ScalarType type = a
   return at::arange(rows * 3, at::TensorOptions().dtype(type)).view({rows, 3}).add(seed).sin();
 }
 
-template <class Expected = ProcessError>
-void expect_error(const std::exception_ptr& error, const std::string& words, int exit_code) {
-  ASSERT_TRUE(error) << "expected an error with: " << words;
-  try {
-    std::rethrow_exception(error);
-  } catch (const Expected& found) {
-    EXPECT_NE(std::string(found.what()).find(words), std::string::npos) << found.what();
-    EXPECT_EQ(found.exit_code(), exit_code);
-  } catch (const std::exception& other) {
-    ADD_FAILURE() << "an error of another type: " << other.what();
-  }
-}
-
 TEST(ProcessesAlone, NothingIsExchanged) {
   Processes one;
   EXPECT_EQ(one.rank(), 0);
@@ -53,6 +42,10 @@ TEST(ProcessesAlone, NothingIsExchanged) {
   EXPECT_TRUE(at::equal(x, before));
   EXPECT_EQ(one.broadcast("text"), "text");
   one.meet();
+  EXPECT_TRUE(one.by_first([] { return true; }));
+  EXPECT_FALSE(one.by_first([] { return false; }));
+  EXPECT_FALSE(one.asked_to_stop());
+  EXPECT_TRUE(Processes({}, milliseconds(1), [] { return true; }).asked_to_stop());
   one.fail("nobody hears it", 3);
 }
 
@@ -156,8 +149,9 @@ TEST_F(ProcessesTest, TheOthersHearWhyAProcessFailed) {
     });
     for (int rank = 0; rank < 3; ++rank) {
       if (rank == failing) continue;
-      expect_error(errors[static_cast<std::size_t>(rank)],
-                   "process " + std::to_string(failing) + " failed: the disk is full; empty it", 4);
+      expect_error<ProcessError>(errors[static_cast<std::size_t>(rank)],
+                                 "process " + std::to_string(failing) + " failed: the disk is full; empty it",
+                                 4);
     }
   }
 }
@@ -179,7 +173,7 @@ TEST_F(ProcessesTest, AProcessThatEndsWithoutAWord) {
     if (processes.rank() == 1) return;
     processes.sum(at::zeros({1}));
   });
-  expect_error(errors[0], "ended without a word", 3);
+  expect_error<ProcessError>(errors[0], "ended without a word", 3);
 }
 
 TEST_F(ProcessesTest, AProcessThatHangs) {
@@ -191,20 +185,119 @@ TEST_F(ProcessesTest, AProcessThatHangs) {
         processes.sum(at::zeros({1}));
       },
       milliseconds(3000));  // enough to meet on a busy machine
-  expect_error(errors[0], "to the same exchange within 3 s", 3);
+  expect_error<ProcessError>(errors[0], "to the same exchange within 3 s", 3);
   EXPECT_TRUE(errors[1]);
 }
 
-TEST_F(ProcessesTest, NobodyElseComes) {
-  for (const int rank : {0, 1}) {
-    std::exception_ptr error;
-    try {
-      Processes({.rank = rank, .count = 2, .address = "127.0.0.1", .port = free_port()}, milliseconds(1000));
-    } catch (...) {
-      error = std::current_exception();
-    }
-    expect_error<DataError>(error, "expected all processes to meet at 127.0.0.1:", 3);
+/// Two processes, of which the one of that number is asked to stop once `ready`.
+std::vector<Start> two_with_a_stop(int asked, const std::atomic<bool>& ready) {
+  const std::uint16_t port = free_port();
+  std::vector<Start> starts;
+  for (int rank = 0; rank < 2; ++rank) {
+    starts.push_back({{.rank = rank, .count = 2, .address = "127.0.0.1", .port = port},
+                      [&ready, mine = rank == asked] { return mine && ready; }});
   }
+  return starts;
+}
+
+// As decompose() does, which ends with the error.
+void or_tell(Processes& processes, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Interrupted& interrupted) {
+    processes.fail(interrupted);
+    throw;
+  } catch (const Error& error) {
+    processes.fail(error.what(), error.exit_code());
+    throw;
+  }
+}
+
+TEST_F(ProcessesTest, AStopBeforeTrainingEndsAll) {
+  for (const int asked : {0, 1}) {
+    std::atomic<bool> ready = false;
+    const auto errors = try_starts(two_with_a_stop(asked, ready), [&](Processes& processes) {
+      or_tell(processes, [&] {
+        if (processes.writes()) {
+          ready = true;
+          for (int i = 0; i < 1000; ++i) {  // "checking the tokens"
+            if (processes.asked_to_stop()) throw Interrupted("the check was interrupted");
+            std::this_thread::sleep_for(milliseconds(10));
+          }
+        }
+        processes.broadcast("the run");
+      });
+    });
+    const std::string first =
+        asked == 0 ? "the check was interrupted"
+                   : "ended together with process 1, which said: interrupted before training began";
+    const std::string second = asked == 0
+                                   ? "ended together with process 0, which said: the check was interrupted"
+                                   : "interrupted before training began";
+    expect_error<Interrupted>(errors[0], first, 130);
+    expect_error<Interrupted>(errors[1], second, 130);
+  }
+}
+
+TEST_F(ProcessesTest, AStopEndsTheWaitForASlowOne) {
+  for (const int asked : {0, 1}) {
+    std::atomic<bool> ready = false;
+    const auto errors = try_starts(two_with_a_stop(asked, ready), [&](Processes& processes) {
+      or_tell(processes, [&] {
+        if (processes.rank() != asked) {
+          ready = true;
+          std::this_thread::sleep_for(milliseconds(1500));  // "loading"
+        }
+        processes.broadcast("the run");
+      });
+    });
+    expect_error<Interrupted>(errors[static_cast<std::size_t>(asked)], "interrupted before training began",
+                              130);
+    expect_error<Interrupted>(errors[static_cast<std::size_t>(1 - asked)], "ended together with process",
+                              130);
+  }
+}
+
+TEST_F(ProcessesTest, WorkOfTheFirstThatAnyMayStop) {
+  for (const int asked : {0, 1, 2}) {  // 2: none
+    std::atomic<bool> ready = false;
+    std::vector<bool> done(2);
+    const auto errors = try_starts(two_with_a_stop(asked, ready), [&](Processes& processes) {
+      processes.stop_together();
+      EXPECT_TRUE(processes.by_first(processes.writes() ? [] { return true; } : std::function<bool()>()));
+      ready = true;
+      const bool end = processes.by_first([&] {
+        for (int i = 0; i < 100; ++i) {
+          if (processes.asked_to_stop()) return false;
+          std::this_thread::sleep_for(milliseconds(10));
+        }
+        return true;
+      });
+      EXPECT_EQ(end, asked == 2);
+      // They stop when they agree to, and go on exchanging until then.
+      processes.meet();
+      const at::Tensor x = at::ones({1});
+      processes.sum(x);
+      EXPECT_EQ(x.item<float>(), 2.0f);
+      processes.fail(Interrupted("agreed"));
+    });
+    for (const std::exception_ptr& error : errors) EXPECT_FALSE(error);
+  }
+}
+
+TEST_F(ProcessesTest, WorkOfTheFirstEndsWithAProcessThatFails) {
+  const auto errors = try_as_processes(3, [](Processes& processes) {
+    processes.stop_together();
+    or_tell(processes, [&] {
+      if (processes.rank() == 2) throw DataError("the disk is full");
+      processes.by_first([&] {
+        while (!processes.asked_to_stop()) std::this_thread::sleep_for(milliseconds(10));
+        return false;
+      });
+    });
+  });
+  for (const std::size_t rank : {0, 1})
+    expect_error<ProcessError>(errors[rank], "process 2 failed: the disk is full", 3);
 }
 
 TEST_F(ProcessesTest, GradientsThatBecomeFinalFromTheirEnd) {

@@ -41,9 +41,9 @@ class Activity(ProgramTest):
     def test_every_command_says_what_it_is_at(self):
         config = self.configure(training__steps=1)
         self.run_program("decompose", config, "--out", self.out)
-        for arguments, words in ((["check", config], ["tokens of data.train", "tokens of data.eval"]),
+        for arguments, words in ((["check", config], ["checking data.train", "checking data.eval"]),
                                  (["evaluate", self.out], ["reading the target", "reading the checkpoint", "measuring batch 1 of 1"]),
-                                 (["inspect", "train.npy"], ["reading train.npy"]),
+                                 (["inspect", "train.npy"], ["reading the tokens"]),
                                  (["check-health", self.out], ["metrics.jsonl"])):
             with self.subTest(arguments[0]):
                 said, out = self.on_a_terminal(*arguments)
@@ -64,18 +64,14 @@ class Activity(ProgramTest):
         self.run_program("decompose", self.configure(training__steps=1), "--out", self.out)
         _, err = self.run_program("check-health", self.out)
         self.assertEqual(err, "")
-        content = (self.out / "metrics.jsonl").read_text()
-        (self.out / "metrics.jsonl").unlink()
-        os.mkfifo(self.out / "metrics.jsonl")
-        process = self.start("check-health", self.out)
+        attack = [{"type": "pgd", "name": "long", "steps": 10**6}]
+        process = self.start("evaluate", self.out, "--set", f"evaluation.metrics={json.dumps(attack)}")
         begin = time.monotonic()
         line = process.stderr.readline()
-        self.assertLess(time.monotonic() - begin, 60)
-        self.assertEqual(line, f"vpd: reading {self.out / 'metrics.jsonl'}\n")
-        (self.out / "metrics.jsonl").write_text(content)
-        out, err = self.finish(process)
-        self.assertEqual(err, "")
-        self.assertIn("ci_collapse", out)
+        self.assertGreater(time.monotonic() - begin, 1.5)
+        self.assertEqual(line, "vpd: measuring batch 1 of 1\n")
+        process.terminate()
+        self.finish(process, 130)
 
 
 class Secondary(ProgramTest):
@@ -84,7 +80,7 @@ class Secondary(ProgramTest):
         config = self.configure(training__steps=1)
         self.run_program("decompose", config, "--out", self.out)
         for arguments, word in ((["check", config], "training fits"), (["check-health", self.out], "verdict"),
-                                (["inspect", "train.npy"], "first tokens"), (["evaluate", self.out], "ci_l0")):
+                                (["inspect", "train.npy"], "first tokens"), (["evaluate", self.out], "l0/total")):
             with self.subTest(arguments[0]):
                 out, err = self.run_program(*arguments, "--json", "/dev/full", exit_code=3)
                 self.assertIn(word, out)
@@ -97,7 +93,8 @@ class Secondary(ProgramTest):
         for damage in (lambda: weights.write_bytes(weights.read_bytes()[:100]), weights.unlink):
             damage()
             out, err = self.run_program("check-health", self.out, "--json", self.root / "health.json")
-            self.assertEqual(out.count("\n"), whole.count("\n"))
+            causes = lambda table: [line.split()[0] for line in table.splitlines() if line[:1].strip()]
+            self.assertEqual(causes(out), causes(whole))
             self.assertIn("warning: ", err)
             self.assertIn("decomposition.safetensors", err)
             self.assertIn("decomposition.safetensors", json.loads((self.root / "health.json").read_text())["warnings"][0])
@@ -122,7 +119,7 @@ class LockedDirectory(ProgramTest):
         process = self.as_nobody(*arguments)
         self.assertEqual(process.returncode, exit_code, process.stdout + process.stderr)
         self.assertEqual(process.stderr.count("\n"), 1, process.stderr)
-        self.assertIn(f"that {self.locked} may not be entered (Permission denied)", process.stderr)
+        self.assertIn(f"no permission to look into {self.locked}", process.stderr)
 
     def test_the_sentence_names_it(self):
         if self.as_nobody("--version").returncode != 0:

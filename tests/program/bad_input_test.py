@@ -1,7 +1,9 @@
 """Bad input ends in one sentence that names the culprit, and in the right exit code, before a directory is made."""
 
+import gzip
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from support import CONFIG, ProgramTest, read_safetensors, write_safetensors, write_shard
+
+POINTER = (b"version https://git-lfs.github.com/spec/v1\n"
+           b"oid sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\nsize 548105171\n")
 
 
 class Configuration(ProgramTest):
@@ -115,6 +120,20 @@ class Target(ProgramTest):
         self.path.write_bytes(b"")
         self.refuse_target()
 
+    def test_another_format(self):
+        whole = self.path.read_bytes()
+        for content, words in ((POINTER, ["a Git LFS pointer in place of a file of 523 MiB", "git lfs pull"]),
+                               (b"<!DOCTYPE html>\n<html></html>", ["a page in HTML", "download it again"]),
+                               (gzip.compress(whole), ["packed by gzip", "gunzip -k"])):
+            self.path.write_bytes(content)
+            self.refuse_target(*words)
+            self.refuse(3, words, "inspect", self.root / "target")
+        self.path.write_bytes(whole)
+        (self.root / "target" / "._model.safetensors").write_bytes(b"\0\5\x16\7")
+        self.run_program("check", self.configure())
+        (self.root / "target" / "model_config.json").write_bytes(POINTER)
+        self.refuse_run(3, ["model_config.json", "a Git LFS pointer"], self.configure())
+
     def test_wrong_shape(self):
         dtype, (rows, columns), data = self.tensors[self.name]
         self.tensors[self.name] = [dtype, [columns, rows], data]
@@ -170,6 +189,87 @@ class Tokens(ProgramTest):
     def test_wrong_magic(self):
         write_shard(self.path, [1] * 100, magic=7)
         self.refuse_tokens("magic", "7")
+
+    def test_another_format(self):
+        headerless = struct.pack("<600H", *[1, 2, 3] * 200)
+        for name, content, words in (
+                ("tokens.bin", POINTER, ["a Git LFS pointer", "git lfs pull"]),
+                ("tokens.bin", headerless, ["nanoGPT", "numpy.memmap", "'uint16'"]),
+                ("tokens.bin", gzip.compress(headerless), ["packed by gzip", "gunzip -k"]),
+                ("tokens.bin", b'{"text": "a"}\n{"text": "b"}\n', ["JSON Lines", "tools/prepare_tokens"]),
+                ("tokens.npy", b"PK\3\4" + bytes(22) + b"\x09\0\0\0arr_0.npy", [".npz", "numpy.save"]),
+                ("tokens.npy", b"\x80\4\x95abc", ["a Python pickle"]),
+                ("tokens.parquet", b"PAR1", ["a parquet file", "tools/prepare_tokens"])):
+            (self.root / name).write_bytes(content)
+            data = {"type": "tokens", "path": name, "sequence_length": 17, "shuffle": False}
+            with self.subTest(words[0]):
+                self.refuse_run(3, [name, *words], self.configure(data__train=data))
+
+    def test_what_the_cure_of_bare_tokens_makes(self):
+        self.path.write_bytes(struct.pack("<600H", *[1, 2, 3] * 200))
+        _, err = self.refuse(3, ["python3 -c"], "decompose", self.with_tokens(), "--out", self.out)
+        command = err[err.index("python3 -c"):].strip()
+        if subprocess.run(["python3", "-c", "import numpy"], capture_output=True).returncode != 0:
+            self.skipTest("NOT TESTED: python3 has no numpy")
+        subprocess.run(command, shell=True, check=True, cwd=self.root)
+        found, _ = self.run_program("inspect", self.root / "tokens.npy", "--json", "-")
+        self.assertEqual(json.loads(found)["first_tokens"][:4], [1, 2, 3, 1])
+
+    def test_a_directory_is_meant_literally(self):
+        for name, token in (("data[1]", 5), ("data1", 60000)):
+            (self.root / name).mkdir()
+            write_shard(self.root / name / "train_0.bin", [token] * 100)
+            write_shard(self.root / name / "._train_0.bin", [60000] * 100)
+        data = {"type": "tokens", "path": "data[1]/train_*.bin", "sequence_length": 17, "shuffle": False}
+        config = self.configure(training__steps=1, data__train=data)
+        self.run_program("decompose", config, "--out", self.out)
+        found, _ = self.run_program("inspect", "data[1]/train_*.bin", "--json", "-")
+        self.assertEqual(json.loads(found)["files"][0]["largest"], 5)
+        shutil.rmtree(self.root / "data[1]")
+        self.refuse(3, ["data1/train_0.bin", "60000"], "check", config)
+
+    def test_data_that_may_not_be_read(self):
+        if os.geteuid() != 0:
+            self.skipTest("NOT TESTED: becoming another user needs root")
+        self.root.chmod(0o755)
+        closed = self.root / "closed"
+        closed.mkdir(mode=0o700)
+        write_shard(closed / "a.bin", [1] * 100)
+        shutil.copytree(self.root / "target", closed / "target")
+
+        def refuse(exit_code, *arguments):
+            process = subprocess.run([os.environ["VPD_PROGRAM"], *map(str, arguments)], capture_output=True, text=True,
+                                     cwd=self.root, user=65534, group=65534, extra_groups=[])
+            self.assertEqual(process.returncode, exit_code, process.stderr)
+            self.assertIn(f"found no permission to look into {closed}", process.stderr)
+            self.assertEqual(process.stderr.count("\n"), 1, process.stderr)
+
+        for path in ("closed/a.bin", "closed/*.bin"):
+            data = {"type": "tokens", "path": path, "sequence_length": 17, "shuffle": False}
+            refuse(2, "check", self.configure(data__train=data))
+            refuse(3, "inspect", self.root / path)
+        refuse(2, "check", self.configure(target__path="closed/target"))
+        refuse(3, "inspect", closed / "target")
+        refuse(3, "evaluate", closed / "run")
+        refuse(3, "import", closed / "x.pth", "--out", "/tmp/never")
+
+    def test_data_that_are_shared_are_a_warning(self):
+        (self.root / "data").mkdir()
+        for name in ("train_0.bin", "eval_0.bin"):
+            write_shard(self.root / "data" / name, [1, 2, 3] * 50)
+        (self.root / "link.bin").symlink_to("data/eval_0.bin")
+
+        def data(path):
+            return {"type": "tokens", "path": path, "sequence_length": 17, "shuffle": False}
+
+        for held_out in ("data/eval_*.bin", "link.bin"):
+            config = self.configure(training__steps=1, data={"train": data("data"), "eval": data(held_out)})
+            out, _ = self.run_program("check", config)
+            self.assertRegex(out, "warning: data.train and data.eval share 1 file.*eval_0.bin")
+            out, _ = self.run_program("decompose", config, "--out", self.root / f"run of {Path(held_out).stem}")
+            self.assertRegex(out, "warning: data.train and data.eval share 1 file.*eval_0.bin")
+        config = self.configure(training__steps=1, data={"train": data("data/train_*"), "eval": data("data/eval_*")})
+        self.assertNotIn("data.eval share", self.run_program("check", config)[0])
 
     def test_too_few_for_a_row(self):
         write_shard(self.path, [1] * 16)

@@ -96,7 +96,7 @@ class FinalFigures(ProgramTest):
         return [entry for entry in metrics(self.out) if any(name.startswith("eval/") for name in entry)]
 
     def test_are_always_there(self):
-        config = self.configure(training__steps=5, evaluation__every=2, evaluation__metrics=self.METRICS)
+        config = self.configure(training__steps=5, evaluation__final=True, evaluation__every=2, evaluation__metrics=self.METRICS)
         out, _ = self.run_program("decompose", config, "--out", self.out)
         self.assertEqual([entry["step"] for entry in self.final()], [2, 4, 5])
         self.assertIn("eval/pgd/slow_pgd", self.final()[-1])
@@ -114,7 +114,7 @@ class FinalFigures(ProgramTest):
 
     def test_for_programs(self):
         place = self.root / "result.json"
-        config = self.configure(training__steps=5)
+        config = self.configure(training__steps=5, evaluation__final=True)
         self.run_program("decompose", config, "--out", self.out, "--json", place)
         result = json.loads(place.read_text())
         self.assertEqual((result["run"], result["state"], result["step"], result["exit_code"]), (str(self.out), "done", 5, 0))

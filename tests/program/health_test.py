@@ -18,7 +18,7 @@ class Health(ProgramTest):
         objective = copy.deepcopy(CONFIG["objective"])
         objective[1]["coefficient"] = 50.0
         objective[2]["coefficient"] = 0.0
-        return self.configure(objective=objective, training__steps=80, training__learning_rate=0.03, evaluation__final=False,
+        return self.configure(objective=objective, training__steps=80, training__learning_rate=0.03,
                               evaluation__metrics=[{"type": "ci_l0"}, {"type": "alive"}])
 
     def findings(self, run):
@@ -46,7 +46,7 @@ class Health(ProgramTest):
         self.assertEqual(self.findings(self.out)[1]["dead_subcomponents"]["verdict"], "warning")
 
     def test_saturated_sources_are_measured(self):
-        self.run_program("decompose", self.configure(evaluation__final=False), "--out", self.out)
+        self.run_program("decompose", self.configure(), "--out", self.out)
         for step in metrics(self.out):
             self.assertTrue(0 < step["train/saturated_sources/adversarial_recon"] < 1)
         _, findings = self.findings(self.out)

@@ -54,7 +54,7 @@ class Families(HuggingFaceTest):
             self.copy(name)
             out = self.root / f"out_{file.stem}"
             small = [f"target.path={self.root / name}", "training.steps=2", "training.batch_size=2", "training.micro_batch_size=1",
-                     "training.faithfulness_warmup.steps=1", "evaluation.batch_size=2", "output.log_every=1",
+                     "training.faithfulness_warmup.steps=1", "evaluation.batch_size=2", "evaluation.final=false", "output.log_every=1",
                      *(f"sites.{i}.C={3 + i}" for i in range(5)), *(f"causal_importance.{key}" for key in ("d_model=16", "n_blocks=1", "n_heads=2", "d_mlp=8")),
                      *(f"data.{role}.{key}" for role in ("train", "eval") for key in (f"path={self.root / (role + '.npy')}", "sequence_length=8"))]
             self.run_program("decompose", file, "--out", out, *(word for setting in small for word in ("--set", setting)))

@@ -22,7 +22,7 @@ def status(run):
 
 class Stops(ProgramTest):
     def endless(self, **changes):
-        return self.configure(training__steps=10**6, output__checkpoint_every=10**6, evaluation__final=False, **changes)
+        return self.configure(training__steps=10**6, output__checkpoint_every=10**6, **changes)
 
     def saved(self):
         return [path.name for path in (self.out / "checkpoints").glob("step_*")]
@@ -105,7 +105,7 @@ class Stops(ProgramTest):
         self.assert_interrupted()
 
     def test_nohup_outlives_its_terminal(self):
-        config = self.configure(training__steps=300, evaluation__final=False)
+        config = self.configure(training__steps=300)
         process = self.start("decompose", config, "--out", self.out, launcher=("nohup",))
         self.begun(process)
         process.send_signal(signal.SIGHUP)
@@ -113,7 +113,7 @@ class Stops(ProgramTest):
         self.assertEqual(status(self.out)["state"], "done")
 
     def test_a_reader_that_goes_away(self):
-        config = self.configure(training__steps=200, evaluation__final=False)
+        config = self.configure(training__steps=200)
         process = self.start("decompose", config, "--out", self.out)
         for _ in range(3):
             process.stdout.readline()
@@ -127,7 +127,7 @@ class Stops(ProgramTest):
         for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
             with self.subTest(closed):
                 shutil.rmtree(self.out, ignore_errors=True)
-                config = self.configure(training__steps=20, evaluation__final=False)
+                config = self.configure(training__steps=20)
                 command = f'exec "$0" decompose "$1" --out "$2" --threads 2 {closed}'
                 run = subprocess.run(["bash", "-c", command, PROGRAM, config, self.out], cwd=self.root, timeout=60, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL)
@@ -141,14 +141,14 @@ class Stops(ProgramTest):
     def test_a_full_place_for_lines_ends_nothing(self):
         if not Path("/dev/full").exists():
             self.skipTest("NOT TESTED: there is no /dev/full")
-        config = self.configure(training__steps=20, evaluation__final=False)
+        config = self.configure(training__steps=20)
         with open("/dev/full", "w") as full:
             run = subprocess.run([PROGRAM, "decompose", config, "--out", self.out], stdout=full, cwd=self.root, timeout=60)
         self.assertEqual(run.returncode, 0)
         self.assertEqual(status(self.out)["state"], "done")
 
     def test_a_limit_of_sizes_is_an_error_and_no_death(self):
-        process = self.start("decompose", self.configure(training__steps=5, evaluation__final=False), "--out", self.out,
+        process = self.start("decompose", self.configure(training__steps=5), "--out", self.out,
                              launcher=("bash", "-c", 'ulimit -f 40; exec "$0" "$@"'))
         _, err = self.finish(process, 3)
         self.assertIn("File too large", err)
@@ -159,7 +159,7 @@ class Stops(ProgramTest):
         return f"evaluation.metrics={json.dumps([attack])}"
 
     def test_evaluate(self):
-        self.run_program("decompose", self.configure(training__steps=3), "--out", self.out)
+        self.run_program("decompose", self.configure(training__steps=3, evaluation__final=True), "--out", self.out)
         before = (self.out / "evaluation.json").read_bytes()
         process = self.start("evaluate", self.out, "--set", self.long_evaluation())
         time.sleep(1.0)

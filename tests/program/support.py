@@ -39,7 +39,7 @@ CONFIG = {
                  "learning_rate": {"start": 0.001, "schedule": "cosine", "final_fraction": 0.1},
                  "gradient_clip": {"components": 0.01, "causal_importance": None},
                  "faithfulness_warmup": {"steps": 2}},
-    "evaluation": {"every": None, "batch_size": 3, "batches": 1, "metrics": [{"type": "ci_l0", "threshold": 0.0}]},
+    "evaluation": {"every": None, "final": False, "batch_size": 3, "batches": 1, "metrics": [{"type": "ci_l0", "threshold": 0.0}]},
     "output": {"log_every": 1, "checkpoint_every": 10, "keep": 2},
 }
 

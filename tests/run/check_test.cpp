@@ -11,6 +11,7 @@
 #include "io/support.hpp"
 #include "io/token_files.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/io/token_shard.hpp"
 #include "vpd/run/machine.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
@@ -45,6 +46,36 @@ TEST(Check, CountsParameters) {
   // proj_in reads 432 values, proj_out gives 282.
   EXPECT_EQ(report.workload.ci_parameters.count(),
             432 * 32 + 32 + 2 * (4 * 32 * 32 + 2 * 32 * 48 + 48 + 32) + 282 * 32 + 282);
+}
+
+TEST(Check, DataThatAreSharedAreAWarning) {
+  const TemporaryDirectory scratch;
+  const auto shard = [](const fs::path& path) {
+    write_token_shard(path, std::vector<std::uint16_t>(100, 1));
+  };
+  for (const char* directory : {"data", "links", "apart"}) fs::create_directory(scratch / directory);
+  for (const char* name : {"data/train_0.bin", "data/eval_0.bin", "apart/a.bin"}) shard(scratch / name);
+  fs::create_symlink("../data/eval_0.bin", scratch / "links/soft.bin");
+  fs::create_hard_link(scratch / "data/eval_0.bin", scratch / "links/hard.bin");
+  const auto warnings = [&](const std::string& train, const std::string& eval) {
+    const std::vector<std::string> all = check_plain({"data.train.path=" + (scratch / train).string(),
+                                                      "data.eval.path=" + (scratch / eval).string()})
+                                             .warnings;
+    std::string text;
+    for (const std::string& warning : all)
+      if (testing::contains(warning, "data.train and data.eval share")) text += warning;
+    return text;
+  };
+  EXPECT_EQ(warnings("data/train_*.bin", "data/eval_*.bin"), "");
+  EXPECT_EQ(warnings("data", "apart"), "");
+  const std::string one = warnings("data", "data/eval_*.bin");
+  EXPECT_TRUE(testing::contains(one, "share 1 file, ")) << one;
+  EXPECT_TRUE(testing::contains(one, (scratch / "data/eval_0.bin").string())) << one;
+  EXPECT_TRUE(testing::contains(warnings("data", "data"), "share 2 files"));
+  for (const char* link : {"links/soft.bin", "links/hard.bin"}) {
+    const std::string same = warnings("data", link);
+    EXPECT_TRUE(testing::contains(same, (scratch / link).string() + " (the same as ")) << same;
+  }
 }
 
 TEST(Check, LeavesTheNumberOfThreadsAsItWas) {

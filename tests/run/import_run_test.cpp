@@ -119,13 +119,28 @@ TEST_F(Import, RunWithoutItsTarget) {
                   "expected the target's weights in it or beside");
 }
 
+TEST_F(Import, RunUnderAKey) {
+  import_run(run_of(tensors_of(golden_run)));
+  const std::string expected = sha256_of_file(out_ / "checkpoints" / "latest" / components_file);
+  const std::string target = sha256_of_file(out_ / "target" / "model.safetensors");
+  NamedTensors tensors = tensors_of(golden_run);
+  drop(tensors, "target_model.wte.weight");
+  for (auto& [name, tensor] : tensors) name = "state_dict.module." + name;
+  tensors.emplace_back("optimizer.state.0.exp_avg", at::ones({3}));
+  import_run(run_of(tensors));
+  EXPECT_EQ(sha256_of_file(out_ / "checkpoints" / "latest" / components_file), expected);
+  EXPECT_EQ(sha256_of_file(out_ / "target" / "model.safetensors"), target);
+}
+
 TEST_F(Import, NamesOfOlderVersions) {
   EXPECT_EQ(newest_name("_gates.h-0-x.layers.0.W"), "ci_fn._ci_fns.h-0-x.layers.0.W");
   EXPECT_EQ(newest_name("ci_fn._ci_fns.h-0-x.layers.0.W"), "ci_fn._ci_fns.h-0-x.layers.0.W");
   EXPECT_EQ(newest_name("patched_model.h.0.attn.q_proj.original.weight"),
             "target_model.h.0.attn.q_proj.weight");
   EXPECT_EQ(newest_name("patched_model.h.0.attn.q_proj.components.V"), "_components.h-0-attn-q_proj.V");
-  EXPECT_EQ(newest_name("_orig_mod.h.0._orig_mod.mlp.c_fc.weight"), "h.0.mlp.c_fc.weight");
+  EXPECT_EQ(unwrapped_name("_orig_mod.h.0._orig_mod.mlp.c_fc.weight"), "h.0.mlp.c_fc.weight");
+  EXPECT_EQ(unwrapped_name("module.model.transformer.wte.weight"), "model.wte.weight");
+  EXPECT_EQ(unwrapped_name("module"), "module");
   import_run(run_of(tensors_of(golden_run)));
   const std::string expected = sha256_of_file(out_ / "checkpoints" / "latest" / components_file);
   NamedTensors tensors = tensors_of(golden_run);

@@ -28,8 +28,152 @@ TEST_F(Import, UntiedHead) {
   NamedTensors tensors = tensors_of(golden_target);
   tensor_in(tensors, "lm_head.weight")[3][4] += 1.0;
   import_to_out({.path = target_of(tensors)});
+  expect_warning(
+      import_to_out({.path = target_of(tensors)}),
+      "lm_head.weight and wte.weight differ, which a LlamaSimpleMLP ties: the head stays a matrix");
   EXPECT_TRUE(at::equal(SafetensorsFile(out_ / "model.safetensors").load("lm_head.weight"),
                         tensor_in(tensors, "lm_head.weight")));
+  // Later versions say that it is so.
+  const fs::path path = target_of(tensors), config = path.parent_path() / "model_config.yaml";
+  write_atomically(config, read_text(config) + "tie_word_embeddings: false\n");
+  EXPECT_TRUE(import_to_out({.path = path}).warnings.empty());
+  std::vector<std::string> warnings;
+  EXPECT_FALSE(read_llama_simple_mlp(out_, warnings).config.tied_head);
+  EXPECT_TRUE(warnings.empty()) << warnings.front();
+}
+
+// What two modules share may have either name, as safetensors' save_model() leaves it.
+TEST_F(Import, TiedHeadUnderOneName) {
+  import_to_out({.path = golden / "target"});
+  const std::string expected = sha256_of_file(out_ / "model.safetensors");
+  for (const char* name : {"wte.weight", "lm_head.weight"}) {
+    NamedTensors tensors = tensors_of(golden_target);
+    drop(tensors, name);
+    EXPECT_TRUE(import_to_out({.path = target_of(tensors)}).warnings.empty()) << name;
+    EXPECT_EQ(sha256_of_file(out_ / "model.safetensors"), expected) << name;
+    const fs::path config = directory_ / "t" / "model_config.yaml";
+    write_atomically(config, read_text(config) + "tie_word_embeddings: false\n");
+    expect_rejected({.path = directory_ / "t"},
+                    "expected wte.weight and lm_head.weight, as tie_word_embeddings: false");
+    fs::remove(config);
+  }
+}
+
+// Under the keys and with the prefixes that training scripts leave.
+TEST_F(Import, WeightsUnderOtherNames) {
+  import_to_out({.path = golden / "target"});
+  const std::string expected = sha256_of_file(out_ / "model.safetensors");
+  for (const char* prefix : {"model.", "state_dict.", "model_state_dict.", "module.", "model.module.",
+                             "_orig_mod.", "model._orig_mod.", "module._orig_mod.",
+                             "state_dict.model._orig_mod.", "checkpoint.model_state_dict.module.",
+                             "transformer.", "_fsdp_wrapped_module.", "ema.", "whatever."}) {
+    NamedTensors tensors = tensors_of(golden_target);
+    for (auto& [name, tensor] : tensors) name = prefix + name;
+    EXPECT_TRUE(import_to_out({.path = target_of(tensors)}).warnings.empty()) << prefix;
+    EXPECT_EQ(sha256_of_file(out_ / "model.safetensors"), expected) << prefix;
+    // What lies beside it is passed over.
+    tensors.emplace_back("optimizer.state.0.exp_avg", at::ones({3}));
+    tensors.emplace_back("optimizer.exp_avg.wte.weight", at::ones({3}));
+    tensors.emplace_back("torch_rng_state", at::ones({3}));
+    EXPECT_TRUE(import_to_out({.path = target_of(tensors)}).warnings.empty()) << prefix;
+    EXPECT_EQ(sha256_of_file(out_ / "model.safetensors"), expected) << prefix;
+  }
+  // In the middle of a name too, and in safetensors.
+  NamedTensors tensors = tensors_of(golden_target);
+  for (auto& [name, tensor] : tensors) {
+    if (name.starts_with("h.")) name = name.substr(0, 4) + "_checkpoint_wrapped_module." + name.substr(4);
+    name = "model." + name;
+  }
+  target_of(tensors);
+  fs::remove(directory_ / "t" / "model_step_100.pt");
+  save_safetensors(directory_ / "t" / "a.safetensors", tensors);
+  EXPECT_TRUE(import_to_out({.path = directory_ / "t"}).warnings.empty());
+  EXPECT_EQ(sha256_of_file(out_ / "model.safetensors"), expected);
+}
+
+TEST_F(Import, OneOfSeveralModels) {
+  const auto both = [&](const std::string& a, const std::string& b) {
+    NamedTensors tensors;
+    for (const auto& [name, tensor] : tensors_of(golden_target)) {
+      tensors.emplace_back(a + name, tensor + 1.0);
+      tensors.emplace_back(b + name, tensor);
+    }
+    return target_of(tensors);
+  };
+  for (const auto& [other, chosen] : std::vector<std::pair<std::string, std::string>>{
+           {"best_model.", "model."}, {"state_dict.", "model."}, {"a.", ""}, {"model.best.", "model."}}) {
+    const ImportSummary summary = import_to_out({.path = both(other, chosen)});
+    EXPECT_TRUE(at::equal(SafetensorsFile(out_ / "model.safetensors").load("ln_f.weight"),
+                          TorchCheckpoint(golden_target).load("ln_f.weight")))
+        << chosen;
+    expect_warning(summary,
+                   "whose names begin with '" + chosen + "' were taken for the model, and those of " + other);
+  }
+  EXPECT_TRUE(import_to_out({.path = both("ema.", "model.")}).warnings.empty());
+  expect_rejected(
+      {.path = both("student.", "teacher.")},
+      "expected the weights of one model, found those of several, whose names begin with student., teacher.");
+}
+
+// Without grouped-query attention q, k and v are one matrix, and n_key_value_heads is left over.
+TEST_F(Import, OneMatrixForQueriesKeysAndValues) {
+  import_to_out({.path = golden / "target"});
+  const std::string expected = sha256_of_file(out_ / "model.safetensors");
+  NamedTensors tensors = tensors_of(golden_target);
+  for (const char* block : {"h.0.attn.", "h.1.attn."}) {
+    std::vector<at::Tensor> parts;
+    for (const char* part : {"q_proj.weight", "k_proj.weight", "v_proj.weight"}) {
+      parts.push_back(tensor_in(tensors, std::string(block) + part));
+      drop(tensors, std::string(block) + part);
+    }
+    tensors.emplace_back(std::string(block) + "c_attn.weight", at::cat(parts));
+  }
+  const fs::path path = target_of(tensors), config = path.parent_path() / "model_config.yaml";
+  std::string text = read_text(config);
+  text.replace(text.find("n_key_value_heads: 3"), 20, "n_key_value_heads: 1");
+  write_atomically(config, text);
+  expect_rejected({.path = path}, "found one c_attn for all three, which has as many key and value heads");
+  text.replace(text.find("attention: true"), 15, "attention: false");
+  write_atomically(config, text);
+  expect_warning(import_to_out({.path = path}), "n_key_value_heads: has no effect");
+  EXPECT_EQ(sha256_of_file(out_ / "model.safetensors"), expected);
+}
+
+// Only Python could make them, and nobody asks for them.
+TEST_F(Import, ObjectsBesideTheWeights) {
+  const auto harmless = [&](const std::string& name, const std::string& value) {
+    const fs::path path = target_of(tensors_of(golden_target));
+    testing::add_to_torch(path, name, value);
+    return import_to_out({.path = path}).warnings;
+  };
+  const std::string system = "cposix\nsystem\n" + testing::pickled_text("touch pwned") + "\x85R";
+  EXPECT_TRUE(harmless("args", "cargparse\nNamespace\n)\x81}b").empty());
+  EXPECT_TRUE(harmless("epoch",
+                       "cnumpy\nint64\nC\x01"
+                       "a\x85R")
+                  .empty());
+  std::vector<std::string> warnings = harmless("h.0.attn.extra", "cnumpy\nint64\n)R");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(contains(warnings[0], "'h.0.attn.extra' is what 'numpy.int64' would make and was passed over"));
+  warnings = harmless("x", system);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(contains(warnings[0],
+                       "found the name 'posix.system', which Python would import and could call; "
+                       "nothing of it was run"))
+      << warnings[0];
+  EXPECT_FALSE(fs::exists("pwned"));
+  // A weight itself.
+  NamedTensors tensors = tensors_of(golden_target);
+  drop(tensors, "ln_f.weight");
+  const fs::path path = target_of(tensors);
+  testing::add_to_torch(path, "ln_f.weight", "cnumpy\nndarray\n)R");
+  expect_rejected(
+      {.path = path},
+      "expected a tensor ln_f.weight, found what 'numpy.ndarray' would make; nothing of it was run");
+  // A whole model, of which nothing but its name is read.
+  testing::save_torch(path, {});
+  testing::add_to_torch(path, "model", "cforeign\nModel\n)\x81}b");
+  expect_rejected({.path = path}, "found no tensors; 'model' is what 'foreign.Model' would make");
 }
 
 TEST_F(Import, OtherFloatingPointTypesBecomeFloat32) {
@@ -102,7 +246,7 @@ TEST_F(Import, TargetsThatAreRefused) {
   expect_rejected({.path = changed("h.0.mlp.c_fc.weight", at::zeros({96, 23}))},
                   "tensor h.0.mlp.c_fc.weight: expected the shape [96, 24], found [96, 23]");
   expect_rejected({.path = changed("h.0.mlp.c_fc.weight", at::zeros({96, 24}, at::kLong))},
-                  "expected real floating-point numbers");
+                  "expected real floating-point numbers, found Long");
   at::Tensor broken = at::zeros({24});
   broken[5] = std::numeric_limits<float>::quiet_NaN();
   expect_rejected({.path = changed("ln_f.weight", broken)},
@@ -111,8 +255,6 @@ TEST_F(Import, TargetsThatAreRefused) {
   drop(tensors, "h.1.rms_2");
   expect_rejected({.path = target_of(tensors)},
                   "expected a tensor h.1.rms_2.weight, found none of that name among 18; the nearest is");
-  tensors.emplace_back("h.0.attn.c_attn.weight", at::zeros({72, 24}));
-  expect_rejected({.path = target_of(tensors)}, "found one c_attn for all three");
   expect_rejected({.path = target_of({{"a", at::ones({1})}, {"b", at::ones({1})}})},
                   "expected a LlamaSimpleMLP (tensors such as wte.weight) or a decomposition of one "
                   "(_components.h-0-attn-q_proj.V), found a, b");
@@ -123,12 +265,45 @@ TEST_F(Import, TargetsThatAreRefused) {
   save_torch(directory_ / "t" / "model_step_100.pt", tensors_of(golden_target));
   expect_rejected({.path = directory_ / "t"},
                   "expected a model_config.yaml or .json beside it or one directory above");
-  expect_rejected({.path = golden / "hostile.pth"}, "found the name 'posix.system'");
+  expect_rejected({.path = golden / "hostile.pth"},
+                  "found the name 'posix.system', which Python would import");
+  expect_rejected({.path = golden / "hostile.pth"}, "expected a LlamaSimpleMLP");
   for (const ImportOptions& options :
        {ImportOptions{.path = golden_target, .target = golden / "target"},
         ImportOptions{.path = golden_target, .tokens = golden / "tokens.npy"}}) {
     EXPECT_ERROR_AS(UsageError, "--tokens and --target belong to a run", import_to_out(options));
   }
+}
+
+// They are read as they are.
+TEST_F(Import, HuggingFacesLayoutNeedsNone) {
+  const fs::path llama = fs::path(VPD_TEST_DATA) / "huggingface" / "llama",
+                 gpt2 = fs::path(VPD_TEST_DATA) / "huggingface" / "gpt2";
+  expect_rejected(
+      {.path = llama},
+      "found a Llama in Hugging Face's layout, which is read as it is and needs no import: write target: "
+      "{type: hf, path: " +
+          llama.string() + "} in the run's configuration");
+  expect_rejected({.path = gpt2 / "model.safetensors"},
+                  "write target: {type: hf, path: " + gpt2.string() + "}");
+  fs::create_directories(directory_ / "a b");
+  write_atomically(directory_ / "a b" / "config.json", R"({"model_type": "mamba"})");
+  save_safetensors(directory_ / "a b" / "model.safetensors", {{"a", at::zeros({1})}});
+  expect_rejected({.path = directory_ / "a b"}, "needs no import, but cannot be read either");
+  expect_rejected({.path = directory_ / "a b"}, "model_type: expected one of gpt2, llama, qwen2, qwen3");
+}
+
+// A config.json may be a run's own, and a checkpoint of PyTorch may lie beside another's.
+TEST_F(Import, OtherConfigurationsAreNoHuggingFaceLayout) {
+  const fs::path path = target_of(tensors_of(golden_target));
+  fs::remove(directory_ / "t" / "model_config.yaml");
+  fs::copy_file(golden / "target" / "model_config.yaml", directory_ / "model_config.yaml");
+  write_atomically(directory_ / "t" / "config.json", R"({"target": {"type": "hf"}})");
+  import_to_out({.path = directory_ / "t"});
+  write_atomically(directory_ / "t" / "config.json", R"({"model_type": "llama"})");
+  import_to_out({.path = directory_ / "t"});
+  save_safetensors(directory_ / "t" / "model.safetensors", {{"a", at::zeros({1})}});
+  import_to_out({.path = path});
 }
 
 TEST_F(Import, OutIsNewOrEmpty) {

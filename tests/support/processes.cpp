@@ -39,25 +39,34 @@ std::uint16_t free_port() {
   return ntohs(address.sin_port);
 }
 
-std::vector<std::exception_ptr> try_as_processes(int count, const std::function<void(Processes&)>& work,
-                                                 std::chrono::milliseconds timeout) {
-  const std::uint16_t port = free_port();
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(count));
+std::vector<std::exception_ptr> try_starts(const std::vector<Start>& starts,
+                                           const std::function<void(Processes&)>& work,
+                                           std::chrono::milliseconds timeout) {
+  std::vector<std::exception_ptr> errors(starts.size());
   std::vector<std::thread> threads;
-  for (int rank = 0; rank < count; ++rank) {
-    threads.emplace_back([&, rank] {
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    threads.emplace_back([&, i] {
       try {
-        Processes processes(
-            {.rank = rank, .count = count, .local_rank = rank, .address = "127.0.0.1", .port = port},
-            timeout);
+        Processes processes(starts[i].launch, timeout, starts[i].stop);
         work(processes);
       } catch (...) {
-        errors[static_cast<std::size_t>(rank)] = std::current_exception();
+        errors[i] = std::current_exception();
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   return errors;
+}
+
+std::vector<std::exception_ptr> try_as_processes(int count, const std::function<void(Processes&)>& work,
+                                                 std::chrono::milliseconds timeout) {
+  const std::uint16_t port = free_port();
+  std::vector<Start> starts;
+  for (int rank = 0; rank < count; ++rank) {
+    starts.push_back(
+        {{.rank = rank, .count = count, .local_rank = rank, .address = "127.0.0.1", .port = port}});
+  }
+  return try_starts(starts, work, timeout);
 }
 
 void as_processes(int count, const std::function<void(Processes&)>& work) {

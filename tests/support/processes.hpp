@@ -20,6 +20,16 @@ std::uint16_t free_port();
 std::vector<std::exception_ptr> try_as_processes(int count, const std::function<void(Processes&)>& work,
                                                  std::chrono::milliseconds timeout = std::chrono::minutes(2));
 
+/// The same for processes that differ in what their launcher told them, each with a function that says
+/// whether it was asked to stop.
+struct Start {
+  Launch launch;
+  StopAsked stop{};
+};
+std::vector<std::exception_ptr> try_starts(const std::vector<Start>& starts,
+                                           const std::function<void(Processes&)>& work,
+                                           std::chrono::milliseconds timeout = std::chrono::minutes(2));
+
 /// The same for work that may throw nothing: the first exception is thrown on.
 void as_processes(int count, const std::function<void(Processes&)>& work);
 

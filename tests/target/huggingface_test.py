@@ -16,18 +16,24 @@ def can_import(module):
 
 
 class FreshCheckpoints(unittest.TestCase):
-    def test_logits(self):
+    def compare(self, script, one):
+        """The checkpoints that a script writes, of which `one` has to be among those that were read."""
         if not can_import("transformers"):
             self.skipTest("NOT TESTED: transformers is not installed; tools/test installs it")
         seed = int.from_bytes(os.urandom(3), "big")
         with tempfile.TemporaryDirectory(prefix="vpd_huggingface_") as directory:
-            subprocess.run([PYTHON, ROOT / "tests/data/huggingface/make.py", "--out", directory, "--seed", str(seed)], check=True,
-                           capture_output=True)
+            subprocess.run([PYTHON, ROOT / script, "--out", directory, "--seed", str(seed)], check=True, capture_output=True)
             tests = Path(os.environ["VPD_BINARY_DIR"]) / "bin" / "vpd_target_tests"
             done = subprocess.run([tests, "--gtest_filter=*HuggingFaceLogits.*"], text=True, capture_output=True,
                                   env={**os.environ, "VPD_TEST_HUGGINGFACE": directory})
-            self.assertEqual(done.returncode, 0, f"make.py --seed {seed}:\n{done.stdout}")
-            self.assertIn("AreThoseOfTransformers/gpt2 ", done.stdout)
+            self.assertEqual(done.returncode, 0, f"{script} --seed {seed}:\n{done.stdout}")
+            self.assertIn(f"AreThoseOfTransformers/{one} ", done.stdout)
+
+    def test_logits(self):
+        self.compare("tests/data/huggingface/make.py", "gpt2")
+
+    def test_logits_of_checkpoints_that_were_changed(self):
+        self.compare("tests/target/huggingface_variants.py", "warned_linear_beside_parameters")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,40 @@ TEST(Llama, HeadThatRepeatsTheEmbeddingGivesTheSameLogits) {
   expect_identical(logits(copy.read(), tokens, at::kFloat), tied.neg(), "logits of the negated head");
 }
 
+// safetensors' save_model() keeps one name of what two modules share.
+TEST(Llama, AHeadAloneIsTheEmbeddingToo) {
+  Copy copy("grouped");
+  const at::Tensor tokens = tokens_of("grouped"), expected = logits(copy.read(), tokens, at::kFloat);
+  copy.weights().front().first = "lm_head.weight";
+  copy.write();
+  std::vector<std::string> warnings;
+  EXPECT_FALSE(describe_llama_simple_mlp(copy.path(), warnings).second);
+  EXPECT_EQ(copy.read(warnings).weights.front().first, "wte.weight");
+  expect_identical(logits(copy.read(), tokens, at::kFloat), expected, "logits");
+  EXPECT_TRUE(warnings.empty()) << warnings.front();
+  std::string text = read_text(copy.path() / "model_config.json");
+  write_atomically(copy.path() / "model_config.json", text.insert(1, "\"tie_word_embeddings\": false,"));
+  copy.expect_refused({"'wte.weight' and 'lm_head.weight'", "tie_word_embeddings: false", "one of the two"});
+}
+
+// The original code takes the last angles that it has for all positions beyond.
+TEST(Llama, PositionsBeyondItsAnglesHaveTheLast) {
+  const Copy copy("plain");
+  LlamaSimpleMlpCheckpoint checkpoint = copy.read();
+  ASSERT_EQ(checkpoint.config.block_size, 32);
+  const at::Tensor tokens = at::arange(32, at::kLong).unsqueeze(0);
+  const at::Tensor whole = logits(checkpoint, tokens, at::kDouble);
+  checkpoint.config.n_ctx = 5;
+  const at::Tensor short_table = logits(checkpoint, tokens, at::kDouble);
+  expect_identical(short_table.narrow(0, 0, 5), whole.narrow(0, 0, 5), "before the end of the table");
+  EXPECT_GT((short_table - whole).narrow(0, 5, 27).abs().max().item<double>(), 1e-3);
+  // Where all positions have the angles of the first, rotation does nothing, nor does its base.
+  checkpoint.config.n_ctx = 1;
+  const at::Tensor unrotated = logits(checkpoint, tokens, at::kDouble);
+  checkpoint.config.rotary_base = 3.0;
+  expect_identical(logits(checkpoint, tokens, at::kDouble), unrotated, "without angles");
+}
+
 TEST(Llama, MatricesComeInTheOrderOfTheForwardPassTheHeadLast) {
   const LlamaSimpleMlpCheckpoint checkpoint = Copy("plain").read();
   const LlamaSimpleMlp target(checkpoint.config, checkpoint.weights, {});
@@ -145,6 +179,19 @@ TEST(LlamaFiles, MissingTensorIsRefused) {
   std::erase_if(copy.weights(), [](const auto& entry) { return entry.first == "h.1.attn.k_proj.bias"; });
   copy.write();
   copy.expect_refused({"h.1.attn.k_proj.bias", "model.safetensors"});
+}
+
+TEST(LlamaFiles, NamesWithSomethingInFrontAreForImport) {
+  Copy copy("plain");
+  for (auto& [name, weight] : copy.weights()) name = "model." + name;
+  copy.write();
+  copy.expect_refused({"expected a tensor 'wte.weight'", "vpd import"});
+}
+
+TEST(LlamaFiles, HiddenFilesAreNoWeights) {
+  const Copy copy("plain");
+  write_atomically(copy.path() / "._model.safetensors", "x");
+  EXPECT_EQ(copy.read().weights.size(), 18u);
 }
 
 TEST(LlamaFiles, WrongShapeIsRefused) {

@@ -36,6 +36,7 @@ Observer Activity::observer() {
 void Activity::say(const std::string& line) {
   const std::lock_guard lock(mutex_);
   terminal_.say("vpd: " + line);
+  said_ = line;
 }
 
 void Activity::begin(const std::string& what) {

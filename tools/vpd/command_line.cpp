@@ -24,7 +24,11 @@ CLI::Validator whole_number(std::uint64_t least) {
   return {[least](const std::string& text) -> std::string {
             std::uint64_t value = 0;
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-            if (error == std::errc{} && end == text.data() + text.size() && value >= least) return {};
+            const bool whole = end == text.data() + text.size();
+            if (whole && error == std::errc::result_out_of_range)
+              return fmt::format("expected at most {}, found \"{}\"",
+                                 std::numeric_limits<std::int64_t>::max(), text);
+            if (whole && error == std::errc{} && value >= least) return {};
             return fmt::format("expected a whole number of at least {}, found \"{}\"", least, text);
           },
           "", ""};
@@ -85,25 +89,8 @@ void add_json_option(CLI::App& command, std::string& place, const std::string& w
       ->check(a_new_file());
 }
 
-namespace {
-
-/// Names of files and texts of tokens stand in a table as they are; here they lose what would steer a
-/// terminal.
-std::string printable_table(std::string_view text) {
-  std::string shown;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    shown += printable(text.substr(0, end));
-    if (end < text.size()) shown += '\n';
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return shown;
-}
-
-}  // namespace
-
 void present(const std::string& text, const std::string& json, const std::string& place) {
-  print(place == "-" ? json : printable_table(text));
+  print(place == "-" ? json : printable_lines(text));
   if (!place.empty() && place != "-") write_atomically(place, json);
 }
 

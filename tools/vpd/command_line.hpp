@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "vpd/run/observer.hpp"
+
 namespace vpd {
 
 /// What options take: a path that is not empty; a whole number of at least 1, or of at least 0.

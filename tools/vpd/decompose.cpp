@@ -20,6 +20,7 @@ namespace vpd {
 void add_decompose(CLI::App& app) {
   auto options = std::make_shared<DecomposeOptions>();
   auto json = std::make_shared<std::string>();
+  auto alone = std::make_shared<bool>(false);
   CLI::App* command =
       app.add_subcommand("decompose", "Decompose a model's weights, or go on with a run that was stopped");
   command->add_option("config", options->config, "Configuration, YAML or JSON; not needed with --resume");
@@ -51,6 +52,9 @@ void add_decompose(CLI::App& app) {
           "Seconds that one of several processes waits for the others within a step (600)")
       ->check(CLI::PositiveNumber);
   add_json_option(*command, *json, "how the run stands, with its last figures,");
+  command->add_flag("--alone", *alone,
+                    "One process alone, whatever variables of torchrun or SLURM are set: for a program that "
+                    "a task starts");
   command->footer(
       "Ctrl-C saves and stops, and so do SIGTERM, SIGHUP, SIGUSR1 and other signals; a second Ctrl-C stops "
       "at once,\n"
@@ -63,8 +67,8 @@ void add_decompose(CLI::App& app) {
       "  vpd decompose configs/demo/config.yaml --out runs/demo --continue   # in a job that may be "
       "restarted\n"
       "  torchrun --nproc-per-node 8 --no-python vpd decompose configs/pile_4l.yaml --out runs/pile_4l");
-  command->callback([options, json] {
-    options->launch = launch_of_environment();
+  command->callback([options, json, alone] {
+    if (!*alone) options->launch = launch_of_environment();
     options->command_line = command_line();
     Terminal terminal(*json == "-" ? STDERR_FILENO : STDOUT_FILENO);
     std::filesystem::path run;

@@ -50,8 +50,7 @@ void add_evaluate(CLI::App& app) {
       return evaluate_run(arguments->options, observer);
     }();
     warn(result.warnings);
-    present(arguments->options.run.string() + ", " + result.checkpoint + "\n\n" +
-                evaluation_table(result),
+    present(arguments->options.run.string() + ", " + result.checkpoint + "\n\n" + evaluation_table(result),
             evaluation_json(result), arguments->json);
   });
 }

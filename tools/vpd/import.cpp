@@ -39,8 +39,10 @@ void add_import(CLI::App& app) {
       ->check(CLI::NonNegativeNumber);
   add_json_option(*command, arguments->json, "what was converted");
   command->footer(
-      "Nothing that a file contains is run: its pickle may hold tensors, numbers, texts, lists, tuples and "
-      "dictionaries, and whatever else it holds is refused by its name.\n\n"
+      "Nothing that a file contains is run: of its pickle, tensors, numbers, texts, lists, tuples and "
+      "dictionaries are read, and everything else is passed over. Checkpoints in Hugging Face's layout need "
+      "no "
+      "import.\n\n"
       "Examples:\n"
       "  vpd import goodfire/t-9d2b8f02 --out models/pile_4l\n"
       "  vpd import goodfire/s-55ea3f9b --target models/pile_4l --tokens data/val.bin --out runs/pile_4l\n"

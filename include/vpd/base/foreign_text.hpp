@@ -27,6 +27,9 @@ std::string to_valid_utf8(std::string_view bytes);
 // what turns the direction of text around as \n, \t, \r, \xNN or \u{NNNN}; bytes that are no UTF-8 as \xNN.
 std::string printable(std::string_view text);
 
+// The same for a table: line feeds stay.
+std::string printable_lines(std::string_view text);
+
 // A piece of a file for a message: printable, in quotes, at most 120 bytes of it.
 std::string quote_foreign(std::string_view text);
 

@@ -17,16 +17,18 @@ struct Launch {
   std::string address;           ///< machine where process 0 runs
   std::uint16_t port = 0;        ///< where the processes find each other there
   bool launcher_serves = false;  ///< the launcher answers on that port; otherwise process 0 does
-  std::string attempt = "0";     ///< how often the launcher started all processes again
+  std::string job;  ///< the launcher's name of this start, which no other one has; empty where it has none
+  std::string attempt = "0";  ///< how often the launcher started all processes again
 
   bool operator==(const Launch&) const = default;
 };
 
 /// Reads the variables of torchrun (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) or, without
-/// these, of a SLURM step (SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID). There MASTER_ADDR is the first machine
-/// of SLURM_NODELIST and MASTER_PORT a number made from SLURM_JOB_ID unless they are set. Without either
-/// kind: one process. `variable` returns what a variable is set to. Throws UsageError naming the variable
-/// that is missing or makes no sense.
+/// these, of a SLURM step (SLURM_PROCID, SLURM_STEP_NUM_TASKS, SLURM_LOCALID). There MASTER_ADDR is the first
+/// machine of SLURM_STEP_NODELIST and MASTER_PORT a number made from SLURM_JOB_ID and SLURM_STEP_ID unless
+/// they are set. Without either kind, and so in a batch script that calls the program without srun: one
+/// process. `variable` returns what a variable is set to. Throws UsageError naming the variable that is
+/// missing or makes no sense.
 using Variable = std::function<std::optional<std::string>(const char* name)>;
 Launch read_launch(const Variable& variable);
 

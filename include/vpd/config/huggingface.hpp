@@ -19,12 +19,15 @@ namespace vpd {
 
 enum class GeluForm { tanh, exact };
 
-// gelu_new, gelu_pytorch_tanh and gelu_fast write the one tanh form in three ways.
-constexpr std::array<config::EnumName<GeluForm>, 4> config_names(GeluForm) {
+// The package computes each of the two forms in several ways, which differ in rounding.
+constexpr std::array<config::EnumName<GeluForm>, 7> config_names(GeluForm) {
   return {{{GeluForm::tanh, "gelu_new"},
            {GeluForm::tanh, "gelu_pytorch_tanh"},
+           {GeluForm::tanh, "gelu_python_tanh"},
+           {GeluForm::tanh, "gelu_accurate"},
            {GeluForm::tanh, "gelu_fast"},
-           {GeluForm::exact, "gelu"}}};
+           {GeluForm::exact, "gelu"},
+           {GeluForm::exact, "gelu_python"}}};
 }
 
 struct Gpt2Config {
@@ -136,8 +139,6 @@ struct LlamaConfig {
   bool tie_word_embeddings = false;
   bool attention_bias = false;
   bool mlp_bias = false;
-  bool use_sliding_window = false;
-  std::optional<std::vector<std::string>> layer_types;
   RopeParameters rope;  // not a key of this name: see RopeParameters
 
   std::int64_t key_heads() const { return num_key_value_heads.value_or(num_attention_heads); }
@@ -166,8 +167,6 @@ struct LlamaConfig {
     visit(field("tie_word_embeddings", "whether the head is the embedding"), self.tie_word_embeddings);
     visit(field("attention_bias", "biases in attention"), self.attention_bias);
     visit(field("mlp_bias", "biases in the MLP"), self.mlp_bias);
-    visit(field("use_sliding_window", "attention to the nearest positions alone"), self.use_sliding_window);
-    visit(field("layer_types", "attention of each block"), self.layer_types);
   }
 
   std::optional<config::Complaint> validate() const;

@@ -30,6 +30,7 @@ struct ModelConfig {
   double rms_norm_eps = 1e-6;
   bool attn_bias = false;
   bool mlp_bias = false;
+  bool tied_head = true;  // tie_word_embeddings of a checkpoint; not a key of a run's configuration
 
   std::int64_t head_dim() const { return n_embd / n_head; }
 
@@ -59,7 +60,8 @@ struct ModelConfig {
 };
 
 // Reads the model_config.yaml or .json of a checkpoint. Unknown keys become a warning each, since checkpoints
-// in the wild carry more; a value that is wrong, or that this program cannot compute with, is a DataError.
+// in the wild carry more, and so do keys that the original code never reads where they contradict what it
+// computes; a value that is wrong, or that this program cannot compute with, is a DataError.
 ModelConfig read_model_config(const std::filesystem::path& path, std::vector<std::string>& warnings);
 
 // The text of a model_config.json with every key of the format, those that follow from others among them.

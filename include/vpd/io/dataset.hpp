@@ -31,6 +31,8 @@ class Dataset {
 
   // Checks everything that batch() could ever read. Throws Interrupted once `stop` says so.
   virtual void scan(const StopAsked& /*stop*/ = {}) const {}
+  // Bytes that scan() has to read.
+  virtual std::int64_t bytes_to_scan() const { return 0; }
 
   // For people: "1200 rows of 64 tokens".
   virtual std::string describe() const = 0;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,14 +14,14 @@
 #include "vpd/io/files.hpp"
 
 // safetensors: eight bytes of little-endian header length, a JSON header, then the tensors' bytes without
-// gaps. dtypes: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL.
+// gaps. dtypes: F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL. A tensor of another dtype is listed, but not loaded.
 
 namespace vpd {
 
 struct TensorInfo {
   std::string name;
-  std::string dtype;  // as the file spells it
-  at::ScalarType scalar_type = at::kFloat;
+  std::string dtype;                          // as the file spells it
+  std::optional<at::ScalarType> scalar_type;  // nothing where the dtype is none of those above
   std::vector<std::int64_t> shape;
   std::int64_t begin = 0;  // in bytes from the start of the file
   std::int64_t end = 0;
@@ -41,8 +42,8 @@ std::int64_t count_elements(const std::vector<TensorSpec>& specs);
 class SafetensorsFile {
  public:
   // Throws DataError naming the file, the tensor, what was expected and what was found: a header that does
-  // not fit the file or is not the JSON it has to be, a name that comes twice, an unknown dtype, byte ranges
-  // that overlap, leave gaps, lie outside the file or do not have the size of the shape.
+  // not fit the file or is not the JSON it has to be, a name that comes twice, byte ranges that overlap,
+  // leave gaps, lie outside the file or do not have the size of the shape.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_.path(); }
@@ -50,7 +51,8 @@ class SafetensorsFile {
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   // Null when there is no such tensor.
   const TensorInfo* find(std::string_view name) const;
-  // A tensor of its own on the CPU, with the file's dtype and shape. DataError when there is no such tensor.
+  // A tensor of its own on the CPU, with the file's dtype and shape. DataError when there is no such tensor,
+  // or its dtype is not known.
   at::Tensor load(std::string_view name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 

@@ -12,12 +12,13 @@
 namespace vpd {
 
 // The tensors of a model in Hugging Face's own layout: those of `model.safetensors`, or of the shards that
-// `model.safetensors.index.json` names. Headers are read at once, tensors when they are asked for.
+// `model.safetensors.index.json` names, or, without either, of a whole set of shards that are called
+// `model-00001-of-00003.safetensors` and so on. Headers are read at once, tensors when they are asked for.
 class SafetensorsDirectory {
  public:
-  // Throws DataError where neither file is there, where the index is not what it has to be, where a shard
-  // that it names is missing or is not a safetensors file, and where it places a tensor in a shard that does
-  // not have it.
+  // Throws DataError where there are no such files, where the index is not what it has to be, where a shard
+  // is missing or is not a safetensors file, where the index places a tensor in a shard that does not have
+  // it, and where two shards without an index hold a tensor of the same name.
   explicit SafetensorsDirectory(const std::filesystem::path& directory);
 
   // The files of tensors, in the order of their names, and the index, if there is one.
@@ -30,6 +31,7 @@ class SafetensorsDirectory {
 
  private:
   void read_index();
+  void read_shards(const std::vector<std::filesystem::path>& paths);
 
   std::filesystem::path directory_, index_;
   std::vector<SafetensorsFile> files_;

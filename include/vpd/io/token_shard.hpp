@@ -4,9 +4,12 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "vpd/base/stop.hpp"
 #include "vpd/io/files.hpp"
+#include "vpd/io/known_files.hpp"
 
 // One file of tokens, memory-mapped:
 //   .bin  llm.c's shard: 256 int32 (magic, version, token count), then the tokens; magic 20240520 version 1
@@ -32,10 +35,14 @@ class TokenShard {
   const std::vector<std::int64_t>& shape() const { return shape_; }
   std::int64_t size() const { return size_; }
   bool has_rows() const { return shape_.size() == 2; }
+  // That the tokens take in the file.
+  std::int64_t bytes() const;
 
   // Tokens [begin, begin + out.size()) of the flattened array, not checked against any vocabulary. An id
   // beyond int64 comes as the largest int64.
   void read(std::int64_t begin, std::span<std::int64_t> out) const;
+  // The extremes of tokens [begin, begin + count), as fast as memory gives them.
+  TokenRange range(std::int64_t begin, std::int64_t count) const;
   // Where flat position i is, for people: "position 7" or "row 1, column 3".
   std::string describe_position(std::int64_t i) const;
 
@@ -43,6 +50,9 @@ class TokenShard {
   void read_llm_c_header();
   void read_npy_header();
   std::int64_t checked_size() const;
+  std::string_view first_bytes() const;
+  std::string in_place_of_it() const;
+  const std::byte* data_at(std::int64_t position) const;
 
   MappedFile file_;
   Element element_ = Element::kUint16;
@@ -52,21 +62,21 @@ class TokenShard {
   std::size_t data_begin_ = 0;
 };
 
-// The shards that `path` means, in the order of their names: a file, the .bin and .npy files of a directory,
-// or the files that match a pattern (*, ?, [..]). DataError when there are none.
+// The files that `path` means (base/path_meaning.hpp), in the order of their names: a file, the .bin and .npy
+// files of a directory, or whatever matches a pattern (*, ?, [..]). DataError when there are none.
+std::vector<std::filesystem::path> token_files(const std::filesystem::path& path);
+
+// The same, opened.
 std::vector<TokenShard> open_token_shards(const std::filesystem::path& path);
 
-struct TokenFileInfo {
-  std::string path;
-  std::string format;
-  std::vector<std::int64_t> shape;
-  std::int64_t tokens = 0;
-  std::int64_t smallest = 0;
-  std::int64_t largest = 0;
-};
+// The extremes of all its tokens, from what is known of the file (io/known_files.hpp) or else by reading
+// them. Throws Interrupted once `stop` says so.
+TokenRange scan_tokens(const TokenShard& shard, const StopAsked& stop = {});
+// The bytes that scan_tokens() has to read.
+std::int64_t bytes_to_scan(const TokenShard& shard);
 
-// What the shards of `path` hold; reads every token.
-std::vector<TokenFileInfo> describe_tokens(const std::filesystem::path& path);
+// Tokens that are looked at between two questions whether to stop.
+constexpr std::int64_t kTokensAtOnce = std::int64_t{1} << 20;
 
 // Writes an llm.c shard of uint16, atomically. At most 2^31 - 1 tokens, the most that its header can say.
 void write_token_shard(const std::filesystem::path& path, std::span<const std::uint16_t> tokens);

@@ -23,6 +23,8 @@ class Tokenizer {
   // One more than the largest id.
   std::int64_t vocabulary_size() const { return static_cast<std::int64_t>(bytes_of_id_.size()); }
 
+  bool has(std::int64_t id) const;
+
   // The text of `ids`, special tokens among it. Always valid UTF-8: bytes that are none, such as those of a
   // character cut in two at an end, become U+FFFD. DataError for an id that the tokenizer does not have.
   std::string decode(std::span<const std::int64_t> ids) const;

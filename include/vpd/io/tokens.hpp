@@ -48,6 +48,7 @@ class TokenDataset final : public Dataset {
 
   // Checks every token of every file against the vocabulary.
   void scan(const StopAsked& stop = {}) const override;
+  std::int64_t bytes_to_scan() const override;
 
  private:
   void check(const TokenShard& shard, std::int64_t begin, std::span<const std::int64_t> ids) const;

@@ -2,13 +2,16 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/base/error.hpp"
 #include "vpd/base/launch.hpp"
+#include "vpd/base/stop.hpp"
 
 namespace vpd {
 
@@ -18,14 +21,19 @@ namespace vpd {
 /// nothing: every call returns at once.
 ///
 /// Whatever fails because another process failed, ended or does not answer throws ProcessError, which says
-/// what that process said last.
+/// what that process said last; Interrupted, where that one was interrupted.
+///
+/// Before training a process that is asked to stop ends at once with Interrupted, and so do the others, which
+/// hear of it. Once stop_together() was called there is something to save: then all stop where they agree to
+/// (StopVote, by_first()).
 class Processes {
  public:
   /// One process alone.
   Processes();
   /// Finds the others, for `timeout` at most; a sum or a broadcast waits as long for its slowest process.
-  /// Throws DataError where they do not all come, UsageError where this build has no process groups.
-  Processes(const Launch& launch, std::chrono::milliseconds timeout);
+  /// Throws DataError where they do not all come, Interrupted where `stop` or that of another process says
+  /// so, UsageError where this build has no process groups.
+  Processes(const Launch& launch, std::chrono::milliseconds timeout, StopAsked stop = {});
   ~Processes();
   Processes(const Processes&) = delete;
   Processes& operator=(const Processes&) = delete;
@@ -74,16 +82,35 @@ class Processes {
   /// Waits for all, however long the slowest takes: for work that process 0 does while the others wait.
   void meet();
 
+  /// Process 0 does `work` while the others wait, however long it takes; the others give none. Returns what
+  /// `work` did, in all of them.
+  bool by_first(const std::function<bool()>& work = {});
+
+  /// For process 0 to ask often during work that the others wait for: whether any process was asked to stop.
+  /// Those of the others are looked up a few times a second. Throws where another process has ended.
+  bool asked_to_stop();
+
+  void stop_together() { together_ = true; }
+
   /// Tells the others that this process ends with an error, so that they end, too, and can say why. Nothing
   /// is exchanged after that.
   void fail(const std::string& sentence, int exit_code) noexcept;
+  /// The same of one that was interrupted, unless they agreed on that.
+  void fail(const Interrupted& interrupted) noexcept;
 
  private:
   struct Groups;
 
+  void find_others(const Launch& launch);
+  void slow_sum(const at::Tensor& tensor);
+  void look();
+  bool may_hear();
+  void hear();
   [[noreturn]] void lost(const std::string& why) const;
 
   int rank_ = 0, count_ = 1;
+  StopAsked stop_;
+  bool together_ = false;
   std::unique_ptr<Groups> groups_;
 };
 

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "vpd/config/run.hpp"
-#include "vpd/io/token_shard.hpp"
 #include "vpd/run/observer.hpp"
 #include "vpd/run/workload.hpp"
 
@@ -53,7 +52,7 @@ struct CheckReport {
 /// Reads everything that `vpd decompose` would read, weights' values apart: the configuration, the target's
 /// configuration and the header of its weights, the headers of `initialize_from`, and every token against the
 /// vocabulary. Throws ConfigError or DataError as the run would, but for a CUDA device on a machine that has
-/// none: what the run would take there is counted all the same. `observer.status` is told what is read.
+/// none: what the run would take there is counted all the same. The observer is told of what takes long.
 CheckReport check_run(const CheckOptions& options, const Observer& observer = {});
 
 /// The report for people, and as a JSON object.

@@ -53,9 +53,10 @@ struct ImportSummary {
 /// initialize_from goes on from it. The directory appears complete or not at all.
 ///
 /// `observer.status` is told what is read and written. Throws DataError naming file, what was expected, what
-/// was found and the cure: for a pickle with anything but tensors and plain values, missing, superfluous or
-/// misshapen tensors, a configuration under which the weights would mean something else here, and an `out` in
-/// use; UsageError for options that do not belong together.
+/// was found and the cure: for missing, superfluous or misshapen tensors, weights that only Python could
+/// make, a configuration under which the weights would mean something else here, a checkpoint in Hugging
+/// Face's layout, which needs no import, and an `out` in use; UsageError for options that do not belong
+/// together.
 ImportSummary import_artefact(const ImportOptions& options, const Observer& observer = {});
 
 /// The summary for people, and as a JSON object.

@@ -17,7 +17,8 @@ struct Inspection {
 /// Looks into a run directory, a checkpoint directory, a target directory, a token file (or a directory or
 /// shell pattern of them), a .safetensors file or a tokenizer.json. Reads every token and every tensor of a
 /// .safetensors file, one at a time. A tokenizer.json beside token files shows their first tokens as text.
-/// `observer.status` is told what is read. Throws DataError where the path is none of these or is broken.
+/// Throws DataError where the path is none of these or is itself broken; what else cannot be listed, a file
+/// beside it or a part of it, is a warning after all that can. The observer is told of what takes long.
 Inspection inspect(const std::filesystem::path& path, const Observer& observer = {});
 
 }  // namespace vpd
