@@ -234,10 +234,10 @@ TEST_F(Import, SitesByName) {
 
 TEST_F(Import, OtherTensorsAreTold) {
   NamedTensors tensors = tensors_of(golden_run);
-  tensors.emplace_back("optimizer.step", at::ones({1}));
+  tensors.emplace_back("extra.step", at::ones({1}));
   tensors.emplace_back("target_model.extra", at::ones({1}));
   const ImportSummary summary = import_run(run_of(tensors));
-  expect_warning(summary, "the tensor optimizer.step is part of neither target nor decomposition");
+  expect_warning(summary, "the tensor extra.step is part of neither target nor decomposition");
   expect_warning(summary, "the tensor target_model.extra is not part of a LlamaSimpleMLP");
 }
 

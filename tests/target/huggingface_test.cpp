@@ -105,8 +105,9 @@ TEST_P(HuggingFaceLogits, AreThoseOfTransformers) {
   const at::Tensor expected = file.load("logits").flatten(0, 1), tokens = file.load("tokens");
   const double largest = expected.abs().max().item<double>();
   EXPECT_GT(largest, 0.5);
-  // Transformers takes rotary angles and norms in float32, whatever the model's type.
-  for (const auto& [type, relative] : {std::pair(at::kFloat, 1e-5), std::pair(at::kDouble, 2e-6)}) {
+  // Transformers takes rotary angles and norms in float32, whatever the model's type: an angle of 30 is then
+  // off by up to 2e-6.
+  for (const auto& [type, relative] : {std::pair(at::kFloat, 1e-5), std::pair(at::kDouble, 4e-6)}) {
     const at::Tensor found = logits(checkpoint, tokens, {.compute = type, .wide = type});
     expect_close(found, expected.to(type), {.absolute = relative * largest}, at::toString(type));
   }

@@ -103,8 +103,8 @@ TEST(Llama, HeadThatRepeatsTheEmbeddingGivesTheSameLogits) {
 
 // safetensors' save_model() keeps one name of what two modules share.
 TEST(Llama, AHeadAloneIsTheEmbeddingToo) {
-  Copy copy("grouped");
-  const at::Tensor tokens = tokens_of("grouped"), expected = logits(copy.read(), tokens, at::kFloat);
+  Copy copy("plain");
+  const at::Tensor tokens = tokens_of("plain"), expected = logits(copy.read(), tokens, at::kFloat);
   copy.weights().front().first = "lm_head.weight";
   copy.write();
   std::vector<std::string> warnings;
