@@ -82,8 +82,9 @@ std::string check_text(const CheckReport& report) {
   line(fmt::format("{:<60} {:>12.1f}", "all", static_cast<double>(total(report.memory)) / 0x1p20));
   line();
   const std::string taken = human_bytes(static_cast<double>(total(report.memory))),
-                    rest =
-                        w.evaluation.every ? "" : "; evaluations not counted, of which training makes none";
+                    rest = w.evaluation.every || w.evaluation.final
+                               ? ""
+                               : "; evaluations not counted, of which training makes none";
   if (w.numerics.device.is_cpu() && !report.threads_bound.empty()) {
     line(fmt::format("{} thread{}, no more because of {}", report.threads, report.threads == 1 ? "" : "s",
                      report.threads_bound));

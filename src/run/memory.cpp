@@ -366,7 +366,8 @@ class Memory {
 std::vector<MemoryPart> predict_memory(const Workload& workload) {
   const Memory step(workload, workload.micro(), workload.T);
   Parts parts = step.kept_all_along(), largest = step.training();
-  if (workload.evaluation.every) {
+  const EvaluationConfig& plan = workload.evaluation;
+  if (plan.every || (plan.final && !plan.metrics.empty())) {
     Parts evaluation = Memory(workload, workload.evaluation.batch_size, workload.evaluation_T).evaluation();
     // A captured step keeps its memory while others work.
     if (workload.training.cuda_graph && !workload.numerics.device.is_cpu())

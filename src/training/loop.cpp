@@ -79,12 +79,16 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
     const bool save = s != resumed_at && (s == steps || stop || due(s, config.output.checkpoint_every));
     const bool last = s == steps && s > 0 && config.evaluation.final && !config.evaluation.metrics.empty();
     const bool evaluate = !stop && (last || due(s, config.evaluation.every));
+    // Slow metrics have a pace of their own: a run that is too short for one of their turns ends without
+    // them.
+    const bool slow = due(s, config.evaluation.slow_every) ||
+                      (last && config.evaluation.slow_every && *config.evaluation.slow_every <= steps);
     if (save || evaluate) {
       settle(s);
       if (save && hooks.checkpoint) hooks.checkpoint(s);
       if (evaluate && hooks.evaluate) {
         step.forget_batch();
-        if (!hooks.evaluate(s, last || due(s, config.evaluation.slow_every))) {
+        if (!hooks.evaluate(s, slow)) {
           if (!save && hooks.checkpoint) hooks.checkpoint(s);
           return LoopEnd::stopped;
         }

@@ -96,7 +96,7 @@ class FinalFigures(ProgramTest):
         return [entry for entry in metrics(self.out) if any(name.startswith("eval/") for name in entry)]
 
     def test_are_always_there(self):
-        config = self.configure(training__steps=5, evaluation__final=True, evaluation__every=2, evaluation__metrics=self.METRICS)
+        config = self.configure(training__steps=5, evaluation__final=True, evaluation__every=2, evaluation__slow_every=4, evaluation__metrics=self.METRICS)
         out, _ = self.run_program("decompose", config, "--out", self.out)
         self.assertEqual([entry["step"] for entry in self.final()], [2, 4, 5])
         self.assertIn("eval/pgd/slow_pgd", self.final()[-1])

@@ -36,14 +36,14 @@ class Memory(ProgramTest):
     def test_small(self):
         self.compare(self.configure())
 
-    def compare_simple_stories(self, *overrides):
+    def compare_simple_stories(self, *overrides, final="false"):
         self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", self.root / "ss_2l", "--set", "training.steps=0")
         draws = random.Random(0)
         write_shard(self.root / "tokens.bin", [draws.randrange(4019) for _ in range(10_000)])
         tokens = self.root / "tokens.bin"
         self.compare(CONFIGS / "ss_2l.yaml", "training.batch_size=2", "data.train.sequence_length=128", "data.eval.sequence_length=128",
                      f"target.path={self.root / 'ss_2l'}", f"data.train.path={tokens}", f"data.eval.path={tokens}", "evaluation.every=null",
-                     "evaluation.slow_every=null", "training.faithfulness_warmup.steps=1", "device=cpu", *overrides)
+                     "evaluation.slow_every=null", "training.faithfulness_warmup.steps=1", "device=cpu", f"evaluation.final={final}", *overrides)
 
     def test_simple_stories(self):
         self.compare_simple_stories()

@@ -175,7 +175,10 @@ struct EvaluationConfig {
                 "steps between two measurements of slow metrics, a multiple of `every`; null: only on demand")
               .at_least(1),
           self.slow_every);
-    visit(field("final", "whether everything is measured after the last step, slow metrics too"), self.final);
+    visit(field("final",
+                "whether the metrics are measured after the last step, slow ones where the run is at least "
+                "slow_every long"),
+          self.final);
     visit(field("batch_size", "rows of a batch").at_least(1), self.batch_size);
     visit(field("batches", "batches of an evaluation").at_least(1), self.batches);
     visit(
