@@ -45,16 +45,6 @@ void add_up(Processes& processes) {
   EXPECT_EQ(x.item<float>(), static_cast<float>(processes.count()));
 }
 
-TEST_F(RendezvousTest, NobodyElseComes) {
-  const auto first = try_one(launch(0, 2, free_port()), seconds(1));
-  expect_error<DataError>(first, "process 0 of 2: expected all processes to meet at 127.0.0.1:", 3);
-  expect_error<DataError>(first, "process 1 did not come in 1", 3);
-  const auto second = try_one(launch(1, 2, free_port()), seconds(1));
-  expect_error<DataError>(second, "process 1 of 2: expected all processes to meet at 127.0.0.1:", 3);
-  expect_error<DataError>(second, "nobody there in 1", 3);
-  expect_error<DataError>(second, "(127.0.0.1: Connection refused): process 0 was not started", 3);
-}
-
 TEST_F(RendezvousTest, ThoseWhoDidNotComeAreNamed) {
   const std::uint16_t port = free_port();
   const auto errors = try_starts(
