@@ -64,14 +64,14 @@ int try_one(const Address& address, const Patience& patience) {
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.place), address.size) == 0) return 0;
   if (errno != EINPROGRESS) return errno;
   constexpr int slice_ms = 20;
-  while (!patience.over()) {
+  do {
     patience.look();
     pollfd waiting{.fd = socket.get(), .events = POLLOUT, .revents = 0};
     if (::poll(&waiting, 1, slice_ms) <= 0) continue;
     int error = 0;
     socklen_t size = sizeof error;
     return ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
-  }
+  } while (!patience.over());
   return ETIMEDOUT;
 }
 

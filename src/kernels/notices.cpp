@@ -8,7 +8,8 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr Milliseconds answers_within = std::chrono::seconds(5);
+/// How long to wait for an answer: most come within a millisecond.
+constexpr Milliseconds soon = std::chrono::seconds(1), at_last = std::chrono::seconds(5);
 // Keys of the store.
 constexpr const char *present_key = "present", *failure_key = "failure", *stop_key = "stop",
                      *ended_key = "ended";
@@ -22,44 +23,48 @@ std::string here_key(int rank) { return fmt::format("here/{}", rank); }
 
 }  // namespace
 
-// A store answers within a millisecond, or its process is gone, or it was stopped or its machine was, and
-// then the call would never return.
+// Where the process that keeps the store is stopped, or its machine has gone, an answer never comes; and the
+// store may be busy for seconds with names of addresses (PolledStore). So each question has a thread.
 template <class Question>
-auto Notices::ask(Question question) {
-  using Answer = std::optional<std::invoke_result_t<Question, c10d::Store&>>;
-  if (silent_) return Answer();
+auto Notices::ask(Milliseconds limit, Question question) {
+  using Answer = std::invoke_result_t<Question, c10d::Store&>;
+  const auto end = std::chrono::steady_clock::now() + limit;
+  if (gone_ || (answered_ && !answered_(end))) return std::optional<Answer>();
+  std::packaged_task<Answer()> task([store = store_, question] { return question(*store); });
+  const std::shared_future<Answer> answer = task.get_future().share();
+  answered_ = [answer](auto by) { return answer.wait_until(by) == std::future_status::ready; };
+  std::thread(std::move(task)).detach();
+  if (!answered_(end)) return std::optional<Answer>();
   try {
-    Answer answer =
-        Patience(answers_within, [] {}).aside([store = store_, question] { return question(*store); });
-    silent_ = !answer;
-    return answer;
+    return std::optional<Answer>(answer.get());
   } catch (const std::exception&) {
-    return Answer();
+    gone_ = true;
+    return std::optional<Answer>();
   }
 }
 
 void Notices::come(int rank) {
-  ask([rank](c10d::Store& store) {
+  ask(at_last, [rank](c10d::Store& store) {
     store.set(here_key(rank), "1");
     return store.add(present_key, 1);
   });
 }
 
 std::optional<std::int64_t> Notices::present() {
-  return ask([](c10d::Store& store) { return store.add(present_key, 0); });
+  return ask(soon, [](c10d::Store& store) { return store.add(present_key, 0); });
 }
 
 bool Notices::came(int rank) {
-  return ask([rank](c10d::Store& store) { return store.check({here_key(rank)}); }).value_or(false);
+  return ask(soon, [rank](c10d::Store& store) { return store.check({here_key(rank)}); }).value_or(false);
 }
 
 void Notices::fail(const Failure& failure) {
-  ask([text = fmt::format("{}\n{}\n{}", failure.rank, failure.exit_code, failure.sentence)](
-          c10d::Store& store) { return store.compareSet(failure_key, std::string(), text); });
+  ask(at_last, [text = fmt::format("{}\n{}\n{}", failure.rank, failure.exit_code, failure.sentence)](
+                   c10d::Store& store) { return store.compareSet(failure_key, std::string(), text); });
 }
 
-std::optional<Notices::Failure> Notices::failure() {
-  const auto text = ask([](c10d::Store& store) {
+std::optional<Notices::Failure> Notices::failure(bool urgent) {
+  const auto text = ask(urgent ? at_last : soon, [](c10d::Store& store) {
     return store.check({failure_key}) ? store.get_to_str(failure_key) : std::string();
   });
   if (!text || text->empty()) return std::nullopt;
@@ -69,20 +74,22 @@ std::optional<Notices::Failure> Notices::failure() {
                  .sentence = text->substr(second + 1)};
 }
 
-void Notices::ask_to_stop() {
-  ask([](c10d::Store& store) {
-    store.set(stop_key, "1");
-    return true;
-  });
+bool Notices::ask_to_stop() {
+  return ask(soon,
+             [](c10d::Store& store) {
+               store.set(stop_key, "1");
+               return true;
+             })
+      .value_or(false);
 }
 
 bool Notices::asked_to_stop() {
-  return ask([](c10d::Store& store) { return store.check({stop_key}); }).value_or(false);
+  return ask(soon, [](c10d::Store& store) { return store.check({stop_key}); }).value_or(false);
 }
 
 void Notices::leave(bool keeps_store, Milliseconds farewell) {
   const auto ended = [this](std::int64_t more) {
-    return ask([more](c10d::Store& store) { return store.add(ended_key, more); });
+    return ask(at_last, [more](c10d::Store& store) { return store.add(ended_key, more); });
   };
   std::optional<std::int64_t> gone = ended(1);
   const std::int64_t all = present().value_or(0);

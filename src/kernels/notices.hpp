@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -11,8 +12,8 @@
 namespace vpd {
 
 /// What the processes of a run tell each other apart from tensors, in a store that process 0 or the launcher
-/// keeps. No call waits for another process; a store that went with the process that kept it, or does not
-/// answer, has no news.
+/// keeps. No call waits for another process, and none long for the store: one that has gone, or does not
+/// answer now, has no news.
 class Notices {
  public:
   struct Failure {
@@ -23,17 +24,21 @@ class Notices {
 
   explicit Notices(c10::intrusive_ptr<c10d::Store> store) : store_(std::move(store)) {}
 
-  /// That a process is there, and how many are; nothing where the store has gone.
+  /// Whether the store went with the process that kept it.
+  bool gone() const { return gone_; }
+
+  /// That a process is there, and how many are.
   void come(int rank);
   std::optional<std::int64_t> present();
   bool came(int rank);
 
   /// That a process ends. The first to say so is the one that the others hear of.
   void fail(const Failure& failure);
-  std::optional<Failure> failure();
+  /// `urgent`: worth a wait of seconds.
+  std::optional<Failure> failure(bool urgent = false);
 
-  /// That a process was asked to stop, and would rather save first.
-  void ask_to_stop();
+  /// That a process was asked to stop, and would rather save first; whether the store has taken it.
+  bool ask_to_stop();
   bool asked_to_stop();
 
   /// After the last exchange. Who keeps the store waits, for `farewell` at most, until the others, too, have
@@ -41,11 +46,15 @@ class Notices {
   void leave(bool keeps_store, std::chrono::milliseconds farewell);
 
  private:
+  using Milliseconds = std::chrono::milliseconds;
+
   template <class Question>
-  auto ask(Question question);
+  auto ask(Milliseconds limit, Question question);
 
   c10::intrusive_ptr<c10d::Store> store_;
-  bool silent_ = false;
+  /// Whether the last question has its answer by then; the connection carries one at a time.
+  std::function<bool(std::chrono::steady_clock::time_point)> answered_;
+  bool gone_ = false;
 };
 
 /// Ends as that process does: throws ProcessError, or Interrupted.

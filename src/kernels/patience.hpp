@@ -30,6 +30,18 @@ class Patience {
     return part;
   }
 
+  /// With another look, once in so long.
+  Patience looking_too(Milliseconds every, std::function<void()> at_what) const {
+    Patience more = *this;
+    more.look_ = [look = look_, every, at_what = std::move(at_what), next = Clock::now() + every]() mutable {
+      look();
+      if (Clock::now() < next) return;
+      at_what();
+      next = Clock::now() + every;
+    };
+    return more;
+  }
+
   Milliseconds left() const {
     return std::chrono::duration_cast<Milliseconds>(std::max(Clock::duration::zero(), end_ - Clock::now()));
   }

@@ -110,9 +110,8 @@ Processes::Processes(const Launch& launch, Milliseconds timeout, StopAsked stop)
 
 void Processes::find_others(const Launch& launch) {
   const Patience patience(groups_->timeout, [this] { look(); });
-  const Connection connection = connect(launch, patience);
-  groups_->notices.emplace(connection.notices);
-  groups_->store = connection.groups;
+  groups_->store = connect(launch, patience);
+  groups_->notices.emplace(groups_->store);
   groups_->store->setTimeout(groups_->timeout);
   wait_for_all(launch, *groups_->notices, patience);
   std::string why = "no answer in " + human_duration(seconds(groups_->timeout));
@@ -175,8 +174,7 @@ void Processes::look() {
       throw Interrupted(groups_->cpu ? "interrupted before training began"
                                      : "interrupted while it waited for the other processes");
     }
-    if (!groups_->told) groups_->notices->ask_to_stop();
-    groups_->told = true;
+    if (!groups_->told) groups_->told = groups_->notices->ask_to_stop();
   }
   if (may_hear()) hear();
 }
@@ -209,7 +207,7 @@ bool Processes::asked_to_stop() {
 
 void Processes::lost(const std::string& why) const {
   groups_->lost = true;
-  if (const auto failure = groups_->notices->failure()) follow(*failure);
+  if (const auto failure = groups_->notices->failure(/*urgent=*/true)) follow(*failure);
   // Whoever told this process to stop told that one, too.
   if (!together_ && stop_ && stop_()) throw Interrupted("interrupted before training began");
   constexpr int exit_code = 3;
@@ -332,6 +330,7 @@ void Processes::slow_sum(const at::Tensor& tensor) {
   options.timeout = no_limit;
   try {
     groups_->await(groups_->cpu->allreduce(tensors, options), [this] { look(); });
+    if (!together_) hear();  // of one that was interrupted after it had come to this exchange
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {

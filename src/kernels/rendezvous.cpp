@@ -1,10 +1,11 @@
 #include "rendezvous.hpp"
 
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <c10/util/Exception.h>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "address.hpp"
 #include "first_line.hpp"
+#include "polled_store.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 
@@ -14,10 +15,6 @@ namespace {
 using Milliseconds = std::chrono::milliseconds;
 using Store = c10::intrusive_ptr<c10d::Store>;
 
-/// What has to happen where somebody listens: an answer at all, and the name of the run.
-constexpr Milliseconds answers_within = std::chrono::seconds(20);
-/// How long process 0 tries to reach itself.
-constexpr Milliseconds reached_within = std::chrono::seconds(30);
 /// Whose store it is; the only key that is not under a run's own prefix.
 constexpr const char* run_key = "vpd/run";
 constexpr const char* one_port_each =
@@ -35,23 +32,33 @@ std::string run_name(const Launch& launch) {
   return name;
 }
 
-Store open_store(const std::string& address, std::uint16_t port, bool serves, Milliseconds limit) {
+Store open_store(const Launch& launch, Milliseconds limit) {
   c10d::TCPStoreOptions options;
-  options.port = port;
-  options.isServer = serves;
+  options.port = launch.port;
+  options.isServer = serves(launch);
   options.waitWorkers = false;
   options.timeout = std::max<Milliseconds>(limit, std::chrono::seconds(1));  // 0 is none at all
-  return c10::make_intrusive<c10d::TCPStore>(address, options);
+  return c10::make_intrusive<c10d::TCPStore>(launch.address, options);
 }
 
+/// Process 0 listens, and connects with itself as the others do.
 Store serve(const Launch& launch, const std::vector<Address>& addresses, const Patience& patience) {
-  std::string why = "nobody answered";
+  const auto check_that_it_is_reached = [&] {
+    std::string found;
+    if (knock(addresses, patience.at_most(std::chrono::seconds(2)), found)) return;
+    not_met(launch,
+            fmt::format("that process 0 cannot reach itself there ({}): it runs on another machine than "
+                        "MASTER_ADDR says, or may not listen; set MASTER_ADDR to the machine of "
+                        "process 0",
+                        found));
+  };
+  constexpr Milliseconds late = std::chrono::seconds(10);
+  const Patience watching = patience.looking_too(late, check_that_it_is_reached);
+  std::string why = "no answer";
   try {
-    const Patience limited = patience.at_most(reached_within);
-    const auto store = limited.aside([address = launch.address, port = launch.port, limit = limited.left()] {
-      return open_store(address, port, /*serves=*/true, limit);
-    });
-    if (store) return *store;
+    if (const auto store =
+            watching.aside([launch, limit = patience.left()] { return open_store(launch, limit); }))
+      return *store;
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
@@ -61,61 +68,56 @@ Store serve(const Launch& launch, const std::vector<Address>& addresses, const P
               fmt::format("another program that listens there, perhaps another run; {}", one_port_each));
     }
   }
-  std::string reached;
-  if (knock(addresses, patience.at_most(std::chrono::seconds(1)), reached)) reached = why;
-  not_met(launch,
-          fmt::format("that process 0 cannot reach itself there ({}): it runs on another machine than "
-                      "MASTER_ADDR says, or may not listen; set MASTER_ADDR to the machine of "
-                      "process 0",
-                      reached));
+  check_that_it_is_reached();
+  not_met(launch, fmt::format("that process 0 does not hear itself there ({}); {}", why, one_port_each));
 }
 
 Store look_for(const Launch& launch, const std::vector<Address>& addresses, const Patience& patience) {
-  constexpr Milliseconds at_first{50}, later{1000};
-  Milliseconds pause = at_first;
-  for (std::string found; !knock(addresses, patience, found); pause = std::min(2 * pause, later)) {
-    if (patience.over()) {
-      not_met(launch,
-              fmt::format("nobody there in {} ({}): {} was not started or has ended already (see what it "
-                          "said), runs on another machine than MASTER_ADDR says, or a firewall is between; "
-                          "start it with the others, or give --alone for one process alone",
-                          human_duration(patience.waited_seconds()), found,
-                          launch.launcher_serves ? "the launcher" : "process 0"));
-    }
-    patience.sleep(pause);
-  }
+  constexpr Milliseconds slice = std::chrono::seconds(2);  // a thread that is left to itself soon ends
   std::string why = "no answer";
-  try {
-    const Patience limited = patience.at_most(answers_within);
-    const auto store = limited.aside([address = launch.address, port = launch.port, limit = limited.left()] {
-      return open_store(address, port, /*serves=*/false, limit);
-    });
-    if (store) return *store;
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    why = first_line(error);
+  while (!patience.over()) {
+    patience.look();
+    try {
+      if (const auto store = patience.aside([launch] { return open_store(launch, slice); })) return *store;
+    } catch (const Error&) {
+      throw;
+    } catch (const c10::DistNetworkError&) {
+      continue;  // nobody is there yet
+    } catch (const std::exception& error) {
+      why = first_line(error);
+      break;
+    }
+  }
+  std::string found;
+  if (!knock(addresses, patience, found)) {
+    not_met(
+        launch,
+        fmt::format("nobody there in {} ({}): {} was not started or has ended already (see what it said), "
+                    "runs on another machine than MASTER_ADDR says, or a firewall is between; start it "
+                    "with the others, or give --alone for one process alone",
+                    human_duration(patience.waited_seconds()), found,
+                    launch.launcher_serves ? "the launcher" : "process 0"));
   }
   not_met(launch, fmt::format("somebody there who does not answer as process 0 of a run does ({}); {}", why,
                               one_port_each));
 }
 
-/// The name of the run whose store this is: process 0 gives it.
+/// The name of the run whose store this is, which process 0 gives: nothing where it does not.
 std::string name_of_run(const Store& store, const Launch& launch, const Patience& patience) {
+  constexpr Milliseconds pause{20};
+  // Process 0 names its own store at once, though that may be busy; a launcher's is there long before it.
+  constexpr int most_answers = 500;
   const std::string own = run_name(launch);
-  const auto ask = [&]() -> std::optional<std::string> {
-    return patience.aside([store, own, first = launch.rank == 0]() -> std::string {
+  for (int answers = 0; launch.launcher_serves || answers < most_answers; ++answers) {
+    const auto name = patience.aside([store, own, first = launch.rank == 0]() -> std::string {
       if (first) return store->compareSet(run_key, std::string(), own);
       return store->check({run_key}) ? store->get_to_str(run_key) : std::string();
     });
-  };
-  // Process 0 names its store at once; a launcher's is there long before process 0.
-  const Patience limited = launch.launcher_serves ? patience : patience.at_most(answers_within);
-  for (;;) {
-    if (const auto name = ask(); name && !name->empty()) return *name;
-    if (limited.over()) return {};
-    limited.sleep(Milliseconds(20));
+    if (name && !name->empty()) return *name;
+    if (patience.over()) break;
+    patience.sleep(pause);
   }
+  return {};
 }
 
 void check_run(const Store& store, const Launch& launch, const Patience& patience) {
@@ -140,32 +142,31 @@ void not_met(const Launch& launch, const std::string& found_and_cure) {
                               launch.port, found_and_cure));
 }
 
-Connection connect(const Launch& launch, const Patience& patience) {
+Store connect(const Launch& launch, const Patience& patience) {
   const std::vector<Address> addresses = addresses_of(launch.address, launch.port, patience);
-  const auto another = [&] { return look_for(launch, addresses, patience); };
-  const Store first = serves(launch) ? serve(launch, addresses, patience) : another();
-  check_run(first, launch, patience);
+  const Store store =
+      serves(launch) ? serve(launch, addresses, patience) : look_for(launch, addresses, patience);
+  check_run(store, launch, patience);
   std::string prefix = fmt::format("vpd/{}/{}", launch.job, launch.attempt);
   // In a launcher's store a program that is called again finds what it said before, so each call has a place
   // of its own. Without a launcher there is one process of each number.
   const auto calls = patience.aside(
-      [first, key = fmt::format("{}/calls/{}", prefix, launch.rank)] { return first->add(key, 1); });
-  if (launch.launcher_serves) prefix += fmt::format("/{}", calls.value_or(1));
-  if (!launch.launcher_serves && calls.value_or(1) > 1) {
+      [store, key = fmt::format("{}/calls/{}", prefix, launch.rank)] { return store->add(key, 1); });
+  if (!calls) not_met(launch, "that the store there does not answer");
+  if (launch.launcher_serves) prefix += fmt::format("/{}", *calls);
+  if (!launch.launcher_serves && *calls > 1) {
     not_met(launch, fmt::format("that another process {} of {} came before; {}", launch.rank, launch.count,
                                 one_port_each));
   }
-  return {.notices = c10::make_intrusive<c10d::PrefixStore>(prefix, first),
-          .groups = c10::make_intrusive<c10d::PrefixStore>(prefix, another())};
+  return c10::make_intrusive<PolledStore>(prefix, store);
 }
 
 void wait_for_all(const Launch& launch, Notices& notices, const Patience& patience) {
   const Milliseconds pause(20 + launch.count);  // one process answers all
   notices.come(launch.rank);
   for (;;) {
-    const auto present = notices.present();
-    if (present && *present >= launch.count) return;
-    if (!present) not_met(launch, "that process 0 has ended meanwhile; see what it said");
+    if (notices.present().value_or(0) >= launch.count) return;
+    if (notices.gone()) not_met(launch, "that process 0 has ended meanwhile; see what it said");
     if (patience.over()) break;
     patience.sleep(pause);
   }

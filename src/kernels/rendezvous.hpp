@@ -15,12 +15,8 @@
 namespace vpd {
 
 /// Process 0 opens the store at the launch's address and port, unless the launcher did; the others look for
-/// it there and make sure that it is their run's.
-struct Connection {
-  c10::intrusive_ptr<c10d::Store> notices;
-  c10::intrusive_ptr<c10d::Store> groups;  ///< the same keys through a connection that may be kept busy
-};
-Connection connect(const Launch& launch, const Patience& patience);
+/// it there and make sure that it is their run's. Returns the part that belongs to this start of it.
+c10::intrusive_ptr<c10d::Store> connect(const Launch& launch, const Patience& patience);
 
 /// Until all have come.
 void wait_for_all(const Launch& launch, Notices& notices, const Patience& patience);

@@ -239,6 +239,25 @@ TEST_F(ProcessesTest, AStopBeforeTrainingEndsAll) {
   }
 }
 
+TEST_F(ProcessesTest, AStopEndsTheWaitForASlowOne) {
+  for (const int asked : {0, 1}) {
+    std::atomic<bool> ready = false;
+    const auto errors = try_starts(two_with_a_stop(asked, ready), [&](Processes& processes) {
+      or_tell(processes, [&] {
+        if (processes.rank() != asked) {
+          ready = true;
+          std::this_thread::sleep_for(milliseconds(1500));  // "loading"
+        }
+        processes.broadcast("the run");
+      });
+    });
+    expect_error<Interrupted>(errors[static_cast<std::size_t>(asked)], "interrupted before training began",
+                              130);
+    expect_error<Interrupted>(errors[static_cast<std::size_t>(1 - asked)], "ended together with process",
+                              130);
+  }
+}
+
 TEST_F(ProcessesTest, WorkOfTheFirstThatAnyMayStop) {
   for (const int asked : {0, 1, 2}) {  // 2: none
     std::atomic<bool> ready = false;

@@ -22,6 +22,9 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
+/// At once, on a busy machine whose name server is slow; those who are not told would wait for minutes.
+constexpr seconds at_once{10};
+
 class RendezvousTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -43,6 +46,16 @@ void add_up(Processes& processes) {
   const at::Tensor x = at::ones({1});
   processes.sum(x);
   EXPECT_EQ(x.item<float>(), static_cast<float>(processes.count()));
+}
+
+TEST_F(RendezvousTest, NobodyElseComes) {
+  const auto first = try_one(launch(0, 2, free_port()), seconds(1));
+  expect_error<DataError>(first, "process 0 of 2: expected all processes to meet at 127.0.0.1:", 3);
+  expect_error<DataError>(first, "process 1 did not come in 1", 3);
+  const auto second = try_one(launch(1, 2, free_port()), seconds(1));
+  expect_error<DataError>(second, "process 1 of 2: expected all processes to meet at 127.0.0.1:", 3);
+  expect_error<DataError>(second, "nobody there in 1", 3);
+  expect_error<DataError>(second, "(127.0.0.1: Connection refused): process 0 was not started", 3);
 }
 
 TEST_F(RendezvousTest, ThoseWhoDidNotComeAreNamed) {
@@ -81,7 +94,7 @@ TEST_F(RendezvousTest, AStopEndsTheWait) {
     const Clock::time_point asked = Clock::now() + milliseconds(300);
     const auto error =
         try_one(launch(rank, 2, free_port()), std::chrono::minutes(10), [&] { return Clock::now() > asked; });
-    EXPECT_LT(Clock::now() - asked, seconds(1));
+    EXPECT_LT(Clock::now() - asked, at_once);
     expect_error<Interrupted>(error, "interrupted while it waited for the other processes", 130);
   }
   // While a name server is asked.
@@ -100,7 +113,7 @@ TEST_F(RendezvousTest, AStopOfOneEndsAllThatCame) {
     }
     const auto errors = try_starts(
         starts, [](Processes&) {}, std::chrono::minutes(10));
-    EXPECT_LT(Clock::now() - asked, seconds(3));
+    EXPECT_LT(Clock::now() - asked, at_once);
     expect_error<Interrupted>(errors[static_cast<std::size_t>(stopped)], "interrupted while it waited", 130);
     expect_error<Interrupted>(errors[static_cast<std::size_t>(1 - stopped)],
                               "ended together with process " + std::to_string(stopped), 130);
@@ -122,7 +135,7 @@ TEST_F(RendezvousTest, AnotherRunAtTheSamePort) {
                  {launch(1, 2, port, "SLURM job 667, step 0")},
                  {launch(1, 3, port)}},
                 [](Processes&) {}, std::chrono::minutes(10));
-            EXPECT_LT(Clock::now() - begin, seconds(5));
+            EXPECT_LT(Clock::now() - begin, 2 * at_once);
             expect_error<DataError>(others[0], "another program that listens there", 3);
             expect_error<DataError>(others[1], "another run (2 processes of SLURM job 42, step 0)", 3);
             expect_error<DataError>(others[2], "one of 3 processes", 3);
@@ -169,7 +182,7 @@ TEST_F(RendezvousTest, SomebodyWhoDoesNotAnswer) {
   const Clock::time_point asked = Clock::now() + milliseconds(300);
   const auto stopped =
       try_one(launch(1, 2, port), std::chrono::minutes(10), [&] { return Clock::now() > asked; });
-  EXPECT_LT(Clock::now() - asked, seconds(1));
+  EXPECT_LT(Clock::now() - asked, at_once);
   expect_error<Interrupted>(stopped, "interrupted while it waited", 130);
   ::close(listener);
 }
