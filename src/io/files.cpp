@@ -101,7 +101,8 @@ fs::path behind_links(fs::path path) {
 }
 
 int open_for_reading(const fs::path& path, struct stat& status) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without waiting, which a pipe would make it do, for somebody to write into it.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail(path, "open the file", errno);
   if (::fstat(descriptor, &status) != 0) {
     const int error = errno;

@@ -148,7 +148,7 @@ std::string_view TokenShard::first_bytes() const {
 // The end of a sentence about a file that does not begin as its name says.
 std::string TokenShard::in_place_of_it() const {
   const auto format = other_format(first_bytes(), path(), FileUse::tokens);
-  return format ? "; the file is " + *format : "";
+  return format ? "; it is " + *format : "";
 }
 
 void TokenShard::read_llm_c_header() {

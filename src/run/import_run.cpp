@@ -1,7 +1,5 @@
 // A run of the original code as a run directory of this one.
 
-#include <algorithm>
-
 #include <ATen/ATen.h>
 
 #include "import_config.hpp"
@@ -60,13 +58,15 @@ std::optional<std::string> first_difference(const ForeignState& run, const Forei
 // target.
 std::optional<TargetDirectory> look_among_neighbours(const ForeignState& run, const fs::path& directory,
                                                      const Observer& observer) {
-  std::error_code error;
   std::vector<fs::path> neighbours;
-  for (const auto& entry : fs::directory_iterator(directory.parent_path(), error)) {
-    if (entry.is_directory(error) && entry.path() != directory) neighbours.push_back(entry.path());
+  try {
+    neighbours = visible_entries(directory.parent_path());
+  } catch (const DataError&) {
+    return std::nullopt;  // that may not be listed
   }
-  std::sort(neighbours.begin(), neighbours.end());
   for (const fs::path& neighbour : neighbours) {
+    std::error_code error;
+    if (neighbour == directory || !fs::is_directory(neighbour, error)) continue;
     const std::optional<TargetDirectory> found = look_for_target(neighbour);
     if (!found || !found->weights) continue;
     observer.announce("comparing with the weights in " + neighbour.string());

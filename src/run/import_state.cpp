@@ -14,6 +14,16 @@
 #include "vpd/io/torch_checkpoint.hpp"
 
 namespace vpd {
+namespace {
+
+std::string quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> each;
+  for (const std::string& name : names) each.push_back(quote_foreign(name));
+  return join_words(each);
+}
+
+}  // namespace
+
 ForeignState::ForeignState(const std::filesystem::path& file) : file_(file) {
   std::vector<Entry> found;
   if (file.extension() == ".safetensors") {
@@ -41,9 +51,8 @@ ForeignState::ForeignState(const std::filesystem::path& file) : file_(file) {
     places.insert(places.begin(), place_.prefix);
     throw DataError(
         fmt::format("{}: expected the weights of one model, found those of several, whose names begin with "
-                    "{}: save one of them "
-                    "alone",
-                    file_.string(), join_words(places)));
+                    "{}: save one of them alone",
+                    file_.string(), quoted(places)));
   }
   for (std::size_t i = 0; i < found.size(); ++i) {
     const auto is_other = [&](const std::string& place) {
@@ -71,7 +80,7 @@ std::vector<std::string> ForeignState::remarks() const {
   if (!place_.others.empty()) {
     remarks.push_back(fmt::format(
         "{}: the tensors whose names begin with {} were taken for the model, and those of {} passed over",
-        file_.string(), quote_foreign(place_.prefix), join_words(place_.others)));
+        file_.string(), quote_foreign(place_.prefix), quoted(place_.others)));
   }
   for (const auto& [name, what] : unread_) {
     const std::string plain = unwrapped_name(name);
@@ -95,13 +104,10 @@ std::string ForeignState::unread_in_words() const {
 
 std::string ForeignState::harm() const {
   if (harmful_names_.empty()) return "";
-  std::vector<std::string> quoted;
-  for (const std::string& name : harmful_names_) quoted.push_back(quote_foreign(name));
   return fmt::format(
       "found the name {}, which Python would import and could call; nothing of it was run: do not load the "
-      "file "
-      "in Python",
-      join_words(quoted));
+      "file in Python",
+      quoted(harmful_names_));
 }
 
 bool ForeignState::has_prefix(std::string_view prefix) const {

@@ -44,7 +44,7 @@ std::vector<TokenShard> add_token_files(Findings& findings, const fs::path& path
   std::vector<TokenShard> shards;
   std::int64_t bytes = 0;
   for (const fs::path& name : names) {
-    list_or_warn(findings, [&] { bytes += shards.emplace_back(name).bytes(); });
+    list_or_warn(findings, [&] { bytes += bytes_to_scan(shards.emplace_back(name)); });
   }
   if (shards.empty()) throw DataError(findings.warnings.front());
   const StopAsked stop = announce(observer, "reading the tokens", bytes);

@@ -1,8 +1,11 @@
 #include "vpd/io/token_shard.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -210,8 +213,8 @@ TEST_F(TokenShards, DataThatMayNotBeReadAreSaidToBe) {
 TEST_F(TokenShards, AnotherFormatIsNamed) {
   const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4096\n";
   expect_rejected("x.bin", pointer,
-                  "the file is a Git LFS pointer in place of a file of 4 KiB; run `git lfs pull`");
-  expect_rejected("x.npy", pointer, "the file is a Git LFS pointer");
+                  "it is a Git LFS pointer in place of a file of 4 KiB; run `git lfs pull`");
+  expect_rejected("x.npy", pointer, "it is a Git LFS pointer");
   expect_rejected("x.parquet", "PAR1", "found '.parquet', a parquet file; tools/prepare_tokens makes");
   expect_rejected("x.bin", bytes_of(std::vector<std::uint16_t>(2000, 50256)),
                   "numpy.memmap(sys.argv[1], 'uint16'");
@@ -256,6 +259,34 @@ TEST_F(TokenShards, RangesOfEveryIntegerType) {
   EXPECT_EQ(huge.range(0, 2).largest, std::numeric_limits<std::int64_t>::max());
   EXPECT_ERROR_AS(UsageError, "found [1, 3)", huge.range(1, 2));
   EXPECT_ERROR_AS(UsageError, "found [0, 0)", huge.range(0, 0));
+}
+
+TEST_F(TokenShards, WhatWasScannedIsKnownUntilItChanges) {
+  const char* before = std::getenv("XDG_CACHE_HOME");
+  const std::string old = before ? before : "";
+  ::setenv("XDG_CACHE_HOME", (directory_ / "cache").c_str(), 1);
+  const auto path = directory_ / "b.bin";
+  const auto write_tokens = [&](std::uint16_t token) {
+    write_token_shard(path, std::vector<std::uint16_t>(static_cast<std::size_t>(kTokensAtOnce), token));
+    // What changed just now is not kept: the next change might not show in its times.
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  };
+  write_tokens(17);
+  EXPECT_EQ(bytes_to_scan(TokenShard(path)), 2 * kTokensAtOnce);
+  EXPECT_EQ(scan_tokens(TokenShard(path)).largest, 17);
+  EXPECT_EQ(bytes_to_scan(TokenShard(path)), 0);
+  int asked = 0;  // whether to stop: before anything else, and then as often as something was read
+  EXPECT_EQ(scan_tokens(TokenShard(path), [&] { return ++asked == 2; }).largest, 17);
+  write_tokens(18);
+  EXPECT_EQ(bytes_to_scan(TokenShard(path)), 2 * kTokensAtOnce);
+  EXPECT_EQ(scan_tokens(TokenShard(path)).largest, 18);
+  before ? ::setenv("XDG_CACHE_HOME", old.c_str(), 1) : ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST_F(TokenShards, ANamedPipeIsNotWaitedFor) {
+  ASSERT_EQ(::mkfifo((directory_ / "p.bin").c_str(), 0600), 0);
+  EXPECT_ERROR_AS(DataError, "p.bin: expected a regular file, found something else",
+                  TokenShard(directory_ / "p.bin"));
 }
 
 TEST_F(TokenShards, ScanningGoesOverAllTokens) {

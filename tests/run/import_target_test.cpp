@@ -106,13 +106,13 @@ TEST_F(Import, OneOfSeveralModels) {
     EXPECT_TRUE(at::equal(SafetensorsFile(out_ / "model.safetensors").load("ln_f.weight"),
                           TorchCheckpoint(golden_target).load("ln_f.weight")))
         << chosen;
-    expect_warning(summary,
-                   "whose names begin with '" + chosen + "' were taken for the model, and those of " + other);
+    expect_warning(summary, "whose names begin with '" + chosen +
+                                "' were taken for the model, and those of '" + other + "'");
   }
   EXPECT_TRUE(import_to_out({.path = both("ema.", "model.")}).warnings.empty());
-  expect_rejected(
-      {.path = both("student.", "teacher.")},
-      "expected the weights of one model, found those of several, whose names begin with student., teacher.");
+  expect_rejected({.path = both("student.", "teacher.")},
+                  "expected the weights of one model, found those of several, whose names begin with "
+                  "'student.', 'teacher.'");
 }
 
 // Without grouped-query attention q, k and v are one matrix, and n_key_value_heads is left over.

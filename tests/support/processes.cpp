@@ -1,5 +1,6 @@
 #include "support/processes.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <thread>
@@ -11,6 +12,17 @@
 #include "vpd/base/error.hpp"
 
 namespace vpd::testing {
+namespace {
+
+/// LibTorch's record of recent exchanges is one for the whole program and takes no lock for the state of its
+/// groups (FlightRecorder::recordWithResetEnabled in 2.11). A real process has one thread that exchanges;
+/// here there are many.
+void keep_no_record_of_exchanges() {
+  static const bool once = ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1) == 0;
+  static_cast<void>(once);
+}
+
+}  // namespace
 
 bool can_test_processes() {
   static const bool can = [] {
@@ -42,6 +54,7 @@ std::uint16_t free_port() {
 std::vector<std::exception_ptr> try_starts(const std::vector<Start>& starts,
                                            const std::function<void(Processes&)>& work,
                                            std::chrono::milliseconds timeout) {
+  keep_no_record_of_exchanges();
   std::vector<std::exception_ptr> errors(starts.size());
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < starts.size(); ++i) {
