@@ -20,23 +20,23 @@
 #endif
 
 #include "median.hpp"
-#include "vpd/adversary/sources.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/kernels/adamw.hpp"
 #include "vpd/kernels/ascent.hpp"
 #include "vpd/kernels/bfloat16_parts.hpp"
-#include "vpd/kernels/differentiable.hpp"
 #include "vpd/kernels/gate.hpp"
-#include "vpd/kernels/head_kl.hpp"
 #include "vpd/kernels/kl.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/norm.hpp"
-#include "vpd/kernels/parallel_mlp.hpp"
 #include "vpd/kernels/positions.hpp"
 #include "vpd/kernels/rotary.hpp"
 #include "vpd/kernels/routing.hpp"
 #include "vpd/kernels/row_scale.hpp"
 #include "vpd/kernels/squash.hpp"
+#include "vpd/ops/differentiable.hpp"
+#include "vpd/ops/head_kl.hpp"
+#include "vpd/ops/parallel_mlp.hpp"
+#include "vpd/passes/sources.hpp"
 
 namespace {
 

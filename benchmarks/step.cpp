@@ -26,15 +26,14 @@
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
 #include "vpd/config/value.hpp"
+#include "vpd/cost/workload.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/kernels/matrix_product.hpp"
-#include "vpd/run/machine.hpp"
-#include "vpd/run/workload.hpp"
+#include "vpd/machine/memory.hpp"
 #include "vpd/target/checkpoint.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
-#include "vpd/training/peak_memory.hpp"
 
 namespace {
 

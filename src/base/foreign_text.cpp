@@ -1,8 +1,9 @@
+#include "vpd/base/foreign_text.hpp"
+
 #include <algorithm>
 #include <cstdint>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/foreign_text.hpp>
 
 namespace vpd {
 namespace {

@@ -1,8 +1,10 @@
+#include "vpd/base/host.hpp"
+
 #include <cstdlib>
 
 #include <unistd.h>
-#include <vpd/base/foreign_text.hpp>
-#include <vpd/base/host.hpp>
+
+#include "vpd/base/foreign_text.hpp"
 
 namespace vpd {
 

@@ -1,10 +1,11 @@
+#include "vpd/base/launch.hpp"
+
 #include <charconv>
 #include <cstdlib>
 #include <initializer_list>
 #include <limits>
 
-#include <vpd/base/error.hpp>
-#include <vpd/base/launch.hpp>
+#include "vpd/base/error.hpp"
 
 namespace vpd {
 namespace {

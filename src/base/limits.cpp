@@ -1,3 +1,5 @@
+#include "vpd/base/limits.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -8,7 +10,6 @@
 #include <thread>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/limits.hpp>
 
 #include "control_groups.hpp"
 

@@ -1,10 +1,11 @@
+#include "vpd/base/text.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/text.hpp>
 
 namespace vpd {
 namespace {

@@ -8,12 +8,12 @@
 #include <vector>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/path_meaning.hpp>
-#include <vpd/base/text.hpp>
-#include <vpd/config/type.hpp>
 
 #include "number_hint.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/path_meaning.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/type.hpp"
 
 // Holds what a file says against what it should say.
 

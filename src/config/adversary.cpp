@@ -1,4 +1,4 @@
-#include <vpd/config/adversary.hpp>
+#include "vpd/config/adversary.hpp"
 
 namespace vpd {
 namespace {

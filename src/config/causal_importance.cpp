@@ -1,5 +1,6 @@
+#include "vpd/config/causal_importance.hpp"
+
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/causal_importance.hpp>
 
 namespace vpd {
 

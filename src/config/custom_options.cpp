@@ -1,10 +1,12 @@
+#include "vpd/config/custom_options.hpp"
+
 #include <vector>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/text.hpp>
-#include <vpd/config/custom_options.hpp>
-#include <vpd/config/reflection.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/reflection.hpp"
 
 namespace vpd {
 

@@ -1,8 +1,9 @@
+#include "vpd/config/evaluation.hpp"
+
 #include <map>
 #include <string>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/evaluation.hpp>
 
 namespace vpd {
 

@@ -1,5 +1,6 @@
+#include "vpd/config/ground_truth.hpp"
+
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/ground_truth.hpp>
 
 namespace vpd {
 

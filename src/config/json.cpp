@@ -8,11 +8,11 @@
 
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/config/type.hpp>
-#include <vpd/config/value.hpp>
 
+#include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/config/type.hpp"
+#include "vpd/config/value.hpp"
 
 // JSON in and out.
 

@@ -1,5 +1,6 @@
-#include <vpd/config/load.hpp>
-#include <vpd/config/type.hpp>
+#include "vpd/config/load.hpp"
+
+#include "vpd/config/type.hpp"
 
 namespace vpd::config {
 

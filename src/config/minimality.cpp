@@ -1,5 +1,6 @@
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/objective.hpp>
+
+#include "vpd/config/objective.hpp"
 
 namespace vpd {
 namespace {

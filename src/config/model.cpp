@@ -1,10 +1,12 @@
+#include "vpd/config/model.hpp"
+
 #include <algorithm>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/text.hpp>
-#include <vpd/config/model.hpp>
-#include <vpd/config/reflection.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/reflection.hpp"
 
 namespace vpd {
 namespace {

@@ -9,8 +9,9 @@
 #include <string_view>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/config/value.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/config/value.hpp"
 
 namespace vpd::config {
 namespace {

@@ -1,8 +1,9 @@
+#include "vpd/config/objective.hpp"
+
 #include <map>
 #include <string>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/objective.hpp>
 
 namespace vpd {
 namespace {

@@ -5,8 +5,9 @@
 #include <vector>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/text.hpp>
-#include <vpd/config/type.hpp>
+
+#include "vpd/base/text.hpp"
+#include "vpd/config/type.hpp"
 
 // One value of a configuration, given as "training.steps=100" or "objective.faithfulness.coefficient=1e6".
 

@@ -1,6 +1,8 @@
+#include "vpd/config/pretrain.hpp"
+
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/pretrain.hpp>
-#include <vpd/config/reflection.hpp>
+
+#include "vpd/config/reflection.hpp"
 
 namespace vpd {
 namespace {

@@ -1,5 +1,6 @@
+#include "vpd/config/reconstruction_terms.hpp"
+
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/reconstruction_terms.hpp>
 
 namespace vpd {
 

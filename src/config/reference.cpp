@@ -3,7 +3,8 @@
 #include <vector>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/type.hpp>
+
+#include "vpd/config/type.hpp"
 
 // The reference page: one section for each map of the file, in its order, then the maps that stand for a
 // number.

@@ -1,9 +1,10 @@
+#include "vpd/config/schedule.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/schedule.hpp>
 
 namespace vpd {
 

@@ -2,7 +2,7 @@
 #include <string>
 #include <utility>
 
-#include <vpd/config/type.hpp>
+#include "vpd/config/type.hpp"
 
 // JSON Schema, draft 2020-12, of what `accept` accepts. Rules between fields are beyond it.
 

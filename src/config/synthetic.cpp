@@ -1,6 +1,8 @@
+#include "vpd/config/synthetic.hpp"
+
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/common.hpp>
-#include <vpd/config/synthetic.hpp>
+
+#include "vpd/config/common.hpp"
 
 namespace vpd {
 

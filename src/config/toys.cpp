@@ -1,10 +1,12 @@
+#include "vpd/config/toys.hpp"
+
 #include <algorithm>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/text.hpp>
-#include <vpd/config/reflection.hpp>
-#include <vpd/config/toys.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/reflection.hpp"
 
 namespace vpd {
 

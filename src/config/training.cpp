@@ -1,5 +1,6 @@
+#include "vpd/config/training.hpp"
+
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/training.hpp>
 
 namespace vpd {
 

@@ -1,10 +1,12 @@
+#include "vpd/config/type.hpp"
+
 #include <algorithm>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/text.hpp>
-#include <vpd/config/reflection.hpp>
-#include <vpd/config/type.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/reflection.hpp"
 
 namespace vpd::config {
 namespace {

@@ -1,3 +1,5 @@
+#include "vpd/config/value.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -6,11 +8,11 @@
 #include <utility>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/file_format.hpp>
-#include <vpd/base/path_meaning.hpp>
-#include <vpd/config/type.hpp>
-#include <vpd/config/value.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/file_format.hpp"
+#include "vpd/base/path_meaning.hpp"
+#include "vpd/config/type.hpp"
 
 namespace vpd::config {
 namespace {

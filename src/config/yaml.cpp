@@ -8,10 +8,11 @@
 #include <string_view>
 
 #include <spdlog/fmt/fmt.h>
-#include <vpd/base/error.hpp>
-#include <vpd/config/type.hpp>
-#include <vpd/config/value.hpp>
 #include <yaml-cpp/yaml.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/config/type.hpp"
+#include "vpd/config/value.hpp"
 
 // YAML in and out. yaml-cpp finds the structure; what a plain scalar means is decided here, by the core
 // schema of YAML 1.2 (section 10.3.2 of its specification), which every reader of a run directory shares.

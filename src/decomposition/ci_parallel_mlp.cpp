@@ -7,9 +7,9 @@
 #include <ATen/ATen.h>
 
 #include "ci_kinds.hpp"
-#include "kernels/record.hpp"
+#include "ops/record.hpp"
 #include "vpd/kernels/matrix_product.hpp"
-#include "vpd/kernels/parallel_mlp.hpp"
+#include "vpd/ops/parallel_mlp.hpp"
 
 namespace vpd {
 namespace {

@@ -9,7 +9,7 @@
 #include <ATen/ATen.h>
 
 #include "ci_kinds.hpp"
-#include "kernels/record.hpp"
+#include "ops/record.hpp"
 #include "vpd/kernels/norm.hpp"
 #include "vpd/kernels/random_fill.hpp"
 

@@ -51,38 +51,10 @@ void save_weights(const Decomposition& decomposition, const std::filesystem::pat
   save(decomposition.ci_parameters, causal_importance_file);
 }
 
-CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs) {
-  const at::NoGradGuard no_grad;
-  RecordingExecutor executor(decomposition.sites.of_matrix(), decomposition.sites.size(), keep_outputs);
-  CleanPass clean;
-  clean.input = input;
-  clean.output = decomposition.target->forward(input, executor);
-  clean.inputs = std::move(executor.inputs);
-  clean.outputs = std::move(executor.outputs);
-  return clean;
-}
-
 bool importance_reaches_components(const Decomposition& decomposition) {
   const auto reads_V = [](const Site& site) { return site.embedding; };
   return decomposition.ci->reaches_components() ||
          std::any_of(decomposition.sites.begin(), decomposition.sites.end(), reads_V);
-}
-
-Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
-                             const std::vector<Parameter>& parameters,
-                             const std::vector<Parameter>& components, bool want_lower,
-                             const GradientsReady& ready) {
-  std::vector<at::Tensor> inputs = clean.inputs;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (decomposition.sites[i].embedding) inputs[i] = embedding(inputs[i], components[2 * i]);
-  }
-  Importance importance;
-  const Numerics& numerics = decomposition.numerics;
-  importance.z = decomposition.ci->forward_telling(inputs, clean.B(), parameters, components, ready);
-  if (importance.z.scalar_type() != numerics.compute) importance.z = importance.z.to(numerics.wide);
-  importance.z = importance.z.contiguous();  // a custom function's need not be
-  if (want_lower) importance.lower = importance.z.detach().to(numerics.wide).clamp(0.0, 1.0);
-  return importance;
 }
 
 }  // namespace vpd

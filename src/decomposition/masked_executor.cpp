@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "kernels/record.hpp"
+#include "ops/record.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 #include "vpd/kernels/positions.hpp"
 #include "vpd/kernels/row_scale.hpp"

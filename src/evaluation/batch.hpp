@@ -12,7 +12,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/stop.hpp"
 #include "vpd/evaluation/evaluate.hpp"
-#include "vpd/objective/reconstruction.hpp"
+#include "vpd/passes/reconstruction.hpp"
 
 namespace vpd {
 

@@ -8,7 +8,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "batch.hpp"
-#include "vpd/objective/divergence.hpp"
+#include "vpd/passes/divergence.hpp"
 #include "window.hpp"
 
 namespace vpd {

@@ -8,7 +8,7 @@
 
 #include "batch.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/objective/attribution.hpp"
+#include "vpd/passes/attribution.hpp"
 
 namespace vpd {
 namespace {

@@ -9,7 +9,7 @@
 #include "ground_truth.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
-#include "vpd/objective/attribution.hpp"
+#include "vpd/passes/attribution.hpp"
 
 namespace vpd {
 namespace {

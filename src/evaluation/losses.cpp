@@ -7,10 +7,10 @@
 #include <ATen/ATen.h>
 
 #include "batch.hpp"
-#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
 #include "vpd/objective/schatten.hpp"
+#include "vpd/passes/attribution.hpp"
 #include "window.hpp"
 
 namespace vpd {

@@ -2,16 +2,16 @@
 
 #include <ATen/ATen.h>
 
-#include "slow_work.hpp"
-#include "thread_number.hpp"
+#include "base/slow_work.hpp"
+#include "machine/thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/data.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "vpd/io/tokens.hpp"
-#include "vpd/run/machine.hpp"
+#include "vpd/machine/memory.hpp"
 #include "vpd/target/target.hpp"
-#include "vpd/training/data.hpp"
 
 namespace vpd {
 namespace {

@@ -6,14 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "inputs.hpp"
-#include "thread_number.hpp"
+#include "machine/thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/io/data.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
-#include "vpd/training/data.hpp"
 
 namespace vpd {
 namespace {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "vpd/base/observer.hpp"
 #include "vpd/config/run.hpp"
-#include "vpd/run/observer.hpp"
 
 // The files that a run's numbers depend on, and whether they are still what they were.
 

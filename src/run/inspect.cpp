@@ -6,7 +6,7 @@
 #include <system_error>
 
 #include "inspect_kinds.hpp"
-#include "thread_number.hpp"
+#include "machine/thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/file_format.hpp"
 #include "vpd/base/path_meaning.hpp"

@@ -5,8 +5,8 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "base/slow_work.hpp"
 #include "inspect_kinds.hpp"
-#include "slow_work.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/io/token_shard.hpp"

@@ -8,8 +8,8 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/observer.hpp"
 #include "vpd/config/value.hpp"
-#include "vpd/run/observer.hpp"
 
 namespace vpd {
 

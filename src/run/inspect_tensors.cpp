@@ -7,8 +7,8 @@
 #include <ATen/ATen.h>
 #include <spdlog/fmt/fmt.h>
 
+#include "base/slow_work.hpp"
 #include "inspect_kinds.hpp"
-#include "slow_work.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/config/model.hpp"

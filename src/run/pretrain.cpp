@@ -10,18 +10,18 @@
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
-#include "thread_number.hpp"
+#include "io/workplace.hpp"
+#include "machine/thread_number.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
+#include "vpd/io/data.hpp"
 #include "vpd/io/dataset.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/metrics_log.hpp"
-#include "vpd/training/data.hpp"
-#include "vpd/training/pretrain.hpp"
-#include "workplace.hpp"
+#include "vpd/pretraining/pretrain.hpp"
 
 namespace vpd {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "inputs.hpp"
 #include "vpd/config/run.hpp"
-#include "vpd/target/numerics.hpp"
+#include "vpd/machine/numerics.hpp"
 
 namespace vpd {
 

@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
 
 namespace vpd {
 

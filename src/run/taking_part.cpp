@@ -1,6 +1,6 @@
 #include "taking_part.hpp"
 
-#include "stop_vote.hpp"
+#include "machine/stop_vote.hpp"
 #include "training_job.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/training/checkpoint.hpp"

@@ -3,10 +3,10 @@
 #include <filesystem>
 #include <string>
 
+#include "vpd/base/observer.hpp"
 #include "vpd/config/run.hpp"
-#include "vpd/kernels/processes.hpp"
+#include "vpd/machine/processes.hpp"
 #include "vpd/run/decompose.hpp"
-#include "vpd/run/observer.hpp"
 
 namespace vpd {
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "slow_work.hpp"
+#include "base/slow_work.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/evaluation/evaluate.hpp"
-#include "vpd/training/data.hpp"
+#include "vpd/io/data.hpp"
 
 namespace vpd {
 namespace {

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "thread_number.hpp"
+#include "machine/thread_number.hpp"
+#include "vpd/base/observer.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/dataset.hpp"
-#include "vpd/kernels/lanes.hpp"
-#include "vpd/kernels/processes.hpp"
-#include "vpd/run/observer.hpp"
+#include "vpd/machine/lanes.hpp"
+#include "vpd/machine/processes.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {

@@ -6,9 +6,9 @@
 #include <sstream>
 #include <utility>
 
-#include "health_watch.hpp"
+#include "health/health_watch.hpp"
+#include "machine/stop_vote.hpp"
 #include "progress_line.hpp"
-#include "stop_vote.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"

@@ -6,8 +6,8 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/io/safetensors.hpp"
+#include "vpd/machine/numerics.hpp"
 #include "vpd/target/executor.hpp"
-#include "vpd/target/numerics.hpp"
 
 namespace vpd {
 

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "vpd/base/error.hpp"
-#include "vpd/training/peak_memory.hpp"
+#include "vpd/machine/memory.hpp"
 
 namespace vpd {
 namespace {

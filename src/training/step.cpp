@@ -9,9 +9,10 @@
 #include "term_pass.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/kernels/squash.hpp"
-#include "vpd/objective/attribution.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/passes/attribution.hpp"
+#include "vpd/passes/clean_pass.hpp"
 #include "vpd/training/part_names.hpp"
 
 namespace vpd {

@@ -11,8 +11,9 @@
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/ops/optimizer.hpp"
+#include "vpd/passes/clean_pass.hpp"
 #include "vpd/training/late_block.hpp"
-#include "vpd/training/optimizer.hpp"
 
 namespace vpd {
 

@@ -7,8 +7,8 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/objective/faithfulness.hpp"
-#include "vpd/objective/reconstruction.hpp"
 #include "vpd/objective/schatten.hpp"
+#include "vpd/passes/reconstruction.hpp"
 #include "vpd/training/part_names.hpp"
 
 namespace vpd {

@@ -5,7 +5,8 @@
 
 #include "support/expect_close.hpp"
 #include "support/golden.hpp"
-#include "vpd/adversary/sources.hpp"
+#include "vpd/passes/clean_pass.hpp"
+#include "vpd/passes/sources.hpp"
 
 namespace vpd::testing {
 namespace {

@@ -1,5 +1,6 @@
+#include "vpd/base/error.hpp"
+
 #include <gtest/gtest.h>
-#include <vpd/base/error.hpp>
 
 namespace vpd {
 namespace {

@@ -1,5 +1,6 @@
+#include "vpd/base/foreign_text.hpp"
+
 #include <gtest/gtest.h>
-#include <vpd/base/foreign_text.hpp>
 
 namespace vpd {
 namespace {

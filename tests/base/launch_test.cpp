@@ -1,9 +1,11 @@
+#include "vpd/base/launch.hpp"
+
 #include <map>
 #include <set>
 
 #include <gtest/gtest.h>
-#include <vpd/base/error.hpp>
-#include <vpd/base/launch.hpp>
+
+#include "vpd/base/error.hpp"
 
 namespace vpd {
 namespace {

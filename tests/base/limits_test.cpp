@@ -1,8 +1,9 @@
+#include "vpd/base/limits.hpp"
+
 #include <fstream>
 #include <map>
 
 #include <gtest/gtest.h>
-#include <vpd/base/limits.hpp>
 
 #include "config/support.hpp"
 

@@ -1,5 +1,6 @@
+#include "vpd/base/text.hpp"
+
 #include <gtest/gtest.h>
-#include <vpd/base/text.hpp>
 
 namespace vpd {
 namespace {

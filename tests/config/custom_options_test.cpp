@@ -1,5 +1,6 @@
+#include "vpd/config/custom_options.hpp"
+
 #include <gtest/gtest.h>
-#include <vpd/config/custom_options.hpp>
 
 #include "config/support.hpp"
 

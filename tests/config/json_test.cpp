@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
-#include <vpd/config/value.hpp>
 
 #include "config/support.hpp"
+#include "vpd/config/value.hpp"
 
 namespace vpd::config {
 namespace {

@@ -1,5 +1,6 @@
+#include "vpd/config/model.hpp"
+
 #include <gtest/gtest.h>
-#include <vpd/config/model.hpp>
 
 #include "config/support.hpp"
 

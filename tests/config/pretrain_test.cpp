@@ -1,8 +1,9 @@
+#include "vpd/config/pretrain.hpp"
+
 #include <gtest/gtest.h>
-#include <vpd/config/pretrain.hpp>
-#include <vpd/config/value.hpp>
 
 #include "config/support.hpp"
+#include "vpd/config/value.hpp"
 
 namespace vpd {
 namespace {

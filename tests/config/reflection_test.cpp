@@ -1,11 +1,12 @@
+#include "vpd/config/reflection.hpp"
+
 #include <cstdint>
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <vpd/config/reflection.hpp>
-#include <vpd/config/schedule.hpp>
 
 #include "config/support.hpp"
+#include "vpd/config/schedule.hpp"
 
 // The mechanism on a struct that has one field of each type.
 

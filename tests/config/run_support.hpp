@@ -8,9 +8,9 @@
 
 #include <gtest/gtest.h>
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/run.hpp>
 
 #include "config/support.hpp"
+#include "vpd/config/run.hpp"
 
 namespace vpd {
 

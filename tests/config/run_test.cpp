@@ -1,14 +1,15 @@
+#include "vpd/config/run.hpp"
+
 #include <algorithm>
 #include <filesystem>
 #include <string>
 
 #include <gtest/gtest.h>
 #include <spdlog/fmt/fmt.h>
-#include <vpd/config/pretrain.hpp>
-#include <vpd/config/run.hpp>
-#include <vpd/config/value.hpp>
 
 #include "config/run_support.hpp"
+#include "vpd/config/pretrain.hpp"
+#include "vpd/config/value.hpp"
 
 namespace vpd {
 namespace {

@@ -1,8 +1,9 @@
+#include "vpd/config/schedule.hpp"
+
 #include <cmath>
 #include <numbers>
 
 #include <gtest/gtest.h>
-#include <vpd/config/schedule.hpp>
 
 namespace vpd {
 namespace {

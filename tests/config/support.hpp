@@ -7,7 +7,8 @@
 #include <string>
 
 #include <unistd.h>
-#include <vpd/base/error.hpp>
+
+#include "vpd/base/error.hpp"
 
 namespace vpd {
 

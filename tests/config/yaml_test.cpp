@@ -2,9 +2,9 @@
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <vpd/config/value.hpp>
 
 #include "config/support.hpp"
+#include "vpd/config/value.hpp"
 
 namespace vpd::config {
 namespace {

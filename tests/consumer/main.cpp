@@ -14,13 +14,14 @@
 #include <vpd/base/error.hpp>
 #include <vpd/config/run.hpp>
 #include <vpd/decomposition/decomposition.hpp>
+#include <vpd/io/data.hpp>
 #include <vpd/io/metrics_series.hpp>
 #include <vpd/io/run_directory.hpp>
+#include <vpd/machine/numerics.hpp>
+#include <vpd/passes/clean_pass.hpp>
 #include <vpd/run/decompose.hpp>
 #include <vpd/run/evaluate.hpp>
-#include <vpd/target/numerics.hpp>
 #include <vpd/target/target.hpp>
-#include <vpd/training/data.hpp>
 
 namespace {
 

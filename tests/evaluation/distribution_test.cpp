@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "support.hpp"
+#include "vpd/passes/clean_pass.hpp"
 
 namespace vpd::testing {
 namespace {

@@ -11,10 +11,10 @@
 
 #include "support.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/objective/attribution.hpp"
-#include "vpd/objective/reconstruction.hpp"
+#include "vpd/io/synthetic.hpp"
+#include "vpd/passes/attribution.hpp"
+#include "vpd/passes/reconstruction.hpp"
 #include "vpd/target/tms.hpp"
-#include "vpd/training/synthetic.hpp"
 
 namespace vpd::testing {
 namespace {

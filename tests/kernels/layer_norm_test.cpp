@@ -10,7 +10,7 @@
 #include "support/check_gradient.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
-#include "vpd/kernels/differentiable.hpp"
+#include "vpd/ops/differentiable.hpp"
 
 namespace vpd {
 namespace {

@@ -6,15 +6,28 @@ from pathlib import Path
 
 from listing import CPP, files
 
-# Which rooms a room may include, itself apart: the table of docs/architecture.md.
-ALLOWED = {"base": set(), "config": {"base"}, "io": {"base", "config"}, "kernels": {"base", "config"}}
-ALLOWED["target"] = {"base", "config", "io", "kernels"}
-ALLOWED["decomposition"] = ALLOWED["target"] | {"target"}
-ALLOWED["objective"] = ALLOWED["decomposition"] | {"decomposition"}
-ALLOWED["adversary"] = ALLOWED["objective"] | {"objective"}
-ALLOWED["training"] = ALLOWED["adversary"] | {"adversary"}
-ALLOWED["evaluation"] = ALLOWED["adversary"] | {"adversary"}
-ALLOWED["run"] = ALLOWED["training"] | {"training", "evaluation"}
+# The rooms, lowest first, and which others each may include: the table of CONTRIBUTING.md.
+LADDER = {
+    "base": "",
+    "config": "base",
+    "io": "base config",
+    "machine": "base config",
+    "kernels": "base config machine",
+    "ops": "base config io machine kernels",
+    "target": "base config io machine kernels ops",
+    "decomposition": "base config io machine kernels ops target",
+    "passes": "base config io machine kernels ops target decomposition",
+    "objective": "base config io machine kernels ops target decomposition passes",
+    "adversary": "base config io machine kernels ops target decomposition passes",
+    "training": "base config io machine kernels ops target decomposition passes objective adversary",
+    "pretraining": "base config io machine kernels ops target",
+    "evaluation": "base config io machine kernels ops target decomposition passes objective adversary",
+    "cost": "base config io machine kernels ops target decomposition passes objective adversary training evaluation",
+    "health": "base config io",
+    "import": "base config io machine kernels ops target decomposition",
+    "run": "base config io machine kernels ops target decomposition passes objective adversary training pretraining evaluation cost health import",
+}
+ALLOWED = {room: set(others.split()) for room, others in LADDER.items()}
 
 LIBTORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 CUDA = re.compile(r"^(cuda|cublas|cudnn|cusparse|cusolver|curand|nccl|cooperative_groups|cub/|thrust/|nv/)|^(c10|ATen)/cuda/")

@@ -12,7 +12,7 @@
 #include "io/token_files.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/token_shard.hpp"
-#include "vpd/run/machine.hpp"
+#include "vpd/machine/memory.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 
 namespace vpd {

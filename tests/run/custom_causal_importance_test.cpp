@@ -12,7 +12,7 @@
 #include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
-#include "vpd/kernels/differentiable.hpp"
+#include "vpd/ops/differentiable.hpp"
 #include "vpd/run/check.hpp"
 #include "vpd/run/decompose.hpp"
 

@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "training/run_case.hpp"
-#include "vpd/run/workload.hpp"
+#include "vpd/cost/workload.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/training/part_names.hpp"
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "vpd/kernels/processes.hpp"
+#include "vpd/machine/processes.hpp"
 
 namespace vpd::testing {
 

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/passes/clean_pass.hpp"
 
 namespace vpd::testing {
 

@@ -14,12 +14,12 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "support/device_case.hpp"
-#include "vpd/adversary/sources.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/kernels/squash.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/objective/minimality.hpp"
-#include "vpd/objective/reconstruction.hpp"
+#include "vpd/passes/reconstruction.hpp"
+#include "vpd/passes/sources.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd::testing {

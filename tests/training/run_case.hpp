@@ -8,8 +8,8 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/tokens.hpp"
-#include "vpd/kernels/lanes.hpp"
-#include "vpd/target/numerics.hpp"
+#include "vpd/machine/lanes.hpp"
+#include "vpd/machine/numerics.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd::testing {

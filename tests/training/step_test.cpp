@@ -11,7 +11,7 @@
 #include "trace.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/tokens.hpp"
-#include "vpd/objective/reconstruction.hpp"
+#include "vpd/passes/reconstruction.hpp"
 
 namespace vpd::testing {
 namespace {

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "terminal.hpp"
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
 
 namespace vpd {
 

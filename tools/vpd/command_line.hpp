@@ -5,7 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
 
 namespace vpd {
 

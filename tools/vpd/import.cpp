@@ -1,4 +1,4 @@
-#include "vpd/run/import.hpp"
+#include "vpd/import/import.hpp"
 
 #include <memory>
 

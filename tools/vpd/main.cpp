@@ -11,8 +11,8 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
+#include "vpd/machine/memory.hpp"
 #include "vpd/run/failure.hpp"
-#include "vpd/run/machine.hpp"
 
 namespace {
 

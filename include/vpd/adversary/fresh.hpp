@@ -2,8 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/adversary/sources.hpp"
 #include "vpd/config/adversary.hpp"
+#include "vpd/passes/sources.hpp"
 
 namespace vpd {
 

@@ -7,13 +7,13 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/adversary/sources.hpp"
 #include "vpd/config/adversary.hpp"
 #include "vpd/config/routing.hpp"
 #include "vpd/kernels/ascent.hpp"
-#include "vpd/kernels/lanes.hpp"
 #include "vpd/kernels/late_value.hpp"
-#include "vpd/kernels/processes.hpp"
+#include "vpd/machine/lanes.hpp"
+#include "vpd/machine/processes.hpp"
+#include "vpd/passes/sources.hpp"
 
 namespace vpd {
 

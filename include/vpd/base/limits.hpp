@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include <vpd/base/launch.hpp>
+#include "vpd/base/launch.hpp"
 
 // What this process may use of the machine: the least of what there is and of what it was given by control
 // groups (a container's limits), by limits on processes (ulimit), by SLURM and by OMP_NUM_THREADS.

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <variant>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/schedule.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/schedule.hpp"
 
 // Who chooses adversarial sources. B batch, T positions, C+1 channels of a site with the Delta-component's.
 

@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/scalar.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/scalar.hpp"
 
 // The function that says what may not be ablated (method, section 3), of one of several kinds.
 

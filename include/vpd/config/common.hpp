@@ -6,8 +6,8 @@
 #include <string_view>
 #include <variant>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/synthetic.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/synthetic.hpp"
 
 // What the configurations of a decomposition and of a pretraining run share.
 

@@ -6,7 +6,7 @@
 #include <set>
 #include <string>
 
-#include <vpd/config/scalar.hpp>
+#include "vpd/config/scalar.hpp"
 
 namespace vpd {
 

@@ -8,10 +8,10 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/adversary.hpp>
-#include <vpd/config/field.hpp>
-#include <vpd/config/ground_truth.hpp>
-#include <vpd/config/metric_fields.hpp>
+#include "vpd/config/adversary.hpp"
+#include "vpd/config/field.hpp"
+#include "vpd/config/ground_truth.hpp"
+#include "vpd/config/metric_fields.hpp"
 
 // What is measured on a decomposition, and when.
 

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/metric_fields.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/metric_fields.hpp"
 
 // Metrics that compare a decomposition of a toy model with its known mechanisms (method, section 8).
 

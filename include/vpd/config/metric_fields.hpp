@@ -1,6 +1,6 @@
 #pragma once
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // Fields that every metric has.
 

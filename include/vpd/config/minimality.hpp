@@ -5,8 +5,8 @@
 #include <string_view>
 #include <variant>
 
-#include <vpd/config/schedule.hpp>
-#include <vpd/config/term.hpp>
+#include "vpd/config/schedule.hpp"
+#include "vpd/config/term.hpp"
 
 // Terms of the causal importances alone. g is an upper-leaky causal importance; phi(g), the penalty of a
 // term, is what it sums: s_c over a batch's B T positions, of mean s_c / (B T).

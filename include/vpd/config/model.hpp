@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // Shapes and constants of a LlamaSimpleMLP, as in a checkpoint's model_config.{yaml,json}.
 

@@ -5,9 +5,9 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/minimality.hpp>
-#include <vpd/config/parameter_terms.hpp>
-#include <vpd/config/reconstruction_terms.hpp>
+#include "vpd/config/minimality.hpp"
+#include "vpd/config/parameter_terms.hpp"
+#include "vpd/config/reconstruction_terms.hpp"
 
 // The weighted terms of the objective.
 

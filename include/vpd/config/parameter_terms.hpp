@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include <vpd/config/schedule.hpp>
-#include <vpd/config/term.hpp>
+#include "vpd/config/schedule.hpp"
+#include "vpd/config/term.hpp"
 
 // Terms of U and V alone.
 

@@ -8,12 +8,12 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/common.hpp>
-#include <vpd/config/field.hpp>
-#include <vpd/config/load.hpp>
-#include <vpd/config/model.hpp>
-#include <vpd/config/schedule.hpp>
-#include <vpd/config/toys.hpp>
+#include "vpd/config/common.hpp"
+#include "vpd/config/field.hpp"
+#include "vpd/config/load.hpp"
+#include "vpd/config/model.hpp"
+#include "vpd/config/schedule.hpp"
+#include "vpd/config/toys.hpp"
 
 // The configuration of a target's own training (`vpd pretrain`).
 

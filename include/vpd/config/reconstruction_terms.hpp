@@ -7,10 +7,10 @@
 #include <string_view>
 #include <variant>
 
-#include <vpd/config/adversary.hpp>
-#include <vpd/config/routing.hpp>
-#include <vpd/config/schedule.hpp>
-#include <vpd/config/term.hpp>
+#include "vpd/config/adversary.hpp"
+#include "vpd/config/routing.hpp"
+#include "vpd/config/schedule.hpp"
+#include "vpd/config/term.hpp"
 
 // Terms that compare a masked forward pass with the target's own.
 

@@ -12,10 +12,10 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/scalar.hpp>
-#include <vpd/config/type.hpp>
-#include <vpd/config/value.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/scalar.hpp"
+#include "vpd/config/type.hpp"
+#include "vpd/config/value.hpp"
 
 // From `describe` functions to everything else, in three templates: type_of gives the tree that files are
 // held against, value_of what is printed, and assign fills a struct from a value that has been accepted.

@@ -3,7 +3,7 @@
 #include <string_view>
 #include <variant>
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // Where masked weights are used; elsewhere the site computes with the target's own.
 

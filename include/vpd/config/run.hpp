@@ -8,13 +8,13 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/causal_importance.hpp>
-#include <vpd/config/common.hpp>
-#include <vpd/config/evaluation.hpp>
-#include <vpd/config/field.hpp>
-#include <vpd/config/load.hpp>
-#include <vpd/config/objective.hpp>
-#include <vpd/config/training.hpp>
+#include "vpd/config/causal_importance.hpp"
+#include "vpd/config/common.hpp"
+#include "vpd/config/evaluation.hpp"
+#include "vpd/config/field.hpp"
+#include "vpd/config/load.hpp"
+#include "vpd/config/objective.hpp"
+#include "vpd/config/training.hpp"
 
 // The configuration of a decomposition: one file, read once.
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // Numbers that may change while a run goes on. In a file each is a bare number, or a map.
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // Data of the toy models (method, section 8): rows that are made as they are asked for, each from the seed
 // and its number alone.

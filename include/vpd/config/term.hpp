@@ -1,6 +1,6 @@
 #pragma once
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // What every term of the objective has.
 

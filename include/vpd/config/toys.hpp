@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include <vpd/config/field.hpp>
+#include "vpd/config/field.hpp"
 
 // Shapes of the toy models whose mechanisms are known (method, section 8): as in a checkpoint's
 // model_config.json, and as the `model` of a pretraining run.

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <variant>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/schedule.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/schedule.hpp"
 
 // The training loop, and what it leaves on disk.
 

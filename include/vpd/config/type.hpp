@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include <vpd/config/field.hpp>
-#include <vpd/config/load.hpp>
-#include <vpd/config/value.hpp>
+#include "vpd/config/field.hpp"
+#include "vpd/config/load.hpp"
+#include "vpd/config/value.hpp"
 
 // What a file should say: the tree that reflection.hpp makes from the structs, and everything that needs no
 // more than that tree. None of this is a template, so it is compiled once.

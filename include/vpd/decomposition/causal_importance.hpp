@@ -11,8 +11,8 @@
 
 #include "vpd/config/custom_options.hpp"
 #include "vpd/config/run.hpp"
-#include "vpd/decomposition/parameter_set.hpp"
 #include "vpd/decomposition/sites.hpp"
+#include "vpd/ops/parameter_set.hpp"
 
 namespace vpd {
 
@@ -47,7 +47,7 @@ class CausalImportance {
   /// products or wider, columns in the sites' order.
   ///
   /// Neither list's values belong to LibTorch's graph: a node adds what reaches a parameter to its gradient
-  /// buffer in the backward pass (kernels/differentiable.hpp). Frozen ones have none.
+  /// buffer in the backward pass (ops/differentiable.hpp). Frozen ones have none.
   virtual at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B,
                              const std::vector<Parameter>& parameters,
                              const std::vector<Parameter>& components) const = 0;

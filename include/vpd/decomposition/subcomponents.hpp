@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "vpd/decomposition/parameter_set.hpp"
 #include "vpd/decomposition/sites.hpp"
+#include "vpd/ops/parameter_set.hpp"
 
 namespace vpd {
 

@@ -10,7 +10,7 @@
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/dataset.hpp"
-#include "vpd/kernels/lanes.hpp"
+#include "vpd/machine/lanes.hpp"
 
 namespace vpd {
 

@@ -10,6 +10,13 @@
 
 namespace vpd {
 
+/// What a target reads, as far as data have to fit it: token ids, or features.
+struct InputShape {
+  std::int64_t vocabulary = 0;  ///< token ids are below this; 0: it reads features
+  std::int64_t features = 0;    ///< entries of a row of features; 0: it reads tokens
+  std::int64_t longest = 1;     ///< positions that a row has at most
+};
+
 // What a row of a data set is: token ids, or one number per feature.
 enum class InputKind { tokens, features };
 

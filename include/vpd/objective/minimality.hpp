@@ -9,7 +9,7 @@
 #include "vpd/config/objective.hpp"
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/kernels/squash.hpp"
-#include "vpd/target/numerics.hpp"
+#include "vpd/machine/numerics.hpp"
 
 namespace vpd {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "vpd/base/observer.hpp"
 #include "vpd/config/run.hpp"
-#include "vpd/run/observer.hpp"
-#include "vpd/run/workload.hpp"
+#include "vpd/cost/workload.hpp"
 
 namespace vpd {
 

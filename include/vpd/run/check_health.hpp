@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "vpd/run/health.hpp"
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
+#include "vpd/health/health.hpp"
 
 namespace vpd {
 

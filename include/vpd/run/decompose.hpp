@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "vpd/base/launch.hpp"
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
 
 namespace vpd {
 

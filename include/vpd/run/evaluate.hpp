@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "vpd/base/observer.hpp"
 #include "vpd/evaluation/evaluate.hpp"
-#include "vpd/run/observer.hpp"
 
 namespace vpd {
 

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
 
 namespace vpd {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "vpd/run/observer.hpp"
+#include "vpd/base/observer.hpp"
 
 namespace vpd {
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "vpd/io/dataset.hpp"
+
 // What a target is made of, without its weights: enough to match sites, to count a training step's operations
 // and to predict its memory.
 
@@ -13,13 +15,6 @@ namespace vpd {
 /// How a target's output is compared with the output under masks (method, section 5): `kl` between softmaxes
 /// of logits, in nats, for language models; `mse`, the mean squared error of a row's entries, for the toys.
 enum class Divergence { kl, mse };
-
-/// What a target reads, as far as data have to fit it: token ids, or features.
-struct InputShape {
-  std::int64_t vocabulary = 0;  ///< token ids are below this; 0: it reads features
-  std::int64_t features = 0;    ///< entries of a row of features; 0: it reads tokens
-  std::int64_t longest = 1;     ///< positions that a row has at most
-};
 
 /// A weight matrix that can be a site: y = x Wᵀ + bias, W [d_out, d_in].
 struct MatrixShape {

@@ -5,7 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/kernels/differentiable.hpp"
+#include "vpd/ops/differentiable.hpp"
 
 namespace vpd {
 

@@ -5,8 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/config/huggingface.hpp"
 #include "vpd/io/safetensors.hpp"
+#include "vpd/target/huggingface_config.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {

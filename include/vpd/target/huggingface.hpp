@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "vpd/config/huggingface.hpp"
 #include "vpd/io/safetensors.hpp"
+#include "vpd/target/huggingface_config.hpp"
 #include "vpd/target/target.hpp"
 
 // Checkpoints in Hugging Face's own layout: config.json beside model.safetensors, or beside shards and

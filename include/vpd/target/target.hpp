@@ -9,9 +9,9 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/config/run.hpp"
+#include "vpd/machine/numerics.hpp"
 #include "vpd/target/architecture.hpp"
 #include "vpd/target/executor.hpp"
-#include "vpd/target/numerics.hpp"
 
 namespace vpd {
 

@@ -10,7 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/kernels/late_value.hpp"
-#include "vpd/target/numerics.hpp"
+#include "vpd/machine/numerics.hpp"
 
 namespace vpd {
 

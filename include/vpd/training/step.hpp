@@ -10,12 +10,12 @@
 
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
-#include "vpd/kernels/cuda_graph.hpp"
-#include "vpd/kernels/lanes.hpp"
-#include "vpd/kernels/processes.hpp"
+#include "vpd/machine/cuda_graph.hpp"
+#include "vpd/machine/lanes.hpp"
+#include "vpd/machine/processes.hpp"
 #include "vpd/objective/minimality.hpp"
+#include "vpd/ops/optimizer.hpp"
 #include "vpd/training/late_block.hpp"
-#include "vpd/training/optimizer.hpp"
 
 namespace vpd {
 

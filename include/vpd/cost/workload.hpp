@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "vpd/config/run.hpp"
+#include "vpd/decomposition/causal_importance.hpp"
+#include "vpd/decomposition/sites.hpp"
+#include "vpd/machine/numerics.hpp"
+#include "vpd/ops/parameter_set.hpp"
+#include "vpd/target/architecture.hpp"
+
+namespace vpd {
+
+/// Everything that the cost of a training step depends on, known from shapes alone: no weight is read or
+/// made.
+struct Workload {
+  Architecture target;
+  Sites sites;
+  ParameterSet components;     ///< without memory: shapes, names and counts
+  ParameterSet ci_parameters;  ///< likewise
+  CausalImportanceConfig causal_importance;
+  std::shared_ptr<const CausalImportance> ci;  ///< made for `numerics`; says what it costs
+  ObjectiveConfig objective;
+  TrainingConfig training;
+  EvaluationConfig evaluation;
+  bool delta_component = true;
+  Numerics numerics;
+  std::int64_t T = 0;             ///< tokens a row
+  std::int64_t evaluation_T = 0;  ///< tokens a row of evaluation data
+  int lanes = 1;
+
+  std::int64_t B() const { return training.batch_size; }
+  std::int64_t micro() const { return training.micro_batch_size.value_or(training.batch_size); }
+  /// Of the causal-importance function on N positions; zeros where it does not know.
+  CausalImportanceCost importance_cost(std::int64_t N) const;
+
+  /// Of a matrix of the target: the site's number, or -1; its C, or 0.
+  int site_of(std::size_t matrix) const { return sites.of_matrix()[matrix]; }
+  std::int64_t C_of(std::size_t matrix) const {
+    return site_of(matrix) < 0 ? 0 : sites[static_cast<std::size_t>(site_of(matrix))].C;
+  }
+};
+
+/// `threads`: how many the run would use. `source` names the configuration in errors (ConfigError where a
+/// pattern matches nothing, or where rows are longer than the target takes).
+Workload make_workload(const RunConfig& config, const Architecture& target, const Numerics& numerics,
+                       int threads, const std::string& source);
+
+/// Floating-point operations of one training step in matrix products and attention, two for each
+/// multiplication with its addition. Everything else in a step moves memory and is not counted. Products that
+/// a step leaves out (gradients that nobody wants) are left out here too.
+struct OperationCount {
+  std::string part;
+  double operations = 0.0;
+};
+std::vector<OperationCount> count_operations(const Workload& workload);
+double total(const std::vector<OperationCount>& parts);
+
+/// What training holds at its largest moment, in a step or in an evaluation, apart from the program itself.
+struct MemoryPart {
+  std::string_view part;  ///< text that lives as long as the program
+  std::int64_t bytes = 0;
+};
+std::vector<MemoryPart> predict_memory(const Workload& workload);
+std::int64_t total(const std::vector<MemoryPart>& parts);
+
+/// What the program itself takes on the device, in bytes, before any model: on a CPU the resident memory
+/// after a step of a model of a few parameters with that many threads, which has loaded everything that a
+/// step uses; on CUDA nothing, since free memory is asked for with the program's context in place.
+std::int64_t program_bytes(const at::Device& device, int threads, int lanes);
+
+}  // namespace vpd
