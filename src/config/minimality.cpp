@@ -21,33 +21,16 @@ std::optional<config::Complaint> ImportanceMinimalityTerm::validate() const {
   return std::nullopt;
 }
 
-Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.p) return *term.p;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->p : ImportanceMinimalityTerm{}.p;
-}
-
-double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.eps) return *term.eps;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->eps : ImportanceMinimalityTerm{}.eps;
-}
-
-PenaltyConfig penalty_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective) {
-  if (term.penalty) return *term.penalty;
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-  return importance ? importance->penalty : PowerPenaltyConfig{};
-}
-
 std::optional<config::Complaint> validate_frequency(const FrequencyMinimalityTerm& term,
                                                     const ObjectiveConfig& objective) {
-  const PenaltyConfig penalty = penalty_of(term, objective);
+  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  const PenaltyConfig penalty =
+      term.penalty.value_or(importance ? importance->penalty : PowerPenaltyConfig{});
   if (!std::holds_alternative<PowerPenaltyConfig>(penalty)) {
     if (term.p) return useless("p", "smooth_l0");
     if (term.eps) return useless("eps", "smooth_l0");
     return std::nullopt;
   }
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
   const bool lends = importance && std::holds_alternative<PowerPenaltyConfig>(importance->penalty);
   if ((term.p && term.eps) || lends) return std::nullopt;
   return config::Complaint{

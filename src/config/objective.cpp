@@ -13,10 +13,11 @@ std::string_view kind_of(const TermConfig& term) {
 }
 
 bool at_most_once(const TermConfig& term) {
-  return std::holds_alternative<FaithfulnessTerm>(term) ||
-         std::holds_alternative<ImportanceMinimalityTerm>(term) ||
-         std::holds_alternative<FrequencyMinimalityTerm>(term) ||
-         std::holds_alternative<TopkAttributionReconTerm>(term);
+  return std::visit(
+      []<class Term>(const Term&) {
+        return requires { Term::at_most_once; };
+      },
+      term);
 }
 
 }  // namespace
@@ -29,42 +30,13 @@ const Coefficient& coefficient_of(const TermConfig& term) {
   return std::visit([](const auto& t) -> const Coefficient& { return t.coefficient; }, term);
 }
 
-TermFamily family_of(const TermConfig& term) {
-  if (std::holds_alternative<FaithfulnessTerm>(term) || std::holds_alternative<SchattenTerm>(term))
-    return TermFamily::parameters;
-  if (std::holds_alternative<ImportanceMinimalityTerm>(term) ||
-      std::holds_alternative<FrequencyMinimalityTerm>(term)) {
-    return TermFamily::minimality;
-  }
-  return TermFamily::reconstruction;
-}
-
-const AdversaryConfig* adversary_of(const TermConfig& term) {
-  if (const auto* adversarial = std::get_if<AdversarialReconTerm>(&term)) return &adversarial->adversary;
-  const auto* hidden = std::get_if<HiddenActsReconTerm>(&term);
-  const auto* masks = hidden ? std::get_if<AdversarialMasksConfig>(&hidden->masks) : nullptr;
-  return masks ? &masks->adversary : nullptr;
-}
-
 FreshAdversaryConfig evaluation_attack(const AdversaryConfig& adversary) {
   const auto* fresh = std::get_if<FreshAdversaryConfig>(&adversary);
   return fresh ? *fresh : FreshAdversaryConfig{};
 }
 
-const RoutingConfig& routing_of(const TermConfig& term) {
-  static const RoutingConfig everywhere = AllRoutingConfig{};
-  return std::visit(
-      [](const auto& t) -> const RoutingConfig& {
-        if constexpr (requires { t.routing; }) {
-          return t.routing;
-        } else {
-          return everywhere;
-        }
-      },
-      term);
-}
-
 std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objective, bool delta_component) {
+  const ObjectivePlan plan = plan_of(objective);
   std::map<std::string_view, std::size_t> first_of_kind;
   std::map<std::string, std::size_t> first_of_label;
   for (std::size_t i = 0; i < objective.size(); ++i) {
@@ -85,14 +57,14 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
                  : fmt::format("expected a name of its own, found \"{}\", which [{}] has too", name,
                                same_label->second)};
     }
-    if (const AdversaryConfig* adversary = adversary_of(term)) {
+    if (const AdversaryConfig* adversary = plan[i].adversary()) {
       const char* place = std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";
       if (const auto complaint = validate_start(*adversary, delta_component)) {
         return config::Complaint{fmt::format("[{}].{}.{}", i, place, complaint->where), complaint->text};
       }
       const auto* persistent = std::get_if<PersistentAdversaryConfig>(adversary);
       if (persistent && persistent->storage == SourceStorage::compact &&
-          std::holds_alternative<LayerwiseRoutingConfig>(routing_of(term))) {
+          std::holds_alternative<LayerwiseRoutingConfig>(plan[i].reconstruction()->routing)) {
         return config::Complaint{fmt::format("[{}].{}.storage", i, place),
                                  "expected float32 beside layerwise routing, which masks one site at a time, "
                                  "found compact, which needs "
@@ -100,7 +72,7 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
       }
     }
     const auto* schatten = std::get_if<SchattenTerm>(&term);
-    if (schatten && schatten->weighted_by_topk && !find_term<TopkAttributionReconTerm>(objective)) {
+    if (schatten && schatten->weighted_by_topk && !largest_masks(plan)) {
       return config::Complaint{
           fmt::format("[{}].weighted_by_topk", i),
           "expected false where no topk_attribution_recon says what is kept, found true"};

@@ -25,8 +25,7 @@ std::optional<config::Complaint> RunConfig::validate() const {
         "expected a number, since training.cuda_graph captures the step with its coefficients, found a "
         "schedule"};
   }
-  if (evaluation.importances == MeasuredImportances::topk_attribution &&
-      !find_term<TopkAttributionReconTerm>(objective)) {
+  if (evaluation.importances == MeasuredImportances::topk_attribution && !largest_masks(plan_of(objective))) {
     return config::Complaint{
         "evaluation.importances",
         "expected causal_importance without a term topk_attribution_recon in the objective, found "
@@ -61,16 +60,15 @@ std::vector<std::string> differences(const RunConfig& before, const RunConfig& a
 
 std::vector<std::string> warnings(const RunConfig& run) {
   std::vector<std::string> sentences;
-  for (const TermConfig& term : run.objective) {
+  for (const TermPlan& term : plan_of(run.objective)) {
     const bool is_monitor =
-        std::holds_alternative<CiMaskedReconTerm>(term) || std::holds_alternative<UnmaskedReconTerm>(term);
-    if (!is_monitor || coefficient_of(term).start == 0.0) continue;
-    const std::string name = label(term);
+        term.masks<ConstantMasks>() && term.reconstruction()->comparison == Comparison::output;
+    if (!is_monitor || term.coefficient.start == 0.0) continue;
     sentences.push_back(
         fmt::format("WARNING: THE OBJECTIVE TRAINS ON {}, A MONITOR THAT SHOULD ONLY BE MEASURED, SINCE "
                     "TRAINING ON IT HIDES WHAT IT SHOWS; "
                     "SET THE COEFFICIENT TO 0 TO MEASURE IT ONLY.",
-                    name));
+                    term.label));
   }
   return sentences;
 }

@@ -38,12 +38,12 @@ class Memory {
   /// Beside what is there all along.
   Parts training() const {
     std::vector<Parts> moments = {importance_backward(), faithfulness()};
-    for (const TermConfig& term : w_.objective) {
+    for (const TermPlan& term : w_.objective) {
       const std::optional<TermPasses> passes = passes_of(term, w_.delta_component);
       if (!passes) continue;
       moments.push_back(masked_pass(kept_of_the_batch(), passes->loss));
       if (passes->ascents > 0) moments.push_back(masked_pass(kept_of_the_batch(), passes->ascent));
-      if (!std::holds_alternative<TopkAttributionReconTerm>(term)) continue;
+      if (!term.masks<LargestMasks>()) continue;
       moments.push_back(attributions());
       moments.push_back(largest_attributions());
     }
@@ -69,9 +69,9 @@ class Memory {
                                      2 * site_outputs() + temporaries()}});
       }
       if (!std::holds_alternative<LossesMetric>(metric)) continue;
-      for (const TermConfig& term : w_.objective) {
-        outputs = outputs || std::holds_alternative<HiddenActsReconTerm>(term);
-        const AdversaryConfig* adversary = adversary_of(term);
+      outputs = outputs || compares_sites(w_.objective);
+      for (const TermPlan& term : w_.objective) {
+        const AdversaryConfig* adversary = term.adversary();
         if (!adversary) continue;
         attacks.emplace_back(passes_of(term, w_.delta_component)->ascent,
                              evaluation_attack(*adversary).scope);
@@ -106,7 +106,7 @@ class Memory {
     parts.push_back({w_.lanes > 1 ? "gradients, one buffer for each lane that needs its own" : "gradients",
                      (trained() + (w_.lanes - 1) * of_a_lane) * wide_});
     parts.push_back({"optimizer moments", 2 * trained() * wide_});
-    if (find_term<TopkAttributionReconTerm>(w_.objective)) {
+    if (largest_masks(w_.objective)) {
       parts.push_back({"attributions of the batch", w_.B() * w_.T * w_.sites.total_C() * wide_});
     }
     if (const std::int64_t bytes = adversaries(); bytes > 0)
@@ -168,8 +168,8 @@ class Memory {
   std::int64_t adversaries() const {
     const std::int64_t columns = make_layout(w_.sites, 1, 1).columns;
     std::int64_t bytes = 0;
-    for (const TermConfig& term : w_.objective) {
-      const AdversaryConfig* adversary = adversary_of(term);
+    for (const TermPlan& term : w_.objective) {
+      const AdversaryConfig* adversary = term.adversary();
       if (!adversary) continue;
       if (const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary))
         bytes += fresh_sources(fresh->scope == FreshScope::per_datapoint ? w_.B() * w_.T : 1) * wide_;
@@ -182,7 +182,7 @@ class Memory {
         const std::int64_t held =
             1 + (std::holds_alternative<AdamAscentConfig>(persistent->optimizer) ? 2 : 0);
         std::int64_t gradients = local ? 1 : w_.lanes;
-        if (climbs_in_pass(*persistent, routing_of(term))) gradients = 0;
+        if (climbs_in_pass(*persistent, term.reconstruction()->routing)) gradients = 0;
         copies = held + gradients;
         if (persistent->storage == SourceStorage::compact) width = 2;
         if (pooled) copies += held * persistent->sources.value();
@@ -201,7 +201,10 @@ class Memory {
     for (const Stage& stage : w_.target.stages) {
       if (C_of(stage, every_site) > 0) width += width_kept_of(stage);
     }
-    return N_ * width * compute_ + logits() + (outputs ? site_outputs() : 0);
+    // The residual stream from which masked passes begin.
+    const std::int64_t stream =
+        w_.first_stage() > 0 ? w_.target.matrices[w_.target.stages.front().first].d_out : 0;
+    return N_ * (width * compute_ + stream * wide_) + logits() + (outputs ? site_outputs() : 0);
   }
 
   /// What the causal-importance function keeps for its backward pass, and the most that pass makes beside it,
@@ -218,7 +221,7 @@ class Memory {
   }
 
   Parts kept_of_the_batch() const {
-    const bool outputs = find_term<HiddenActsReconTerm>(w_.objective) != nullptr;
+    const bool outputs = compares_sites(w_.objective);
     return {{"clean pass: logits and inputs of sites", clean_pass(outputs)},
             {"causal-importance function: activations", importance_graph()},
             {"causal importances and their gradient", pre_activations() + importances()}};

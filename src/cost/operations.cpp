@@ -44,7 +44,8 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
   bool next = false;
   const double share =
       share_of_positions(kind, static_cast<std::int64_t>(w.sites.size()), N, w.numerics.device.is_cpu());
-  for (const Stage& stage : w.target.stages) {
+  for (std::size_t s = w.first_stage(); s < w.target.stages.size(); ++s) {
+    const Stage& stage = w.target.stages[s];
     tracked = next;
     operations += attention_of(stage, N, w.T) * (kind.backward && tracked ? 3.0 : 1.0);
     for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) {
@@ -77,7 +78,8 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
 double attributions(const Workload& w, std::int64_t N) {
   double operations = 0.0;
   bool tracked = false, next = false;
-  for (const Stage& stage : w.target.stages) {
+  for (std::size_t s = w.first_stage(); s < w.target.stages.size(); ++s) {
+    const Stage& stage = w.target.stages[s];
     tracked = next;
     operations += attention_of(stage, N, w.T) * (tracked ? 3.0 : 1.0);
     for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) {
@@ -110,25 +112,25 @@ std::vector<OperationCount> count_operations(const Workload& w) {
   std::int64_t repeated = 0;  // clean forwards and causal importances made again for micro-batches
   const bool micro_batches = w.micro() < w.B();
   if (micro_batches && needs_whole_batch(w.objective)) repeated = 1;
-  for (const TermConfig& term : w.objective) {
-    if (const auto* faithfulness = std::get_if<FaithfulnessTerm>(&term)) {
+  for (const TermPlan& term : w.objective) {
+    if (std::holds_alternative<FaithfulnessPlan>(term.what)) {
       double products = 0.0;
       // In bfloat16 each is made of several products of parts; counted is what is wanted.
       for (const Site& site : w.sites) products += product(site.d_in, site.C, site.d_out);
-      parts.push_back({label(term), products * (faithfulness->coefficient.start != 0.0 ? 3.0 : 1.0)});
+      parts.push_back({term.label, products * (term.coefficient.start != 0.0 ? 3.0 : 1.0)});
       continue;
     }
     const std::optional<TermPasses> term_passes = passes_of(term, w.delta_component);
     if (!term_passes) continue;
-    if (std::holds_alternative<TopkAttributionReconTerm>(term))
-      parts.push_back({step_part::attributions(label(term)), attributions(w, N)});
+    if (term.masks<LargestMasks>())
+      parts.push_back({step_part::attributions(term.label), attributions(w, N)});
     if (term_passes->ascents > 0) {
-      parts.push_back({step_part::ascents(label(term)),
+      parts.push_back({step_part::ascents(term.label),
                        static_cast<double>(term_passes->ascents) * passes(w, N, term_passes->ascent)});
       if (micro_batches && term_passes->shared) repeated += term_passes->ascents;
     }
     parts.push_back(
-        {label(term), static_cast<double>(term_passes->samples) * passes(w, N, term_passes->loss)});
+        {term.label, static_cast<double>(term_passes->samples) * passes(w, N, term_passes->loss)});
   }
   if (repeated > 0) {
     OperationCount& part = parts.emplace_back();

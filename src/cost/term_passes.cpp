@@ -1,5 +1,7 @@
 #include "term_passes.hpp"
 
+#include <algorithm>
+
 #include "vpd/passes/reconstruction.hpp"
 
 namespace vpd {
@@ -10,60 +12,44 @@ bool draws_subsets(const RoutingConfig& routing) {
          std::holds_alternative<StaticProbabilityRoutingConfig>(routing);
 }
 
-/// What a pass of a term costs, by its type and, for hidden_acts_recon, that of its masks.
+/// What the passes of a plan cost, by the kind of its masks.
 struct Passes {
-  const TermConfig& config;
+  const ReconstructionPlan& plan;
+  bool trains;
   bool delta_component;
 
-  using Result = std::optional<TermPasses>;
-  Result operator()(const FaithfulnessTerm&) const { return std::nullopt; }
-  Result operator()(const ImportanceMinimalityTerm&) const { return std::nullopt; }
-  Result operator()(const FrequencyMinimalityTerm&) const { return std::nullopt; }
-  Result operator()(const SchattenTerm&) const { return std::nullopt; }
-  Result operator()(const StochasticReconTerm& term) const { return random(term.samples); }
-  Result operator()(const AdversarialReconTerm& term) const { return adversarial(term.adversary); }
-  Result operator()(const CiMaskedReconTerm&) const { return constant(); }
-  Result operator()(const UnmaskedReconTerm&) const { return constant(); }
-  Result operator()(const TopkAttributionReconTerm&) const { return constant(); }
-  Result operator()(const HiddenActsReconTerm& term) const { return std::visit(*this, term.masks); }
-  Result operator()(const RandomMasksConfig& masks) const { return random(masks.samples); }
-  Result operator()(const CiMasksConfig&) const { return constant(); }
-  Result operator()(const AdversarialMasksConfig& masks) const { return adversarial(masks.adversary); }
-
- private:
-  PassKind kind(bool delta) const {
-    const bool trains = coefficient_of(config).start != 0.0;
-    const RoutingConfig& routing = routing_of(config);
-    return {.backward = trains,
-            .trains = trains,
-            .delta = delta,
-            .weight = delta || draws_subsets(routing),
-            .layerwise = std::holds_alternative<LayerwiseRoutingConfig>(routing),
-            .drawn = draws_subsets(routing) ? &routing : nullptr,
-            .hidden_acts = std::holds_alternative<HiddenActsReconTerm>(config),
-            .squared_error = std::holds_alternative<TopkAttributionReconTerm>(config)};
+  TermPasses operator()(const RandomMasks& masks) const {
+    return {.loss = kind(delta_component), .samples = masks.samples};
   }
+  TermPasses operator()(const ConstantMasks&) const { return {.loss = kind(/*delta=*/false)}; }
+  TermPasses operator()(const LargestMasks&) const { return {.loss = kind(/*delta=*/false)}; }
 
-  TermPasses constant() const { return {.loss = kind(/*delta=*/false)}; }
-
-  TermPasses random(std::int64_t samples) const {
-    return {.loss = kind(delta_component), .samples = samples};
-  }
-
-  TermPasses adversarial(const AdversaryConfig& adversary) const {
+  TermPasses operator()(const AdversarialMasks& masks) const {
     TermPasses passes{.loss = kind(delta_component), .ascent = kind(delta_component)};
     passes.ascent.backward = passes.ascent.sources = true;
     passes.ascent.trains = false;
-    if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&adversary)) {
+    if (const auto* persistent = std::get_if<PersistentAdversaryConfig>(&masks.adversary)) {
       passes.ascents = persistent->warmup_steps;
       passes.shared =
           persistent->scope != PersistentScope::per_position && persistent->scope != PersistentScope::pooled;
       passes.loss.backward = passes.loss.sources = true;  // its gradient makes one more ascent
     } else {
-      passes.ascents = std::get<FreshAdversaryConfig>(adversary).steps;
+      passes.ascents = std::get<FreshAdversaryConfig>(masks.adversary).steps;
       passes.shared = true;
     }
     return passes;
+  }
+
+ private:
+  PassKind kind(bool delta) const {
+    return {.backward = trains,
+            .trains = trains,
+            .delta = delta,
+            .weight = delta || draws_subsets(plan.routing),
+            .layerwise = std::holds_alternative<LayerwiseRoutingConfig>(plan.routing),
+            .drawn = draws_subsets(plan.routing) ? &plan.routing : nullptr,
+            .hidden_acts = plan.comparison == Comparison::hidden_acts,
+            .squared_error = plan.comparison == Comparison::squared_error};
   }
 };
 
@@ -76,13 +62,15 @@ double share_of_positions(const PassKind& kind, std::int64_t L, std::int64_t N, 
   return static_cast<double>(most_masked_positions(share, N)) / static_cast<double>(N);
 }
 
-std::optional<TermPasses> passes_of(const TermConfig& config, bool delta_component) {
-  return std::visit(Passes{config, delta_component}, config);
+std::optional<TermPasses> passes_of(const TermPlan& term, bool delta_component) {
+  const ReconstructionPlan* plan = term.reconstruction();
+  if (!plan) return std::nullopt;
+  return std::visit(Passes{*plan, term.coefficient.start != 0.0, delta_component}, plan->masks);
 }
 
-bool needs_whole_batch(const ObjectiveConfig& objective) {
-  return find_term<ImportanceMinimalityTerm>(objective) || find_term<FrequencyMinimalityTerm>(objective) ||
-         find_term<TopkAttributionReconTerm>(objective);
+bool needs_whole_batch(const ObjectivePlan& objective) {
+  return std::any_of(objective.begin(), objective.end(),
+                     [](const TermPlan& term) { return term.minimality() || term.masks<LargestMasks>(); });
 }
 
 }  // namespace vpd

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "vpd/config/objective.hpp"
+#include "vpd/config/plan.hpp"
 
 namespace vpd {
 
@@ -36,9 +36,9 @@ struct TermPasses {
 };
 
 /// Nothing for terms without a masked pass.
-std::optional<TermPasses> passes_of(const TermConfig& term, bool delta_component);
+std::optional<TermPasses> passes_of(const TermPlan& term, bool delta_component);
 
 /// Whether terms need something of all rows before any loss.
-bool needs_whole_batch(const ObjectiveConfig& objective);
+bool needs_whole_batch(const ObjectivePlan& objective);
 
 }  // namespace vpd

@@ -11,6 +11,22 @@ CausalImportanceCost Workload::importance_cost(std::int64_t N) const {
   return ci->cost(N, T).value_or(CausalImportanceCost{});
 }
 
+std::size_t Workload::first_stage() const {
+  std::size_t with_site = 0;
+  for (; with_site < target.stages.size(); ++with_site) {
+    const Stage& stage = target.stages[with_site];
+    bool has = false;
+    for (std::size_t i = stage.first; i < stage.first + stage.count; ++i) has = has || site_of(i) >= 0;
+    if (has) break;
+  }
+  std::size_t first = 0;
+  // A pass over the first block begins at the input.
+  for (std::size_t block = 1; block < target.blocks.size(); ++block) {
+    if (target.blocks[block] <= with_site) first = target.blocks[block];
+  }
+  return first;
+}
+
 Workload make_workload(const RunConfig& config, const Architecture& target, const Numerics& numerics,
                        int threads, const std::string& source) {
   Workload w;
@@ -19,11 +35,11 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
   // On LibTorch's meta device a tensor has a shape and no memory.
   Numerics shapes_only = numerics;
   shapes_only.device = at::kMeta;
-  w.components = make_subcomponents(w.sites, shapes_only);
+  w.components = Subcomponents(w.sites, shapes_only);
   w.causal_importance = config.causal_importance;
   w.ci = make_causal_importance(config.causal_importance, w.sites, numerics);
   w.ci_parameters = ParameterSet(w.ci->parameters(), shapes_only);
-  w.objective = config.objective;
+  w.objective = plan_of(config.objective);
   w.training = config.training;
   w.evaluation = config.evaluation;
   w.delta_component = config.delta_component;
@@ -33,8 +49,8 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
   VPD_CHECK(w.T <= target.longest_sequence, ConfigError,
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
             source, target.longest_sequence, w.T);
-  if (const auto* topk = find_term<TopkAttributionReconTerm>(w.objective))
-    check_kept(topk->k, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
+  if (const LargestMasks* largest = largest_masks(w.objective))
+    check_kept(largest->kept, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
   w.lanes = suitable_lanes(numerics.device, w.micro(), threads,
                            gradients_of_a_lane(w.components, w.ci_parameters, *w.ci));
   return w;

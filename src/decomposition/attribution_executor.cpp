@@ -15,7 +15,7 @@ struct AttributionBackward {
   void operator()(const at::Tensor& dy, const Wanted& wanted, torch::autograd::variable_list& out) const {
     const at::NoGradGuard no_grad;
     const at::Tensor along = matrix_product(dy, U.t()).to(scores.scalar_type());
-    at::Tensor(scores).copy_(along.mul_(matrix_product(x, V)).abs_());
+    at::Tensor(scores).copy_(along.mul_(matrix_product(x, V)));
     if (wanted(0)) out[0] = matrix_product(dy, W);
   }
 };
@@ -27,7 +27,7 @@ struct EmbeddingAttributionBackward {
   void operator()(const at::Tensor& dy, const Wanted&, torch::autograd::variable_list&) const {
     const at::NoGradGuard no_grad;
     const at::Tensor along = matrix_product(dy.to(U.scalar_type()), U.t()).to(scores.scalar_type());
-    at::Tensor(scores).copy_(along.mul_(at::embedding(V, tokens)).abs_());
+    at::Tensor(scores).copy_(along.mul_(at::embedding(V, tokens)));
   }
 };
 
@@ -35,29 +35,28 @@ struct EmbeddingAttributionBackward {
 
 at::Tensor AttributionExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
   const int site = sites_.of_matrix()[matrix.index];
-  if (site < 0) return vpd::linear(x, matrix.weight, matrix.bias);
+  if (site < 0) return inner().linear(matrix, x);
   const auto i = static_cast<std::size_t>(site);
   at::Tensor y;
   {
     const at::NoGradGuard no_grad;
-    y = vpd::linear(x.detach(), matrix.weight, matrix.bias);
+    y = inner().linear(matrix, x.detach());
   }
-  AttributionBackward backward{x.detach(), matrix.weight.value, components_[2 * i].value,
-                               components_[2 * i + 1].value, scores_of(i)};
+  AttributionBackward backward{x.detach(), matrix.weight.value, components_.V(i).value,
+                               components_.U(i).value, scores_of(i)};
   return record(std::move(y), "attribution", {x}, /*needed=*/true, std::move(backward));
 }
 
 at::Tensor AttributionExecutor::embedding(const Matrix& matrix, const at::Tensor& tokens) {
   const int site = sites_.of_matrix()[matrix.index];
-  if (site < 0) return Executor::embedding(matrix, tokens);
+  if (site < 0) return inner().embedding(matrix, tokens);
   const auto i = static_cast<std::size_t>(site);
   at::Tensor y;
   {
     const at::NoGradGuard no_grad;
-    y = Executor::embedding(matrix, tokens);
+    y = inner().embedding(matrix, tokens);
   }
-  EmbeddingAttributionBackward backward{tokens, components_[2 * i].value, components_[2 * i + 1].value,
-                                        scores_of(i)};
+  EmbeddingAttributionBackward backward{tokens, components_.V(i).value, components_.U(i).value, scores_of(i)};
   return record(std::move(y), "embedding_attribution", {}, /*needed=*/true, std::move(backward));
 }
 

@@ -53,7 +53,7 @@ class ParallelMlps final : public CausalImportance {
   }
 
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t, const std::vector<Parameter>& p,
-                     const std::vector<Parameter>& components) const override {
+                     const BoundSubcomponents& components) const override {
     std::vector<at::Tensor> z;
     auto next = p.begin();
     for (std::size_t i = 0; i < sites_.size(); ++i) {
@@ -61,7 +61,7 @@ class ParallelMlps final : public CausalImportance {
       for (std::size_t layer = 0; layer < layers(); ++layer, next += 2)
         layers_of_site.push_back({next[0], next[1]});
       const bool inner = input_ == ParallelInput::column && !sites_[i].embedding;
-      const at::Tensor x = inner ? inner_activations(inputs[i], components[2 * i]) : inputs[i];
+      const at::Tensor x = inner ? inner_activations(inputs[i], components.V(i)) : inputs[i];
       z.push_back(parallel_mlp(x, layers_of_site, input_));
     }
     return z.size() == 1 ? z.front() : at::cat(z, 1);

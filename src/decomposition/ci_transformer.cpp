@@ -76,7 +76,7 @@ class CiTransformer final : public CausalImportance {
   }
 
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B, const std::vector<Parameter>& p,
-                     const std::vector<Parameter>& components) const override {
+                     const BoundSubcomponents& components) const override {
     return forward_telling(inputs, B, p, components, {});
   }
 

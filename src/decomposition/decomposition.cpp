@@ -11,6 +11,12 @@
 
 namespace vpd {
 
+std::size_t Decomposition::first_block() const {
+  std::size_t first = target->blocks();
+  for (const Site& site : sites) first = std::min(first, target->block_of(target->matrices()[site.matrix]));
+  return first;
+}
+
 Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
                                  std::unique_ptr<Target> target) {
   Decomposition d;
@@ -18,10 +24,10 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
   d.target = std::move(target);
   d.sites = match_sites(shapes_of(*d.target), config.sites, source);
   d.delta_component = config.delta_component;
-  d.components = make_subcomponents(d.sites, numerics);
+  d.components = Subcomponents(d.sites, numerics);
   d.ci = make_causal_importance(config.causal_importance, d.sites, numerics);
   d.ci_parameters = ParameterSet(d.ci->parameters(), numerics);
-  initialise_subcomponents(d.components, d.sites, config.seed);
+  d.components.initialise(d.sites, config.seed);
   d.ci->initialise(d.ci_parameters, config.seed);
   return d;
 }

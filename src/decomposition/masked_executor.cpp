@@ -132,19 +132,19 @@ at::Tensor apply_masked_embedding(const at::Tensor& tokens, const Matrix& matrix
 
 at::Tensor MaskedExecutor::linear(const Matrix& matrix, const at::Tensor& x) {
   const int site = sites_.of_matrix()[matrix.index];
-  if (site < 0) return vpd::linear(x, matrix.weight, matrix.bias);
+  if (site < 0) return inner().linear(matrix, x);
   const SitePass& pass = passes_[static_cast<std::size_t>(site)];
-  at::Tensor y = pass.masked ? apply_masked(x, matrix, pass) : vpd::linear(x, matrix.weight, matrix.bias);
+  at::Tensor y = pass.masked ? apply_masked(x, matrix, pass) : inner().linear(matrix, x);
   if (keep_outputs_) outputs[static_cast<std::size_t>(site)] = y;
   return y;
 }
 
 at::Tensor MaskedExecutor::embedding(const Matrix& matrix, const at::Tensor& tokens) {
   const int site = sites_.of_matrix()[matrix.index];
-  if (site < 0) return Executor::embedding(matrix, tokens);
+  if (site < 0) return inner().embedding(matrix, tokens);
   const SitePass& pass = passes_[static_cast<std::size_t>(site)];
   at::Tensor y =
-      pass.masked ? apply_masked_embedding(tokens, matrix, pass) : Executor::embedding(matrix, tokens);
+      pass.masked ? apply_masked_embedding(tokens, matrix, pass) : inner().embedding(matrix, tokens);
   if (keep_outputs_) outputs[static_cast<std::size_t>(site)] = y;
   return y;
 }

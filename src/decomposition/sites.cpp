@@ -1,10 +1,13 @@
 #include "vpd/decomposition/sites.hpp"
 
 #include <algorithm>
+#include <charconv>
 
+#include <ATen/core/Tensor.h>
 #include <fnmatch.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 
 namespace vpd {
@@ -23,6 +26,44 @@ std::int64_t Sites::entries() const {
   std::int64_t entries = 0;
   for (const Site& site : sites_) entries += site.d_in * site.d_out;
   return entries;
+}
+
+std::optional<std::size_t> Sites::find(std::string_view name) const {
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    if (sites_[i].name == name) return i;
+  }
+  return std::nullopt;
+}
+
+at::Tensor Site::columns(const at::Tensor& x) const { return x.narrow(-1, offset, C); }
+
+std::string to_text(const SubcomponentId& id, const Sites& sites) {
+  return fmt::format("{}:{}", sites[id.site].name, id.c);
+}
+
+SubcomponentId subcomponent_of(std::string_view text, const Sites& sites) {
+  const std::size_t colon = text.rfind(':');
+  const std::string name(text.substr(0, colon));
+  std::int64_t c = -1;
+  if (colon != std::string_view::npos) {
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data() + colon + 1, end, c);
+    if (error != std::errc() || rest != end) c = -1;
+  }
+  VPD_CHECK(c >= 0, UsageError, "expected a subcomponent as SITE:NUMBER, as in {}:0, found {}",
+            sites.begin()->name, quote_foreign(text));
+  const std::optional<std::size_t> site = sites.find(name);
+  if (!site) {
+    std::vector<std::string> names;
+    for (const Site& one : sites) names.push_back(one.name);
+    const auto close = nearest(name, names);
+    throw UsageError(fmt::format(
+        "expected a subcomponent of a decomposed matrix, found {}, of which {} is none{}",
+        quote_foreign(text), quote_foreign(name), close ? fmt::format("; did you mean {}?", *close) : ""));
+  }
+  VPD_CHECK(c < sites[*site].C, UsageError, "expected one of the {} subcomponents of {}, 0 to {}, found {}",
+            sites[*site].C, name, sites[*site].C - 1, c);
+  return {*site, c};
 }
 
 bool matches_pattern(const std::string& pattern, const std::string& name) {

@@ -7,7 +7,7 @@
 #include <ATen/ATen.h>
 #include <spdlog/fmt/fmt.h>
 
-#include "batch.hpp"
+#include "metrics.hpp"
 #include "vpd/passes/divergence.hpp"
 #include "window.hpp"
 
@@ -33,11 +33,11 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits, const at::Tensor& tokens)
   return sum;
 }
 
-class CeKl final : public Metric {
+class CeKl final : public Gatherer {
  public:
   explicit CeKl(const CeKlMetric& config) : thresholds_(config.rounding_thresholds) {}
 
-  void add(const EvaluationBatch& batch) override {
+  void add(const Batch& batch) override {
     positions_ += static_cast<double>(batch.positions());
     predictions_ += static_cast<double>(batch.B * (batch.T - 1));
     target_ += batch.sum(
@@ -82,7 +82,7 @@ class CeKl final : public Metric {
 
  private:
   template <class ImportanceOf, class Sources>
-  void measure(const std::string& name, const EvaluationBatch& batch, const ImportanceOf& importance,
+  void measure(const std::string& name, const Batch& batch, const ImportanceOf& importance,
                const Sources& sources) {
     if (!kl_.contains(name)) order_.push_back(name);
     std::vector<at::Tensor> kl(batch.lanes.size());
@@ -90,9 +90,9 @@ class CeKl final : public Metric {
       const PassContext context = batch.context(lane, importance(lane));
       const std::vector<SitePass> passes = site_passes(context, sources(context), {}, 0);
       MaskedExecutor executor(batch.decomposition.sites, passes);
-      const at::Tensor logits = batch.decomposition.target->forward(lane.clean.input, executor);
-      kl[static_cast<std::size_t>(&lane - batch.lanes.data())] =
-          divergence_of_output(Divergence::kl, lane.clean.output, logits);
+      const at::Tensor logits =
+          batch.decomposition.target->forward(lane.clean.input, executor, lane.clean.start);
+      kl[lane.number] = divergence_of_output(Divergence::kl, lane.clean.output, logits);
       return cross_entropy_sum(logits, lane.clean.input);
     });
     ce_[name] += ce;
@@ -118,6 +118,6 @@ class CeKl final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_ce_kl(const CeKlMetric& config) { return std::make_unique<CeKl>(config); }
+std::unique_ptr<Gatherer> make_ce_kl(const CeKlMetric& config) { return std::make_unique<CeKl>(config); }
 
 }  // namespace vpd

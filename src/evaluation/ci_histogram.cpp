@@ -6,7 +6,7 @@
 
 #include <ATen/ATen.h>
 
-#include "batch.hpp"
+#include "metrics.hpp"
 #include "vpd/kernels/histogram.hpp"
 
 namespace vpd {
@@ -20,12 +20,12 @@ std::vector<double> density_edges() {
   return edges;
 }
 
-class CiHistogram final : public Metric {
+class CiHistogram final : public Gatherer {
  public:
   CiHistogram(const CiHistogramMetric& config, const Sites& sites)
       : bins_{config.bins, config.threshold}, sites_(sites) {}
 
-  void add(const EvaluationBatch& batch) override {
+  void add(const Batch& batch) override {
     positions_ += static_cast<double>(batch.positions());
     const at::Tensor counts = batch.sum_tensors([&](const LaneBatch& lane) {
       const at::Tensor& g = lane.importance.lower;
@@ -40,8 +40,7 @@ class CiHistogram final : public Metric {
     const at::Tensor active = counts_[bins_.bins + 1].cpu().to(at::kDouble);
     values.emplace_back("density/total", active.mean().item<double>() / positions_);
     for (const Site& site : sites_) {
-      values.emplace_back("density/" + site.name,
-                          active.narrow(0, site.offset, site.C).mean().item<double>() / positions_);
+      values.emplace_back("density/" + site.name, site.columns(active).mean().item<double>() / positions_);
     }
   }
 
@@ -53,7 +52,7 @@ class CiHistogram final : public Metric {
       edges.push_back(static_cast<double>(k) / static_cast<double>(bins_.bins));
     arrays.emplace_back("ci_histogram/edges", edges);
     for (const Site& site : sites_) {
-      const at::Tensor sums = counts.narrow(1, site.offset, site.C).sum(1);
+      const at::Tensor sums = site.columns(counts).sum(1);
       std::vector<double> bins;
       for (std::int64_t k = 0; k <= bins_.bins; ++k) bins.push_back(sums[k].item<double>());
       arrays.emplace_back("ci_histogram/" + site.name, bins);
@@ -81,7 +80,7 @@ class CiHistogram final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_ci_histogram(const CiHistogramMetric& config, const Sites& sites) {
+std::unique_ptr<Gatherer> make_ci_histogram(const CiHistogramMetric& config, const Sites& sites) {
   return std::make_unique<CiHistogram>(config, sites);
 }
 

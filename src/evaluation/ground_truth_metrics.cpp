@@ -5,8 +5,8 @@
 
 #include <ATen/ATen.h>
 
-#include "batch.hpp"
 #include "ground_truth.hpp"
+#include "metrics.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/passes/attribution.hpp"
@@ -55,15 +55,15 @@ at::Tensor probe(const Probed& probed, double input) {
   const Decomposition& d = probed.decomposition;
   const at::Tensor rows = at::eye(d.target->features(), d.numerics.options()) * input;
   const CleanPass clean = clean_pass(d, rows);
-  const std::vector<Parameter> components = d.components.bind({});
+  const BoundSubcomponents components = d.components.bind({});
   if (!probed.kept) return causal_importance(d, clean, d.ci_parameters.bind({}), components).lower;
   const at::Tensor scores = at::zeros({clean.N(), d.sites.total_C()}, d.numerics.options());
-  attribute(d, clean, components, scores);
+  attribute_squared_norm(d, clean, components, scores);
   keep_largest(scores, kept_count(*probed.kept, clean.N(), d.sites));
   return scores;
 }
 
-class IdentityCiError final : public Metric {
+class IdentityCiError final : public Gatherer {
  public:
   IdentityCiError(const IdentityCiErrorMetric& config, const Probed& probed, const std::string& where)
       : config_(config), probed_(probed), d_(probed.decomposition) {
@@ -77,7 +77,8 @@ class IdentityCiError final : public Metric {
     }
   }
 
-  void add(const EvaluationBatch&) override {}
+  bool needs_batches() const override { return false; }
+  void add(const Batch&) override {}
 
   void report(MetricValues& values) const override {
     const at::Tensor g = probe(probed_, config_.input);
@@ -85,8 +86,7 @@ class IdentityCiError final : public Metric {
     values.emplace_back("identity_ci_error/total", 0.0);
     for (const std::size_t i : sites_) {
       const Site& site = d_.sites[i];
-      const auto error =
-          static_cast<double>(identity_error(g.narrow(1, site.offset, site.C), config_.tolerance));
+      const auto error = static_cast<double>(identity_error(site.columns(g), config_.tolerance));
       values[first].second += error;
       values.emplace_back("identity_ci_error/" + site.name, error);
     }
@@ -99,7 +99,7 @@ class IdentityCiError final : public Metric {
   std::vector<std::size_t> sites_;
 };
 
-class DenseCiError final : public Metric {
+class DenseCiError final : public Gatherer {
  public:
   DenseCiError(const DenseCiErrorMetric& config, const Probed& probed, const std::string& where)
       : config_(config), probed_(probed), d_(probed.decomposition) {
@@ -120,7 +120,8 @@ class DenseCiError final : public Metric {
     }
   }
 
-  void add(const EvaluationBatch&) override {}
+  bool needs_batches() const override { return false; }
+  void add(const Batch&) override {}
 
   void report(MetricValues& values) const override {
     const at::Tensor g = probe(probed_, config_.input);
@@ -128,8 +129,7 @@ class DenseCiError final : public Metric {
     values.emplace_back("dense_ci_error/total", 0.0);
     for (const auto& [i, k] : sites_) {
       const Site& site = d_.sites[i];
-      const auto error =
-          static_cast<double>(dense_error(g.narrow(1, site.offset, site.C), k, config_.tolerance));
+      const auto error = static_cast<double>(dense_error(site.columns(g), k, config_.tolerance));
       values[first].second += error;
       values.emplace_back("dense_ci_error/" + site.name, error);
     }
@@ -143,7 +143,7 @@ class DenseCiError final : public Metric {
 };
 
 /// `mmcs` and `l2_ratio`: one figure for columns as SPD has it, one for whole matrices.
-class FeatureMatch final : public Metric {
+class FeatureMatch final : public Gatherer {
  public:
   template <class Config>
   FeatureMatch(double BestMatch::*figure, const Config& config, const Probed& probed,
@@ -165,20 +165,21 @@ class FeatureMatch final : public Metric {
     }
   }
 
-  void add(const EvaluationBatch&) override {}
+  bool needs_batches() const override { return false; }
+  void add(const Batch&) override {}
 
   void report(MetricValues& values) const override {
     const at::Tensor needed = std::get<0>(probe(probed_, input_).gt(tolerance_).max(0));
     for (const std::size_t i : sites_) {
       const Site& site = d_.sites[i];
-      at::Tensor W = d_.matrix(i).master, V = d_.components.value(2 * i), U = d_.components.value(2 * i + 1);
+      at::Tensor W = d_.matrix(i).master, V = d_.components.V(i), U = d_.components.U(i);
       if (site.d_in != d_.target->features()) {  // a row for each feature: the same of the transposed matrix
         const at::Tensor rows = V;
         W = W.t(), V = U.t(), U = rows.t();
       }
       for (const bool whole : {false, true}) {
         values.emplace_back(name_ + "/" + site.name + (whole ? "/whole" : ""),
-                            best_match(W, V, U, needed.narrow(0, site.offset, site.C), whole).*figure_);
+                            best_match(W, V, U, site.columns(needed), whole).*figure_);
       }
     }
   }
@@ -194,19 +195,20 @@ class FeatureMatch final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_identity_ci_error(const IdentityCiErrorMetric& config, const Probed& probed,
-                                               const std::string& where) {
+std::unique_ptr<Gatherer> make_identity_ci_error(const IdentityCiErrorMetric& config, const Probed& probed,
+                                                 const std::string& where) {
   return std::make_unique<IdentityCiError>(config, probed, where);
 }
-std::unique_ptr<Metric> make_dense_ci_error(const DenseCiErrorMetric& config, const Probed& probed,
-                                            const std::string& where) {
+std::unique_ptr<Gatherer> make_dense_ci_error(const DenseCiErrorMetric& config, const Probed& probed,
+                                              const std::string& where) {
   return std::make_unique<DenseCiError>(config, probed, where);
 }
-std::unique_ptr<Metric> make_mmcs(const MmcsMetric& config, const Probed& probed, const std::string& where) {
+std::unique_ptr<Gatherer> make_mmcs(const MmcsMetric& config, const Probed& probed,
+                                    const std::string& where) {
   return std::make_unique<FeatureMatch>(&BestMatch::cosine, config, probed, where);
 }
-std::unique_ptr<Metric> make_l2_ratio(const L2RatioMetric& config, const Probed& probed,
-                                      const std::string& where) {
+std::unique_ptr<Gatherer> make_l2_ratio(const L2RatioMetric& config, const Probed& probed,
+                                        const std::string& where) {
   return std::make_unique<FeatureMatch>(&BestMatch::ratio, config, probed, where);
 }
 

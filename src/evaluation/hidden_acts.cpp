@@ -3,17 +3,19 @@
 
 #include <ATen/ATen.h>
 
-#include "batch.hpp"
+#include "metrics.hpp"
 #include "window.hpp"
 
 namespace vpd {
 namespace {
 
-class HiddenActs final : public Metric {
+class HiddenActs final : public Gatherer {
  public:
   explicit HiddenActs(const Sites& sites) : sites_(sites) {}
 
-  void add(const EvaluationBatch& batch) override {
+  bool needs_outputs() const override { return true; }
+
+  void add(const Batch& batch) override {
     positions_ += static_cast<double>(batch.positions());
     double entries = 0.0;
     for (const Site& site : sites_) entries += static_cast<double>(batch.positions() * site.d_out);
@@ -34,7 +36,7 @@ class HiddenActs final : public Metric {
  private:
   /// float64 [L + 1] on the CPU: squared errors of each site, then of all.
   template <class Sources>
-  static double add_to(at::Tensor& sums, const EvaluationBatch& batch, const Sources& sources) {
+  static double add_to(at::Tensor& sums, const Batch& batch, const Sources& sources) {
     const at::Tensor of_batch = batch
                                     .sum_tensors([&](const LaneBatch& lane) {
                                       return squared_errors(batch, lane, sources(batch.context(lane)));
@@ -44,12 +46,11 @@ class HiddenActs final : public Metric {
     return of_batch[-1].item<double>();
   }
 
-  static at::Tensor squared_errors(const EvaluationBatch& batch, const LaneBatch& lane,
-                                   const SourceOf& sources) {
+  static at::Tensor squared_errors(const Batch& batch, const LaneBatch& lane, const SourceOf& sources) {
     const std::vector<SitePass> passes = site_passes(batch.context(lane), sources, {}, 0);
     const Decomposition& d = batch.decomposition;
     MaskedExecutor executor(d.sites, passes, /*keep_outputs=*/true);
-    const at::Tensor hidden = d.target->hidden(lane.clean.input, executor);
+    const at::Tensor hidden = d.target->hidden(lane.clean.input, executor, lane.clean.start);
     if (!d.frozen_head()) d.target->output(hidden, executor);  // it may hold sites of its own
     const at::ScalarType wide = d.numerics.wide;
     std::vector<at::Tensor> sums;
@@ -80,6 +81,6 @@ class HiddenActs final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_hidden_acts(const Sites& sites) { return std::make_unique<HiddenActs>(sites); }
+std::unique_ptr<Gatherer> make_hidden_acts(const Sites& sites) { return std::make_unique<HiddenActs>(sites); }
 
 }  // namespace vpd

@@ -6,14 +6,14 @@
 
 #include <ATen/ATen.h>
 
-#include "batch.hpp"
+#include "metrics.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/target/induction.hpp"
 
 namespace vpd {
 namespace {
 
-class InductionMatch final : public Metric {
+class InductionMatch final : public Gatherer {
  public:
   InductionMatch(const InductionMatchMetric& config, const Decomposition& d, const std::string& where)
       : config_(config), target_(dynamic_cast<const InductionTransformer*>(d.target.get())) {
@@ -25,7 +25,7 @@ class InductionMatch final : public Metric {
     key_ = find(d.sites, block + "k_proj", where);
   }
 
-  void add(const EvaluationBatch& batch) override {
+  void add(const Batch& batch) override {
     const auto rows = static_cast<double>(batch.B);
     const at::Tensor query = mean_importance(batch, query_, /*at_end=*/true),
                      key = mean_importance(batch, key_, /*at_end=*/false);
@@ -58,9 +58,7 @@ class InductionMatch final : public Metric {
 
  private:
   static std::size_t find(const Sites& sites, const std::string& name, const std::string& where) {
-    for (std::size_t i = 0; i < sites.size(); ++i) {
-      if (sites[i].name == name) return i;
-    }
+    if (const auto site = sites.find(name)) return *site;
     throw ConfigError(
         fmt::format("{}.type: expected {} among the sites, which induction_match looks at, found it "
                     "undecomposed",
@@ -68,21 +66,19 @@ class InductionMatch final : public Metric {
   }
 
   /// Over the batch's rows, at each row's last position or at its m: float64 [C].
-  at::Tensor mean_importance(const EvaluationBatch& batch, std::size_t i, bool at_end) const {
+  at::Tensor mean_importance(const Batch& batch, std::size_t i, bool at_end) const {
     const Site& site = batch.decomposition.sites[i];
     return batch.sum_tensors([&](const LaneBatch& lane) {
       const std::int64_t B = lane.clean.B(), T = lane.clean.T();
       const at::Tensor at = at_end ? at::full({B}, T - 1, lane.clean.input.options())
                                    : induction_first_positions(lane.clean.input, target_->config()) + 1;
       const at::Tensor numbers = at::arange(B, at.options()) * T + at;
-      return lane.importance.lower.narrow(1, site.offset, site.C)
-          .index_select(0, numbers)
-          .sum(0, false, at::kDouble);
+      return site.columns(lane.importance.lower).index_select(0, numbers).sum(0, false, at::kDouble);
     }) / static_cast<double>(batch.B);
   }
 
   void choose(const at::Tensor& chosen, const Site& site, const at::Tensor& importance) const {
-    chosen.narrow(0, site.offset, site.C).copy_(importance.gt(config_.threshold));
+    site.columns(chosen).copy_(importance.gt(config_.threshold));
   }
 
   /// Rows whose answer is right, and the sum of their cross-entropies in nats: float64 [2]. output [N, V].
@@ -95,25 +91,22 @@ class InductionMatch final : public Metric {
   }
 
   /// The same where the two sites keep the subcomponents with a 1 in `kept` [Σ C] and `delta` of the rest.
-  at::Tensor score(const EvaluationBatch& batch, const LaneBatch& lane, const at::Tensor& kept,
-                   double delta) const {
+  at::Tensor score(const Batch& batch, const LaneBatch& lane, const at::Tensor& kept, double delta) const {
     const Decomposition& d = batch.decomposition;
     std::vector<SitePass> passes;
     for (std::size_t i = 0; i < d.sites.size(); ++i) {
       const Site& site = d.sites[i];
-      passes.push_back({.V = batch.components[2 * i],
-                        .U = batch.components[2 * i + 1],
-                        .importance = kept.narrow(0, site.offset, site.C)
-                                          .to(d.numerics.wide)
-                                          .expand({lane.clean.N(), site.C})
-                                          .contiguous(),
-                        .importance_gradient = {},
-                        .sources = {.kind = SourceKind::constant, .value = 0.0, .delta_value = delta},
-                        .routing = {},
-                        .masked = i == query_ || i == key_});
+      passes.push_back(
+          {.V = batch.components.V(i),
+           .U = batch.components.U(i),
+           .importance = site.columns(kept).to(d.numerics.wide).expand({lane.clean.N(), site.C}).contiguous(),
+           .importance_gradient = {},
+           .sources = {.kind = SourceKind::constant, .value = 0.0, .delta_value = delta},
+           .routing = {},
+           .masked = i == query_ || i == key_});
     }
     MaskedExecutor executor(d.sites, passes);
-    return score(lane, d.target->forward(lane.clean.input, executor));
+    return score(lane, d.target->forward(lane.clean.input, executor, lane.clean.start));
   }
 
   InductionMatchMetric config_;
@@ -126,8 +119,8 @@ class InductionMatch final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_induction_match(const InductionMatchMetric& config, const Decomposition& d,
-                                             const std::string& where) {
+std::unique_ptr<Gatherer> make_induction_match(const InductionMatchMetric& config, const Decomposition& d,
+                                               const std::string& where) {
   return std::make_unique<InductionMatch>(config, d, where);
 }
 

@@ -3,7 +3,7 @@
 
 #include <ATen/ATen.h>
 
-#include "batch.hpp"
+#include "metrics.hpp"
 #include "vpd/adversary/fresh.hpp"
 #include "window.hpp"
 
@@ -19,10 +19,10 @@ struct Attacked {
   RandomKey start;        ///< of the sources' first values
   double positions = 0.0;
   /// Calls its argument with one after another, each time anew: one at a time has to be in memory.
-  std::function<void(const std::function<void(const EvaluationBatch&)>&)> each;
+  std::function<void(const std::function<void(const Batch&)>&)> each;
 };
 
-Attacked attacked(const EvaluationBatch& batch, std::uint64_t stream) {
+Attacked attacked(const Batch& batch, std::uint64_t stream) {
   return {.decomposition = &batch.decomposition,
           .B = batch.B,
           .T = batch.T,
@@ -40,19 +40,19 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
       start_fresh(adversary, sites, batches.B, batches.T, batches.start, batches.decomposition->numerics);
   std::vector<at::Tensor> gradients;  // per lane
   for (std::size_t i = 0; i < batches.lanes; ++i) gradients.push_back(at::zeros_like(fresh.values));
-  const auto pass = [&](const EvaluationBatch& batch, bool ascent) {
+  const auto pass = [&](const Batch& batch, bool ascent) {
     const RandomKey routing_key =
         batch.key(RandomPurpose::routing, stream, static_cast<std::uint64_t>(batch.number));
     return batch.sum([&](const LaneBatch& lane) {
       const PassContext context = batch.context(lane);
       SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
-      if (ascent) use.gradient = gradients[static_cast<std::size_t>(&lane - batch.lanes.data())];
+      if (ascent) use.gradient = gradients[lane.number];
       return reconstruct(context, tensor_sources(use), draw_routing(routing, routing_key, context),
                          ascent ? 1.0 / batches.positions : 0.0, comparison);
     });
   };
   for (std::int64_t step = 0; step < adversary.steps; ++step) {
-    batches.each([&](const EvaluationBatch& batch) { pass(batch, true); });
+    batches.each([&](const Batch& batch) { pass(batch, true); });
     fresh.gradient = gradients.front();
     for (std::size_t i = 1; i < gradients.size(); ++i) {
       fresh.gradient.add_(gradients[i]);
@@ -61,11 +61,11 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
     step_fresh(fresh, adversary.step_size);
   }
   double sum = 0.0;
-  batches.each([&](const EvaluationBatch& batch) { sum += pass(batch, false); });
+  batches.each([&](const Batch& batch) { sum += pass(batch, false); });
   return sum / batches.positions;
 }
 
-class Pgd final : public Metric {
+class Pgd final : public Gatherer {
  public:
   Pgd(const PgdMetric& config, std::size_t number)
       : name_(config.name),
@@ -73,7 +73,7 @@ class Pgd final : public Metric {
         width_(config.batches),
         number_(number) {}
 
-  void add(const EvaluationBatch& batch) override {
+  void add(const Batch& batch) override {
     if (width_ == 1) {
       record(attack(batch, adversary_, AllRoutingConfig{}, number_), static_cast<double>(batch.positions()));
       return;
@@ -82,7 +82,7 @@ class Pgd final : public Metric {
     if (first) waiting_ = attacked(batch, number_);
     if (!first) waiting_.positions += static_cast<double>(batch.positions());
     numbers_.push_back(batch.number);
-    again_ = batch.again;
+    reader_ = batch.reader;
     if (static_cast<std::int64_t>(numbers_.size()) == width_) attack_waiting();
   }
 
@@ -103,8 +103,8 @@ class Pgd final : public Metric {
   }
 
   void attack_waiting() {
-    waiting_.each = [&](const std::function<void(const EvaluationBatch&)>& visit) {
-      for (const std::int64_t number : numbers_) visit(again_(number));
+    waiting_.each = [&](const std::function<void(const Batch&)>& visit) {
+      for (const std::int64_t number : numbers_) visit(reader_->read(number));
     };
     record(attack_together(waiting_, adversary_, AllRoutingConfig{}, number_, Comparison::output),
            waiting_.positions);
@@ -117,21 +117,21 @@ class Pgd final : public Metric {
   std::size_t number_;
   std::vector<std::int64_t> numbers_;  // of batches that wait for the attack on them all
   Attacked waiting_;
-  std::function<EvaluationBatch(std::int64_t)> again_;
+  const BatchReader* reader_ = nullptr;
   double weighted_ = 0.0, positions_ = 0.0;
   Window attacks_;
 };
 
 }  // namespace
 
-double attack(const EvaluationBatch& batch, const FreshAdversaryConfig& adversary,
-              const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
+double attack(const Batch& batch, const FreshAdversaryConfig& adversary, const RoutingConfig& routing,
+              std::uint64_t stream, Comparison comparison) {
   Attacked one = attacked(batch, stream);
-  one.each = [&](const std::function<void(const EvaluationBatch&)>& visit) { visit(batch); };
+  one.each = [&](const std::function<void(const Batch&)>& visit) { visit(batch); };
   return attack_together(one, adversary, routing, stream, comparison);
 }
 
-std::unique_ptr<Metric> make_pgd(const PgdMetric& config, std::size_t number) {
+std::unique_ptr<Gatherer> make_pgd(const PgdMetric& config, std::size_t number) {
   return std::make_unique<Pgd>(config, number);
 }
 

@@ -2,20 +2,20 @@
 
 #include <ATen/ATen.h>
 
-#include "batch.hpp"
+#include "metrics.hpp"
 
 namespace vpd {
 namespace {
 
 /// Σ over a batch's positions of f(importances), per column: float64 [Σ C] on the CPU.
 template <class Function>
-at::Tensor column_sums(const EvaluationBatch& batch, const Function& f) {
+at::Tensor column_sums(const Batch& batch, const Function& f) {
   return batch
       .sum_tensors([&](const LaneBatch& lane) { return f(lane.importance.lower).sum(0, false, at::kDouble); })
       .cpu();
 }
 
-class CiL0 final : public Metric {
+class CiL0 final : public Gatherer {
  public:
   CiL0(const CiL0Metric& config, const Sites& sites, const std::string& where)
       : config_(config), sites_(sites), active_(at::zeros({sites.total_C()}, at::kDouble)) {
@@ -26,7 +26,7 @@ class CiL0 final : public Metric {
     }
   }
 
-  void add(const EvaluationBatch& batch) override {
+  void add(const Batch& batch) override {
     positions_ += static_cast<double>(batch.positions());
     rows_ += static_cast<double>(batch.B);
     const std::int64_t columns = sites_.total_C(), T = batch.T;
@@ -47,7 +47,7 @@ class CiL0 final : public Metric {
     std::vector<double> l0;
     double total = 0.0;
     for (const Site& site : sites_) {
-      l0.push_back(active_.narrow(0, site.offset, site.C).sum().item<double>() / positions_);
+      l0.push_back(site.columns(active_).sum().item<double>() / positions_);
       total += l0.back();
     }
     values.emplace_back("l0/total", total);
@@ -80,12 +80,12 @@ class CiL0 final : public Metric {
   double positions_ = 0.0, rows_ = 0.0;
 };
 
-class Alive final : public Metric {
+class Alive final : public Gatherer {
  public:
   Alive(const AliveMetric& config, const Sites& sites)
       : threshold_(config.threshold), sites_(sites), importance_(at::zeros({sites.total_C()}, at::kDouble)) {}
 
-  void add(const EvaluationBatch& batch) override {
+  void add(const Batch& batch) override {
     positions_ += static_cast<double>(batch.positions());
     importance_.add_(column_sums(batch, [](const at::Tensor& g) { return g; }));
   }
@@ -94,7 +94,7 @@ class Alive final : public Metric {
     const at::Tensor alive = importance_.div(positions_).gt(threshold_);
     values.emplace_back("alive/total", alive.sum().item<double>());
     for (const Site& site : sites_) {
-      values.emplace_back("alive/" + site.name, alive.narrow(0, site.offset, site.C).sum().item<double>());
+      values.emplace_back("alive/" + site.name, site.columns(alive).sum().item<double>());
     }
   }
 
@@ -107,10 +107,10 @@ class Alive final : public Metric {
 
 }  // namespace
 
-std::unique_ptr<Metric> make_ci_l0(const CiL0Metric& config, const Sites& sites, const std::string& where) {
+std::unique_ptr<Gatherer> make_ci_l0(const CiL0Metric& config, const Sites& sites, const std::string& where) {
   return std::make_unique<CiL0>(config, sites, where);
 }
-std::unique_ptr<Metric> make_alive(const AliveMetric& config, const Sites& sites) {
+std::unique_ptr<Gatherer> make_alive(const AliveMetric& config, const Sites& sites) {
   return std::make_unique<Alive>(config, sites);
 }
 

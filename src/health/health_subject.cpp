@@ -9,20 +9,21 @@ HealthSubject health_subject(const RunConfig& config, std::vector<std::string> s
                              std::int64_t subcomponents) {
   HealthSubject subject{
       .steps = config.training.steps, .sites = std::move(sites), .subcomponents = subcomponents};
-  for (const TermConfig& term : config.objective) {
-    if (coefficient_of(term).start == 0.0) continue;
-    if (family_of(term) == TermFamily::reconstruction) subject.reconstructions.push_back(label(term));
-    if (!adversary_of(term)) continue;
-    const auto* adversarial = std::get_if<AdversarialReconTerm>(&term);
-    subject.adversaries.push_back({.label = label(term),
-                                   .every_site = std::holds_alternative<AllRoutingConfig>(routing_of(term)),
-                                   .alone = !adversarial || !adversarial->merged,
-                                   .output = adversarial != nullptr});
-  }
-  if (const auto* term = find_term<ImportanceMinimalityTerm>(config.objective)) {
-    const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&term->penalty);
-    subject.annealing =
-        smooth ? HealthSubject::Annealing{"gamma", smooth->gamma} : HealthSubject::Annealing{"p", term->p};
+  for (const TermPlan& term : plan_of(config.objective)) {
+    if (const MinimalityPlan* plan = term.minimality(); plan && !plan->frequency) {
+      const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&*plan->penalty);
+      subject.annealing =
+          smooth ? HealthSubject::Annealing{"gamma", smooth->gamma} : HealthSubject::Annealing{"p", *plan->p};
+    }
+    const ReconstructionPlan* plan = term.reconstruction();
+    if (!plan || term.coefficient.start == 0.0) continue;
+    subject.reconstructions.push_back(term.label);
+    const auto* masks = term.masks<AdversarialMasks>();
+    if (!masks) continue;
+    subject.adversaries.push_back({.label = term.label,
+                                   .every_site = std::holds_alternative<AllRoutingConfig>(plan->routing),
+                                   .alone = !masks->merged,
+                                   .output = plan->comparison == Comparison::output});
   }
   // An attack of many more steps than 20 finds tens of times the divergence in a healthy decomposition, one
   // of few steps or short ones less than there is.

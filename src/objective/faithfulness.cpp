@@ -11,8 +11,7 @@ namespace vpd {
 at::Tensor squared_delta(const Decomposition& decomposition, std::size_t site, double seed,
                          const at::Tensor& V_gradient, const at::Tensor& U_gradient) {
   const at::NoGradGuard no_grad;
-  const at::Tensor V = decomposition.components.value(2 * site),
-                   U = decomposition.components.value(2 * site + 1);
+  const at::Tensor V = decomposition.components.V(site), U = decomposition.components.U(site);
   at::Tensor difference = at::empty({U.size(1), V.size(0)}, V.options());  // (V U)ᵀ - W
   // Where activations are bfloat16 there are tensor cores, on which a product in float32 is dear, and where
   // tf32 is on it is not one in float32: the value to all of float32's bits, since W cancels most of (V U)ᵀ,

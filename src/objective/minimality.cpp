@@ -7,36 +7,40 @@
 namespace vpd {
 namespace {
 
-Penalty penalty_at(const PenaltyConfig& config, const Annealed& p, double eps, std::int64_t step,
-                   std::int64_t steps) {
-  if (const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&config))
+Penalty penalty_at(const MinimalityPlan& plan, std::int64_t step, std::int64_t steps) {
+  if (const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&*plan.penalty))
     return {.kind = PenaltyKind::smooth_l0, .gamma = value_at(smooth->gamma, step, steps)};
-  return {.kind = PenaltyKind::power, .p = value_at(p, step, steps), .eps = eps};
+  return {.kind = PenaltyKind::power, .p = value_at(*plan.p, step, steps), .eps = *plan.eps};
+}
+
+/// The term of that kind, or null.
+const TermPlan* minimality_of(const ObjectivePlan& objective, bool frequency) {
+  for (const TermPlan& term : objective) {
+    if (term.minimality() && term.minimality()->frequency == frequency) return &term;
+  }
+  return nullptr;
 }
 
 }  // namespace
 
-std::vector<MinimalitySum> minimality_sums(const ObjectiveConfig& objective, std::int64_t step,
+std::vector<MinimalitySum> minimality_sums(const ObjectivePlan& objective, std::int64_t step,
                                            std::int64_t steps) {
   std::vector<MinimalitySum> sums;
-  if (const auto* importance = find_term<ImportanceMinimalityTerm>(objective)) {
-    sums.push_back({.penalty = penalty_at(importance->penalty, importance->p, importance->eps, step, steps),
+  const TermPlan *importance = minimality_of(objective, /*frequency=*/false),
+                 *frequency = minimality_of(objective, /*frequency=*/true);
+  if (importance) {
+    sums.push_back({.penalty = penalty_at(*importance->minimality(), step, steps),
                     .importance_coefficient = value_at(importance->coefficient, step, steps),
                     .has_importance = true});
   }
-  if (const auto* frequency = find_term<FrequencyMinimalityTerm>(objective)) {
-    const PenaltyConfig penalty = penalty_of(*frequency, objective);
-    const Annealed p = exponent_of(*frequency, objective);
-    const double eps = eps_of(*frequency, objective);
+  if (frequency) {
+    const MinimalityPlan& plan = *frequency->minimality();
     // By their configuration, not by what two different lines happen to be at this step.
-    const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
-    const bool power = std::holds_alternative<PowerPenaltyConfig>(penalty);
-    const bool shared = importance && importance->penalty == penalty &&
-                        (!power || (importance->p == p && importance->eps == eps));
-    if (!shared) sums.push_back({.penalty = penalty_at(penalty, p, eps, step, steps)});
+    const bool shared = importance && importance->minimality()->shares_penalty(plan);
+    if (!shared) sums.push_back({.penalty = penalty_at(plan, step, steps)});
     sums.back().frequency_coefficient = value_at(frequency->coefficient, step, steps);
     sums.back().has_frequency = true;
-    sums.back().reference_count = frequency->reference_count;
+    sums.back().reference_count = plan.reference_count;
   }
   return sums;
 }

@@ -12,11 +12,18 @@
 namespace vpd {
 
 void attribute(const Decomposition& decomposition, const CleanPass& clean,
-               const std::vector<Parameter>& components, const at::Tensor& scores) {
+               const BoundSubcomponents& components, const AttributionRoot& root, const at::Tensor& scores) {
   const at::AutoGradMode record(true);
   AttributionExecutor executor(decomposition.sites, components, scores);
-  const at::Tensor output = decomposition.target->forward(clean.input, executor);
-  torch::autograd::backward({output}, {output.detach() * 2.0});
+  const at::Tensor output = decomposition.target->forward(clean.input, executor, clean.start);
+  torch::autograd::backward({output}, {root(output.detach())});
+}
+
+void attribute_squared_norm(const Decomposition& decomposition, const CleanPass& clean,
+                            const BoundSubcomponents& components, const at::Tensor& scores) {
+  attribute(
+      decomposition, clean, components, [](const at::Tensor& output) { return output * 2.0; }, scores);
+  at::Tensor(scores).abs_();
 }
 
 void check_kept(double k, std::int64_t N, const Sites& sites, const std::string& place) {

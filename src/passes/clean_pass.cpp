@@ -6,22 +6,24 @@ namespace vpd {
 
 CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs) {
   const at::NoGradGuard no_grad;
-  RecordingExecutor executor(decomposition.sites.of_matrix(), decomposition.sites.size(), keep_outputs);
+  const std::size_t block = decomposition.first_block();
+  RecordingExecutor executor(decomposition.sites.of_matrix(), decomposition.sites.size(), keep_outputs,
+                             block > 0 ? std::optional(block) : std::nullopt);
   CleanPass clean;
   clean.input = input;
   clean.output = decomposition.target->forward(input, executor);
   clean.inputs = std::move(executor.inputs);
   clean.outputs = std::move(executor.outputs);
+  clean.start = {block, std::move(executor.residual_stream)};
   return clean;
 }
 
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
-                             const std::vector<Parameter>& parameters,
-                             const std::vector<Parameter>& components, bool want_lower,
-                             const GradientsReady& ready) {
+                             const std::vector<Parameter>& parameters, const BoundSubcomponents& components,
+                             bool want_lower, const GradientsReady& ready) {
   std::vector<at::Tensor> inputs = clean.inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (decomposition.sites[i].embedding) inputs[i] = embedding(inputs[i], components[2 * i]);
+    if (decomposition.sites[i].embedding) inputs[i] = embedding(inputs[i], components.V(i));
   }
   Importance importance;
   const Numerics& numerics = decomposition.numerics;

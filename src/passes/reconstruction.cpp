@@ -72,15 +72,15 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
     listed = masked_positions(routing.masks, routing.most);
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
-    SitePass p{.V = (*context.components)[2 * i],
-               .U = (*context.components)[2 * i + 1],
-               .importance = context.importance.narrow(1, site.offset, site.C),
+    SitePass p{.V = context.components->V(i),
+               .U = context.components->U(i),
+               .importance = site.columns(context.importance),
                .importance_gradient = {},
                .sources = sources(i),
                .routing = {},
                .masked = !routing.layerwise || pass == i};
     if (context.importance_gradient.defined())
-      p.importance_gradient = context.importance_gradient.narrow(1, site.offset, site.C);
+      p.importance_gradient = site.columns(context.importance_gradient);
     if (!listed.empty() && !site.embedding) {
       p.routing.positions = listed[i].positions;
       p.routing.places = listed[i].places;
@@ -107,7 +107,7 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
     const std::vector<SitePass> passes = site_passes(context, sources, routing, pass);
     MaskedExecutor executor(d.sites, passes, /*keep_outputs=*/hidden_acts);
     const at::AutoGradMode record(seed != 0.0);
-    const at::Tensor hidden = d.target->hidden(clean.input, executor);
+    const at::Tensor hidden = d.target->hidden(clean.input, executor, clean.start);
     at::Tensor sum;
     if (hidden_acts) {
       if (!d.frozen_head()) d.target->output(hidden, executor);  // it may hold sites of its own

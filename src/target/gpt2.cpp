@@ -45,12 +45,14 @@ Architecture gpt2_architecture(const Gpt2Config& c) {
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.n_positions};
   architecture.add_stage({{"wte", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
+    architecture.begin_block();
     const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
     architecture.add_stage({{name(0), d, d}, {name(1), d, d}, {name(2), d, d}}, d);
     architecture.add_stage({{name(3), d, d}}, 0, attention);
     architecture.add_stage({{name(4), d, wide}}, d);
     architecture.add_stage({{name(5), wide, d}}, wide);
   }
+  architecture.begin_block();
   architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
   architecture.parameters = count_elements(gpt2_weights(c));
   return architecture;
@@ -61,7 +63,8 @@ Gpt2::Gpt2(const Gpt2Config& config, const NamedTensors& weights, const Numerics
   const NamedTensors no_gradients;
   const NamedWeights source(Gpt2Config::family, weights, no_gradients, numerics);
   const auto norm = [&](const std::string& name) {
-    return Norm{source.master(name + ".weight"), source.master(name + ".bias")};
+    return Norm{{.value = source.master(name + ".weight"), .gradient = {}},
+                {.value = source.master(name + ".bias"), .gradient = {}}};
   };
   const Parameter table = source.vector("wte.weight");
   matrices_.push_back(embedding_matrix("wte", table));
@@ -75,29 +78,43 @@ Gpt2::Gpt2(const Gpt2Config& config, const NamedTensors& weights, const Numerics
   matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
-at::Tensor Gpt2::normalised(const at::Tensor& x, const Norm& norm) const {
-  return layer_norm(x, norm.weight, norm.bias, config_.layer_norm_epsilon, numerics().compute);
+std::size_t Gpt2::block_of(const Matrix& matrix) const {
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
 }
 
-at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor) const {
+at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1), d = config_.n_embd;
   VPD_CHECK(T <= config_.n_positions, UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
             config_.n_positions, T);
-  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
-  x = at::add(x.view({B, T, d}), positions_.narrow(0, 0, T)).view({B * T, d});
+  const auto normalised = [&](std::size_t b, NormPlace place, const Norm& norm, const at::Tensor& x) {
+    return executor.norm({.block = b,
+                          .place = place,
+                          .weight = &norm.weight,
+                          .bias = &norm.bias,
+                          .eps = config_.layer_norm_epsilon,
+                          .output = numerics().compute},
+                         x);
+  };
+  at::Tensor x = start.residual;
+  if (!x.defined()) {
+    x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
+    x = executor.residual(0, at::add(x.view({B, T, d}), positions_.narrow(0, 0, T)).view({B * T, d}));
+  }
   const bool tanh_form = config_.activation_function == GeluForm::tanh;
-  for (const Block& block : blocks_) {
+  for (std::size_t b = start.block; b < blocks_.size(); ++b) {
+    const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);
     };
-    at::Tensor h = normalised(x, block.ln_1);
+    at::Tensor h = normalised(b, NormPlace::attention, block.ln_1, x);
     const at::Tensor q = apply(0, h), k = apply(1, h), v = apply(2, h);
-    x = at::add(x, apply(3, attention(q, k, v, B, config_.n_head, config_.n_head, /*causal=*/true)));
-    h = apply(4, normalised(x, block.ln_2));
-    x = at::add(x, apply(5, gelu(h, tanh_form)));
+    x = at::add(x, apply(3, executor.attention({b, q, k, v, B, config_.n_head, config_.n_head,
+                                                /*causal=*/true})));
+    h = apply(4, normalised(b, NormPlace::mlp, block.ln_2, x));
+    x = executor.residual(b + 1, at::add(x, apply(5, gelu(h, tanh_form))));
   }
-  return normalised(x, ln_f_);
+  return normalised(blocks_.size(), NormPlace::last, ln_f_, x);
 }
 
 }  // namespace vpd

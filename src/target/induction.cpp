@@ -44,10 +44,12 @@ Architecture induction_architecture(const InductionConfig& c) {
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.block_size};
   architecture.add_stage({{embedding_name, c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
+    architecture.begin_block();
     const auto name = [&](std::size_t which) { return attention_name(i) + block_matrices[which]; };
     architecture.add_stage({{name(0), d, d}, {name(1), d, d}, {name(2), d, d}}, 0);
     architecture.add_stage({{name(3), d, d}}, 0, attention);
   }
+  architecture.begin_block();
   architecture.add_stage({{head_name, d, c.vocab_size, /*in_block=*/false}}, 0);
   architecture.parameters = count_elements(induction_weights(c));
   return architecture;
@@ -67,7 +69,12 @@ InductionTransformer::InductionTransformer(const InductionConfig& config, const 
   positions_ = position_table(config.block_size, config.d_model).to(numerics.device, numerics.compute);
 }
 
-at::Tensor InductionTransformer::hidden(const at::Tensor& tokens, Executor& executor) const {
+std::size_t InductionTransformer::block_of(const Matrix& matrix) const {
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
+}
+
+at::Tensor InductionTransformer::hidden(const at::Tensor& tokens, Executor& executor,
+                                        const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1), d = config_.d_model;
   VPD_CHECK(T <= config_.block_size, UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
@@ -77,14 +84,17 @@ at::Tensor InductionTransformer::hidden(const at::Tensor& tokens, Executor& exec
   const auto placed = [&](const at::Tensor& x) {
     return at::add(x.view({B, T, d}), positions).view({B * T, d});
   };
-  at::Tensor x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
-  for (std::size_t i = 1; i + 1 < matrices_.size(); i += block_matrices.size()) {
+  at::Tensor x = start.residual;
+  if (!x.defined()) x = executor.residual(0, executor.embedding(matrices_.front(), tokens.reshape({B * T})));
+  for (std::size_t b = start.block; b < blocks(); ++b) {
+    const std::size_t i = 1 + b * block_matrices.size();
     const at::Tensor input = x.to(type);
     const at::Tensor q = placed(executor.linear(matrices_[i], input)),
                      k = placed(executor.linear(matrices_[i + 1], input)),
                      v = executor.linear(matrices_[i + 2], input);
-    const at::Tensor mixed = attention(q, k, v, B, config_.n_heads, config_.n_heads, /*causal=*/true);
-    x = at::add(x, executor.linear(matrices_[i + 3], mixed));
+    const at::Tensor mixed =
+        executor.attention({b, q, k, v, B, config_.n_heads, config_.n_heads, /*causal=*/true});
+    x = executor.residual(b + 1, at::add(x, executor.linear(matrices_[i + 3], mixed)));
   }
   return x.to(type);
 }

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "named_weights.hpp"
+#include "residual_stream.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {
@@ -54,6 +55,7 @@ Architecture llama_architecture(const LlamaConfig& c) {
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.max_position_embeddings};
   architecture.add_stage({{"embed_tokens", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    architecture.begin_block();
     const auto name = [&](std::size_t which) {
       return fmt::format("layers.{}.{}", i, block_matrices[which]);
     };
@@ -62,6 +64,7 @@ Architecture llama_architecture(const LlamaConfig& c) {
     architecture.add_stage({{name(4), d, wide}, {name(5), d, wide}}, d);
     architecture.add_stage({{name(6), wide, d}}, 2 * wide);
   }
+  architecture.begin_block();
   architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
   architecture.parameters = count_elements(llama_weights(c));
   return architecture;
@@ -111,41 +114,51 @@ Llama::Llama(const LlamaConfig& config, const NamedTensors& weights, const Numer
   matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
-/// Heads [N, K d_head], normalised each where there is a norm for it, turned.
-at::Tensor Llama::turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const {
-  if (!norm.value.defined()) return rotary(heads, table);
-  const at::Tensor each =
-      rms_norm(heads.view({-1, config_.head_width()}), norm, config_.rms_norm_eps, numerics().compute);
-  return rotary(each.view(heads.sizes()), table);
+std::size_t Llama::block_of(const Matrix& matrix) const {
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
 }
 
-at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor) const {
+at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1);
   VPD_CHECK(T <= longest_sequence(), UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
             longest_sequence(), T);
-  const at::ScalarType type = numerics().compute;
   const RotaryTable& table = tables_.of(T);
-  const double eps = config_.rms_norm_eps;
-  const auto first_norm = [&](std::size_t block) -> const Parameter& {
-    return block < blocks_.size() ? blocks_[block].norm_1 : norm_;
+  const auto norm_at = [&](std::size_t block, NormPlace place, const Parameter& weight) {
+    return NormCall{.block = block,
+                    .place = place,
+                    .weight = &weight,
+                    .bias = nullptr,
+                    .eps = config_.rms_norm_eps,
+                    .output = numerics().compute};
   };
-  AddedNorm stream{executor.embedding(matrices_.front(), tokens.reshape({B * T})), {}};
-  stream.norm = rms_norm(stream.sum, first_norm(0), eps, type);
-  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+  const auto first_norm = [&](std::size_t block) {
+    return block < blocks_.size() ? norm_at(block, NormPlace::attention, blocks_[block].norm_1)
+                                  : norm_at(block, NormPlace::last, norm_);
+  };
+  // Heads [N, K d_head], normalised each where there is a norm for it, turned.
+  const auto turned = [&](const at::Tensor& heads, std::size_t b, NormPlace place, const Parameter& norm) {
+    if (!norm.value.defined()) return rotary(heads, table);
+    const at::Tensor each = executor.norm(norm_at(b, place, norm), heads.view({-1, config_.head_width()}));
+    return rotary(each.view(heads.sizes()), table);
+  };
+  ResidualStream stream(executor, start, first_norm,
+                        [&] { return executor.embedding(matrices_.front(), tokens.reshape({B * T})); });
+  for (std::size_t b = start.block; b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);
     };
-    const at::Tensor q = turned(apply(0, stream.norm), block.q_norm, table),
-                     k = turned(apply(1, stream.norm), block.k_norm, table), v = apply(2, stream.norm);
-    const at::Tensor mixed =
-        attention(q, k, v, B, config_.num_attention_heads, config_.key_heads(), /*causal=*/true);
-    stream = add_rms_norm(stream.sum, apply(3, mixed), block.norm_2, eps, type);
-    const at::Tensor gate = apply(4, stream.norm), up = apply(5, stream.norm);
-    stream = add_rms_norm(stream.sum, apply(6, swiglu(gate, up)), first_norm(b + 1), eps, type);
+    const at::Tensor q = turned(apply(0, stream.norm()), b, NormPlace::query, block.q_norm),
+                     k = turned(apply(1, stream.norm()), b, NormPlace::key, block.k_norm),
+                     v = apply(2, stream.norm());
+    const at::Tensor mixed = executor.attention(
+        {b, q, k, v, B, config_.num_attention_heads, config_.key_heads(), /*causal=*/true});
+    stream.add(apply(3, mixed), norm_at(b, NormPlace::mlp, block.norm_2));
+    const at::Tensor gate = apply(4, stream.norm()), up = apply(5, stream.norm());
+    stream.end_block(b, apply(6, swiglu(gate, up)));
   }
-  return stream.norm;
+  return stream.norm();
 }
 
 }  // namespace vpd

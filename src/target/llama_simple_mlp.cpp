@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "named_weights.hpp"
+#include "residual_stream.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {
@@ -49,12 +50,14 @@ Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_hea
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = longest_sequence(c)};
   architecture.add_stage({{"wte", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
+    architecture.begin_block();
     const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
     architecture.add_stage({{name(0), d, d}, {name(1), d, kv}, {name(2), d, kv}}, d);
     architecture.add_stage({{name(3), d, d}}, 0, attention);
     architecture.add_stage({{name(4), d, wide}}, d);
     architecture.add_stage({{name(5), wide, d}}, wide);
   }
+  architecture.begin_block();
   architecture.add_stage({{"lm_head", d, c.vocab_size, /*in_block=*/false}}, d);
   architecture.parameters = count_elements(llama_simple_mlp_weights(c, untied_head));
   return architecture;
@@ -84,32 +87,43 @@ LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& we
   }
 }
 
-at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor) const {
+std::size_t LlamaSimpleMlp::block_of(const Matrix& matrix) const {
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
+}
+
+at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor,
+                                  const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1);
   VPD_CHECK(T <= longest_, UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
-  const at::ScalarType type = numerics().compute;
   const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
-  const double eps = config_.rms_norm_eps;
-  const auto first_norm = [&](std::size_t block) -> const Parameter& {
-    return block < blocks_.size() ? blocks_[block].rms_1 : ln_f_;
+  const auto norm_at = [&](std::size_t block, NormPlace place, const Parameter& weight) {
+    return NormCall{.block = block,
+                    .place = place,
+                    .weight = &weight,
+                    .bias = nullptr,
+                    .eps = config_.rms_norm_eps,
+                    .output = numerics().compute};
   };
-  AddedNorm stream{executor.embedding(matrices_.front(), tokens.reshape({B * T})), {}};
-  stream.norm = rms_norm(stream.sum, first_norm(0), eps, type);
-  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+  const auto first_norm = [&](std::size_t block) {
+    return block < blocks_.size() ? norm_at(block, NormPlace::attention, blocks_[block].rms_1)
+                                  : norm_at(block, NormPlace::last, ln_f_);
+  };
+  ResidualStream stream(executor, start, first_norm,
+                        [&] { return executor.embedding(matrices_.front(), tokens.reshape({B * T})); });
+  for (std::size_t b = start.block; b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);
     };
-    const at::Tensor q = rotary(apply(0, stream.norm), table), k = rotary(apply(1, stream.norm), table),
-                     v = apply(2, stream.norm);
+    const at::Tensor q = rotary(apply(0, stream.norm()), table), k = rotary(apply(1, stream.norm()), table),
+                     v = apply(2, stream.norm());
     const at::Tensor mixed =
-        attention(q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true);
-    stream = add_rms_norm(stream.sum, apply(3, mixed), block.rms_2, eps, type);
-    const at::Tensor out = apply(5, gelu(apply(4, stream.norm), /*tanh_form=*/true));
-    stream = add_rms_norm(stream.sum, out, first_norm(b + 1), eps, type);
+        executor.attention({b, q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true});
+    stream.add(apply(3, mixed), norm_at(b, NormPlace::mlp, block.rms_2));
+    stream.end_block(b, apply(5, gelu(apply(4, stream.norm()), /*tanh_form=*/true)));
   }
-  return stream.norm;
+  return stream.norm();
 }
 
 }  // namespace vpd

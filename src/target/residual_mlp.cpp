@@ -29,9 +29,11 @@ Architecture residual_mlp_architecture(const ResidualMlpConfig& c) {
       .output_width = c.n_features, .features = c.n_features, .divergence = Divergence::mse};
   architecture.add_stage({{embedding_name, c.n_features, c.d_embed, /*in_block=*/false}}, 0);
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
+    architecture.begin_block();
     architecture.add_stage({{block(i) + "mlp_in", c.d_embed, c.d_mlp}}, 0);
     architecture.add_stage({{block(i) + "mlp_out", c.d_mlp, c.d_embed}}, c.d_mlp);
   }
+  architecture.begin_block();
   architecture.add_stage({{head_name, c.d_embed, c.n_features, /*in_block=*/false}}, 0);
   architecture.parameters = count_elements(residual_mlp_weights(c));
   return architecture;
@@ -58,10 +60,18 @@ ResidualMlp::ResidualMlp(const ResidualMlpConfig& config, const NamedTensors& we
   add_fixed(head_name, factor, W_E);
 }
 
-at::Tensor ResidualMlp::hidden(const at::Tensor& features, Executor& executor) const {
-  at::Tensor r = executor.linear(matrices_.front(), features.to(numerics().compute));
-  for (std::size_t i = 1; i + 1 < matrices_.size(); i += 2)
-    r = at::add(r, executor.linear(matrices_[i + 1], vpd::relu(executor.linear(matrices_[i], r))));
+std::size_t ResidualMlp::block_of(const Matrix& matrix) const {
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / 2;
+}
+
+at::Tensor ResidualMlp::hidden(const at::Tensor& features, Executor& executor, const PassStart& start) const {
+  at::Tensor r = start.residual;
+  if (!r.defined())
+    r = executor.residual(0, executor.linear(matrices_.front(), features.to(numerics().compute)));
+  for (std::size_t b = start.block; b < blocks(); ++b) {
+    const Matrix &in = matrices_[1 + 2 * b], &out = matrices_[2 + 2 * b];
+    r = executor.residual(b + 1, at::add(r, executor.linear(out, vpd::relu(executor.linear(in, r)))));
+  }
   return r;
 }
 

@@ -47,7 +47,7 @@ Tms::Tms(const TmsConfig& config, const NamedTensors& weights, const Numerics& n
   for (const std::string& name : names) matrices_.push_back(source.site(name, matrices_.size()));
 }
 
-at::Tensor Tms::hidden(const at::Tensor& features, Executor& executor) const {
+at::Tensor Tms::hidden(const at::Tensor& features, Executor& executor, const PassStart& /*start*/) const {
   at::Tensor x = features.to(numerics().compute);
   for (const Matrix& matrix : matrices_) x = executor.linear(matrix, x);
   return vpd::relu(x);

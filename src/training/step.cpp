@@ -37,8 +37,13 @@ int suitable_lanes(const Decomposition& decomposition, std::int64_t rows, int th
 
 TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T,
                            Lanes& lanes, Processes& processes)
+    : TrainingStep(decomposition, config, plan_of(config.objective), T, lanes, processes) {}
+
+TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config, ObjectivePlan objective,
+                           std::int64_t T, Lanes& lanes, Processes& processes)
     : d_(decomposition),
       config_(config),
+      objective_(std::move(objective)),
       pool_(lanes),
       processes_(processes),
       B_(config.training.batch_size),
@@ -56,26 +61,25 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
             "training step: expected {} rows to be divided evenly among {} processes, and {} of each into "
             "micro-batches of {}",
             B_, processes_.count(), rows_.size(), micro_);
-  keep_outputs_ = find_term<HiddenActsReconTerm>(config.objective) != nullptr;
-  for (std::size_t k = 0; k < config.objective.size(); ++k) {
+  keep_outputs_ = compares_sites(objective_);
+  for (std::size_t k = 0; k < objective_.size(); ++k) {
     StepTerm term;
-    term.config = &config.objective[k];
-    term.label = label(config.objective[k]);
+    term.plan = objective_[k];
     term.number = k;
-    const AdversaryConfig* adversary = adversary_of(config.objective[k]);
+    const AdversaryConfig* adversary = term.plan.adversary();
     if (const auto* persistent = adversary ? std::get_if<PersistentAdversaryConfig>(adversary) : nullptr) {
       term.persistent = std::make_unique<PersistentAdversary>(*persistent, d_.sites, B_, T_, d_.numerics,
                                                               config.seed, k, rows_);
-      term.climbs = climbs_in_pass(*persistent, routing_of(*term.config));
+      term.climbs = climbs_in_pass(*persistent, term.plan.reconstruction()->routing);
       if (term.local() && !term.climbs) term.local_gradient = term.persistent->make_gradient();
     }
-    if (const auto* topk = std::get_if<TopkAttributionReconTerm>(term.config)) {
-      check_kept(topk->k, B_ * T_, d_.sites, "objective: " + term.label + ".k");
+    if (const auto* largest = term.plan.masks<LargestMasks>()) {
+      check_kept(largest->kept, B_ * T_, d_.sites, "objective: " + term.plan.label + ".k");
       term.kept = at::zeros({B_ * T_, d_.sites.total_C()}, d_.numerics.options());
     }
-    const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config);
-    if (frequency && frequency->moving_average) {
-      term.average = std::make_unique<FrequencyAverage>(*frequency->moving_average, d_.sites, d_.numerics);
+    const MinimalityPlan* minimality = term.plan.minimality();
+    if (minimality && minimality->moving_average) {
+      term.average = std::make_unique<FrequencyAverage>(*minimality->moving_average, d_.sites, d_.numerics);
     }
     terms_.push_back(std::move(term));
   }
@@ -138,9 +142,9 @@ void TrainingStep::prepare(const at::Tensor& tokens, std::int64_t first, bool gr
     }
     for (const StepTerm& term : terms_) {
       if (!term.kept.defined()) continue;
-      RECORD_USER_SCOPE(step_part::attributions(term.label));
-      attribute(d_, lane.clean, lane.frozen_components,
-                term.kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
+      RECORD_USER_SCOPE(step_part::attributions(term.plan.label));
+      attribute_squared_norm(d_, lane.clean, lane.frozen_components,
+                             term.kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
     }
   });
 }
@@ -151,20 +155,13 @@ void TrainingStep::lane_losses(StepLane& lane, std::size_t number, const StepCon
                                bool first_micro_batch) {
   for (const StepTerm& term : terms_) {
     at::Tensor& loss = lane.losses[term.number];
-    switch (family_of(*term.config)) {
-      case TermFamily::reconstruction: {
-        const std::int64_t draw = ascend_locally(step, lane, term);
-        RECORD_USER_SCOPE(term.label);
-        loss.add_(term_pass(step, lane, term, draw, /*ascent=*/false));
-        break;
-      }
-      case TermFamily::parameters: {
-        RECORD_USER_SCOPE(term.label);
-        if (first_micro_batch) loss.add_(parameter_pass(step, lane, term, share_of(number), shares()));
-        break;
-      }
-      case TermFamily::minimality:
-        break;  // its sums run over the whole batch
+    if (term.plan.reconstruction()) {
+      const std::int64_t draw = ascend_locally(step, lane, term);
+      RECORD_USER_SCOPE(term.plan.label);
+      loss.add_(reconstruction_pass(step, lane, term, aim_of_loss(step, term), draw));
+    } else if (!term.plan.minimality() && first_micro_batch) {  // minimality's sums run over the whole batch
+      RECORD_USER_SCOPE(term.plan.label);
+      loss.add_(parameter_pass(step, lane, term, share_of(number), shares()));
     }
   }
 }
@@ -185,7 +182,8 @@ StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool
     if (lane.deferred) lane.deferred->clear();
   }
   late_.begin(number);
-  const StepValues values = values_at(config_, number, terms_, components_state_.count, late_);
+  const StepValues values = values_at(config_, minimality_sums(objective_, number, config_.training.steps),
+                                      number, terms_, components_state_.count, late_);
   const at::Tensor batch = page_locked(tokens, d_.numerics.device);
   StepResult result;
   if (graph_) {
@@ -253,7 +251,7 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
       prepare(tokens, first, /*graph=*/whole, &step);
   }
   if (step.kept.defined()) {
-    const double k = find_term<TopkAttributionReconTerm>(config_.objective)->k;
+    const double k = largest_masks(objective_)->kept;
     processes_.sum(step.kept);  // each has filled its own rows
     keep_largest(step.kept, kept_count(k, N, d_.sites));
   }
@@ -326,14 +324,13 @@ StepResult TrainingStep::enqueue(const at::Tensor& tokens, const StepValues& val
   if (want_l0) result.l0 = losses.back() / static_cast<double>(N);
   for (const StepTerm& term : terms_) {
     at::Tensor loss = losses[term.number];
-    if (std::holds_alternative<ImportanceMinimalityTerm>(*term.config)) {
-      loss = importance_minimality(importance_sums, N);
-    } else if (const auto* frequency = std::get_if<FrequencyMinimalityTerm>(term.config)) {
-      loss = frequency_minimality(frequency_sums, N, frequency->reference_count);
+    if (const MinimalityPlan* plan = term.plan.minimality()) {
+      loss = plan->frequency ? frequency_minimality(frequency_sums, N, plan->reference_count)
+                             : importance_minimality(importance_sums, N);
     } else {
       loss.div_(divisor(step, term));
     }
-    result.labels.push_back(term.label);
+    result.labels.push_back(term.plan.label);
     result.losses.push_back(loss);
     result.total.add_(loss, values.terms[term.number].coefficient);
   }

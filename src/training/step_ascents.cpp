@@ -12,14 +12,14 @@ namespace vpd {
 
 void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& step) {
   for (StepTerm& term : terms_) {
-    const AdversaryConfig* adversary = adversary_of(*term.config);
+    const AdversaryConfig* adversary = term.plan.adversary();
     if (!adversary || term.local()) continue;
     const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary);
     if (fresh) {
       term.fresh = start_fresh(*fresh, d_.sites, B_, T_,
                                step.values.key(RandomPurpose::fresh_sources, term.number), d_.numerics);
     }
-    RECORD_USER_SCOPE(step_part::ascents(term.label));
+    RECORD_USER_SCOPE(step_part::ascents(term.plan.label));
     const auto zero_gradients = [&] {
       for (StepLane& lane : lanes_) {
         at::Tensor& gradient = lane.source_gradients[term.number];
@@ -34,8 +34,9 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
       zero_gradients();
       for (std::int64_t first = 0; first < rows_.size(); first += micro_) {
         if (micro_ < rows_.size()) prepare(tokens, first, /*graph=*/false, nullptr);
-        pool_.run(
-            [&](int i) { term_pass(step, lanes_[static_cast<std::size_t>(i)], term, a, /*ascent=*/true); });
+        pool_.run([&](int i) {
+          reconstruction_pass(step, lanes_[static_cast<std::size_t>(i)], term, Aim::ascend, a);
+        });
       }
       begin_source_sum(term);
       ascend_together(term, step.values, a);
@@ -48,7 +49,7 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
 void TrainingStep::begin_source_sum(StepTerm& term) {
   const at::Tensor gradient = lanes_.front().source_gradients[term.number];
   for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
-  const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary_of(*term.config));
+  const auto* fresh = std::get_if<FreshAdversaryConfig>(term.plan.adversary());
   // What belongs to one position of the batch concerns no other process.
   if (!fresh || fresh->scope != FreshScope::per_datapoint) term.sum = processes_.begin_sum(gradient);
 }
@@ -62,7 +63,7 @@ void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std
                             values.terms[term.number].ascents[static_cast<std::size_t>(ascent)]);
   } else {
     term.fresh.gradient = gradient;
-    step_fresh(term.fresh, std::get<FreshAdversaryConfig>(*adversary_of(*term.config)).step_size);
+    step_fresh(term.fresh, std::get<FreshAdversaryConfig>(*term.plan.adversary()).step_size);
   }
 }
 

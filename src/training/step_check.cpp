@@ -28,16 +28,15 @@ void TrainingStep::check(const StepResult& result, std::int64_t step) const {
     for (std::size_t i = 0; i < d_.sites.size(); ++i) {
       const Site& site = d_.sites[i];
       const char* what = nullptr;
-      if (pass == 0 && (broken(d_.components.value(2 * i)) || broken(d_.components.value(2 * i + 1))))
-        what = "its U or V";
+      if (pass == 0 && (broken(d_.components.V(i)) || broken(d_.components.U(i)))) what = "its U or V";
       for (const StepLane& lane : lanes_) {
         if (what) break;
         if (pass == 0 && broken(lane.clean.inputs[i])) {
           what = "its input in the target";
-        } else if (pass == 0 && broken(lane.importance.z.narrow(1, site.offset, site.C))) {
+        } else if (pass == 0 && broken(site.columns(lane.importance.z))) {
           what = "its causal importances";
         } else if (pass == 1 &&
-                   (broken(lane.components[2 * i].gradient) || broken(lane.components[2 * i + 1].gradient))) {
+                   (broken(lane.components.V(i).gradient) || broken(lane.components.U(i).gradient))) {
           what = "the gradient of its U or V";
         }
       }

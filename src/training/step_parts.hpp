@@ -8,6 +8,7 @@
 
 #include "vpd/adversary/fresh.hpp"
 #include "vpd/adversary/persistent.hpp"
+#include "vpd/config/plan.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/objective/minimality.hpp"
@@ -19,8 +20,7 @@ namespace vpd {
 
 /// One term of the objective.
 struct StepTerm {
-  const TermConfig* config = nullptr;
-  std::string label;
+  TermPlan plan;
   std::size_t number = 0;
   std::unique_ptr<PersistentAdversary> persistent;
   bool climbs = false;  ///< the backward pass lets its persistent sources climb, and no gradient is kept
@@ -31,7 +31,7 @@ struct StepTerm {
   /// Whether each lane has persistent sources of its own.
   bool local() const { return persistent && persistent->local(); }
   std::unique_ptr<FrequencyAverage> average;
-  at::Tensor kept;  ///< of topk_attribution_recon wide [B T, Σ C]: attributions, then 1 where they are kept
+  at::Tensor kept;  ///< of LargestMasks wide [B T, Σ C]: attributions, then 1 where they are kept
 };
 
 /// What the schedules of one term say at one step.
@@ -57,15 +57,16 @@ struct StepValues {
   }
 };
 
-/// `updates`: optimizer updates made before this step.
-StepValues values_at(const RunConfig& config, std::int64_t step, const std::vector<StepTerm>& terms,
-                     std::int64_t updates, LateBlock& late);
+/// `minimality`: the objective's sums at this step. `updates`: optimizer updates made before it.
+StepValues values_at(const RunConfig& config, const std::vector<MinimalitySum>& minimality, std::int64_t step,
+                     const std::vector<StepTerm>& terms, std::int64_t updates, LateBlock& late);
 
 /// One lane: its gradient buffers, and its rows of the present batch.
 struct StepLane {
   at::Tensor components_gradient, ci_gradient;
   std::unique_ptr<DeferredGradients> deferred;  ///< where lanes share the first one's ci_gradient; else null
-  std::vector<Parameter> components, frozen_components, ci_parameters, frozen_ci_parameters;
+  BoundSubcomponents components, frozen_components;
+  std::vector<Parameter> ci_parameters, frozen_ci_parameters;
   std::vector<Parameter> first_ci_parameters;  // of the first micro-batch, which may store gradients
   std::vector<at::Tensor> source_gradients;    ///< per term, of sources that lanes share
 

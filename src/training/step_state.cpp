@@ -9,8 +9,7 @@ namespace {
 /// What a frequency term has averaged so far, float64: "mean/<site>" [C] each, "weight" [1].
 NamedTensors parts_of(const FrequencyAverage& average, const Sites& sites) {
   NamedTensors parts;
-  for (const Site& site : sites)
-    parts.emplace_back("mean/" + site.name, average.mean().narrow(0, site.offset, site.C));
+  for (const Site& site : sites) parts.emplace_back("mean/" + site.name, site.columns(average.mean()));
   parts.emplace_back("weight", average.weight());
   return parts;
 }
@@ -37,8 +36,9 @@ NamedTensors TrainingStep::state() const {
   add("optimizer/m/causal_importance.", d_.ci_parameters.named(ci_state_.m));
   add("optimizer/v/causal_importance.", d_.ci_parameters.named(ci_state_.v));
   for (const StepTerm& term : terms_) {
-    if (term.persistent) add("adversary/" + term.label + "/", term.persistent->state(d_.sites, processes_));
-    if (term.average) add("minimality/" + term.label + "/", parts_of(*term.average, d_.sites));
+    if (term.persistent)
+      add("adversary/" + term.plan.label + "/", term.persistent->state(d_.sites, processes_));
+    if (term.average) add("minimality/" + term.plan.label + "/", parts_of(*term.average, d_.sites));
   }
   return tensors;
 }
@@ -58,11 +58,11 @@ void TrainingStep::load(const std::filesystem::path& path, std::int64_t steps_ma
     if (term.average) {
       for (const auto& [name, value] : parts_of(*term.average, d_.sites)) {
         at::Tensor(value).copy_(
-            load_checked(file, "minimality/" + term.label + "/" + name, value.sizes(), at::kDouble));
+            load_checked(file, "minimality/" + term.plan.label + "/" + name, value.sizes(), at::kDouble));
       }
     }
     if (!term.persistent) continue;
-    term.persistent->load(file, "adversary/" + term.label + "/", d_.sites);
+    term.persistent->load(file, "adversary/" + term.plan.label + "/", d_.sites);
     term.persistent->ascents = steps_made * (term.persistent->config().warmup_steps + 1);
   }
 }

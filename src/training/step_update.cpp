@@ -49,8 +49,8 @@ at::Tensor TrainingStep::warm_up() {
     lane.components_gradient.zero_();
     at::Tensor sum = at::zeros({}, d_.numerics.options().dtype(at::kDouble));
     for (std::size_t i = share_of(static_cast<std::size_t>(n)); i < d_.sites.size(); i += shares()) {
-      sum.add_(squared_delta(d_, i, 1.0 / entries, lane.components[2 * i].gradient,
-                             lane.components[2 * i + 1].gradient));
+      sum.add_(
+          squared_delta(d_, i, 1.0 / entries, lane.components.V(i).gradient, lane.components.U(i).gradient));
     }
     values[static_cast<std::size_t>(n)] = sum;
   });

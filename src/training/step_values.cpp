@@ -14,11 +14,10 @@ AscentNumbers late_numbers(const AscentNumbers& now, LateBlock& late, std::size_
 
 }  // namespace
 
-StepValues values_at(const RunConfig& config, std::int64_t step, const std::vector<StepTerm>& terms,
-                     std::int64_t updates, LateBlock& late) {
+StepValues values_at(const RunConfig& config, const std::vector<MinimalitySum>& minimality, std::int64_t step,
+                     const std::vector<StepTerm>& terms, std::int64_t updates, LateBlock& late) {
   const std::int64_t steps = config.training.steps;
-  StepValues values{
-      .step = step, .minimality = minimality_sums(config.objective, step, steps), .late = &late};
+  StepValues values{.step = step, .minimality = minimality, .late = &late};
   for (std::size_t k = 0; k < values.minimality.size(); ++k) {
     Penalty& penalty = values.minimality[k].penalty;
     penalty.p = late.number(fmt::format("exponent of penalty {}", k), penalty.p.value);
@@ -33,10 +32,10 @@ StepValues values_at(const RunConfig& config, std::int64_t step, const std::vect
   values.causal_importance = values.components;
   for (const StepTerm& term : terms) {
     TermValues& of_term = values.terms.emplace_back();
-    of_term.coefficient = value_at(coefficient_of(*term.config), step, steps);
-    const auto* adversarial = std::get_if<AdversarialReconTerm>(term.config);
-    if (adversarial && adversarial->merged) {
-      const double fraction = value_at(adversarial->merged->adversarial_fraction, step, steps);
+    of_term.coefficient = value_at(term.plan.coefficient, step, steps);
+    const auto* masks = term.plan.masks<AdversarialMasks>();
+    if (masks && masks->merged) {
+      const double fraction = value_at(masks->merged->adversarial_fraction, step, steps);
       of_term.adversarial_fraction =
           late.number(fmt::format("adversarial fraction of term {}", term.number), fraction);
     }

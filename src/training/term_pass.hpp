@@ -17,14 +17,24 @@ struct StepContext {
   std::int64_t B = 0;
   std::int64_t T = 0;
   const StepValues& values;
-  at::Tensor kept;  ///< of the objective's topk_attribution_recon: see StepTerm
+  at::Tensor kept;  ///< of LargestMasks: see StepTerm
 };
 
-/// One pass of a reconstruction term (method, sections 4 and 5) over a lane's rows: the sum of its loss over
-/// them, float64. An ascent wants the gradient of the sources alone; the loss itself, with its coefficient,
-/// those of parameters and importances too. `draw` tells the random draws of one step apart.
-at::Tensor term_pass(const StepContext& step, StepLane& lane, const StepTerm& term, std::int64_t draw,
-                     bool ascent);
+/// What a masked pass is made for.
+enum class Aim {
+  measure,  ///< its loss alone
+  ascend,   ///< the gradient of the adversary's sources, along which they climb
+  train,    ///< the gradients of parameters and importances, and of the sources of a persistent adversary
+};
+
+/// One pass of a reconstruction term (method, sections 4 and 5) over a lane's rows, or one for each sample:
+/// the sum of its loss over the rows, float64. `draw` tells the random draws of one step apart.
+at::Tensor reconstruction_pass(const StepContext& step, StepLane& lane, const StepTerm& term, Aim aim,
+                               std::int64_t draw);
+
+/// What the pass that a reconstruction term's loss comes from is made for. A persistent adversary climbs
+/// after a loss that is only measured, too.
+Aim aim_of_loss(const StepContext& step, const StepTerm& term);
 
 /// A term of the parameters alone: the sum over the sites of one lane, `number` of `lanes` of all processes,
 /// float64.

@@ -34,7 +34,7 @@ struct Case {
   CleanPass clean;
   std::int64_t L;
   at::Tensor importance;
-  std::vector<Parameter> components;
+  BoundSubcomponents components;
   PassContext context;
 };
 

@@ -50,8 +50,9 @@ TEST_F(RunConfigTest, FrequencyBorrowsItsExponent) {
              fmt::format("[{{type: frequency_minimality, coefficient: 1{}}}, {{type: importance_minimality, "
                          "coefficient: 1, p: {{start: 1.5, end: 0.5}}, eps: 1e-6}}]",
                          own));
-    const auto& term = std::get<FrequencyMinimalityTerm>(run.objective[0]);
-    return std::pair(exponent_of(term, run.objective), eps_of(term, run.objective));
+    const MinimalityPlan plan = *plan_of(run.objective)[0].minimality();
+    EXPECT_TRUE(plan.frequency);
+    return std::pair(*plan.p, *plan.eps);
   };
   EXPECT_EQ(resolved(""), std::pair(Annealed({1.5, 0.5}), 1e-6));
   EXPECT_EQ(resolved(", p: 0.7, eps: 1e-3"), std::pair(Annealed({0.7, 0.7}), 1e-3));
@@ -176,10 +177,10 @@ TEST_F(RunConfigTest, EveryReconstructionHasRouting) {
     const RunConfig run = load("objective", fmt::format("[{{type: {}, coefficient: 1{}, routing: {{type: "
                                                         "static_probability, probability: 0.25}}}}]",
                                                         type, others));
-    EXPECT_EQ(routing_of(run.objective[0]), RoutingConfig(StaticProbabilityRoutingConfig{0.25})) << type;
-    EXPECT_EQ(family_of(run.objective[0]), TermFamily::reconstruction) << type;
+    const ObjectivePlan plan = plan_of(run.objective);
+    ASSERT_TRUE(plan[0].reconstruction()) << type;
+    EXPECT_EQ(plan[0].reconstruction()->routing, RoutingConfig(StaticProbabilityRoutingConfig{0.25})) << type;
   }
-  EXPECT_EQ(routing_of(load().objective[0]), RoutingConfig(AllRoutingConfig{}));
   EXPECT_NE(objective_message("{type: ci_masked_recon, coefficient: 1, routing: {type: static_probability, "
                               "probability: 2}}"),
             "");
@@ -201,7 +202,7 @@ TEST_F(RunConfigTest, TermsOfApdHaveTheirRules) {
       "found true");
   EXPECT_NE(objective_message("{type: schatten, coefficient: 1, p: 0}"), "");
   const RunConfig run = load("objective", "[{type: schatten, coefficient: 1}]");
-  EXPECT_EQ(family_of(run.objective[0]), TermFamily::parameters);
+  EXPECT_TRUE(std::holds_alternative<SchattenPlan>(plan_of(run.objective)[0].what));
 }
 
 TEST_F(RunConfigTest, HiddenActsTakeTheirMasksFromThreeSources) {
@@ -217,9 +218,14 @@ TEST_F(RunConfigTest, HiddenActsTakeTheirMasksFromThreeSources) {
       load("objective",
            "[{type: hidden_acts_recon, coefficient: 1, masks: {type: adversarial, adversary: "
            "{type: persistent}}}, {type: hidden_acts_recon, name: b, coefficient: 1}]");
-  ASSERT_NE(adversary_of(run.objective[0]), nullptr);
-  EXPECT_TRUE(std::holds_alternative<PersistentAdversaryConfig>(*adversary_of(run.objective[0])));
-  EXPECT_EQ(adversary_of(run.objective[1]), nullptr);
+  const ObjectivePlan plan = plan_of(run.objective);
+  ASSERT_NE(plan[0].adversary(), nullptr);
+  EXPECT_TRUE(std::holds_alternative<PersistentAdversaryConfig>(*plan[0].adversary()));
+  EXPECT_EQ(plan[1].adversary(), nullptr);
+  for (const TermPlan& term : plan) {
+    EXPECT_EQ(term.reconstruction()->comparison, Comparison::hidden_acts);
+    EXPECT_TRUE(term.reconstruction()->noisy());
+  }
 }
 
 }  // namespace

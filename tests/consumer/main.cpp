@@ -42,7 +42,7 @@ void look_at(const std::filesystem::path& directory) {
   const at::Tensor g =
       vpd::causal_importance(d, clean, d.ci_parameters.bind({}), d.components.bind({})).lower;
   for (const vpd::Site& site : d.sites) {
-    const at::Tensor active = g.narrow(1, site.offset, site.C).gt(0).sum(1).to(at::kDouble).mean();
+    const at::Tensor active = site.columns(g).gt(0).sum(1).to(at::kDouble).mean();
     std::printf("%s: V [%lld, %lld], %g of its subcomponents important at a position\n", site.name.c_str(),
                 static_cast<long long>(site.d_in), static_cast<long long>(site.C), active.item<double>());
   }

@@ -1,5 +1,6 @@
 #include "vpd/decomposition/sites.hpp"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "vpd/base/error.hpp"
@@ -31,6 +32,43 @@ TEST(Sites, TheFirstPatternThatMatchesWinsAndSitesAreAlphabetical) {
   EXPECT_EQ(sites.total_C(), 13);
   EXPECT_EQ(sites.entries(), 32 + 64 + 64);
   EXPECT_EQ(sites.of_matrix(), (std::vector<int>{-1, 1, 0, -1, 2, -1}));
+}
+
+TEST(Sites, AreFoundByNameAndHaveColumns) {
+  const Sites sites = match_sites(matrices, {{"h.1.*", 3}, {"h.*.attn.[qk]_proj", 5}}, "run.yaml");
+  EXPECT_EQ(sites.find("h.0.attn.q_proj"), std::optional<std::size_t>(1));
+  EXPECT_FALSE(sites.find("h.0.mlp.c_fc"));
+  const at::Tensor x = at::arange(2 * 13, at::kFloat).view({2, 13});
+  EXPECT_TRUE(sites.columns(x, 2).equal(x.narrow(1, 10, 3)));
+  EXPECT_TRUE(sites.columns(x[1], 1).equal(x[1].narrow(0, 5, 5)));
+}
+
+TEST(Sites, SubcomponentsHaveANameInText) {
+  const Sites sites = match_sites(matrices, {{"h.1.*", 3}, {"h.*.attn.[qk]_proj", 5}}, "run.yaml");
+  const SubcomponentId id = subcomponent_of("h.1.attn.q_proj:2", sites);
+  EXPECT_EQ(id, (SubcomponentId{2, 2}));
+  EXPECT_EQ(column_of(id, sites), 12);
+  EXPECT_EQ(to_text(id, sites), "h.1.attn.q_proj:2");
+  const auto message = [&](const char* text) -> std::string {
+    try {
+      subcomponent_of(text, sites);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  for (const char* text : {"", "h.1.attn.q_proj", "h.1.attn.q_proj:", "h.1.attn.q_proj:-1",
+                           "h.1.attn.q_proj:1x", ":99999999999999999999"}) {
+    EXPECT_NE(message(text).find("expected a subcomponent as SITE:NUMBER, as in h.0.attn.k_proj:0"),
+              std::string::npos)
+        << text << ": " << message(text);
+  }
+  EXPECT_NE(message("h.1.attn.q_prj:1").find("did you mean h.1.attn.q_proj?"), std::string::npos)
+      << message("h.1.attn.q_prj:1");
+  EXPECT_NE(
+      message("h.1.attn.q_proj:3").find("expected one of the 3 subcomponents of h.1.attn.q_proj, 0 to 2"),
+      std::string::npos)
+      << message("h.1.attn.q_proj:3");
 }
 
 TEST(Sites, TheHeadIsASiteOnlyWhereItIsNamedInFull) {

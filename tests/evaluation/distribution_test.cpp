@@ -114,7 +114,7 @@ class ImportancesAsMasks final : public Executor {
       y = at::matmul(x, W.t());
     } else {
       const auto i = static_cast<std::size_t>(site);
-      const at::Tensor V = d.components.value(2 * i), U = d.components.value(2 * i + 1);
+      const at::Tensor V = d.components.V(i), U = d.components.U(i);
       const at::Tensor g = golden_.value("lower/" + d.sites[i].name).flatten(0, 1);
       y = at::matmul(at::matmul(x, V) * g, U);
     }

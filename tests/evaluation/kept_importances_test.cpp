@@ -38,12 +38,12 @@ TEST(KeptImportances, AreWhatEveryMetricMeasures) {
   const Decomposition& d = golden.decomposition;
   const auto& data = std::get<TokensData>(golden.config.data.eval);
   const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
-  const std::vector<Parameter> components = d.components.bind({});
+  const BoundSubcomponents components = d.components.bind({});
   double kl = 0.0, kept_of_all = 0.0, positions = 0.0;
   for (std::int64_t batch = 0; batch < 2; ++batch) {
     const CleanPass clean = clean_pass(d, tokens.batch(6 * batch, 6));
     const at::Tensor kept = at::zeros({clean.N(), d.sites.total_C()}, at::kDouble);
-    attribute(d, clean, components, kept);
+    attribute_squared_norm(d, clean, components, kept);
     keep_largest(kept, kept_count(k, clean.N(), d.sites));
     const PassContext context{
         .decomposition = &d, .clean = &clean, .importance = kept, .components = &components};

@@ -41,8 +41,7 @@ void Faithfulness::expect_the_squared_difference(double gradient_epsilon) {
     load_weights(d, golden.config.initialize_from.value());
     for (const std::size_t i : {std::size_t{0}, std::size_t{5}}) {
       SCOPED_TRACE(::testing::Message() << d.sites[i].name << ", " << apart << " apart");
-      const at::Tensor V = d.components.value(2 * i), U = d.components.value(2 * i + 1),
-                       W = d.matrix(i).master;
+      const at::Tensor V = d.components.V(i), U = d.components.U(i), W = d.matrix(i).master;
       const at::Tensor noise = uniform_values(W.sizes(), 3);
       at::Tensor(W).copy_(at::mm(exact(V), exact(U)).t() + apart * noise);
 

@@ -35,7 +35,7 @@ double plain_frequency(const at::Tensor& f, double reference) {
 }
 
 /// A config of both terms with the given keys of the frequency term.
-ObjectiveConfig objective_with(const PenaltyConfig& penalty, FrequencyMinimalityTerm frequency) {
+ObjectivePlan objective_with(const PenaltyConfig& penalty, FrequencyMinimalityTerm frequency) {
   ImportanceMinimalityTerm importance;
   importance.coefficient = Coefficient::from_number(importance_coefficient);
   importance.p = {0.8, 0.8};
@@ -108,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, Minimality,
                          [](const auto& one) { return std::string(one.param.name); });
 
 TEST(Minimality, SmoothL0AnnealsItsGamma) {
-  const ObjectiveConfig objective = objective_with(SmoothL0PenaltyConfig{}, {});
+  const ObjectivePlan objective = objective_with(SmoothL0PenaltyConfig{}, {});
   const auto gamma = [&](std::int64_t step) {
     return minimality_sums(objective, step, 1000)[0].penalty.gamma.get();
   };

@@ -44,18 +44,44 @@ TEST_P(Attribution, IsTheSlopeOfTheSumOfSquaresAlongEachSubcomponent) {
   const at::Tensor tokens = golden.fixed.load("tokens");
   const CleanPass clean = clean_pass(d, tokens);
   const at::Tensor scores = at::full({clean.N(), d.sites.total_C()}, -1.0, at::kDouble);
-  attribute(d, clean, d.components.bind({}), scores);
+  attribute_squared_norm(d, clean, d.components.bind({}), scores);
 
   LeafExecutor executor(d.sites);
   d.target->forward(tokens, executor).square().sum().backward();
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
-    const at::Tensor V = d.components.value(2 * i), U = d.components.value(2 * i + 1);
+    const at::Tensor V = d.components.V(i), U = d.components.U(i);
     // y moves along a_c U_c, a_c = x V_c, as the subcomponent grows.
     const at::Tensor expected =
         at::matmul(executor.inputs[i], V) * at::matmul(executor.leaves[i].grad(), U.t());
-    expect_close(scores.narrow(1, site.offset, site.C), expected.abs(),
-                 {1e-9, 1e-9 * expected.abs().max().item<double>()}, site.name);
+    expect_close(site.columns(scores), expected.abs(), {1e-9, 1e-9 * expected.abs().max().item<double>()},
+                 site.name);
+  }
+}
+
+// Of one logit at one position, with signs.
+TEST_P(Attribution, HasTheRootThatIsAskedFor) {
+  const GoldenCase golden(GetParam(), at::kDouble);
+  const Decomposition& d = golden.decomposition;
+  const at::Tensor tokens = golden.fixed.load("tokens");
+  const CleanPass clean = clean_pass(d, tokens);
+  const at::Tensor scores = at::zeros({clean.N(), d.sites.total_C()}, at::kDouble);
+  const std::int64_t position = clean.T() - 1, logit = 5;
+  const auto root = [&](const at::Tensor& output) {
+    const at::Tensor one = at::zeros_like(output);
+    one[position][logit] = 1.0;
+    return one;
+  };
+  attribute(d, clean, d.components.bind({}), root, scores);
+
+  LeafExecutor executor(d.sites);
+  d.target->forward(tokens, executor)[position][logit].backward();
+  for (std::size_t i = 0; i < d.sites.size(); ++i) {
+    const at::Tensor expected = at::matmul(executor.inputs[i], d.components.V(i)) *
+                                at::matmul(executor.leaves[i].grad(), d.components.U(i).t());
+    expect_close(d.sites.columns(scores, i), expected, {1e-9, 1e-9 * expected.abs().max().item<double>()},
+                 d.sites[i].name);
+    EXPECT_LT(expected.min().item<double>(), 0.0);
   }
 }
 
@@ -64,12 +90,12 @@ TEST_P(Attribution, OfPartsOfTheBatchIsThatOfTheWhole) {
   const Decomposition& d = golden.decomposition;
   const at::Tensor tokens = golden.fixed.load("tokens");
   const CleanPass clean = clean_pass(d, tokens);
-  const std::vector<Parameter> components = d.components.bind({});
+  const BoundSubcomponents components = d.components.bind({});
   const at::Tensor whole = at::zeros({clean.N(), d.sites.total_C()}, at::kDouble), parts = whole.clone();
-  attribute(d, clean, components, whole);
+  attribute_squared_norm(d, clean, components, whole);
   for (const auto& [first, rows] : {std::pair<std::int64_t, std::int64_t>{0, 1}, {1, clean.B() - 1}}) {
     const CleanPass part = clean_pass(d, tokens.narrow(0, first, rows));
-    attribute(d, part, components, parts.narrow(0, first * clean.T(), part.N()));
+    attribute_squared_norm(d, part, components, parts.narrow(0, first * clean.T(), part.N()));
   }
   expect_close(parts, whole, {1e-10, 1e-10}, "scores");
 }
@@ -82,7 +108,7 @@ TEST_P(Attribution, InFloat32IsTheSame) {
     const CleanPass clean = clean_pass(d, golden.fixed.load("tokens"));
     at::Tensor& found = scores[type == at::kDouble];
     found = at::zeros({clean.N(), d.sites.total_C()}, type);
-    attribute(d, clean, d.components.bind({}), found);
+    attribute_squared_norm(d, clean, d.components.bind({}), found);
   }
   expect_close(scores[0].to(at::kDouble), scores[1],
                {0.0, 1000 * epsilon(at::kFloat) * scores[1].max().item<double>()}, "scores");

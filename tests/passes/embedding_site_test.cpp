@@ -224,7 +224,7 @@ TEST_P(EmbeddingOf, MaskedItIsAnotherEmbeddingBeforeTheSameHead) {
   const Family& family = GetParam();
   const Decomposition d = decompose(family, transformer);
   const std::size_t site = site_of(d, family);
-  const at::Tensor V = d.components.value(2 * site), U = d.components.value(2 * site + 1);
+  const at::Tensor V = d.components.V(site), U = d.components.U(site);
   const at::Tensor tokens = at::arange(12).view({2, 6}), m = uniform_values({1, 5}, 1, 0.0, 1.0);
 
   // Every mask of the embedding is m, no Δ; every other site is as it stands.
@@ -259,7 +259,7 @@ TEST_P(EmbeddingOf, FaithfulnessCoversIt) {
   const Family& family = GetParam();
   const Decomposition d = decompose(family, transformer);
   const std::size_t site = site_of(d, family);
-  const at::Tensor V = d.components.value(2 * site), U = d.components.value(2 * site + 1);
+  const at::Tensor V = d.components.V(site), U = d.components.U(site);
   const at::Tensor table = weights_of(family).front().second.to(at::kDouble);
   EXPECT_EQ(d.sites[site].d_in, table.size(0));
   EXPECT_EQ(d.sites[site].d_out, table.size(1));
@@ -286,7 +286,7 @@ TEST_P(EmbeddingOf, CausalImportanceReadsRowsOfVAndItsGradientReachesThem) {
     const std::vector<Parameter> ci = d.ci_parameters.bind({});
     const Importance importance = causal_importance(d, clean, ci, d.components.bind(gradient));
     torch::autograd::backward({importance.z}, {weight});
-    const at::Tensor V = d.components.value(2 * site);
+    const at::Tensor V = d.components.V(site);
     check_gradient(
         [&](const std::vector<at::Tensor>& in) {
           const at::Tensor saved = V.clone();
@@ -311,9 +311,9 @@ TEST_P(EmbeddingOf, GradientsOfALossAreTheSlopes) {
   const at::Tensor tokens = at::tensor({1, 4, 4, 2, 0, 1}, at::kLong).view({2, 3});
   const CleanPass clean = clean_pass(d, tokens);
   const at::Tensor gradient = d.components.make_gradient();
-  const std::vector<Parameter> trained = d.components.bind(gradient), frozen = d.components.bind({});
+  const BoundSubcomponents trained = d.components.bind(gradient), frozen = d.components.bind({});
   const at::Tensor g = uniform_values({6, d.sites.total_C()}, 5, 0.0, 1.0), dg = at::zeros_like(g);
-  const auto loss = [&](const std::vector<Parameter>& components, const at::Tensor& importance,
+  const auto loss = [&](const BoundSubcomponents& components, const at::Tensor& importance,
                         const at::Tensor& importance_gradient, double seed) {
     PassContext context{.decomposition = &d,
                         .clean = &clean,
@@ -325,7 +325,7 @@ TEST_P(EmbeddingOf, GradientsOfALossAreTheSlopes) {
                        draw_routing(UniformKSubsetRoutingConfig{}, key, context), seed);
   };
   loss(trained, g, dg, 1.0);
-  const at::Tensor V = d.components.value(2 * site), U = d.components.value(2 * site + 1);
+  const at::Tensor V = d.components.V(site), U = d.components.U(site);
   check_gradient(
       [&](const std::vector<at::Tensor>& in) {
         const at::Tensor saved_V = V.clone(), saved_U = U.clone();
@@ -358,14 +358,14 @@ TEST_P(EmbeddingOf, AttributionIsTheSlopeAlongItsSubcomponents) {
   const at::Tensor tokens = at::tensor({1, 4, 4, 2, 0, 1}, at::kLong).view({2, 3});
   const CleanPass clean = clean_pass(d, tokens);
   const at::Tensor scores = at::full({6, d.sites.total_C()}, -1.0, at::kDouble);
-  attribute(d, clean, d.components.bind({}), scores);
+  attribute_squared_norm(d, clean, d.components.bind({}), scores);
   LeafExecutor executor;
   d.target->forward(tokens, executor).square().sum().backward();
-  const at::Tensor V = d.components.value(2 * site), U = d.components.value(2 * site + 1);
+  const at::Tensor V = d.components.V(site), U = d.components.U(site);
   const at::Tensor expected =
       (V.index_select(0, tokens.flatten()) * at::matmul(executor.rows.grad(), U.t())).abs();
-  expect_close(scores.narrow(1, d.sites[site].offset, 5), expected,
-               {1e-9, 1e-9 * expected.max().item<double>()}, "scores");
+  expect_close(d.sites.columns(scores, site), expected, {1e-9, 1e-9 * expected.max().item<double>()},
+               "scores");
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EmbeddingOf,

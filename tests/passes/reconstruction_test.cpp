@@ -66,8 +66,8 @@ class Reconstruction : public ::testing::TestWithParam<std::tuple<bool, at::Scal
     expect_near(value / N, expected.detach(), "loss");
     expected.backward();
     for (std::size_t i = 0; i < d_.sites.size(); ++i) {
-      expect_near(components_[2 * i].gradient, gradient_of(reference.V[i]), "dV");
-      expect_near(components_[2 * i + 1].gradient, gradient_of(reference.U[i]), "dU");
+      expect_near(components_.V(i).gradient, gradient_of(reference.V[i]), "dV");
+      expect_near(components_.U(i).gradient, gradient_of(reference.U[i]), "dU");
     }
     expect_near(importance_gradient_, gradient_of(reference.importance), "dg");
   }
@@ -126,7 +126,7 @@ class Reconstruction : public ::testing::TestWithParam<std::tuple<bool, at::Scal
   at::Tensor tokens_, importance_, importance_gradient_, components_gradient_;
   CleanPass clean_, exact_clean_;
   std::int64_t N_ = 0;
-  std::vector<Parameter> components_;
+  BoundSubcomponents components_;
   PassContext context_;
 };
 

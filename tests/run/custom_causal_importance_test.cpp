@@ -39,10 +39,10 @@ class SquaredActivation final : public vpd::CausalImportance {
 
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t,
                      const std::vector<vpd::Parameter>& parameters,
-                     const std::vector<vpd::Parameter>& components) const override {
+                     const vpd::BoundSubcomponents& components) const override {
     std::vector<at::Tensor> z;
     for (std::size_t i = 0; i < sites_.size(); ++i) {
-      const at::Tensor activation = at::matmul(inputs[i], vpd::on_graph(components[2 * i]));
+      const at::Tensor activation = at::matmul(inputs[i], vpd::on_graph(components.V(i)));
       z.push_back(activation * activation * vpd::on_graph(parameters[2 * i]) +
                   vpd::on_graph(parameters[2 * i + 1]));
     }

@@ -53,8 +53,8 @@ class WrittenOutExecutor final : public Executor {
 WrittenOut::WrittenOut(const Decomposition& decomposition, const CleanPass& clean, const at::Tensor& g)
     : importance(g.detach().clone().requires_grad_(true)), d_(decomposition), clean_(clean) {
   for (std::size_t i = 0; i < d_.sites.size(); ++i) {
-    V.push_back(d_.components.value(2 * i).clone().requires_grad_(true));
-    U.push_back(d_.components.value(2 * i + 1).clone().requires_grad_(true));
+    V.push_back(d_.components.V(i).clone().requires_grad_(true));
+    U.push_back(d_.components.U(i).clone().requires_grad_(true));
   }
 }
 
@@ -67,9 +67,7 @@ WrittenOut::Pass WrittenOut::run(const std::function<WrittenOutMask(std::size_t)
   return pass;
 }
 
-at::Tensor WrittenOut::g(std::size_t site) const {
-  return importance.narrow(1, d_.sites[site].offset, d_.sites[site].C);
-}
+at::Tensor WrittenOut::g(std::size_t site) const { return d_.sites.columns(importance, site); }
 
 at::Tensor WrittenOut::mask(std::size_t site, const at::Tensor& r) const {
   return g(site) + (1.0 - g(site)) * r;

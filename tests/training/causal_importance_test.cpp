@@ -125,7 +125,7 @@ TEST(CausalImportanceInTraining, MinimalityReachesVThroughInnerActivationsAlone)
     at::Tensor square = at::zeros({}, at::kDouble);
     std::vector<at::Tensor> V;
     for (std::size_t i = 0; i < d.sites.size(); ++i) {
-      V.push_back(d.components.value(2 * i).clone().requires_grad_(true));
+      V.push_back(d.components.V(i).clone().requires_grad_(true));
       const auto ci = [&](std::size_t k) { return d.ci_parameters.value(4 * i + k); };
       at::Tensor sum = at::zeros({}, at::kDouble);
       for (std::int64_t c = 0; c < d.sites[i].C; ++c) {

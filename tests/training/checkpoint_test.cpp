@@ -69,7 +69,8 @@ TEST_F(CheckpointOfThreeSteps, TheStateDecidesTheNextStep) {
 RunConfig run_with_memories() {
   RunConfig config = testing::run_with_draws();
   std::erase_if(config.objective, [](const TermConfig& term) {
-    return family_of(term) == TermFamily::minimality || adversary_of(term);
+    const TermPlan plan = plan_of(ObjectiveConfig{term}).front();
+    return plan.minimality() || plan.adversary();
   });
   const Coefficient one = Coefficient::from_number(0.01);
   config.objective.push_back(

@@ -79,8 +79,8 @@ struct Workspace {
       }
     };
     for (std::size_t i = 0; i < d.sites.size(); ++i) {
-      expect("V/" + d.sites[i].name, components[2 * i].gradient);
-      expect("U/" + d.sites[i].name, components[2 * i + 1].gradient);
+      expect("V/" + d.sites[i].name, components.V(i).gradient);
+      expect("U/" + d.sites[i].name, components.U(i).gradient);
     }
     for (std::size_t i = 0; i < d.ci_parameters.size(); ++i) {
       expect("ci/" + d.ci_parameters.spec(i).name, d.ci_parameters.view(ci_gradient, i));
@@ -90,7 +90,7 @@ struct Workspace {
   const Decomposition& d;
   CleanPass clean;
   at::Tensor components_gradient, ci_gradient, importance_gradient;
-  std::vector<Parameter> components;
+  BoundSubcomponents components;
   Importance importance;
   PassContext context;
 };
@@ -101,13 +101,12 @@ TEST_P(Golden, CleanForwardAndCausalImportance) {
   EXPECT_LE(relative_error(w.clean.output, golden.value("logits")), tolerance(1e-5));
   for (std::size_t i = 0; i < w.d.sites.size(); ++i) {
     const Site& site = w.d.sites[i];
-    const at::Tensor z = w.importance.z.detach().narrow(1, site.offset, site.C);
+    const at::Tensor z = site.columns(w.importance.z.detach());
     EXPECT_LE(relative_error(w.clean.inputs[i], golden.value("input/" + site.name)), tolerance(1e-5))
         << site.name;
     EXPECT_LE(relative_error(z, golden.value("z/" + site.name)), tolerance(1e-5)) << site.name;
-    EXPECT_LE(
-        relative_error(w.importance.lower.narrow(1, site.offset, site.C), golden.value("lower/" + site.name)),
-        tolerance(5e-5))
+    EXPECT_LE(relative_error(site.columns(w.importance.lower), golden.value("lower/" + site.name)),
+              tolerance(5e-5))
         << site.name;
   }
 }
@@ -160,9 +159,8 @@ TEST_P(Golden, FaithfulnessAndGradients) {
   const double entries = static_cast<double>(w.d.sites.entries());
   double value = 0.0;
   for (std::size_t i = 0; i < w.d.sites.size(); ++i) {
-    value +=
-        squared_delta(w.d, i, 1.0 / entries, w.components[2 * i].gradient, w.components[2 * i + 1].gradient)
-            .item<double>();
+    value += squared_delta(w.d, i, 1.0 / entries, w.components.V(i).gradient, w.components.U(i).gradient)
+                 .item<double>();
   }
   EXPECT_LE(relative_error(value / entries, golden.number("losses", "faithfulness")), tolerance(1e-5));
   w.expect_gradients(golden, "faithfulness", tolerance(5e-5));

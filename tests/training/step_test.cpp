@@ -36,7 +36,7 @@ TEST(TrainingStep, TopKIsOfTheWholeBatch) {
   const auto& data = std::get<TokensData>(golden.config.data.train);
   const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
   const CleanPass clean = clean_pass(golden.decomposition, tokens.batch(0, 4));
-  const std::vector<Parameter> components = golden.decomposition.components.bind({});
+  const BoundSubcomponents components = golden.decomposition.components.bind({});
   const PassContext context{.decomposition = &golden.decomposition,
                             .clean = &clean,
                             .importance = at::zeros({clean.N(), 282}, at::kDouble),

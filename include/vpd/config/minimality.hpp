@@ -3,41 +3,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 
-#include "vpd/config/schedule.hpp"
+#include "vpd/config/plan.hpp"
 #include "vpd/config/term.hpp"
 
-// Terms of the causal importances alone. g is an upper-leaky causal importance; phi(g), the penalty of a
-// term, is what it sums: s_c over a batch's B T positions, of mean s_c / (B T).
+// Terms of the causal importances alone.
 
 namespace vpd {
-
-struct PowerPenaltyConfig {
-  static constexpr std::string_view kind = "power";
-  static constexpr std::string_view summary = "(g + eps)^p, with the term's own p and eps";
-  template <class Self, class Visitor>
-  static void describe(Self&, Visitor&) {}
-  bool operator==(const PowerPenaltyConfig&) const = default;
-};
-
-struct SmoothL0PenaltyConfig {
-  static constexpr std::string_view kind = "smooth_l0";
-  static constexpr std::string_view summary =
-      "g^2 / (g^2 + gamma^2): flat at 0, 1/2 at gamma, and a count of what is not 0 as gamma shrinks";
-  Annealed gamma = {1.0, 0.01, 0.9};
-  template <class Self, class Visitor>
-  static void describe(Self& self, Visitor& visit) {
-    visit(config::field("gamma", "the importance that counts as half").more_than(0), self.gamma);
-  }
-  bool operator==(const SmoothL0PenaltyConfig&) const = default;
-};
-
-using PenaltyConfig = std::variant<PowerPenaltyConfig, SmoothL0PenaltyConfig>;
 
 // sum over subcomponents of the mean penalty.
 struct ImportanceMinimalityTerm {
   static constexpr std::string_view kind = "importance_minimality";
+  static constexpr bool at_most_once = true;
   static constexpr std::string_view summary =
       "sum over subcomponents of the mean penalty, (g + eps)^p unless `penalty` says otherwise";
   std::optional<std::string> name;
@@ -54,26 +31,14 @@ struct ImportanceMinimalityTerm {
     visit(config::field("penalty", "what is summed of each causal importance"), self.penalty);
   }
   std::optional<config::Complaint> validate() const;
+  MinimalityPlan plan() const { return {.penalty = penalty, .p = p, .eps = eps}; }
   bool operator==(const ImportanceMinimalityTerm&) const = default;
-};
-
-// What takes the place of a batch's mean s_c / (B T) in frequency_minimality: a mean over batches too.
-struct MovingAverageConfig {
-  static constexpr std::string_view summary = "an average over steps whose weights fall off exponentially";
-  double decay = 0.99;
-  template <class Self, class Visitor>
-  static void describe(Self& self, Visitor& visit) {
-    visit(config::field("decay", "weight of the average so far against the next batch; 0: the batch alone")
-              .at_least(0)
-              .less_than(1),
-          self.decay);
-  }
-  bool operator==(const MovingAverageConfig&) const = default;
 };
 
 // sum over subcomponents of mean * log2(1 + mean * reference_count) of the same penalty.
 struct FrequencyMinimalityTerm {
   static constexpr std::string_view kind = "frequency_minimality";
+  static constexpr bool at_most_once = true;
   static constexpr std::string_view summary =
       "sum over subcomponents of f log2(1 + f R), f the mean penalty and R = `reference_count`";
   std::optional<std::string> name;
@@ -102,6 +67,15 @@ struct FrequencyMinimalityTerm {
                 "f is an average over steps, without the bias of its start; null: the "
                 "batch's own mean"),
           self.moving_average);
+  }
+  // What it has none of is that of importance_minimality (plan_of()).
+  MinimalityPlan plan() const {
+    return {.penalty = penalty,
+            .p = p,
+            .eps = eps,
+            .frequency = true,
+            .reference_count = reference_count,
+            .moving_average = moving_average};
   }
   bool operator==(const FrequencyMinimalityTerm&) const = default;
 };

@@ -9,7 +9,7 @@
 #include "vpd/config/parameter_terms.hpp"
 #include "vpd/config/reconstruction_terms.hpp"
 
-// The weighted terms of the objective.
+// The weighted terms of the objective. What each computes, its plan says (config/plan.hpp).
 
 namespace vpd {
 
@@ -26,26 +26,9 @@ std::string label(const TermConfig& term);
 
 const Coefficient& coefficient_of(const TermConfig& term);
 
-// What a term is computed from: U and V alone; the causal importances of the whole batch; or masked forward
-// passes.
-enum class TermFamily { parameters, minimality, reconstruction };
-TermFamily family_of(const TermConfig& term);
-
-// The adversary whose sources a term's masks are made from, or null.
-const AdversaryConfig* adversary_of(const TermConfig& term);
-
-// Where a term's masked weights are used: everywhere for a term that has no such choice.
-const RoutingConfig& routing_of(const TermConfig& term);
-
 // How an evaluation attacks in an adversary's place: as a fresh one does, and for a persistent one the
 // standard attack.
 FreshAdversaryConfig evaluation_attack(const AdversaryConfig& adversary);
-
-// The exponent, eps and penalty of a frequency term: its own, or those of the objective's
-// importance_minimality.
-Annealed exponent_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
-double eps_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
-PenaltyConfig penalty_of(const FrequencyMinimalityTerm& term, const ObjectiveConfig& objective);
 
 // The first term of type `Term`, or null.
 template <class Term>

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "vpd/config/schedule.hpp"
+#include "vpd/config/plan.hpp"
 #include "vpd/config/term.hpp"
 
 // Terms of U and V alone.
@@ -14,6 +14,7 @@ namespace vpd {
 // ||W - (VU)^T||_F^2 over all sites, divided by the number of entries.
 struct FaithfulnessTerm {
   static constexpr std::string_view kind = "faithfulness";
+  static constexpr bool at_most_once = true;
   static constexpr std::string_view summary =
       "squared distance of the sum of subcomponents from the weights, a mean";
   std::optional<std::string> name;
@@ -23,6 +24,7 @@ struct FaithfulnessTerm {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
   }
+  FaithfulnessPlan plan() const { return {}; }
   bool operator==(const FaithfulnessTerm&) const = default;
 };
 
@@ -48,6 +50,7 @@ struct SchattenTerm {
                 "topk_attribution_recon keeps it"),
           self.weighted_by_topk);
   }
+  SchattenPlan plan() const { return {p, eps, weighted_by_topk}; }
   bool operator==(const SchattenTerm&) const = default;
 };
 

@@ -7,21 +7,12 @@
 #include <string_view>
 #include <variant>
 
-#include "vpd/config/adversary.hpp"
-#include "vpd/config/routing.hpp"
-#include "vpd/config/schedule.hpp"
+#include "vpd/config/plan.hpp"
 #include "vpd/config/term.hpp"
 
 // Terms that compare a masked forward pass with the target's own.
 
 namespace vpd {
-
-// Random sources of masks.
-enum class SourceDistribution { uniform, binomial };
-
-constexpr std::array<config::EnumName<SourceDistribution>, 2> config_names(SourceDistribution) {
-  return {{{SourceDistribution::uniform, "uniform"}, {SourceDistribution::binomial, "binomial"}}};
-}
 
 namespace config {
 
@@ -50,38 +41,8 @@ struct StochasticReconTerm {
     visit(config::random_sources_field(), self.sources);
     visit(config::routing_field(), self.routing);
   }
+  ReconstructionPlan plan() const { return {RandomMasks{samples, sources}, Comparison::output, routing}; }
   bool operator==(const StochasticReconTerm&) const = default;
-};
-
-// How often the sites of a merged pass choose between random and adversarial sources.
-enum class MergedDraw { per_step, per_row, per_position };
-
-constexpr std::array<config::EnumName<MergedDraw>, 3> config_names(MergedDraw) {
-  return {{{MergedDraw::per_step, "per_step"},
-           {MergedDraw::per_row, "per_row"},
-           {MergedDraw::per_position, "per_position"}}};
-}
-
-// Random and adversarial masks in one pass.
-struct MergedMasksConfig {
-  static constexpr std::string_view summary =
-      "each site draws whether its masks come from U(0,1) or from the adversary, which climbs where it was "
-      "drawn";
-  Schedule adversarial_fraction = {.start = 0.5};
-  MergedDraw draw = MergedDraw::per_step;
-  template <class Self, class Visitor>
-  static void describe(Self& self, Visitor& visit) {
-    visit(config::field("adversarial_fraction",
-                        "chance of the adversary, a number or a schedule; 1: no merging")
-              .fraction(),
-          self.adversarial_fraction);
-    visit(config::field("draw",
-                        "one draw of each site for the whole batch, for each of its rows, or for each "
-                        "position"),
-          self.draw);
-  }
-  std::optional<config::Complaint> validate() const;
-  bool operator==(const MergedMasksConfig&) const = default;
 };
 
 // The same divergence under masks that an adversary chose.
@@ -103,6 +64,9 @@ struct AdversarialReconTerm {
     visit(config::field("merged", "random sources in some sites' masks; null: the adversary's in all"),
           self.merged);
   }
+  ReconstructionPlan plan() const {
+    return {AdversarialMasks{adversary, merged}, Comparison::output, routing};
+  }
   bool operator==(const AdversarialReconTerm&) const = default;
 };
 
@@ -120,6 +84,7 @@ struct CiMaskedReconTerm {
     visit(config::coefficient_field(), self.coefficient);
     visit(config::routing_field(), self.routing);
   }
+  ReconstructionPlan plan() const { return {ConstantMasks{0.0}, Comparison::output, routing}; }
   bool operator==(const CiMaskedReconTerm&) const = default;
 };
 
@@ -137,6 +102,7 @@ struct UnmaskedReconTerm {
     visit(config::coefficient_field(), self.coefficient);
     visit(config::routing_field(), self.routing);
   }
+  ReconstructionPlan plan() const { return {ConstantMasks{1.0}, Comparison::output, routing}; }
   bool operator==(const UnmaskedReconTerm&) const = default;
 };
 
@@ -152,6 +118,7 @@ struct RandomMasksConfig {
     visit(config::samples_field(), self.samples);
     visit(config::random_sources_field(), self.sources);
   }
+  Masks plan() const { return RandomMasks{samples, sources}; }
   bool operator==(const RandomMasksConfig&) const = default;
 };
 
@@ -161,6 +128,7 @@ struct CiMasksConfig {
       "the causal importances themselves, the Delta-component off, as in ci_masked_recon";
   template <class Self, class Visitor>
   static void describe(Self&, Visitor&) {}
+  Masks plan() const { return ConstantMasks{0.0}; }
   bool operator==(const CiMasksConfig&) const = default;
 };
 
@@ -173,6 +141,7 @@ struct AdversarialMasksConfig {
   static void describe(Self& self, Visitor& visit) {
     visit(config::field("adversary", "who chooses the sources"), self.adversary);
   }
+  Masks plan() const { return AdversarialMasks{adversary, {}}; }
   bool operator==(const AdversarialMasksConfig&) const = default;
 };
 
@@ -195,12 +164,17 @@ struct HiddenActsReconTerm {
     visit(config::field("masks", "what the masks are made from"), self.masks);
     visit(config::routing_field(), self.routing);
   }
+  ReconstructionPlan plan() const {
+    return {std::visit([](const auto& kind) { return kind.plan(); }, masks), Comparison::hidden_acts,
+            routing};
+  }
   bool operator==(const HiddenActsReconTerm&) const = default;
 };
 
 // Mean squared error of the target's output with the most attributed subcomponents alone (APD).
 struct TopkAttributionReconTerm {
   static constexpr std::string_view kind = "topk_attribution_recon";
+  static constexpr bool at_most_once = true;
   static constexpr std::string_view summary =
       "mean squared error of the output with those subcomponents alone that have the largest gradient "
       "attributions";
@@ -220,6 +194,7 @@ struct TopkAttributionReconTerm {
           self.k);
     visit(config::routing_field(), self.routing);
   }
+  ReconstructionPlan plan() const { return {LargestMasks{k}, Comparison::squared_error, routing}; }
   bool operator==(const TopkAttributionReconTerm&) const = default;
 };
 

@@ -22,11 +22,11 @@ namespace vpd {
 struct Workload {
   Architecture target;
   Sites sites;
-  ParameterSet components;     ///< without memory: shapes, names and counts
+  Subcomponents components;    ///< without memory: shapes, names and counts
   ParameterSet ci_parameters;  ///< likewise
   CausalImportanceConfig causal_importance;
   std::shared_ptr<const CausalImportance> ci;  ///< made for `numerics`; says what it costs
-  ObjectiveConfig objective;
+  ObjectivePlan objective;
   TrainingConfig training;
   EvaluationConfig evaluation;
   bool delta_component = true;
@@ -39,6 +39,9 @@ struct Workload {
   std::int64_t micro() const { return training.micro_batch_size.value_or(training.batch_size); }
   /// Of the causal-importance function on N positions; zeros where it does not know.
   CausalImportanceCost importance_cost(std::int64_t N) const;
+
+  /// The stage at which masked passes begin: that of the first block that has a site.
+  std::size_t first_stage() const;
 
   /// Of a matrix of the target: the site's number, or -1; its C, or 0.
   int site_of(std::size_t matrix) const { return sites.of_matrix()[matrix]; }

@@ -12,6 +12,7 @@
 #include "vpd/config/custom_options.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/sites.hpp"
+#include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/ops/parameter_set.hpp"
 
 namespace vpd {
@@ -50,7 +51,7 @@ class CausalImportance {
   /// buffer in the backward pass (ops/differentiable.hpp). Frozen ones have none.
   virtual at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B,
                              const std::vector<Parameter>& parameters,
-                             const std::vector<Parameter>& components) const = 0;
+                             const BoundSubcomponents& components) const = 0;
 
   /// Of a call with N positions in sequences of T, for `vpd check`; nothing: not known.
   virtual std::optional<CausalImportanceCost> cost(std::int64_t N, std::int64_t T) const {
@@ -61,7 +62,7 @@ class CausalImportance {
   /// forward(), with `ready` called as often as the function can tell in its backward pass; here: never.
   virtual at::Tensor forward_telling(const std::vector<at::Tensor>& inputs, std::int64_t B,
                                      const std::vector<Parameter>& parameters,
-                                     const std::vector<Parameter>& components,
+                                     const BoundSubcomponents& components,
                                      const GradientsReady& ready) const {
     static_cast<void>(ready);
     return forward(inputs, B, parameters, components);

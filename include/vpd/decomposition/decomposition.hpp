@@ -9,6 +9,7 @@
 #include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/decomposition/masked_executor.hpp"
 #include "vpd/decomposition/sites.hpp"
+#include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/ops/parameter_set.hpp"
 #include "vpd/target/target.hpp"
 
@@ -20,11 +21,14 @@ struct Decomposition {
   std::unique_ptr<Target> target;
   Sites sites;
   bool delta_component = true;
-  ParameterSet components;  ///< "<site>.V", "<site>.U"
+  Subcomponents components;
   std::unique_ptr<CausalImportance> ci;
   ParameterSet ci_parameters;
 
   const Matrix& matrix(std::size_t site) const { return target->matrices()[sites[site].matrix]; }
+
+  /// The first block of the target that has a site: nothing before it changes under masks.
+  std::size_t first_block() const;
 
   /// The target's head where it is a matrix that is no site, else null.
   const Matrix* frozen_head() const {

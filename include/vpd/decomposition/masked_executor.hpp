@@ -31,12 +31,14 @@ at::Tensor apply_masked(const at::Tensor& x, const Matrix& matrix, const SitePas
 /// no positions.
 at::Tensor apply_masked_embedding(const at::Tensor& tokens, const Matrix& matrix, const SitePass& pass);
 
-/// Applies sites masked and every other weight as it stands.
-class MaskedExecutor final : public Executor {
+/// Applies sites masked, and leaves everything else to another executor, or as it stands.
+class MaskedExecutor final : public ForwardingExecutor {
  public:
   /// passes: one per site. `keep_outputs` keeps each site's output, on the graph.
-  MaskedExecutor(const Sites& sites, const std::vector<SitePass>& passes, bool keep_outputs = false)
-      : sites_(sites),
+  MaskedExecutor(const Sites& sites, const std::vector<SitePass>& passes, bool keep_outputs = false,
+                 Executor* inner = nullptr)
+      : ForwardingExecutor(inner),
+        sites_(sites),
         passes_(passes),
         keep_outputs_(keep_outputs),
         outputs(keep_outputs ? sites.size() : 0) {}

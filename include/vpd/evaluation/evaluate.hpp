@@ -9,18 +9,11 @@
 
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/evaluation/gatherer.hpp"
 #include "vpd/io/dataset.hpp"
 #include "vpd/machine/lanes.hpp"
 
 namespace vpd {
-
-/// Metric names, as in metrics.jsonl (under eval/) and evaluation.json, with their values, in the order of
-/// the configuration.
-using MetricValues = std::vector<std::pair<std::string, double>>;
-
-/// What is more than a number, under names of its own, in evaluation.json alone. A histogram over edges e_0 =
-/// 0 < e_1 < ... < e_n has n + 1 counts: of zeros, then of values in (e_0, e_1], (e_1, e_2] ...
-using MetricArrays = std::vector<std::pair<std::string, std::vector<double>>>;
 
 /// Throws ConfigError, naming `source` (the file), for a metric of the configuration that this decomposition
 /// cannot be measured with, such as cross-entropy on a target that is no language model.

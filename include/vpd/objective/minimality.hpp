@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/config/objective.hpp"
+#include "vpd/config/plan.hpp"
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/kernels/squash.hpp"
 #include "vpd/machine/numerics.hpp"
@@ -25,7 +25,7 @@ struct MinimalitySum {
 };
 
 /// The sums that an objective's terms need at `step` of `steps`: none, one (shared) or two.
-std::vector<MinimalitySum> minimality_sums(const ObjectiveConfig& objective, std::int64_t step,
+std::vector<MinimalitySum> minimality_sums(const ObjectivePlan& objective, std::int64_t step,
                                            std::int64_t steps);
 
 /// Values of the two terms from the sums over the whole batch (over all processes): sums float64 [Σ C], N its

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <functional>
 
 #include <ATen/core/Tensor.h>
 
@@ -9,11 +9,20 @@
 
 namespace vpd {
 
+/// dF/d(output) of some F of the target's output [N, V], in its type: what attributions are of. A logit at a
+/// position is a matrix of zeros with a one.
+using AttributionRoot = std::function<at::Tensor(const at::Tensor& output)>;
+
+/// The gradient attribution to F of every subcomponent at every position (AttributionExecutor), with its
+/// sign, written into scores, wide [N, Σ C]. A forward and a backward pass of the target.
+void attribute(const Decomposition& decomposition, const CleanPass& clean,
+               const BoundSubcomponents& components, const AttributionRoot& root, const at::Tensor& scores);
+
 /// Importance of every subcomponent at every position as APD takes it (method, section 5,
 /// `topk_attribution_recon`): the magnitude of its gradient attribution to the sum of squares of the target's
-/// output on this input. Written into scores, wide [N, Σ C]. A forward and a backward pass of the target.
-void attribute(const Decomposition& decomposition, const CleanPass& clean,
-               const std::vector<Parameter>& components, const at::Tensor& scores);
+/// output.
+void attribute_squared_norm(const Decomposition& decomposition, const CleanPass& clean,
+                            const BoundSubcomponents& components, const at::Tensor& scores);
 
 /// Throws ConfigError where k subcomponents a position are none in all N positions of a batch, or more than
 /// there are; `place` names the key in the error.

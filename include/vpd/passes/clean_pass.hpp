@@ -14,6 +14,7 @@ struct CleanPass {
   at::Tensor output;                ///< [N, V]: logits, for a language model
   std::vector<at::Tensor> inputs;   ///< per site [N, d_in]; of an embedding site tokens [N] (int64)
   std::vector<at::Tensor> outputs;  ///< per site [N, d_out], on request
+  PassStart start;                  ///< where masked passes begin: at the first block that has a site
 
   std::int64_t B() const { return rows_of(input); }
   std::int64_t T() const { return length_of(input); }
@@ -34,8 +35,7 @@ struct Importance {
 /// kinds read V, and their gradient reaches it where it is bound to a buffer. `lower` is left undefined where
 /// nobody wants it. `ready`: as in forward_telling().
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
-                             const std::vector<Parameter>& parameters,
-                             const std::vector<Parameter>& components, bool want_lower = true,
-                             const GradientsReady& ready = {});
+                             const std::vector<Parameter>& parameters, const BoundSubcomponents& components,
+                             bool want_lower = true, const GradientsReady& ready = {});
 
 }  // namespace vpd

@@ -7,7 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "vpd/config/objective.hpp"
+#include "vpd/config/plan.hpp"
 #include "vpd/kernels/gate.hpp"
 #include "vpd/passes/clean_pass.hpp"
 
@@ -17,9 +17,9 @@ namespace vpd {
 struct PassContext {
   const Decomposition* decomposition = nullptr;
   const CleanPass* clean = nullptr;
-  at::Tensor importance;           ///< wide, or in the type of activations, [N, Σ C]: z or g
-  at::Tensor importance_gradient;  ///< wide [N, Σ C], added to; undefined: not wanted
-  const std::vector<Parameter>* components = nullptr;  ///< bound to gradients, or frozen
+  at::Tensor importance;                           ///< wide, or in the type of activations, [N, Σ C]: z or g
+  at::Tensor importance_gradient;                  ///< wide [N, Σ C], added to; undefined: not wanted
+  const BoundSubcomponents* components = nullptr;  ///< bound to gradients, or frozen
   std::int64_t first_row = 0;  ///< number of this pass's first position in the global batch
 };
 
@@ -46,13 +46,6 @@ double masked_share(const RoutingConfig& config, std::int64_t L);
 /// chance passes once in 10^15 draws, rounded up to what products like.
 std::int64_t most_masked_positions(double share, std::int64_t N);
 RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context);
-
-/// What of a masked forward pass is compared with the clean one.
-enum class Comparison {
-  output,         ///< the target's output, by the target's own divergence
-  squared_error,  ///< the target's output, by the mean squared error of its entries
-  hidden_acts,    ///< what every site gave, by the mean squared error over all their entries
-};
 
 /// Forward passes under one draw of sources and routing, and their backward passes where `seed` is not 0.
 /// Returns Σ over positions of the divergence from the target (zero-dimensional float64), a mean over

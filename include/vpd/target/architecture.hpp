@@ -54,6 +54,8 @@ struct Stage {
 struct Architecture {
   std::vector<MatrixShape> matrices;  ///< as Target::matrices() lists them, in the order of the stages
   std::vector<Stage> stages;          ///< in the order of a forward pass
+  std::vector<std::size_t> blocks;    ///< first stage of each block, at which a pass can begin, and of what
+                                      ///< is behind the last
   std::int64_t parameters = 0;        ///< of the whole target; a tied head is not counted again
   std::int64_t output_width = 0;      ///< of a row of the output: the vocabulary, for a language model
   std::int64_t longest_sequence = 1;
@@ -66,6 +68,8 @@ struct Architecture {
   /// Adds matrices that read one input to the end, as a stage behind `kept` entries and `attention`.
   void add_stage(std::vector<MatrixShape> shapes, std::int64_t kept,
                  std::optional<AttentionShape> attention = {});
+  /// The next stage begins a block.
+  void begin_block() { blocks.push_back(stages.size()); }
 };
 
 }  // namespace vpd

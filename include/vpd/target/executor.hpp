@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,41 +32,109 @@ struct Matrix {
   }
 };
 
-/// Applies a target's weight matrices. Who it is decides whether a weight is applied as it stands, recorded,
-/// masked, attributed or edited; the target never knows.
+/// Attention of one block: q [N, K d_head], k and v [N, K_kv d_head] of B sequences, as attention() of
+/// ops/differentiable.hpp takes them.
+struct AttentionCall {
+  std::size_t block = 0;
+  at::Tensor q, k, v;
+  std::int64_t B = 1;
+  std::int64_t heads = 1, key_heads = 1;
+  bool causal = true;
+};
+
+/// Where a norm stands in its block. `last` is the one behind all blocks.
+enum class NormPlace { attention, query, key, mlp, last };
+
+struct NormCall {
+  std::size_t block = 0;  ///< of `last`: the number of blocks
+  NormPlace place = NormPlace::attention;
+  const Parameter* weight = nullptr;  ///< [d]
+  const Parameter* bias = nullptr;    ///< [d], of LayerNorm
+  double eps = 0.0;
+  at::ScalarType output = at::kFloat;  ///< of the result
+};
+
+/// Computes a target's forward pass, part by part. Who it is decides whether a weight is applied as it
+/// stands, recorded, masked, attributed or edited, and whether an attention pattern or a norm is seen, frozen
+/// or patched; the target never knows. What an executor does not override happens as the target has it.
 class Executor {
  public:
   virtual ~Executor() = default;
 
   /// x [N, d_in] -> [N, d_out], in the type of matrix products.
-  virtual at::Tensor linear(const Matrix& matrix, const at::Tensor& x) = 0;
+  virtual at::Tensor linear(const Matrix& matrix, const at::Tensor& x);
 
-  /// tokens [N] (int64) -> rows [N, d] of an embedding, wide. As it stands unless an executor says otherwise.
-  virtual at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) {
-    return vpd::embedding(tokens, matrix.table());
-  }
+  /// tokens [N] (int64) -> rows [N, d] of an embedding, wide.
+  virtual at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens);
+
+  /// -> [N, K d_head].
+  virtual at::Tensor attention(const AttentionCall& call);
+
+  /// x [N, d] -> its norm in the type `call.output`: RMSNorm, or LayerNorm where there is a bias.
+  virtual at::Tensor norm(const NormCall& call, const at::Tensor& x);
+
+  /// The residual stream x [N, d] takes `added`, and is normalised for its next reader: x + added, and
+  /// norm() of that.
+  virtual AddedNorm add_norm(const NormCall& call, const at::Tensor& x, const at::Tensor& added);
+
+  /// The residual stream [N, d], wide, that a block reads, or, behind the last block, what the last norm
+  /// does; it may be changed, or looked at. A pass can begin with it (PassStart).
+  virtual at::Tensor residual(std::size_t /*block*/, const at::Tensor& x) { return x; }
 };
 
-/// Applies each weight as it stands.
-class PlainExecutor final : public Executor {
+/// Applies everything as it stands.
+class PlainExecutor final : public Executor {};
+
+/// Hands everything on to another executor, for those that change or watch a part of it: so they compose.
+class ForwardingExecutor : public Executor {
  public:
-  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
-    return vpd::linear(x, matrix.weight, matrix.bias);
+  /// Without `inner` everything happens as it stands.
+  explicit ForwardingExecutor(Executor* inner = nullptr) : inner_(inner ? *inner : plain_) {}
+  ForwardingExecutor(const ForwardingExecutor&) = delete;
+  ForwardingExecutor& operator=(const ForwardingExecutor&) = delete;
+
+  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override { return inner_.linear(matrix, x); }
+  at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override {
+    return inner_.embedding(matrix, tokens);
   }
+  at::Tensor attention(const AttentionCall& call) override { return inner_.attention(call); }
+  at::Tensor norm(const NormCall& call, const at::Tensor& x) override { return inner_.norm(call, x); }
+  AddedNorm add_norm(const NormCall& call, const at::Tensor& x, const at::Tensor& added) override {
+    return inner_.add_norm(call, x, added);
+  }
+  at::Tensor residual(std::size_t block, const at::Tensor& x) override { return inner_.residual(block, x); }
+
+ protected:
+  Executor& inner() { return inner_; }
+
+ private:
+  PlainExecutor plain_;
+  Executor& inner_;
 };
 
-/// Applies each weight as it stands and keeps what chosen matrices read and, on request, gave.
-class RecordingExecutor final : public Executor {
+/// Keeps what chosen matrices read and, on request, gave, and the residual stream that one block reads.
+class RecordingExecutor final : public ForwardingExecutor {
  public:
   /// slot[index of a matrix]: where its input is kept, or -1.
-  RecordingExecutor(const std::vector<int>& slot, std::size_t slots, bool keep_outputs)
-      : slot_(slot), keep_outputs_(keep_outputs), inputs(slots), outputs(keep_outputs ? slots : 0) {}
+  RecordingExecutor(const std::vector<int>& slot, std::size_t slots, bool keep_outputs,
+                    std::optional<std::size_t> block = std::nullopt, Executor* inner = nullptr)
+      : ForwardingExecutor(inner),
+        slot_(slot),
+        keep_outputs_(keep_outputs),
+        block_(block),
+        inputs(slots),
+        outputs(keep_outputs ? slots : 0) {}
 
   at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
-    return keep(matrix, x, vpd::linear(x, matrix.weight, matrix.bias));
+    return keep(matrix, x, inner().linear(matrix, x));
   }
   at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override {
-    return keep(matrix, tokens, vpd::embedding(tokens, matrix.table()));
+    return keep(matrix, tokens, inner().embedding(matrix, tokens));
+  }
+  at::Tensor residual(std::size_t block, const at::Tensor& x) override {
+    at::Tensor stream = inner().residual(block, x);
+    if (block_ == block) residual_stream = stream;
+    return stream;
   }
 
  private:
@@ -78,10 +148,12 @@ class RecordingExecutor final : public Executor {
 
   const std::vector<int>& slot_;
   bool keep_outputs_;
+  std::optional<std::size_t> block_;
 
  public:
   std::vector<at::Tensor> inputs;   ///< per slot [N, d_in]; of an embedding tokens [N]
   std::vector<at::Tensor> outputs;  ///< per slot [N, d_out], if kept
+  at::Tensor residual_stream;       ///< [N, d], of that block
 };
 
 }  // namespace vpd

@@ -25,7 +25,9 @@ class Gpt2 final : public Target {
   Gpt2(const Gpt2Config& config, const NamedTensors& weights, const Numerics& numerics);
 
   const std::vector<Matrix>& matrices() const override { return matrices_; }
-  at::Tensor hidden(const at::Tensor& tokens, Executor& executor) const override;
+  at::Tensor hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const override;
+  std::size_t blocks() const override { return blocks_.size(); }
+  std::size_t block_of(const Matrix& matrix) const override;
   const Matrix* head() const override { return &matrices_.back(); }
   std::int64_t vocabulary_size() const override { return config_.vocab_size; }
   std::int64_t longest_sequence() const override { return config_.n_positions; }
@@ -33,14 +35,12 @@ class Gpt2 final : public Target {
 
  private:
   struct Norm {
-    at::Tensor weight, bias;  // [d], wide
+    Parameter weight, bias;  // [d], wide
   };
   struct Block {
     Norm ln_1, ln_2;
     std::size_t first_matrix;  // q, k, v, attn.c_proj, mlp.c_fc, mlp.c_proj follow each other
   };
-
-  at::Tensor normalised(const at::Tensor& x, const Norm& norm) const;
 
   Gpt2Config config_;
   at::Tensor positions_;  // [n_positions, d], wide

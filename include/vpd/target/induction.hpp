@@ -29,7 +29,9 @@ class InductionTransformer final : public Target {
                        const NamedTensors& gradients = {});
 
   const std::vector<Matrix>& matrices() const override { return matrices_; }
-  at::Tensor hidden(const at::Tensor& tokens, Executor& executor) const override;
+  at::Tensor hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const override;
+  std::size_t blocks() const override { return static_cast<std::size_t>(config_.n_layers); }
+  std::size_t block_of(const Matrix& matrix) const override;
   const Matrix* head() const override { return &matrices_.back(); }
   bool predicts_next_token() const override { return false; }  // but what the last token stands for
   std::int64_t vocabulary_size() const override { return config_.vocab_size; }

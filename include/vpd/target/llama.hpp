@@ -31,7 +31,9 @@ class Llama final : public Target {
   Llama(const LlamaConfig& config, const NamedTensors& weights, const Numerics& numerics);
 
   const std::vector<Matrix>& matrices() const override { return matrices_; }
-  at::Tensor hidden(const at::Tensor& tokens, Executor& executor) const override;
+  at::Tensor hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const override;
+  std::size_t blocks() const override { return blocks_.size(); }
+  std::size_t block_of(const Matrix& matrix) const override;
   const Matrix* head() const override { return &matrices_.back(); }
   std::int64_t vocabulary_size() const override { return config_.vocab_size; }
   std::int64_t longest_sequence() const override { return config_.max_position_embeddings; }
@@ -43,8 +45,6 @@ class Llama final : public Target {
     Parameter q_norm, k_norm;  // undefined but for Qwen3
     std::size_t first_matrix;  // q, k, v, o, gate, up, down follow each other
   };
-
-  at::Tensor turned(const at::Tensor& heads, const Parameter& norm, const RotaryTable& table) const;
 
   LlamaConfig config_;
   Parameter norm_;

@@ -28,7 +28,9 @@ class ResidualMlp final : public Target {
 
   const std::vector<Matrix>& matrices() const override { return matrices_; }
   /// features [B, n] -> the residual stream [B, d].
-  at::Tensor hidden(const at::Tensor& features, Executor& executor) const override;
+  at::Tensor hidden(const at::Tensor& features, Executor& executor, const PassStart& start) const override;
+  std::size_t blocks() const override { return static_cast<std::size_t>(config_.n_layers); }
+  std::size_t block_of(const Matrix& matrix) const override;
   const Matrix* head() const override { return &matrices_.back(); }
   Divergence divergence() const override { return Divergence::mse; }
   std::int64_t vocabulary_size() const override { return 0; }

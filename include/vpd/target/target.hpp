@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -15,6 +16,13 @@
 
 namespace vpd {
 
+/// Where a forward pass begins: at its input, or at a block (or behind the last one) with the residual stream
+/// that Executor::residual() saw there.
+struct PassStart {
+  std::size_t block = 0;
+  at::Tensor residual;  ///< [N, d], wide; undefined: at the input
+};
+
 /// A model whose weights are decomposed. It is immutable and may be used by several threads at once.
 /// Shapes: B batch, T positions, N = B T (position t of row b is b T + t). An input is tokens [B, T] (int64),
 /// or features [B, n] (floating point), for which T is 1.
@@ -27,14 +35,23 @@ class Target {
   virtual const std::vector<Matrix>& matrices() const = 0;
 
   /// input -> output [N, V] (logits, for a language model) in the type of matrix products.
-  at::Tensor forward(const at::Tensor& input, Executor& executor) const {
-    return output(hidden(input, executor), executor);
+  at::Tensor forward(const at::Tensor& input, Executor& executor, const PassStart& start = {}) const {
+    return output(hidden(input, executor, start), executor);
   }
 
   /// The two halves of forward(): all of it up to what the head reads, [N, d], and the head. A model without
   /// a head does everything in the first. hidden() throws UsageError for rows longer than longest_sequence().
-  virtual at::Tensor hidden(const at::Tensor& input, Executor& executor) const = 0;
+  /// With a residual stream in `start` nothing before its block is computed, to the same bits.
+  virtual at::Tensor hidden(const at::Tensor& input, Executor& executor,
+                            const PassStart& start = {}) const = 0;
   virtual at::Tensor output(const at::Tensor& hidden, Executor& executor) const;
+
+  /// Blocks that read one residual stream and add to it, at each of which a pass can begin; 0: it begins at
+  /// its input alone.
+  virtual std::size_t blocks() const { return 0; }
+  /// The block that a matrix belongs to; blocks() for the head, and 0 where a pass over it begins at the
+  /// input.
+  virtual std::size_t block_of(const Matrix& /*matrix*/) const { return 0; }
 
   /// The matrix that is all there is to output(), so that logits need not exist all at once; null where there
   /// is more to it, or nothing.

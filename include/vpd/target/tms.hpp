@@ -28,7 +28,7 @@ class Tms final : public Target {
 
   const std::vector<Matrix>& matrices() const override { return matrices_; }
   /// features [B, n] -> [B, n], the output itself.
-  at::Tensor hidden(const at::Tensor& features, Executor& executor) const override;
+  at::Tensor hidden(const at::Tensor& features, Executor& executor, const PassStart& start) const override;
   Divergence divergence() const override { return Divergence::mse; }
   std::int64_t vocabulary_size() const override { return 0; }
   std::int64_t longest_sequence() const override { return 1; }

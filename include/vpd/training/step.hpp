@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/config/plan.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/machine/cuda_graph.hpp"
@@ -51,6 +52,9 @@ class TrainingStep {
   /// micro-batches.
   TrainingStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T, Lanes& lanes,
                Processes& processes = Processes::none());
+  /// The same with terms of a program's own, in place of those of `config.objective`.
+  TrainingStep(Decomposition& decomposition, const RunConfig& config, ObjectivePlan objective, std::int64_t T,
+               Lanes& lanes, Processes& processes = Processes::none());
   ~TrainingStep();
 
   /// The rows of each batch that this process works on.
@@ -107,6 +111,7 @@ class TrainingStep {
 
   Decomposition& d_;
   const RunConfig& config_;
+  ObjectivePlan objective_;
   Lanes& pool_;
   Processes& processes_;
   std::int64_t B_, T_;
