@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -26,14 +25,15 @@
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
 #include "vpd/config/value.hpp"
+#include "vpd/cost/product_peak.hpp"
 #include "vpd/cost/workload.hpp"
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/io/data.hpp"
 #include "vpd/io/files.hpp"
-#include "vpd/io/tokens.hpp"
-#include "vpd/kernels/matrix_product.hpp"
 #include "vpd/machine/memory.hpp"
 #include "vpd/target/checkpoint.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
+#include "vpd/target/target.hpp"
 
 namespace {
 
@@ -84,41 +84,6 @@ ModelConfig random_model(const Options& options, const RunConfig& config) {
   return read_model_config(options.target, warnings);
 }
 
-/// The fastest of several large products, in operations a second: whole products on all threads, and one
-/// product on each lane's thread.
-double matrix_product_peak(const Numerics& numerics, Lanes& lanes, int threads) {
-  const std::vector<std::int64_t> sizes = numerics.device.is_cpu()
-                                              ? std::vector<std::int64_t>{512, 1024, 2048}
-                                              : std::vector<std::int64_t>{4096, 8192};
-  const auto options = numerics.options().dtype(numerics.compute);
-  double best = 0.0;
-  for (const std::int64_t n : sizes) {
-    const auto factor = [&] { return at::rand({n, n}, numerics.options()).to(options.dtype()); };
-    const at::Tensor a = factor(), b = factor();
-    std::vector<at::Tensor> out;
-    for (int i = 0; i < lanes.count(); ++i) out.push_back(at::empty({n, n}, options));
-    const double operations = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-    const auto measure = [&](double count, const auto& product) {
-      for (int repeat = 0; repeat < 8; ++repeat) {
-        synchronize(numerics.device);
-        const Clock::time_point start = Clock::now();
-        product();
-        synchronize(numerics.device);
-        if (repeat > 1) best = std::max(best, count * operations / (1e-3 * milliseconds_since(start)));
-      }
-    };
-    at::set_num_threads(threads);
-    measure(1.0, [&] { matrix_product_into(out[0], a, b, /*accumulate=*/false); });
-    if (lanes.count() == 1) continue;
-    measure(lanes.count(), [&] {
-      lanes.run([&](int lane) {
-        matrix_product_into(out[static_cast<std::size_t>(lane)], a, b, /*accumulate=*/false);
-      });
-    });
-  }
-  return best;
-}
-
 /// Steps that are made once more to see how long their parts take.
 constexpr int listened_steps = 10;
 
@@ -152,8 +117,7 @@ Json parts_json(const std::vector<OperationCount>& counts, double peak, c10::Dev
   return parts;
 }
 
-Json workload_json(const Workload& w, const ModelConfig& model) {
-  Json target = Json::parse(model_config_json(model));
+Json workload_json(const Workload& w, const Json& target) {
   Json sites = Json::array();
   for (const Site& site : w.sites) sites.push_back({site.name, site.C});
   Json result = {{"target", target}, {"sites", sites}};
@@ -163,6 +127,32 @@ Json workload_json(const Workload& w, const ModelConfig& model) {
         {"d_model", ci->d_model}, {"n_blocks", ci->n_blocks}, {"n_heads", ci->n_heads}, {"d_mlp", ci->d_mlp}};
   }
   return result;
+}
+
+/// A target with what describes it: its shapes for the counts, and in words for the result.
+struct BenchmarkTarget {
+  std::unique_ptr<Target> target;
+  Architecture shapes;
+  Json described;
+};
+
+BenchmarkTarget random_target(const Options& options, const RunConfig& config, const Numerics& numerics) {
+  const ModelConfig model = random_model(options, config);
+  return {std::make_unique<LlamaSimpleMlp>(model, initial_llama_simple_mlp(model, config.seed), numerics),
+          llama_simple_mlp_architecture(model, /*untied_head=*/false), Json::parse(model_config_json(model))};
+}
+
+BenchmarkTarget target_of(const RunConfig& config, const Numerics& numerics) {
+  std::vector<std::string> warnings;
+  BenchmarkTarget found{load_target(config.target, numerics, warnings),
+                        describe_target(config.target, warnings), Json()};
+  found.described = {
+      {"type", std::visit([](const auto& target) { return std::string(target.kind); }, config.target)},
+      {"parameters", found.shapes.parameters}};
+  // The other program beside this one knows LlamaSimpleMLP alone.
+  if (const auto* llama = std::get_if<LlamaSimpleMlpTarget>(&config.target))
+    found.described = Json::parse(model_config_json(describe_llama_simple_mlp(llama->path, warnings).first));
+  return found;
 }
 
 Json measure(const Options& options) {
@@ -179,42 +169,26 @@ Json measure(const Options& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   const int threads = at::get_num_threads();
   const Numerics numerics = resolve_numerics(config.device, config.precision);
-  const auto& data = std::get<TokensData>(config.data.train);
-
-  // The baselines beside this program know LlamaSimpleMLP alone.
-  VPD_CHECK(options.random_target || std::holds_alternative<LlamaSimpleMlpTarget>(config.target), ConfigError,
-            "{}: target.type: expected llama_simple_mlp", options.config.string());
-  std::unique_ptr<Target> target;
-  ModelConfig model;
-  bool untied_head = false;
-  if (options.random_target) {
-    model = random_model(options, config);
-    target = std::make_unique<LlamaSimpleMlp>(model, initial_llama_simple_mlp(model, config.seed), numerics);
-  } else {
-    std::tie(model, untied_head) =
-        describe_llama_simple_mlp(std::get<LlamaSimpleMlpTarget>(config.target).path, warnings);
-    target = load_target(config.target, numerics, warnings);
-  }
-  const Workload workload = make_workload(config, llama_simple_mlp_architecture(model, untied_head), numerics,
-                                          threads, options.config.string());
+  BenchmarkTarget found =
+      options.random_target ? random_target(options, config, numerics) : target_of(config, numerics);
+  const InputShape input = found.shapes.input();
+  const Workload workload = make_workload(config, found.shapes, numerics, threads, options.config.string());
   Decomposition decomposition =
-      make_decomposition(config, numerics, options.config.string(), std::move(target));
+      make_decomposition(config, numerics, options.config.string(), std::move(found.target));
   if (config.initialize_from && !options.random_target) load_weights(decomposition, *config.initialize_from);
   Lanes lanes(workload.lanes, std::max(1, threads / workload.lanes));
-  TrainingStep step(decomposition, config, data.sequence_length, lanes);
+  const std::int64_t B = config.training.batch_size, T = workload.T;
+  TrainingStep step(decomposition, config, T, lanes);
   const bool captured = config.training.cuda_graph && numerics.device.is_cuda();
 
-  const std::int64_t B = config.training.batch_size, T = data.sequence_length;
-  std::optional<TokenDataset> rows;
-  if (!options.random_target) {
-    rows.emplace(data.path, T, data.shuffle, config.seed);
-    rows->require_vocabulary(model.vocab_size);
-  }
+  std::unique_ptr<Dataset> rows;
+  if (!options.random_target)
+    rows = open_dataset(config.data.train, input, config.seed, DataRole::train, "data.train");
   StepResult result;
   std::int64_t number = 0;
   const auto one_step = [&] {
     const at::Tensor tokens =
-        rows ? rows->batch(number * B, B) : at::randint(model.vocab_size, {B, T}, at::kLong);
+        rows ? rows->batch(number * B, B) : at::randint(input.vocabulary, {B, T}, at::kLong);
     synchronize(numerics.device);
     const Clock::time_point start = Clock::now();
     result = step.run(tokens, number++);
@@ -233,7 +207,7 @@ Json measure(const Options& options) {
 
   const std::vector<OperationCount> counts = count_operations(workload);
   const double operations = total(counts), achieved = operations / (1e-3 * typical);
-  const double reachable = matrix_product_peak(numerics, lanes, threads);
+  const double reachable = measure_product_peak(numerics, lanes, threads);
   const Json parts = captured ? Json() : parts_json(counts, reachable, numerics.device, one_step);
   Json out = {
       {"program", "vpd step"},
@@ -260,7 +234,7 @@ Json measure(const Options& options) {
       {"ratio_to_peak", achieved / reachable},
       {"parts", parts},
       {"losses", losses}};
-  out.update(workload_json(workload, model));
+  out.update(workload_json(workload, found.described));
   return out;
 }
 

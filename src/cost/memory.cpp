@@ -47,7 +47,6 @@ class Memory {
       moments.push_back(attributions());
       moments.push_back(largest_attributions());
     }
-    add_freed(moments);
     if (w_.training.faithfulness_warmup.steps > 0) moments.push_back(faithfulness_warm_up());
     return largest_of(moments);
   }
@@ -89,7 +88,6 @@ class Memory {
           {"evaluation: causal importances before and after squashing", pre_activations() + importances()}});
       moment.insert(moment.end(), others.begin(), others.end());
     }
-    add_freed(moments);
     return largest_of(moments);
   }
 
@@ -115,21 +113,6 @@ class Memory {
   }
 
  private:
-  /// What stays with the C library, at each moment.
-  void add_freed(std::vector<Parts>& moments) const {
-    if (!w_.numerics.device.is_cpu()) return;
-    for (Parts& moment : moments) moment.push_back(kept_by_the_c_library(total(moment)));
-  }
-
-  /// The C library does not give freed buffers of up to 32 MiB back. Measured with 1 and 2 lanes and 256 to
-  /// 8,192 tokens: 16 to 31 % of what comes and goes, until the larger buffers of longer batches pass that
-  /// size. LibTorch's CUDA allocator is asked for what is in use, which has no such part.
-  MemoryPart kept_by_the_c_library(std::int64_t coming_and_going) const {
-    constexpr std::int64_t most_kept = std::int64_t{192} << 20;
-    return {"freed buffers that the C library keeps, roughly",
-            std::min(coming_and_going / 4, w_.lanes * most_kept)};
-  }
-
   bool two_types() const { return w_.numerics.compute != w_.numerics.wide; }
   std::int64_t trained() const { return w_.components.flat().numel() + w_.ci_parameters.flat().numel(); }
   bool keeps_probabilities() const {

@@ -53,7 +53,7 @@ class SharedMlps final : public CausalImportance {
   }
 
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t, const std::vector<Parameter>& p,
-                     const std::vector<Parameter>&) const override {
+                     const BoundSubcomponents&) const override {
     if (global_) return run(networks_.front(), side_by_side(inputs), &p.front());
     std::vector<at::Tensor> z;
     const Parameter* of_site = p.data();

@@ -81,7 +81,7 @@ class CiTransformer final : public CausalImportance {
   }
 
   at::Tensor forward_telling(const std::vector<at::Tensor>& inputs, std::int64_t B,
-                             const std::vector<Parameter>& p, const std::vector<Parameter>&,
+                             const std::vector<Parameter>& p, const BoundSubcomponents&,
                              const GradientsReady& ready) const override {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);

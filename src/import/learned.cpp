@@ -142,7 +142,7 @@ Learned learned_by(RunConfig& config, const ModelConfig& model, const ForeignSta
   shapes_only.device = at::kMeta;  // on which tensors have a shape and no memory
   Learned learned;
   learned.sites = match_found_sites(config, model, state, source, warnings);
-  const ParameterSet components = make_subcomponents(learned.sites, shapes_only);
+  const Subcomponents components(learned.sites, shapes_only);
   for (std::size_t i = 0; i < components.size(); ++i) learned.components.push_back(components.spec(i));
   learned.importance =
       make_causal_importance(config.causal_importance, learned.sites, shapes_only)->parameters();

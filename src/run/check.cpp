@@ -1,11 +1,16 @@
 #include "vpd/run/check.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 #include <ATen/ATen.h>
 
 #include "base/slow_work.hpp"
 #include "machine/thread_number.hpp"
+#include "training_job.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/cost/product_peak.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/data.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -17,6 +22,9 @@ namespace vpd {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// What steps reach of the speed of matrix products: 0.33 to 0.67 was measured (docs/performance.md).
+constexpr double typical_share_of_peak = 0.5;
 
 void check_parameters(const fs::path& path, const ParameterSet& parameters) {
   const SafetensorsFile file(path);
@@ -50,7 +58,37 @@ void check_data(CheckReport& report, const InputShape& input, const std::string&
   report.data.push_back(check_data("eval", data.eval, *eval, observer));
 }
 
+/// The first step sets libraries up and is not counted.
+MeasuredStep measure_steps(const CheckReport& report, const CheckOptions& options, const Observer& observer) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::int64_t steps = 4;
+  observer.announce("building the run");
+  TrainingJob job(report.config, options.config.string(), options.threads, Processes::none(), 0, observer);
+  if (report.config.initialize_from) load_weights(job.decomposition, *report.config.initialize_from);
+  const std::int64_t B = report.config.training.batch_size;
+  MeasuredStep measured;
+  for (std::int64_t s = 0; s < steps; ++s) {
+    end_if_asked(observer.stop, "the measurement");
+    observer.announce(fmt::format("making step {} of {}", s + 1, steps));
+    const at::Tensor batch = job.train->batch(s * B, B);
+    const Clock::time_point start = Clock::now();
+    const StepResult result = job.step.run(batch, s);
+    synchronize(job.numerics.device);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    job.step.check(result, s);
+    if (s == 1 || (s > 1 && seconds < measured.seconds)) measured.seconds = seconds;
+  }
+  measured.peak_bytes = peak_memory_bytes(job.numerics.device);
+  return measured;
+}
+
 }  // namespace
+
+std::optional<double> CheckReport::step_seconds() const {
+  if (measured) return measured->seconds;
+  if (product_peak <= 0.0) return std::nullopt;
+  return total(operations) / (typical_share_of_peak * product_peak);
+}
 
 CheckReport check_run(const CheckOptions& options, const Observer& observer) {
   CheckReport report;
@@ -87,22 +125,19 @@ CheckReport check_run(const CheckOptions& options, const Observer& observer) {
     report.available_giver = std::move(limit.giver);
   }
   if (numerics.device.is_cpu()) {
-    observer.announce("measuring what the program itself takes");
-    std::int64_t itself = resident_bytes();
-    try {
-      itself = program_bytes(numerics.device, report.threads, report.workload.lanes);
-    } catch (const std::exception& error) {  // of memory, say: the rest of the report does not hang on it
-      report.warnings.push_back(
-          fmt::format("what the program itself takes could not be measured, and is counted as the {} that it "
-                      "holds now: a step of a tiny model failed ({})",
-                      human_bytes(static_cast<double>(itself)), error.what()));
-    }
-    report.memory.insert(report.memory.begin(), {"the program itself", itself});
-    // Loading the libraries touches more pages than stay: with a small model that is the peak.
-    const std::int64_t at_start = peak_resident_bytes() - total(report.memory);
-    if (at_start > 0) report.memory.push_back({"loading the program's libraries, beyond that", at_start});
+    // The most that loading the libraries took, and the code and buffers that a step loads beside it.
+    constexpr std::int64_t loaded_by_a_step = std::int64_t{40} << 20;
+    report.memory.insert(report.memory.begin(),
+                         {"the program itself", peak_resident_bytes() + loaded_by_a_step});
   }
   check_data(report, target.input(), options.config.string(), observer);
+  if (elsewhere) return report;
+  observer.announce("measuring how fast matrix products are here");
+  {
+    Lanes lanes(report.workload.lanes, std::max(1, report.threads / report.workload.lanes));
+    report.product_peak = measure_product_peak(numerics, lanes, report.threads);
+  }
+  if (options.measure) report.measured = measure_steps(report, options, observer);
   return report;
 }
 

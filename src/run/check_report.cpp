@@ -62,7 +62,7 @@ std::string check_text(const CheckReport& report) {
                      w.target.output_width));
   }
 
-  const double operations = total(report.operations);
+  const double operations = total(report.operations), steps = static_cast<double>(w.training.steps);
   line();
   line(fmt::format("{:<60} {:>12} {:>7}", fmt::format("operations of a step of {} x {} tokens", w.B(), w.T),
                    "GFLOP", "share"));
@@ -96,6 +96,18 @@ std::string check_text(const CheckReport& report) {
   } else {
     line(fmt::format("training takes {} on {}, which is not here: compare that with its memory{}", taken,
                      report.device, rest));
+  }
+  if (report.measured) {
+    line(
+        fmt::format("a step took {:.3g} s (measured) and held {} at most, so {} steps take about {} here, "
+                    "without evaluations",
+                    report.measured->seconds, human_bytes(static_cast<double>(report.measured->peak_bytes)),
+                    w.training.steps, human_duration(report.measured->seconds * steps)));
+  } else if (const auto seconds = report.step_seconds()) {
+    line(
+        fmt::format("{} steps take about {} here, without evaluations (an estimate: their operations at half "
+                    "of the {:.3g} GFLOP/s that matrix products reach; --measure makes some)",
+                    w.training.steps, human_duration(*seconds * steps), giga(report.product_peak)));
   }
   for (const std::string& warning : report.warnings) line("warning: " + printable(warning));
   return out;
@@ -146,6 +158,11 @@ std::string check_json(const CheckReport& report) {
       {"memory_total", number(total(report.memory))},
       {"memory_available", report.available ? number(*report.available) : Value()},
       {"fits", report.fits() ? Value(*report.fits()) : Value()},
+      {"product_peak", report.product_peak > 0.0 ? Value(report.product_peak) : Value()},
+      {"step_seconds", report.step_seconds() ? Value(*report.step_seconds()) : Value()},
+      {"measured", report.measured ? Value(Value::Map{{"step_seconds", Value(report.measured->seconds)},
+                                                      {"peak_bytes", number(report.measured->peak_bytes)}})
+                                   : Value()},
       {"warnings", list_of(report.warnings, text)},
   });
   // Only where this process has less than the machine.

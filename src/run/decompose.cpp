@@ -3,8 +3,8 @@
 #include <ctime>
 #include <utility>
 
-#include "inputs.hpp"
-#include "provenance.hpp"
+#include "decomposition/inputs.hpp"
+#include "decomposition/provenance.hpp"
 #include "run_log.hpp"
 #include "status_keeper.hpp"
 #include "taking_part.hpp"

@@ -5,13 +5,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "inputs.hpp"
-#include "machine/thread_number.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
-#include "vpd/io/data.hpp"
+#include "vpd/decomposition/opened_run.hpp"
+#include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
 
@@ -47,50 +45,6 @@ MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std:
     };
     return asked(name_of(metric)) || (std::holds_alternative<PgdMetric>(metric) && asked("pgd"));
   };
-}
-
-[[noreturn]] void refuse_without_checkpoint(const RunDirectory& run) {
-  throw DataError(fmt::format(
-      "{}: expected a complete checkpoint under checkpoints/, found none: run `vpd decompose --resume "
-      "{}` first",
-      run.path().string(), shell_quoted(run.path().string())));
-}
-
-/// Loads the weights of a checkpoint, the latest unless `step` says another.
-Checkpoint load_chosen(const RunDirectory& run, std::optional<std::int64_t> step,
-                       Decomposition& decomposition) {
-  Checkpoint chosen;
-  const auto load = [&](const Checkpoint& checkpoint) {
-    verify_checkpoint(checkpoint.path);
-    load_weights(decomposition, checkpoint.path);
-    chosen = checkpoint;
-  };
-  if (step) {
-    load(run.checkpoint(*step));
-  } else if (!run.read_latest(load)) {
-    refuse_without_checkpoint(run);
-  }
-  return chosen;
-}
-
-/// Whether one of the overrides speaks of that part of the configuration.
-bool is_overridden(const std::vector<std::string>& overrides, std::string_view part) {
-  return std::any_of(overrides.begin(), overrides.end(), [&](const std::string& text) {
-    const std::string_view key = std::string_view(text).substr(0, text.find('='));
-    return key == part || key.starts_with(std::string(part) + ".") ||
-           part.starts_with(std::string(key) + ".");
-  });
-}
-
-/// The target and the held-out rows have to be those of the run; other rows only where they were asked for.
-void verify_what_is_read(const RunDirectory& run, const RunConfig& config, const EvaluateOptions& options,
-                         const Observer& observer) {
-  std::vector<InputRole> roles = input_roles(config);
-  std::erase_if(roles, [&](const InputRole& role) {
-    return role.name != "target" &&
-           (role.name != "data.eval" || is_overridden(options.overrides, "data.eval.path"));
-  });
-  verify_inputs(run.provenance_path(), roles, observer);
 }
 
 /// What evaluation.json is to hold: after an evaluation of some metrics alone, the others' figures too, where
@@ -130,39 +84,31 @@ void keep(const RunDirectory& run, const EvaluateOptions& options, EvaluateResul
 
 EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& observer) {
   EvaluateResult result;
-  const RunDirectory run = RunDirectory::open(options.run);
-  std::vector<std::string> overrides = options.overrides;
-  if (options.device) overrides.push_back("device=" + *options.device);
-  RunConfig config = load_run_config(run.config_path(), overrides, config::Files::may_be_missing);
-  const std::string source = run.config_path().string();
-  const MetricChoice wanted = chosen_metrics(config.evaluation.metrics, options.metrics, source);
-  VPD_CHECK(!config.evaluation.metrics.empty(), ConfigError,
-            "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
-            "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
-            source);
-  if (options.checkpoint) run.checkpoint(*options.checkpoint);  // before anything large is read
-  if (!run.latest()) refuse_without_checkpoint(run);
-  const ThreadNumber thread_number(options.threads);
-  const Numerics numerics = resolve_numerics(config.device, config.precision);
-  observer.announce("reading the target");
-  Decomposition decomposition = make_decomposition(config, numerics, source, result.warnings);
-  verify_what_is_read(run, config, options, observer);
-  observer.announce("reading the checkpoint");
-  const Checkpoint checkpoint = load_chosen(run, options.checkpoint, decomposition);
-  result.step = checkpoint.step;
-  check_metrics(decomposition, config, source);
-  const auto eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
-                                 source + ": data.eval");
-  const int threads = thread_number.get();
-  const std::int64_t rows = config.evaluation.batch_size;
-  const int lanes = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
-  Lanes pool(lanes, threads / lanes);
-  result.metrics = evaluate(decomposition, config, *eval, result.step, wanted, pool, &result.arrays,
-                            observer.stop, observer.status);
-  result.budgets = attack_budgets(config, wanted);
+  MetricChoice wanted;
+  const auto check = [&](const RunConfig& config) {
+    const std::string source = RunDirectory::open(options.run).config_path().string();
+    wanted = chosen_metrics(config.evaluation.metrics, options.metrics, source);
+    VPD_CHECK(!config.evaluation.metrics.empty(), ConfigError,
+              "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
+              "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
+              source);
+  };
+  OpenedRun run(options.run,
+                {.checkpoint = options.checkpoint,
+                 .overrides = options.overrides,
+                 .device = options.device,
+                 .threads = options.threads,
+                 .check = check},
+                observer);
+  result.warnings = std::move(run.warnings);
+  result.step = run.checkpoint.step;
+  check_metrics(run.decomposition, run.config, run.source);
+  result.metrics = evaluate(run.decomposition, run.config, *run.eval, result.step, wanted, *run.lanes,
+                            &result.arrays, observer.stop, observer.status);
+  result.budgets = attack_budgets(run.config, wanted);
   result.overrides = options.overrides;
-  result.checkpoint = fs::relative(checkpoint.path, run.path()).string();
-  keep(run, options, result);
+  result.checkpoint = fs::relative(run.checkpoint.path, run.directory.path()).string();
+  keep(run.directory, options, result);
   return result;
 }
 

@@ -17,7 +17,7 @@ NamedTensors parts_of(const FrequencyAverage& average, const Sites& sites) {
 }  // namespace
 
 void TrainingStep::share() {
-  for (ParameterSet* parameters : {&d_.components, &d_.ci_parameters}) {
+  for (ParameterSet* parameters : std::initializer_list<ParameterSet*>{&d_.components, &d_.ci_parameters}) {
     processes_.broadcast(parameters->flat());
     parameters->refresh();
   }

@@ -5,23 +5,17 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <vpd/base/error.hpp>
-#include <vpd/config/run.hpp>
-#include <vpd/decomposition/decomposition.hpp>
-#include <vpd/io/data.hpp>
+#include <vpd/decomposition/opened_run.hpp>
 #include <vpd/io/metrics_series.hpp>
 #include <vpd/io/run_directory.hpp>
-#include <vpd/machine/numerics.hpp>
 #include <vpd/passes/clean_pass.hpp>
 #include <vpd/run/decompose.hpp>
 #include <vpd/run/evaluate.hpp>
-#include <vpd/target/target.hpp>
 
 namespace {
 
@@ -31,14 +25,9 @@ void look_at(const std::filesystem::path& directory) {
     std::printf("loss of step %lld: %g\n", static_cast<long long>(point.step), point.value);
 
   // The decomposition as the last checkpoint has it, on two rows of held-out data.
-  const vpd::RunConfig config = vpd::load_run_config(run.config_path(), {});
-  const vpd::Numerics numerics = vpd::resolve_numerics(config.device, config.precision);
-  std::vector<std::string> warnings;
-  vpd::Decomposition d = vpd::make_decomposition(config, numerics, run.config_path().string(), warnings);
-  vpd::load_weights(d, run.latest()->path);
-  const std::unique_ptr<vpd::Dataset> data =
-      vpd::open_dataset(config.data.eval, d.target->input(), config.seed, vpd::DataRole::eval, "data.eval");
-  const vpd::CleanPass clean = vpd::clean_pass(d, data->batch(0, 2));
+  const vpd::OpenedRun opened(directory);
+  const vpd::Decomposition& d = opened.decomposition;
+  const vpd::CleanPass clean = vpd::clean_pass(d, opened.eval->batch(0, 2));
   const at::Tensor g =
       vpd::causal_importance(d, clean, d.ci_parameters.bind({}), d.components.bind({})).lower;
   for (const vpd::Site& site : d.sites) {

@@ -92,14 +92,14 @@ struct Problem {
   Problem(const CausalImportanceConfig& config, const Numerics& numerics)
       : ci(make_causal_importance(config, sites, numerics)),
         parameters(ci->parameters(), numerics),
-        components(make_subcomponents(sites, numerics)),
+        components(sites, numerics),
         gradient(parameters.make_gradient()),
         components_gradient(components.make_gradient()) {
     ci->initialise(parameters, 1);
     // Biases start at 0, which would hide them.
     parameters.flat().add_(uniform_values({parameters.flat().numel()}, 3, -0.1, 0.1));
     parameters.refresh();
-    initialise_subcomponents(components, sites, 2);
+    components.initialise(sites, 2);
     for (std::size_t i = 0; i < sites.size(); ++i)
       inputs.push_back(uniform_values({13, sites[i].d_in}, 10 + i, -2.0, 2.0).to(numerics.compute));
   }
@@ -110,7 +110,8 @@ struct Problem {
 
   Sites sites = two_sites();
   std::unique_ptr<CausalImportance> ci;
-  ParameterSet parameters, components;
+  ParameterSet parameters;
+  Subcomponents components;
   at::Tensor gradient, components_gradient;
   std::vector<at::Tensor> inputs;
 };
@@ -135,8 +136,8 @@ TEST_P(CausalImportanceKinds, AreTheirFormulaAndSoAreTheirGradients) {
     SCOPED_TRACE(kind.name);
     const Problem p(kind.config, {at::kCPU, compute, wide});
     std::map<std::string, at::Tensor> leaves;
-    const std::vector<Parameter> bound = p.parameters.bind(p.gradient),
-                                 components = p.components.bind(p.components_gradient);
+    const std::vector<Parameter> bound = p.parameters.bind(p.gradient);
+    const BoundSubcomponents components = p.components.bind(p.components_gradient);
     for (std::size_t i = 0; i < bound.size(); ++i)
       leaves[p.parameters.spec(i).name] = bound[i].value.to(at::kDouble).requires_grad_(true);
     std::vector<at::Tensor> V, inputs;
@@ -266,7 +267,7 @@ class NothingMatters final : public CausalImportance {
   std::vector<TensorSpec> parameters() const override { return {{"unused", {1}}}; }
   void initialise(ParameterSet&, std::uint64_t) const override {}
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t, const std::vector<Parameter>&,
-                     const std::vector<Parameter>&) const override {
+                     const BoundSubcomponents&) const override {
     return at::zeros({inputs.front().size(0), C_}, inputs.front().options());
   }
 

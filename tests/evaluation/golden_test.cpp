@@ -69,7 +69,18 @@ TEST_P(GoldenEvaluation, DeterministicLosses) {
             1e-6);
   EXPECT_LE(relative_error(values.at("loss/frequency_minimality"), first.at("frequency").get<double>()),
             1e-6);
-  EXPECT_GT(values.at("loss/adversarial_recon"), values.at("loss/ci_masked_recon") * 0.5);
+}
+
+// From sources of 0, where masks are the importances, to what the attack of `pgd` with that budget reaches.
+TEST_P(GoldenEvaluation, AnAdversarysLossIsThatOfTheAttack) {
+  const GoldenCase golden(
+      GetParam(), at::kDouble,
+      {"objective.adversarial_recon.adversary={type: fresh, init: zeros, steps: 20, step_size: 0.1}",
+       "objective.adversarial_recon.routing={type: all}",
+       "evaluation.metrics=[{type: losses}, {type: pgd, name: same, init: zeros, steps: 20, step_size: 0.1}]"});
+  const std::map<std::string, double> values = measure(golden, 2);
+  EXPECT_EQ(values.at("loss/adversarial_recon"), values.at("pgd/same"));
+  EXPECT_GT(values.at("loss/adversarial_recon"), 1.1 * values.at("loss/ci_masked_recon"));
 }
 
 TEST_P(GoldenEvaluation, SlowMetricsAreLeftOutUnlessAskedFor) {

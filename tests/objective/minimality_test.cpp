@@ -10,6 +10,7 @@
 #include "support/check_gradient.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
+#include "vpd/config/objective.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -42,7 +43,7 @@ ObjectivePlan objective_with(const PenaltyConfig& penalty, FrequencyMinimalityTe
   importance.eps = 1e-3;
   importance.penalty = penalty;
   frequency.coefficient = Coefficient::from_number(frequency_coefficient);
-  return {importance, frequency};
+  return plan_of(ObjectiveConfig{importance, frequency});
 }
 
 struct Form {

@@ -37,11 +37,10 @@ TEST(ParameterSet, NarrowCopiesFollowTheMastersOnRefresh) {
 
 TEST(Subcomponents, InitialValuesHaveTheVariancesOfTheMethodAndDependOnTheSeedAlone) {
   const Sites sites({{.name = "s", .matrix = 0, .d_in = 100, .d_out = 60, .C = 400}}, 1);
-  ParameterSet first = make_subcomponents(sites, {}), again = make_subcomponents(sites, {}),
-               other = make_subcomponents(sites, {});
-  initialise_subcomponents(first, sites, 3);
-  initialise_subcomponents(again, sites, 3);
-  initialise_subcomponents(other, sites, 4);
+  Subcomponents first(sites, {}), again(sites, {}), other(sites, {});
+  first.initialise(sites, 3);
+  again.initialise(sites, 3);
+  other.initialise(sites, 4);
   EXPECT_TRUE(at::equal(first.flat(), again.flat()));
   EXPECT_FALSE(at::equal(first.flat(), other.flat()));
   // the variance of n draws is off by about sqrt(2 / n); five times that

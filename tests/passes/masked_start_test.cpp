@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "support/golden.hpp"
 #include "vpd/passes/attribution.hpp"

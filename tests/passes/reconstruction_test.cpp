@@ -10,10 +10,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "passes/written_out.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "support/golden.hpp"
-#include "support/written_out.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/passes/divergence.hpp"
 #include "vpd/passes/sources.hpp"

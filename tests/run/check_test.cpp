@@ -352,11 +352,29 @@ TEST(Check, ComparesWithTheMachine) {
   EXPECT_GT(report.available, std::int64_t{1} << 27);
   // The program itself is most of what this little model takes.
   EXPECT_GT(report.memory.front().bytes, std::int64_t{1} << 26);
-  EXPECT_LE(report.memory.front().bytes, 2 * resident_bytes());
+  EXPECT_LE(report.memory.front().bytes, peak_resident_bytes() + (std::int64_t{64} << 20));
   const CheckReport large = check_plain(
       {"initialize_from=null", "causal_importance.d_model=65536", "causal_importance.d_mlp=1048576"});
   EXPECT_EQ(large.fits(), false);
   EXPECT_NE(check_text(large).find("training DOES NOT FIT"), std::string::npos);
+}
+
+TEST(Check, SaysHowLongItTakes) {
+  const CheckReport estimated = check_plain();
+  ASSERT_TRUE(estimated.step_seconds().has_value());
+  EXPECT_GT(estimated.product_peak, 1e9);
+  EXPECT_FALSE(estimated.measured);
+  EXPECT_NEAR(*estimated.step_seconds(), 2.0 * total(estimated.operations) / estimated.product_peak, 1e-12);
+  EXPECT_NE(check_text(estimated).find("without evaluations (an estimate"), std::string::npos);
+
+  const CheckReport measured = check_run({.config = plain, .overrides = {}, .threads = 2, .measure = true});
+  ASSERT_TRUE(measured.measured.has_value());
+  EXPECT_GT(measured.measured->seconds, 0.0);
+  EXPECT_GT(measured.measured->peak_bytes, std::int64_t{1} << 26);
+  EXPECT_EQ(measured.step_seconds(), measured.measured->seconds);
+  EXPECT_NE(check_text(measured).find("s (measured) and held"), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(check_json(measured))["measured"]["step_seconds"],
+            measured.measured->seconds);
 }
 
 TEST(Check, ReadsTheData) {
@@ -375,9 +393,9 @@ TEST(Check, Prints) {
     EXPECT_NE(text.find(part), std::string::npos) << part;
   }
   const auto json = nlohmann::json::parse(check_json(report));
-  for (const char* key :
-       {"version", "config", "device", "threads", "lanes", "parameters", "sites", "data", "operations",
-        "operations_total", "memory", "memory_total", "memory_available", "fits", "warnings"}) {
+  for (const char* key : {"version", "config", "device", "threads", "lanes", "parameters", "sites", "data",
+                          "operations", "operations_total", "memory", "memory_total", "memory_available",
+                          "fits", "product_peak", "step_seconds", "measured", "warnings"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
   EXPECT_EQ(json.size(), 15u);

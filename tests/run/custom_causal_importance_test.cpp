@@ -96,7 +96,7 @@ TEST(CustomCausalImportance, TrainsStopsAndResumes) {
   const vpd::SafetensorsFile file(whole / "checkpoints" / "step_00000006" / "causal_importance.safetensors");
   const at::Tensor offset = file.load("h.0.attn.q_proj.offset");
   EXPECT_EQ(offset.sizes(), at::IntArrayRef({16}));
-  EXPECT_GT((offset - 0.25).abs().max().item<double>(), 0.0);
+  EXPECT_LT(offset.mean().item<double>(), 0.25) << "minimality pushes every importance down";
 
   const vpd::CheckReport report = vpd::check_run({.config = plain, .overrides = overrides(), .threads = 2});
   EXPECT_EQ(report.workload.ci_parameters.count(), 2 * 282);

@@ -1,6 +1,7 @@
 #include "support/emulated_cuda.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -173,13 +174,18 @@ void Block::main() {
   block.wait(State::done);
 }
 
+std::atomic<std::int64_t> launches_so_far{0};
+
 }  // namespace
+
+std::int64_t launches() { return launches_so_far; }
 
 void launch(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& kernel) {
   if (grid.x == 0 || grid.y == 0 || grid.y > 65535 || block.x == 0 || block.x > 1024 ||
       shared_bytes > 48 * 1024) {
     throw std::logic_error("expected a launch that a GPU takes");
   }
+  ++launches_so_far;
   gridDim = grid;
   for (unsigned y = 0; y < grid.y; ++y) {
     for (unsigned x = 0; x < grid.x; ++x) {

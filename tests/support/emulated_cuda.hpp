@@ -36,6 +36,8 @@ namespace vpd::emulation {
 
 /// Runs `kernel` for every thread of the grid. Throws std::logic_error where its threads wait in vain.
 void launch(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& kernel);
+/// How many there were so far.
+std::int64_t launches();
 
 /// Waits until every thread of the block that has not left is here.
 void wait_for_block();

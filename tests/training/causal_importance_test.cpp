@@ -11,6 +11,7 @@
 #include "io/support.hpp"
 #include "support/golden.hpp"
 #include "vpd/io/tokens.hpp"
+#include "vpd/passes/clean_pass.hpp"
 #include "vpd/training/checkpoint.hpp"
 
 namespace vpd::testing {

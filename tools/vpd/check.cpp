@@ -25,11 +25,13 @@ void add_check(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
   add_threads_option(*command, arguments->options.threads);
+  command->add_flag("--measure", arguments->options.measure,
+                    "Build the run and make a few steps, to say what one takes; nothing is kept");
   add_json_option(*command, arguments->json, "the report");
   command->footer(
       "Reads the configuration, the target's shapes and every token, and prints the resolved configuration, "
       "parameters, sites, operations of "
-      "a step, and the memory that training takes.\n\n"
+      "a step, and the memory and the time that training takes.\n\n"
       "Examples:\n"
       "  vpd check configs/demo/config.yaml\n"
       "  vpd check configs/demo/config.yaml --set training.batch_size=16 --json check.json");

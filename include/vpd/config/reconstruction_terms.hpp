@@ -165,7 +165,7 @@ struct HiddenActsReconTerm {
     visit(config::routing_field(), self.routing);
   }
   ReconstructionPlan plan() const {
-    return {std::visit([](const auto& kind) { return kind.plan(); }, masks), Comparison::hidden_acts,
+    return {std::visit([](const auto& each) { return each.plan(); }, masks), Comparison::hidden_acts,
             routing};
   }
   bool operator==(const HiddenActsReconTerm&) const = default;

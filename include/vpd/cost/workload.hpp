@@ -73,9 +73,4 @@ struct MemoryPart {
 std::vector<MemoryPart> predict_memory(const Workload& workload);
 std::int64_t total(const std::vector<MemoryPart>& parts);
 
-/// What the program itself takes on the device, in bytes, before any model: on a CPU the resident memory
-/// after a step of a model of a few parameters with that many threads, which has loaded everything that a
-/// step uses; on CUDA nothing, since free memory is asked for with the program's context in place.
-std::int64_t program_bytes(const at::Device& device, int threads, int lanes);
-
 }  // namespace vpd

@@ -1,8 +1,8 @@
-#include "support/written_out.hpp"
+#include "written_out.hpp"
 
 #include <ATen/ATen.h>
 
-namespace vpd::testing {
+namespace vpd {
 namespace {
 
 class WrittenOutExecutor final : public Executor {
@@ -92,4 +92,4 @@ at::Tensor WrittenOut::squared_error_of_sites(const Pass& pass) const {
   return sum / static_cast<double>(entries);
 }
 
-}  // namespace vpd::testing
+}  // namespace vpd

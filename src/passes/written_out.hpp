@@ -8,7 +8,7 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/passes/clean_pass.hpp"
 
-namespace vpd::testing {
+namespace vpd {
 
 /// What masks one site in one pass of the reference: [N, C] and [N, 1], on the graph or not.
 struct WrittenOutMask {
@@ -50,4 +50,4 @@ class WrittenOut {
   const CleanPass& clean_;
 };
 
-}  // namespace vpd::testing
+}  // namespace vpd

@@ -1,0 +1,52 @@
+#include "vpd/cost/product_peak.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "vpd/kernels/matrix_product.hpp"
+
+namespace vpd {
+
+double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads) {
+  using Clock = std::chrono::steady_clock;
+  const std::vector<std::int64_t> sizes = numerics.device.is_cpu()
+                                              ? std::vector<std::int64_t>{512, 1024, 2048}
+                                              : std::vector<std::int64_t>{4096, 8192};
+  constexpr int repeats = 8, unmeasured = 2;
+  const auto options = numerics.options().dtype(numerics.compute);
+  const int before = at::get_num_threads();
+  at::set_num_threads(threads);
+  double best = 0.0;
+  for (const std::int64_t n : sizes) {
+    const auto factor = [&] { return at::ones({n, n}, options); };
+    const at::Tensor a = factor(), b = factor();
+    std::vector<at::Tensor> out;
+    for (int i = 0; i < lanes.count(); ++i) out.push_back(at::empty({n, n}, options));
+    const double operations = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
+    const auto measure = [&](double count, const auto& product) {
+      for (int repeat = 0; repeat < repeats; ++repeat) {
+        synchronize(numerics.device);
+        const Clock::time_point start = Clock::now();
+        product();
+        synchronize(numerics.device);
+        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        if (repeat >= unmeasured) best = std::max(best, count * operations / seconds);
+      }
+    };
+    measure(1.0, [&] { matrix_product_into(out[0], a, b, /*accumulate=*/false); });
+    if (lanes.count() == 1) continue;
+    measure(lanes.count(), [&] {
+      lanes.run([&](int lane) {
+        matrix_product_into(out[static_cast<std::size_t>(lane)], a, b, /*accumulate=*/false);
+      });
+    });
+  }
+  at::set_num_threads(before);
+  return best;
+}
+
+}  // namespace vpd

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "passes/written_out.hpp"
+#include "vpd/config/plan.hpp"
+#include "vpd/config/run.hpp"
+#include "vpd/decomposition/decomposition.hpp"
+
+namespace vpd {
+
+/// One training step as the method writes it (method, sections 4 to 7), in plain tensor expressions that
+/// LibTorch's autograd differentiates: no lanes, no fused kernels, nothing stored or drawn twice. It is what
+/// the fast step (training/step.hpp) is compared with, and what to read first. Only random draws and the
+/// causal-importance function are the fast step's own; the latter has a plain reference of its own in its
+/// tests.
+///
+/// Knows every term but merged masks, and every adversary but pools and compact storage (UsageError).
+class ReferenceStep {
+ public:
+  /// `decomposition` on a CPU in float64. Rows of T positions.
+  ReferenceStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T);
+
+  /// A step on the whole batch: the losses of the terms before its update, in the objective's order.
+  std::vector<double> run(const at::Tensor& input, std::int64_t number);
+
+ private:
+  /// A persistent adversary's sources of each site, [rows, positions, C + 1], with Adam's moments.
+  struct Sources {
+    std::vector<at::Tensor> values, m, v;
+    std::int64_t ascents = 0;
+  };
+  struct Moments {
+    at::Tensor m, v;
+  };
+  struct Batch;
+
+  at::Tensor loss_of(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
+                     const std::vector<at::Tensor>& sources, std::int64_t draw) const;
+  at::Tensor masked_loss(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
+                         const std::function<WrittenOutMask(std::size_t)>& mask_of, std::int64_t draw) const;
+  at::Tensor parameter_term(const Batch& batch, const TermPlan& plan) const;
+  at::Tensor minimality_term(const Batch& batch, std::size_t term, const MinimalityPlan& plan);
+  std::vector<at::Tensor> fresh_sources(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
+                                        const FreshAdversaryConfig& adversary) const;
+  void ascend(std::size_t term, const std::vector<at::Tensor>& gradients, std::int64_t step);
+  void update(ParameterSet& parameters, const at::Tensor& gradient, Moments& moments,
+              std::optional<double> limit, std::int64_t step);
+  RandomKey key(RandomPurpose purpose, std::int64_t step, std::size_t term, std::int64_t which) const;
+
+  Decomposition& d_;
+  RunConfig config_;
+  ObjectivePlan objective_;
+  std::int64_t T_;
+  std::vector<Sources> adversaries_;  // of each term; empty for those without a persistent one
+  std::vector<Moments> averages_;     // a_t and w_t of a frequency term's average
+  Moments components_, ci_;
+  std::int64_t updates_ = 0;
+};
+
+}  // namespace vpd
