@@ -49,13 +49,15 @@ class Families(HuggingFaceTest):
     def test_configurations(self):
         """Those of configs/hf, two steps each on a small checkpoint of the family, with fewer subcomponents."""
         files = sorted((Path(__file__).parents[2] / "configs" / "hf").glob("*.yaml"))
-        self.assertEqual([file.stem for file in files], ["gpt2_small", "qwen3_0.6b"])
-        for file, name in zip(files, ("gpt2", "qwen3")):
+        self.assertEqual([file.stem for file in files], ["gpt2_small", "qwen3_0.6b", "smollm2_135m"])
+        transformer = ["training.micro_batch_size=1", *(f"sites.{i}.C={3 + i}" for i in range(5)),
+                       *(f"causal_importance.{key}" for key in ("d_model=16", "n_blocks=1", "n_heads=2", "d_mlp=8"))]
+        last_block = ["sites.0={pattern: layers.1.mlp.down_proj, C: 3}", "causal_importance.hidden_dims=[8]"]
+        for file, name, smaller in zip(files, ("gpt2", "qwen3", "llama"), (transformer, transformer, last_block)):
             self.copy(name)
             out = self.root / f"out_{file.stem}"
-            small = [f"target.path={self.root / name}", "training.steps=2", "training.batch_size=2", "training.micro_batch_size=1",
+            small = [f"target.path={self.root / name}", "training.steps=2", "training.batch_size=2", *smaller,
                      "training.faithfulness_warmup.steps=1", "evaluation.batch_size=2", "evaluation.final=false", "output.log_every=1",
-                     *(f"sites.{i}.C={3 + i}" for i in range(5)), *(f"causal_importance.{key}" for key in ("d_model=16", "n_blocks=1", "n_heads=2", "d_mlp=8")),
                      *(f"data.{role}.{key}" for role in ("train", "eval") for key in (f"path={self.root / (role + '.npy')}", "sequence_length=8"))]
             self.run_program("decompose", file, "--out", out, *(word for setting in small for word in ("--set", setting)))
             self.assertEqual(len((out / "metrics.jsonl").read_text().splitlines()), 2)
