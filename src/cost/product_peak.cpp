@@ -11,12 +11,12 @@
 
 namespace vpd {
 
-double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads) {
+double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads, bool quick) {
   using Clock = std::chrono::steady_clock;
-  const std::vector<std::int64_t> sizes = numerics.device.is_cpu()
-                                              ? std::vector<std::int64_t>{512, 1024, 2048}
-                                              : std::vector<std::int64_t>{4096, 8192};
-  constexpr int repeats = 8, unmeasured = 2;
+  std::vector<std::int64_t> sizes = numerics.device.is_cpu() ? std::vector<std::int64_t>{512, 1024, 2048}
+                                                             : std::vector<std::int64_t>{4096, 8192};
+  if (quick) sizes.pop_back();
+  const int repeats = quick ? 5 : 8, unmeasured = 2;
   const auto options = numerics.options().dtype(numerics.compute);
   const int before = at::get_num_threads();
   at::set_num_threads(threads);

@@ -77,7 +77,8 @@ TEST_P(GoldenEvaluation, AnAdversarysLossIsThatOfTheAttack) {
       GetParam(), at::kDouble,
       {"objective.adversarial_recon.adversary={type: fresh, init: zeros, steps: 20, step_size: 0.1}",
        "objective.adversarial_recon.routing={type: all}",
-       "evaluation.metrics=[{type: losses}, {type: pgd, name: same, init: zeros, steps: 20, step_size: 0.1}]"});
+       "evaluation.metrics=[{type: losses}, {type: pgd, name: same, init: zeros, steps: 20, step_size: "
+       "0.1}]"});
   const std::map<std::string, double> values = measure(golden, 2);
   EXPECT_EQ(values.at("loss/adversarial_recon"), values.at("pgd/same"));
   EXPECT_GT(values.at("loss/adversarial_recon"), 1.1 * values.at("loss/ci_masked_recon"));
