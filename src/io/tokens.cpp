@@ -63,6 +63,25 @@ void TokenDataset::check(const TokenShard& shard, std::int64_t begin,
                   shard.path().string(), vocabulary_size_, *outside, where));
 }
 
+TokenDataset::Found TokenDataset::find(std::int64_t sequence) const {
+  // The last shard that begins at or before the sequence: shards without a sequence begin where the next one
+  // does.
+  const auto next = std::upper_bound(first_sequence_.begin(), first_sequence_.end(), sequence);
+  const auto index = static_cast<std::size_t>(next - first_sequence_.begin()) - 1;
+  const TokenShard& shard = shards_[index];
+  const std::int64_t stride = shard.has_rows() ? shard.shape()[1] : sequence_length_;
+  return {&shard, (sequence - first_sequence_[index]) * stride};
+}
+
+std::optional<RowPlace> TokenDataset::place(std::int64_t position) const {
+  VPD_CHECK(position >= 0, UsageError, "expected a position of at least 0, found {}", position);
+  std::int64_t sequence = position % sequences();
+  if (shuffle_)
+    sequence = Permutation(sequences(), seed_, static_cast<std::uint64_t>(position / sequences()))(sequence);
+  const Found found = find(sequence);
+  return RowPlace{found.shard->path(), found.begin};
+}
+
 at::Tensor TokenDataset::batch(std::int64_t position, std::int64_t count) const {
   VPD_CHECK(position >= 0 && count >= 1, UsageError,
             "expected a position of at least 0 and at least 1 sequence, found position {} and {} sequences",
@@ -82,16 +101,10 @@ at::Tensor TokenDataset::batch(std::int64_t position, std::int64_t count) const 
       }
       sequence = (*permutation)(sequence);
     }
-    // The last shard that begins at or before the sequence: shards without a sequence begin where the next
-    // one does.
-    const auto next = std::upper_bound(first_sequence_.begin(), first_sequence_.end(), sequence);
-    const auto shard_index = static_cast<std::size_t>(next - first_sequence_.begin()) - 1;
-    const TokenShard& shard = shards_[shard_index];
-    const std::int64_t stride = shard.has_rows() ? shard.shape()[1] : sequence_length_;
-    const std::int64_t begin = (sequence - first_sequence_[shard_index]) * stride;
+    const Found found = find(sequence);
     const std::span<std::int64_t> row(ids + i * sequence_length_, static_cast<std::size_t>(sequence_length_));
-    shard.read(begin, row);
-    check(shard, begin, row);
+    found.shard->read(found.begin, row);
+    check(*found.shard, found.begin, row);
   }
   return result;
 }

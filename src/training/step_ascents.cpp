@@ -4,13 +4,12 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
-#include "term_pass.hpp"
+#include "step_impl.hpp"
 #include "vpd/training/part_names.hpp"
-#include "vpd/training/step.hpp"
 
 namespace vpd {
 
-void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& step) {
+void TrainingStep::Impl::ascend_shared(const at::Tensor& tokens, const StepContext& step) {
   for (StepTerm& term : terms_) {
     const AdversaryConfig* adversary = term.plan.adversary();
     if (!adversary || term.local()) continue;
@@ -46,7 +45,7 @@ void TrainingStep::ascend_shared(const at::Tensor& tokens, const StepContext& st
 }
 
 /// Adds up the lanes' gradients and begins to add up those of processes.
-void TrainingStep::begin_source_sum(StepTerm& term) {
+void TrainingStep::Impl::begin_source_sum(StepTerm& term) {
   const at::Tensor gradient = lanes_.front().source_gradients[term.number];
   for (std::size_t i = 1; i < lanes_.size(); ++i) gradient.add_(lanes_[i].source_gradients[term.number]);
   const auto* fresh = std::get_if<FreshAdversaryConfig>(term.plan.adversary());
@@ -55,7 +54,7 @@ void TrainingStep::begin_source_sum(StepTerm& term) {
 }
 
 /// One ascent along the sum of the lanes' and processes' gradients.
-void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent) {
+void TrainingStep::Impl::ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent) {
   term.sum.wait();
   const at::Tensor gradient = lanes_.front().source_gradients[term.number];
   if (term.persistent) {
@@ -68,7 +67,7 @@ void TrainingStep::ascend_together(StepTerm& term, const StepValues& values, std
 }
 
 /// The last ascent of every persistent adversary, along the gradient that the loss itself left.
-void TrainingStep::ascend_after_update(const StepValues& values) {
+void TrainingStep::Impl::ascend_after_update(const StepValues& values) {
   RECORD_USER_SCOPE(step_part::last_ascents);
   for (StepTerm& term : terms_) {
     if (!term.persistent) continue;
@@ -87,7 +86,7 @@ void TrainingStep::ascend_after_update(const StepValues& values) {
 }
 
 /// The saturated part of an adversary's sources, of all processes, which have equally many.
-at::Tensor TrainingStep::saturated(const PersistentAdversary& adversary) const {
+at::Tensor TrainingStep::Impl::saturated(const PersistentAdversary& adversary) const {
   const at::Tensor part = adversary.saturated();
   if (!adversary.local()) return part;
   processes_.sum(part);

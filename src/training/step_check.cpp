@@ -2,13 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include "step_parts.hpp"
+#include "step_impl.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/training/step.hpp"
 
 namespace vpd {
 
-void TrainingStep::check(const StepResult& result, std::int64_t step) const {
+void TrainingStep::Impl::check(const StepResult& result, std::int64_t step) const {
   std::string culprit;
   const auto bad = [](const at::Tensor& x) { return x.defined() && !std::isfinite(x.item<double>()); };
   for (std::size_t k = 0; k < result.losses.size() && culprit.empty(); ++k) {

@@ -1,7 +1,6 @@
 #include <ATen/ATen.h>
 
-#include "step_parts.hpp"
-#include "vpd/training/step.hpp"
+#include "step_impl.hpp"
 
 namespace vpd {
 namespace {
@@ -16,7 +15,7 @@ NamedTensors parts_of(const FrequencyAverage& average, const Sites& sites) {
 
 }  // namespace
 
-void TrainingStep::share() {
+void TrainingStep::Impl::share() {
   for (ParameterSet* parameters : std::initializer_list<ParameterSet*>{&d_.components, &d_.ci_parameters}) {
     processes_.broadcast(parameters->flat());
     parameters->refresh();
@@ -26,7 +25,7 @@ void TrainingStep::share() {
   }
 }
 
-NamedTensors TrainingStep::state() const {
+NamedTensors TrainingStep::Impl::state() const {
   NamedTensors tensors;
   const auto add = [&](const std::string& prefix, const NamedTensors& part) {
     for (const auto& [name, value] : part) tensors.emplace_back(prefix + name, value);
@@ -43,7 +42,7 @@ NamedTensors TrainingStep::state() const {
   return tensors;
 }
 
-void TrainingStep::load(const std::filesystem::path& path, std::int64_t steps_made) {
+void TrainingStep::Impl::load(const std::filesystem::path& path, std::int64_t steps_made) {
   const SafetensorsFile file(path);
   const auto take = [&](const std::string& prefix, const NamedTensors& part) {
     for (const auto& [name, value] : part)

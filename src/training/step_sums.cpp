@@ -9,9 +9,8 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
-#include "step_parts.hpp"
+#include "step_impl.hpp"
 #include "vpd/training/part_names.hpp"
-#include "vpd/training/step.hpp"
 
 namespace vpd {
 namespace {
@@ -22,7 +21,7 @@ constexpr std::int64_t least_part_on_gpu = std::int64_t{1} << 22;
 }  // namespace
 
 /// Of the lanes that have one.
-std::vector<at::Tensor> TrainingStep::lane_gradients(at::Tensor StepLane::*gradient) const {
+std::vector<at::Tensor> TrainingStep::Impl::lane_gradients(at::Tensor StepLane::*gradient) const {
   std::vector<at::Tensor> gradients;
   for (const StepLane& lane : lanes_) {
     if ((lane.*gradient).defined()) gradients.push_back(lane.*gradient);
@@ -31,7 +30,7 @@ std::vector<at::Tensor> TrainingStep::lane_gradients(at::Tensor StepLane::*gradi
 }
 
 /// Gradients of the causal-importance function that the lanes' backward passes put off.
-void TrainingStep::make_deferred_gradients() {
+void TrainingStep::Impl::make_deferred_gradients() {
   std::vector<const DeferredGradients*> lists;
   for (const StepLane& lane : lanes_) {
     if (!lane.deferred) return;
@@ -43,26 +42,26 @@ void TrainingStep::make_deferred_gradients() {
 }
 
 /// Work that belongs to no row of the batch is divided among the lanes of all processes.
-std::size_t TrainingStep::shares() const {
+std::size_t TrainingStep::Impl::shares() const {
   return lanes_.size() * static_cast<std::size_t>(processes_.count());
 }
-std::size_t TrainingStep::share_of(std::size_t lane) const {
+std::size_t TrainingStep::Impl::share_of(std::size_t lane) const {
   return lanes_.size() * static_cast<std::size_t>(processes_.rank()) + lane;
 }
 
-void TrainingStep::begin_components_sum() {
+void TrainingStep::Impl::begin_components_sum() {
   add_lanes(lane_gradients(&StepLane::components_gradient), pool_);
   components_sum_ = processes_.begin_sum(lanes_.front().components_gradient);
 }
 
-void TrainingStep::begin_gradient_sums() {
+void TrainingStep::Impl::begin_gradient_sums() {
   if (!importance_reaches_components(d_)) begin_components_sum();
   const bool gpu = d_.numerics.device.is_cuda();
   if (lanes_.size() == 1)
     ci_sum_.emplace(processes_, lanes_.front().ci_gradient, gpu ? least_part_on_gpu : 0);
 }
 
-void TrainingStep::finish_gradient_sums() {
+void TrainingStep::Impl::finish_gradient_sums() {
   if (importance_reaches_components(d_)) begin_components_sum();
   if (!ci_sum_) {
     add_lanes(lane_gradients(&StepLane::ci_gradient), pool_);

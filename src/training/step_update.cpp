@@ -3,15 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
-#include "step_parts.hpp"
+#include "step_impl.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/training/part_names.hpp"
-#include "vpd/training/step.hpp"
 
 namespace vpd {
 
 /// The optimizer's update, where all of the step is finite.
-void TrainingStep::make_update(const StepValues& values, StepResult& result) {
+void TrainingStep::Impl::make_update(const StepValues& values, StepResult& result) {
   RECORD_USER_SCOPE(step_part::optimizer);
   std::vector<at::Tensor> components = lane_gradients(&StepLane::components_gradient),
                           ci = lane_gradients(&StepLane::ci_gradient);
@@ -40,7 +39,7 @@ void TrainingStep::make_update(const StepValues& values, StepResult& result) {
   }
 }
 
-at::Tensor TrainingStep::warm_up() {
+at::Tensor TrainingStep::Impl::warm_up() {
   if (!warm_up_state_.m.defined()) warm_up_state_ = AdamWState::for_parameters(d_.components);
   const double entries = static_cast<double>(d_.sites.entries());
   std::vector<at::Tensor> values(lanes_.size()), gradients = lane_gradients(&StepLane::components_gradient);

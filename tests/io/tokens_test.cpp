@@ -77,6 +77,26 @@ TEST_F(Tokens, ShardsFollowEachOther) {
                 at::tensor({0, 1, 2, 3, 200, 201, 202, 203, 204, 205, 206, 207}, at::kLong).reshape({3, 4})));
 }
 
+TEST_F(Tokens, RowsKnowTheirPlace) {
+  std::filesystem::create_directory(directory_ / "shards");
+  stream("shards/a.bin", 14);
+  stream("shards/b.bin", 23, 100);
+  for (const bool shuffle : {false, true}) {
+    const TokenDataset data(directory_ / "shards", 4, shuffle, 7);
+    for (std::int64_t position = 0; position < 2 * data.sequences(); ++position) {
+      const std::optional<RowPlace> place = data.place(position);
+      ASSERT_TRUE(place.has_value());
+      const TokenShard shard(place->file);
+      std::vector<std::int64_t> row(4);
+      shard.read(place->begin, row);
+      EXPECT_TRUE(at::equal(data.batch(position, 1)[0], at::tensor(row, at::kLong))) << position;
+    }
+  }
+  const TokenDataset rows(write("x.npy", npy<std::int32_t>("<i4", "(2, 4)", {1, 2, 3, 4, 5, 6, 7, 8})), 3,
+                          false, 0);
+  EXPECT_EQ(rows.place(1)->begin, 4) << "a row is cut, and keeps its place";
+}
+
 TEST_F(Tokens, TooFewTokensForOneSequence) {
   stream("x.bin", 7);
   EXPECT_EQ(TokenDataset(directory_ / "x.bin", 7, false, 0).sequences(), 1);

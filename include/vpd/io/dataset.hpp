@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,12 @@ struct InputShape {
 // What a row of a data set is: token ids, or one number per feature.
 enum class InputKind { tokens, features };
 
+// Where a row lies: tokens [begin, begin + length) of a file, counted over all of its rows.
+struct RowPlace {
+  std::filesystem::path file;
+  std::int64_t begin = 0;
+};
+
 // Rows to train or to evaluate on. A row is a function of its position alone, counted from the start of
 // training, so the position is all the state there is.
 class Dataset {
@@ -35,6 +42,9 @@ class Dataset {
   // Rows position, …, position + count - 1 on the CPU: tokens, int64 [count, T], or features, float32
   // [count, n]. Thread-safe. DataError where what is read is not what it has to be.
   virtual at::Tensor batch(std::int64_t position, std::int64_t count) const = 0;
+
+  // Where the row at that position lies; nothing for rows that are made, not read.
+  virtual std::optional<RowPlace> place(std::int64_t /*position*/) const { return std::nullopt; }
 
   // Checks everything that batch() could ever read. Throws Interrupted once `stop` says so.
   virtual void scan(const StopAsked& /*stop*/ = {}) const {}

@@ -46,11 +46,20 @@ class TokenDataset final : public Dataset {
   // Thread-safe. DataError naming file and position for an id outside the vocabulary.
   at::Tensor batch(std::int64_t position, std::int64_t count) const override;
 
+  std::optional<RowPlace> place(std::int64_t position) const override;
+
   // Checks every token of every file against the vocabulary.
   void scan(const StopAsked& stop = {}) const override;
   std::int64_t bytes_to_scan() const override;
 
  private:
+  // A shard, and where a sequence of it begins.
+  struct Found {
+    const TokenShard* shard = nullptr;
+    std::int64_t begin = 0;
+  };
+  // Sequence number `sequence` of the files, in their order.
+  Found find(std::int64_t sequence) const;
   void check(const TokenShard& shard, std::int64_t begin, std::span<const std::int64_t> ids) const;
 
   std::vector<TokenShard> shards_;

@@ -74,6 +74,10 @@ class BatchReader {
   /// Rows of batch k: fewer at the end of the data, and none behind it.
   std::int64_t rows_of(std::int64_t k) const;
   Batch read(std::int64_t k) const;
+  /// Where row `row` of a batch lies (Dataset::place()).
+  std::optional<RowPlace> place(const Batch& batch, std::int64_t row) const {
+    return data_.place(batch.first + row);
+  }
 
  private:
   const Decomposition& decomposition_;

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,20 +11,11 @@
 #include "vpd/config/plan.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
-#include "vpd/machine/cuda_graph.hpp"
+#include "vpd/io/safetensors.hpp"
 #include "vpd/machine/lanes.hpp"
 #include "vpd/machine/processes.hpp"
-#include "vpd/objective/minimality.hpp"
-#include "vpd/ops/optimizer.hpp"
-#include "vpd/training/late_block.hpp"
 
 namespace vpd {
-
-class PersistentAdversary;
-struct StepContext;
-struct StepLane;
-struct StepTerm;
-struct StepValues;
 
 /// What a step measured before its update. Tensors are zero-dimensional float64 on the run's device: reading
 /// one waits for it.
@@ -58,7 +49,7 @@ class TrainingStep {
   ~TrainingStep();
 
   /// The rows of each batch that this process works on.
-  Range rows() const { return rows_; }
+  Range rows() const;
 
   /// Everything that processes share, from process 0 to all: parameters and shared sources. To be called
   /// before the first step: equal seeds give equal draws, but not on every processor to the last bit.
@@ -90,45 +81,9 @@ class TrainingStep {
   void load(const std::filesystem::path& file, std::int64_t steps_made);
 
  private:
-  StepResult enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0);
-  StepResult capture_and_replay(const at::Tensor& tokens, const StepValues& values);
-  void prepare(const at::Tensor& tokens, std::int64_t first, bool graph, const StepContext* whole_batch);
-  void ascend_shared(const at::Tensor& tokens, const StepContext& step);
-  void begin_source_sum(StepTerm& term);
-  void ascend_together(StepTerm& term, const StepValues& values, std::int64_t ascent);
-  void make_update(const StepValues& values, StepResult& result);
-  void ascend_after_update(const StepValues& values);
-  void lane_losses(StepLane& lane, std::size_t number, const StepContext& step, bool first_micro_batch);
-  void lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties);
-  void make_deferred_gradients();
-  void begin_components_sum();
-  void begin_gradient_sums();
-  void finish_gradient_sums();
-  at::Tensor saturated(const PersistentAdversary& adversary) const;
-  std::vector<at::Tensor> lane_gradients(at::Tensor StepLane::*gradient) const;
-  std::size_t shares() const;
-  std::size_t share_of(std::size_t lane) const;
+  struct Impl;
 
-  Decomposition& d_;
-  const RunConfig& config_;
-  ObjectivePlan objective_;
-  Lanes& pool_;
-  Processes& processes_;
-  std::int64_t B_, T_;
-  Range rows_;
-  std::int64_t micro_;
-  bool keep_outputs_ = false;  // of the sites, in the clean pass
-  std::vector<StepTerm> terms_;
-  std::vector<StepLane> lanes_;
-  AdamWState components_state_, ci_state_, warm_up_state_;
-  at::Tensor broken_;  ///< float32, on the device: not 0 once a step was not finite
-  LateBlock late_;
-  std::unique_ptr<CudaGraph> graph_;  ///< where the step is to be captured
-  std::int64_t steps_before_capture_;
-  at::Tensor staged_;        ///< the batch on the device, where the captured step reads it
-  StepResult graph_result_;  ///< its tensors, which every replay overwrites
-  Processes::Sum components_sum_;
-  std::optional<SumInParts> ci_sum_;
+  std::unique_ptr<Impl> impl_;
 };
 
 /// How many lanes suit a training run, whose lanes have gradient buffers each, but for causal-importance

@@ -1,0 +1,105 @@
+// What terms need of the whole batch before any loss: the sums of penalties, and which subcomponents have the
+// largest attributions. With it the clean pass and the importances that every pass reads.
+
+#include <ATen/ATen.h>
+#include <ATen/record_function.h>
+
+#include "step_impl.hpp"
+#include "vpd/kernels/squash.hpp"
+#include "vpd/passes/attribution.hpp"
+#include "vpd/training/part_names.hpp"
+
+namespace vpd {
+
+/// Clean forward and causal importances of rows [first, first + micro) in every lane; with a graph where
+/// losses follow. `whole_batch` adds what terms need of all rows before any loss: sums of penalties and
+/// attributions.
+void TrainingStep::Impl::prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
+                                 const StepContext* whole_batch) {
+  GradientsReady ready;
+  if (graph && !processes_.alone() && lanes_.size() == 1) {
+    ready = [this](std::size_t parameter) {
+      if (ci_sum_) ci_sum_->final_from(d_.ci_parameters.offset(parameter));
+    };
+  }
+  pool_.run([&](int i) {
+    StepLane& lane = lanes_[static_cast<std::size_t>(i)];
+    const Range part = lane_range(micro_, i, pool_.count());
+    lane.first_here = first + part.begin;
+    lane.first_batch = rows_.begin + lane.first_here;
+    lane.forget_batch();
+    {
+      RECORD_USER_SCOPE(step_part::clean_forward);
+      lane.clean = clean_pass(d_, tokens.narrow(0, lane.first_here, part.size()), keep_outputs_);
+    }
+    {
+      RECORD_USER_SCOPE(step_part::importance_forward);
+      const at::AutoGradMode record(graph);
+      const std::vector<Parameter>& trained = first == 0 ? lane.first_ci_parameters : lane.ci_parameters;
+      lane.importance =
+          causal_importance(d_, lane.clean, graph ? trained : lane.frozen_ci_parameters,
+                            graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
+    }
+    const at::NoGradGuard no_grad;
+    if (graph) lane.importance_gradient = at::zeros(lane.importance.z.sizes(), d_.numerics.options());
+    if (!whole_batch) return;
+    {
+      RECORD_USER_SCOPE(step_part::penalty_sums);
+      const std::vector<MinimalitySum>& minimality = whole_batch->values.minimality;
+      for (std::size_t k = 0; k < minimality.size(); ++k)
+        lane.sums[k].add_(penalty_sums(lane.importance.z.detach(), minimality[k].penalty));
+    }
+    for (const StepTerm& term : terms_) {
+      if (!term.kept.defined()) continue;
+      RECORD_USER_SCOPE(step_part::attributions(term.plan.label));
+      attribute_squared_norm(d_, lane.clean, lane.frozen_components,
+                             term.kept.narrow(0, lane.first_batch * T_, lane.clean.N()));
+    }
+  });
+}
+
+WholeBatch TrainingStep::Impl::whole_batch(const at::Tensor& tokens, StepContext& step) {
+  const std::vector<MinimalitySum>& minimality = step.values.minimality;
+  for (const StepTerm& term : terms_) {
+    if (term.kept.defined()) step.kept = term.kept;
+  }
+  if (step.kept.defined() && !processes_.alone()) step.kept.zero_();
+  const bool at_once = micro_ == rows_.size();
+  if (at_once || !minimality.empty() || step.kept.defined()) {
+    for (std::int64_t first = 0; first < rows_.size(); first += micro_)
+      prepare(tokens, first, /*graph=*/at_once, &step);
+  }
+  if (step.kept.defined()) {
+    processes_.sum(step.kept);  // each has filled its own rows
+    keep_largest(step.kept, kept_count(largest_masks(objective_)->kept, B_ * T_, d_.sites));
+  }
+  WholeBatch whole;
+  for (std::size_t k = 0; k < minimality.size(); ++k) {
+    const at::Tensor total = lanes_.front().sums[k];
+    for (std::size_t i = 1; i < lanes_.size(); ++i) total.add_(lanes_[i].sums[k]);
+    whole.under_way.push_back(processes_.begin_sum(total));
+  }
+  if (!lanes_meet_) take_sums(whole, step);
+  return whole;
+}
+
+/// What the sums of penalties, of all processes, say of their gradients.
+void TrainingStep::Impl::take_sums(WholeBatch& whole, const StepContext& step) {
+  const std::int64_t N = B_ * T_;
+  const std::vector<MinimalitySum>& minimality = step.values.minimality;
+  for (std::size_t k = 0; k < minimality.size(); ++k) {
+    whole.under_way[k].wait();
+    at::Tensor total = lanes_.front().sums[k];
+    if (minimality[k].has_importance) whole.importance_sums = total;
+    if (minimality[k].has_frequency) {
+      whole.frequency_sums = total;
+      for (StepTerm& term : terms_) {
+        if (term.average) whole.frequency_sums = term.average->estimate(total, N);
+      }
+      total = whole.frequency_sums;
+    }
+    whole.penalties.push_back(minimality_gradient(minimality[k], total, N));
+  }
+}
+
+}  // namespace vpd
