@@ -22,8 +22,10 @@ def step_times(program, arguments, directory):
     fixed = [f"training.steps={arguments.steps}", "output.log_every=1", "evaluation.every=null", "evaluation.slow_every=null", "evaluation.final=false",
              "training.faithfulness_warmup.steps=0", "output.checkpoint_every=1000000"]
     command = [program, "decompose", arguments.config, "--out", str(out), "--threads", str(arguments.threads), *sets]
-    subprocess.run(command + [word for text in fixed for word in ("--set", text)], check=True, capture_output=True,
-                   env={**os.environ, "OMP_WAIT_POLICY": "passive"})
+    done = subprocess.run(command + [word for text in fixed for word in ("--set", text)], capture_output=True, text=True,
+                          env={**os.environ, "OMP_WAIT_POLICY": "passive"})
+    if done.returncode != 0:
+        raise SystemExit(f"paired.py: {program} ended with exit code {done.returncode}: {done.stderr.strip()}")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [line["perf/step_ms"] for line in lines if line.get("step", 0) >= 3 and "perf/step_ms" in line]
 
@@ -43,6 +45,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json")
     arguments = parser.parse_args()
+    if arguments.steps < 4 or arguments.rounds < 1:
+        parser.error("expected at least 4 steps, of which the first three are not counted, and a round")
     rounds = []
     for number in range(arguments.rounds):
         found = {}

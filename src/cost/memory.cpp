@@ -1,5 +1,5 @@
 // What a training step and an evaluation hold, buffer by buffer, at each of the moments that can be the
-// largest. Written against src/training/step.cpp, src/evaluation and what each operation keeps for its
+// largest. Written against src/training/step_impl.hpp, src/evaluation and what each operation keeps for its
 // backward pass (src/ops/differentiable.cpp, src/decomposition/masked_executor.cpp).
 
 #include <algorithm>

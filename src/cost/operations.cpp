@@ -1,4 +1,4 @@
-// Operations of a training step, part by part. Written against src/training/step.cpp and the backward passes
+// Operations of a training step, part by part. Written against src/training/step_impl.hpp and the backward passes
 // of src/decomposition/masked_executor.cpp and src/ops/differentiable.cpp: each product there is a line
 // here.
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
+#include "machine/thread_number.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 
 namespace vpd {
@@ -18,11 +18,10 @@ double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads,
   if (quick) sizes.pop_back();
   const int repeats = quick ? 5 : 8, unmeasured = 2;
   const auto options = numerics.options().dtype(numerics.compute);
-  const int before = at::get_num_threads();
-  at::set_num_threads(threads);
+  const ThreadNumber whole_products_take(threads);
   double best = 0.0;
   for (const std::int64_t n : sizes) {
-    const auto factor = [&] { return at::ones({n, n}, options); };
+    const auto factor = [&] { return at::rand({n, n}, numerics.options()).to(options.dtype()); };
     const at::Tensor a = factor(), b = factor();
     std::vector<at::Tensor> out;
     for (int i = 0; i < lanes.count(); ++i) out.push_back(at::empty({n, n}, options));
@@ -45,7 +44,6 @@ double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads,
       });
     });
   }
-  at::set_num_threads(before);
   return best;
 }
 

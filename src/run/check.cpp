@@ -131,11 +131,19 @@ CheckReport check_run(const CheckOptions& options, const Observer& observer) {
                          {"the program itself", peak_resident_bytes() + loaded_by_a_step});
   }
   check_data(report, target.input(), options.config.string(), observer);
-  if (elsewhere) return report;
+  if (elsewhere) {
+    if (options.measure)
+      report.warnings.push_back(
+          fmt::format("--measure: no step can be made on {}, which is not here", report.device));
+    return report;
+  }
   observer.announce("measuring how fast matrix products are here");
-  {
+  try {
     Lanes lanes(report.workload.lanes, std::max(1, report.threads / report.workload.lanes));
     report.product_peak = measure_product_peak(numerics, lanes, report.threads, /*quick=*/true);
+  } catch (const std::exception& error) {  // of memory, say: the rest of the report does not hang on it
+    report.warnings.push_back(fmt::format(
+        "how long a run takes is not estimated: matrix products could not be timed ({})", error.what()));
   }
   if (options.measure) report.measured = measure_steps(report, options, observer);
   return report;

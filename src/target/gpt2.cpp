@@ -102,7 +102,7 @@ at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor, const Pass
     x = executor.residual(0, at::add(x.view({B, T, d}), positions_.narrow(0, 0, T)).view({B * T, d}));
   }
   const bool tanh_form = config_.activation_function == GeluForm::tanh;
-  for (std::size_t b = start.block; b < blocks_.size(); ++b) {
+  for (std::size_t b = start.first_block(); b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);

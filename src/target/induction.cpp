@@ -86,7 +86,7 @@ at::Tensor InductionTransformer::hidden(const at::Tensor& tokens, Executor& exec
   };
   at::Tensor x = start.residual;
   if (!x.defined()) x = executor.residual(0, executor.embedding(matrices_.front(), tokens.reshape({B * T})));
-  for (std::size_t b = start.block; b < blocks(); ++b) {
+  for (std::size_t b = start.first_block(); b < blocks(); ++b) {
     const std::size_t i = 1 + b * block_matrices.size();
     const at::Tensor input = x.to(type);
     const at::Tensor q = placed(executor.linear(matrices_[i], input)),

@@ -111,7 +111,7 @@ at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor,
   };
   ResidualStream stream(executor, start, first_norm,
                         [&] { return executor.embedding(matrices_.front(), tokens.reshape({B * T})); });
-  for (std::size_t b = start.block; b < blocks_.size(); ++b) {
+  for (std::size_t b = start.first_block(); b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
       return executor.linear(matrices_[block.first_matrix + i], input);

@@ -68,7 +68,7 @@ at::Tensor ResidualMlp::hidden(const at::Tensor& features, Executor& executor, c
   at::Tensor r = start.residual;
   if (!r.defined())
     r = executor.residual(0, executor.linear(matrices_.front(), features.to(numerics().compute)));
-  for (std::size_t b = start.block; b < blocks(); ++b) {
+  for (std::size_t b = start.first_block(); b < blocks(); ++b) {
     const Matrix &in = matrices_[1 + 2 * b], &out = matrices_[2 + 2 * b];
     r = executor.residual(b + 1, at::add(r, executor.linear(out, vpd::relu(executor.linear(in, r)))));
   }

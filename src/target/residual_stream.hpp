@@ -16,7 +16,7 @@ class ResidualStream {
                  const std::function<at::Tensor()>& embed)
       : executor_(executor), first_norm_(std::move(first_norm)) {
     stream_.sum = start.residual.defined() ? start.residual : executor.residual(0, embed());
-    stream_.norm = executor_.norm(first_norm_(start.block), stream_.sum);
+    stream_.norm = executor_.norm(first_norm_(start.first_block()), stream_.sum);
   }
 
   const at::Tensor& norm() const { return stream_.norm; }

@@ -124,7 +124,7 @@ StepResult TrainingStep::Impl::capture_and_replay(const at::Tensor& tokens, cons
 /// All of a step's work. On CUDA nothing here waits for the device, and nothing depends on the step but
 /// through `values`: a captured step runs this once.
 StepResult TrainingStep::Impl::enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0) {
-  StepContext step{d_, config_, B_, T_, values, {}};
+  StepContext step{d_, B_, T_, values, {}};
   begin(step, want_l0);
   WholeBatch whole = whole_batch(tokens, step);
   ascend_shared(tokens, step);

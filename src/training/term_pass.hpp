@@ -13,7 +13,6 @@ namespace vpd {
 /// What every pass of a step shares. B and T are the whole batch's.
 struct StepContext {
   const Decomposition& decomposition;
-  const RunConfig& config;
   std::int64_t B = 0;
   std::int64_t T = 0;
   const StepValues& values;

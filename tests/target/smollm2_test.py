@@ -85,7 +85,7 @@ class SmolLM2(ProgramTest):
 
     def test_cross_entropy(self):
         if MODEL is None:
-            self.skipTest(f"NOT TESTED: {HINDRANCE}")
+            self.skipTest(HINDRANCE)
         tokens = python(TOKENS, ROOT / "configs" / "demo", MODEL, ROWS * LENGTH)
         self.assertEqual(len(tokens), ROWS * LENGTH)
         write_shard(self.root / "tokens.bin", tokens)
@@ -106,7 +106,7 @@ class SmolLM2(ProgramTest):
 
     def test_the_files(self):
         if MODEL is None:
-            self.skipTest(f"NOT TESTED: {HINDRANCE}")
+            self.skipTest(HINDRANCE)
         out, _ = self.run_program("inspect", MODEL)
         self.assertIn("Llama in Hugging Face's layout", out)
         self.assertNotIn("quantization_config", json.loads((MODEL / "config.json").read_text()))
@@ -138,6 +138,8 @@ class SmolLM2(ProgramTest):
 
 if __name__ == "__main__":
     MODEL, HINDRANCE = make_model()
-    if HINDRANCE:
+    program = unittest.main(exit=False)
+    if not program.result.wasSuccessful():
+        sys.exit(1)
+    if HINDRANCE:  # such a line makes ctest take all of it for skipped
         print(f"NOT TESTED: {HINDRANCE}", flush=True)
-    unittest.main()

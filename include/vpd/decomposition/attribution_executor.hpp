@@ -18,8 +18,8 @@ namespace vpd {
 /// subcomponent makes. Gradients pass through every weight.
 class AttributionExecutor final : public ForwardingExecutor {
  public:
-  /// scores: wide [N, Σ C], into which
-  /// the backward pass writes attributions, with their signs; what it does not reach stays as it was.
+  /// scores: wide [N, Σ C], into which the backward pass writes attributions, with their signs; what it does
+  /// not reach stays as it was.
   AttributionExecutor(const Sites& sites, const BoundSubcomponents& components, at::Tensor scores)
       : sites_(sites), components_(components), scores_(std::move(scores)) {}
 

@@ -30,7 +30,13 @@ struct OpenOptions {
 
 /// A run as a checkpoint left it, ready to be computed with: what evaluation, interpretation and programs of
 /// one's own begin with.
+///
+/// While it lives LibTorch has the number of threads that was asked for: of several, the last opened is to be
+/// the first that goes. What was made of it (a BatchReader, say) refers to where it is: move it before.
 class OpenedRun {
+  struct Threads;
+  std::unique_ptr<Threads> threads_;
+
  public:
   /// Reads the run's configuration, its target, its checkpoint and its held-out rows, and compares them with
   /// the hashes that the run and the checkpoint keep (other rows than the run's are read only where an
@@ -58,10 +64,6 @@ class OpenedRun {
   /// The tokenizer.json beside the target's weights or beside the held-out tokens; nothing where there is
   /// none. Throws DataError for one that cannot be read.
   std::optional<Tokenizer> tokenizer() const;
-
- private:
-  struct Threads;
-  std::unique_ptr<Threads> threads_;
 };
 
 }  // namespace vpd

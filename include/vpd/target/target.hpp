@@ -20,7 +20,9 @@ namespace vpd {
 /// that Executor::residual() saw there.
 struct PassStart {
   std::size_t block = 0;
-  at::Tensor residual;  ///< [N, d], wide; undefined: at the input
+  at::Tensor residual;  ///< [N, d], wide; undefined: at the input, whatever the block
+
+  std::size_t first_block() const { return residual.defined() ? block : 0; }
 };
 
 /// A model whose weights are decomposed. It is immutable and may be used by several threads at once.
