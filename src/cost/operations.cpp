@@ -1,6 +1,6 @@
-// Operations of a training step, part by part. Written against src/training/step_impl.hpp and the backward passes
-// of src/decomposition/masked_executor.cpp and src/ops/differentiable.cpp: each product there is a line
-// here.
+// Operations of a training step, part by part. Written against src/training/step_impl.hpp and the backward
+// passes of src/decomposition/masked_executor.cpp and src/ops/differentiable.cpp: each product there is a
+// line here.
 
 #include "term_passes.hpp"
 #include "vpd/cost/workload.hpp"
