@@ -63,6 +63,16 @@ def write_line(stream, line):
     try:
         print(printable(line), file=stream, flush=True)
     except (OSError, ValueError):  # the reader of a pipe has gone, a log's disk is full: the work goes on without
+        lose(stream)
+
+
+def lose(stream):
+    """What the stream still holds goes nowhere: at its end Python would try to write it once more, and complain."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
         pass
 
 
