@@ -18,8 +18,9 @@ namespace {
 /// One term on one batch: a mean over its positions.
 class TermLoss {
  public:
-  TermLoss(const Batch& batch, const TermPlan& term, std::uint64_t number, const ObjectivePlan& objective)
-      : batch_(batch), term_(term), number_(number), objective_(objective) {}
+  TermLoss(const Batch& batch, const TermPlan& term, std::uint64_t number, const ObjectivePlan& objective,
+           const std::vector<MinimalitySum>& minimality)
+      : batch_(batch), term_(term), number_(number), objective_(objective), minimality_(minimality) {}
 
   double operator()(const FaithfulnessPlan&) const {
     const Decomposition& d = batch_.decomposition;
@@ -70,8 +71,15 @@ class TermLoss {
     return attack(batch_, evaluation_attack(masks.adversary), plan.routing, 1000 + number_, plan.comparison);
   }
 
-  // Of minimality the sums of all batches' positions are asked for (Losses).
-  double operator()(const MinimalityPlan&) const { return 0.0; }
+  double operator()(const MinimalityPlan& plan) const {
+    const Penalty& penalty = (plan.frequency ? minimality_.back() : minimality_.front()).penalty;
+    const at::Tensor sums =
+        batch_.sum_tensors([&](const LaneBatch& lane) { return penalty_sums(lane.importance.z, penalty); });
+    const std::int64_t N = batch_.positions();
+    return (plan.frequency ? frequency_minimality(sums, N, plan.reference_count)
+                           : importance_minimality(sums, N))
+        .item<double>();
+  }
 
  private:
   at::Tensor largest() const { return largest_of(batch_, largest_masks(objective_)->kept); }
@@ -94,6 +102,7 @@ class TermLoss {
   const TermPlan& term_;
   std::uint64_t number_;  // of the term
   const ObjectivePlan& objective_;
+  const std::vector<MinimalitySum>& minimality_;
 };
 
 class Losses final : public Gatherer {
@@ -108,8 +117,7 @@ class Losses final : public Gatherer {
     positions_ += weight;
     for (std::size_t k = 0; k < objective_.size(); ++k) {
       const TermPlan& term = objective_[k];
-      const double loss = term.minimality() ? penalty(batch, *term.minimality())
-                                            : std::visit(TermLoss(batch, term, k, objective_), term.what);
+      const double loss = std::visit(TermLoss(batch, term, k, objective_, minimality_), term.what);
       sums_[term.label] += weight * loss;
       if (term.reconstruction() && term.reconstruction()->noisy()) windows_[term.label].add(loss);
     }
@@ -124,19 +132,6 @@ class Losses final : public Gatherer {
   }
 
  private:
-  double penalty(const Batch& batch, const MinimalityPlan& plan) const {
-    const at::Tensor of_batch = sums(batch, plan.frequency ? minimality_.back() : minimality_.front());
-    const std::int64_t N = batch.positions();
-    const at::Tensor value = plan.frequency ? frequency_minimality(of_batch, N, plan.reference_count)
-                                            : importance_minimality(of_batch, N);
-    return value.item<double>();
-  }
-
-  static at::Tensor sums(const Batch& batch, const MinimalitySum& sum) {
-    return batch.sum_tensors(
-        [&](const LaneBatch& lane) { return penalty_sums(lane.importance.z, sum.penalty); });
-  }
-
   ObjectivePlan objective_;
   std::vector<MinimalitySum> minimality_;
   double positions_ = 0.0;

@@ -98,16 +98,16 @@ std::string check_text(const CheckReport& report) {
                      report.device, rest));
   }
   if (report.measured) {
-    line(
-        fmt::format("a step took {:.3g} s (measured) and held {} at most, so {} steps take about {} here, "
-                    "without evaluations",
-                    report.measured->seconds, human_bytes(static_cast<double>(report.measured->peak_bytes)),
-                    w.training.steps, human_duration(report.measured->seconds * steps)));
+    line(fmt::format("{} steps take about {} here, without evaluations", w.training.steps,
+                     human_duration(report.measured->seconds * steps)));
+    line(fmt::format("  measured: a step took {:.3g} s, and {} were held at most", report.measured->seconds,
+                     human_bytes(static_cast<double>(report.measured->peak_bytes))));
   } else if (const auto seconds = report.step_seconds()) {
-    line(
-        fmt::format("{} steps take about {} here, without evaluations (an estimate: their operations at half "
-                    "of the {:.3g} GFLOP/s that matrix products reach; --measure makes some)",
-                    w.training.steps, human_duration(*seconds * steps), giga(report.product_peak)));
+    line(fmt::format("{} steps take about {} here, without evaluations", w.training.steps,
+                     human_duration(*seconds * steps)));
+    line(fmt::format("  an estimate: their operations at half of the {:.3g} GFLOP/s that products reach;",
+                     giga(report.product_peak)));
+    line("  vpd check --measure makes a few steps and says what they took");
   }
   for (const std::string& warning : report.warnings) line("warning: " + printable(warning));
   return out;

@@ -124,25 +124,14 @@ at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor, const Pas
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
             longest_sequence(), T);
   const RotaryTable& table = tables_.of(T);
-  const auto norm_at = [&](std::size_t block, NormPlace place, const Parameter& weight) {
-    return NormCall{.block = block,
-                    .place = place,
-                    .weight = &weight,
-                    .bias = nullptr,
-                    .eps = config_.rms_norm_eps,
-                    .output = numerics().compute};
-  };
-  const auto first_norm = [&](std::size_t block) {
-    return block < blocks_.size() ? norm_at(block, NormPlace::attention, blocks_[block].norm_1)
-                                  : norm_at(block, NormPlace::last, norm_);
-  };
+  const RmsNorms norms{config_.rms_norm_eps, numerics().compute};
   // Heads [N, K d_head], normalised each where there is a norm for it, turned.
   const auto turned = [&](const at::Tensor& heads, std::size_t b, NormPlace place, const Parameter& norm) {
     if (!norm.value.defined()) return rotary(heads, table);
-    const at::Tensor each = executor.norm(norm_at(b, place, norm), heads.view({-1, config_.head_width()}));
+    const at::Tensor each = executor.norm(norms.at(b, place, norm), heads.view({-1, config_.head_width()}));
     return rotary(each.view(heads.sizes()), table);
   };
-  ResidualStream stream(executor, start, first_norm,
+  ResidualStream stream(executor, start, norms.before(blocks_, &Block::norm_1, norm_),
                         [&] { return executor.embedding(matrices_.front(), tokens.reshape({B * T})); });
   for (std::size_t b = start.first_block(); b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
@@ -154,7 +143,7 @@ at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor, const Pas
                      v = apply(2, stream.norm());
     const at::Tensor mixed = executor.attention(
         {b, q, k, v, B, config_.num_attention_heads, config_.key_heads(), /*causal=*/true});
-    stream.add(apply(3, mixed), norm_at(b, NormPlace::mlp, block.norm_2));
+    stream.add(apply(3, mixed), norms.at(b, NormPlace::mlp, block.norm_2));
     const at::Tensor gate = apply(4, stream.norm()), up = apply(5, stream.norm());
     stream.end_block(b, apply(6, swiglu(gate, up)));
   }

@@ -97,19 +97,8 @@ at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor,
   VPD_CHECK(T <= longest_, UsageError,
             "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
   const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
-  const auto norm_at = [&](std::size_t block, NormPlace place, const Parameter& weight) {
-    return NormCall{.block = block,
-                    .place = place,
-                    .weight = &weight,
-                    .bias = nullptr,
-                    .eps = config_.rms_norm_eps,
-                    .output = numerics().compute};
-  };
-  const auto first_norm = [&](std::size_t block) {
-    return block < blocks_.size() ? norm_at(block, NormPlace::attention, blocks_[block].rms_1)
-                                  : norm_at(block, NormPlace::last, ln_f_);
-  };
-  ResidualStream stream(executor, start, first_norm,
+  const RmsNorms norms{config_.rms_norm_eps, numerics().compute};
+  ResidualStream stream(executor, start, norms.before(blocks_, &Block::rms_1, ln_f_),
                         [&] { return executor.embedding(matrices_.front(), tokens.reshape({B * T})); });
   for (std::size_t b = start.first_block(); b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
@@ -120,7 +109,7 @@ at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor,
                      v = apply(2, stream.norm());
     const at::Tensor mixed =
         executor.attention({b, q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true});
-    stream.add(apply(3, mixed), norm_at(b, NormPlace::mlp, block.rms_2));
+    stream.add(apply(3, mixed), norms.at(b, NormPlace::mlp, block.rms_2));
     stream.end_block(b, apply(5, gelu(apply(4, stream.norm()), /*tanh_form=*/true)));
   }
   return stream.norm();

@@ -1,10 +1,29 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "vpd/target/target.hpp"
 
 namespace vpd {
+
+/// What a model whose norms are RMSNorm asks of its executor.
+struct RmsNorms {
+  double eps = 0.0;
+  at::ScalarType output = at::kFloat;
+
+  NormCall at(std::size_t block, NormPlace place, const Parameter& weight) const {
+    return {.block = block, .place = place, .weight = &weight, .bias = nullptr, .eps = eps, .output = output};
+  }
+  /// That before block b, its member `first`, or the one behind all blocks.
+  template <class Block>
+  std::function<NormCall(std::size_t)> before(const std::vector<Block>& blocks, Parameter Block::*first,
+                                              const Parameter& last) const {
+    return [*this, &blocks, first, &last](std::size_t b) {
+      return b < blocks.size() ? at(b, NormPlace::attention, blocks[b].*first) : at(b, NormPlace::last, last);
+    };
+  }
+};
 
 /// The residual stream of a model whose blocks read its norm, with the norm that comes next made where
 /// something is added: both in one pass.

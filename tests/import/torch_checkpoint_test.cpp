@@ -434,7 +434,7 @@ class FreshTorch : public Torch {
  protected:
   void SetUp() override {
     const fs::path root = VPD_SOURCE_DIR, python = root / ".venv" / "bin" / "python";
-    if (!fs::exists(python)) GTEST_SKIP() << "no PyTorch at " << python << ": run tools/setup";
+    if (!fs::exists(python)) GTEST_SKIP() << "NOT TESTED: no PyTorch at " << python << ": run tools/setup";
     const std::string command = fmt::format("'{}' -W ignore '{}' '{}'", python.string(),
                                             (root / "tests" / "import" / "write_checkpoints.py").string(),
                                             directory_.path().string());

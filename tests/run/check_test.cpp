@@ -366,14 +366,14 @@ TEST(Check, SaysHowLongItTakes) {
   EXPECT_GT(estimated.product_peak, 1e9);
   EXPECT_FALSE(estimated.measured);
   EXPECT_NEAR(*estimated.step_seconds(), 2.0 * total(estimated.operations) / estimated.product_peak, 1e-12);
-  EXPECT_NE(check_text(estimated).find("without evaluations (an estimate"), std::string::npos);
+  EXPECT_NE(check_text(estimated).find("  an estimate: their operations at half"), std::string::npos);
 
   const CheckReport measured = check_run({.config = plain, .overrides = {}, .threads = 2, .measure = true});
   ASSERT_TRUE(measured.measured.has_value());
   EXPECT_GT(measured.measured->seconds, 0.0);
   EXPECT_GT(measured.measured->peak_bytes, std::int64_t{1} << 26);
   EXPECT_EQ(measured.step_seconds(), measured.measured->seconds);
-  EXPECT_NE(check_text(measured).find("s (measured) and held"), std::string::npos);
+  EXPECT_NE(check_text(measured).find("  measured: a step took"), std::string::npos);
   EXPECT_EQ(nlohmann::json::parse(check_json(measured))["measured"]["step_seconds"],
             measured.measured->seconds);
 }
