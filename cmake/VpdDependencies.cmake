@@ -5,6 +5,17 @@ find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(ZLIB REQUIRED)
+
+# The charts of `vpd report`: one file of JavaScript, which the page carries along.
+find_file(VPD_D3 d3.min.js PATHS /usr/share/nodejs/d3/dist /usr/share/javascript/d3 NO_DEFAULT_PATH)
+find_file(VPD_D3_LICENCE copyright PATHS /usr/share/doc/node-d3 NO_DEFAULT_PATH)
+if(VPD_D3)
+  message(STATUS "D3: ${VPD_D3}")
+else()
+  set(VPD_D3 "")
+  message(STATUS "D3: not found; `vpd report` will say what to install")
+endif()
 
 # LibTorch is searched on CMAKE_PREFIX_PATH first, then in the wheel that tools/setup installs.
 set(LibTorch_FALLBACK "")

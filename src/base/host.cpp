@@ -1,6 +1,8 @@
 #include "vpd/base/host.hpp"
 
+#include <chrono>
 #include <cstdlib>
+#include <ctime>
 
 #include <unistd.h>
 
@@ -27,6 +29,15 @@ std::optional<std::string> batch_job() {
     if (const auto job = variable(name)) return job;
   }
   return std::nullopt;
+}
+
+std::string utc_now() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
 }
 
 }  // namespace vpd

@@ -2,6 +2,8 @@
 // passes of src/decomposition/masked_executor.cpp and src/ops/differentiable.cpp: each product there is a
 // line here.
 
+#include "operations.hpp"
+
 #include "term_passes.hpp"
 #include "vpd/cost/workload.hpp"
 #include "vpd/training/part_names.hpp"
@@ -28,14 +30,6 @@ double attention_of(const Stage& stage, std::int64_t N, std::int64_t T) {
 
 /// Entries of the input that take part in a product: none of an embedding's, which is read row by row.
 std::int64_t read_width(const MatrixShape& matrix) { return matrix.embedding ? 0 : matrix.d_in; }
-
-double clean_forward(const Workload& w, std::int64_t N) {
-  double operations = 0.0;
-  for (const Stage& stage : w.target.stages) operations += attention_of(stage, N, w.T);
-  for (const MatrixShape& matrix : w.target.matrices)
-    operations += product(N, read_width(matrix), matrix.d_out);
-  return operations;
-}
 
 /// One masked pass of `kind` over N positions in which `masked_only` alone (-1: every site) is masked.
 double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int masked_only) {
@@ -101,6 +95,14 @@ double passes(const Workload& w, std::int64_t N, const PassKind& kind) {
 }
 
 }  // namespace
+
+double clean_forward(const Workload& w, std::int64_t N) {
+  double operations = 0.0;
+  for (const Stage& stage : w.target.stages) operations += attention_of(stage, N, w.T);
+  for (const MatrixShape& matrix : w.target.matrices)
+    operations += product(N, read_width(matrix), matrix.d_out);
+  return operations;
+}
 
 std::vector<OperationCount> count_operations(const Workload& w) {
   const std::int64_t N = w.B() * w.T;

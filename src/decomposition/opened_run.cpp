@@ -83,9 +83,13 @@ OpenedRun::OpenedRun(const fs::path& path, const OpenOptions& options, const Obs
   checkpoint = load_chosen(directory, options.checkpoint, decomposition);
   eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
                       source + ": data.eval");
+  compute_with(options.rows > 0 ? options.rows : config.evaluation.batch_size);
+}
+
+void OpenedRun::compute_with(std::int64_t rows) {
   const int threads = threads_->number.get();
-  const std::int64_t wanted = options.rows > 0 ? options.rows : config.evaluation.batch_size;
-  const int count = suitable_lanes(numerics.device, std::min(wanted, eval->rows().value_or(wanted)), threads);
+  const int count = suitable_lanes(numerics.device, std::min(rows, eval->rows().value_or(rows)), threads);
+  lanes.reset();
   lanes = std::make_unique<Lanes>(count, threads / count);
 }
 
@@ -94,7 +98,7 @@ std::unique_ptr<Dataset> OpenedRun::open_train() const {
                       source + ": data.train");
 }
 
-std::optional<Tokenizer> OpenedRun::tokenizer() const {
+std::optional<Tokenizer> find_tokenizer(const RunConfig& config) {
   std::vector<fs::path> places = {
       std::visit([](const auto& target) -> const fs::path& { return target.path; }, config.target)};
   if (const auto* tokens = std::get_if<TokensData>(&config.data.eval)) {

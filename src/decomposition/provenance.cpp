@@ -1,8 +1,5 @@
 #include "provenance.hpp"
 
-#include <chrono>
-#include <ctime>
-
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <nlohmann/json.hpp>
 #include <torch/version.h>
@@ -19,15 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-std::string utc_now() {
-  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 bool may_change(const std::string& difference, bool inputs_known) {
   for (const char* place : {"output.", "evaluation.every:", "evaluation.slow_every:", "evaluation.final:"}) {

@@ -263,19 +263,39 @@ const TensorInfo* SafetensorsFile::find(std::string_view name) const {
 }
 
 at::Tensor SafetensorsFile::load(std::string_view name) const {
+  const TensorInfo& info = known(name);
+  return read(info, info.shape, info.begin);
+}
+
+at::Tensor SafetensorsFile::load_rows(std::string_view name, std::int64_t first, std::int64_t count) const {
+  const TensorInfo& info = known(name);
+  VPD_CHECK(!info.shape.empty() && first >= 0 && count >= 0 && first + count <= info.shape[0], UsageError,
+            "{}: rows {} to {} of a tensor of {}", tensor_in(path().string(), name), first, first + count,
+            info.shape.empty() ? 0 : info.shape[0]);
+  std::vector<std::int64_t> shape = info.shape;
+  const std::int64_t row = shape[0] == 0 ? 0 : (info.end - info.begin) / shape[0];
+  shape[0] = count;
+  return read(info, shape, info.begin + first * row);
+}
+
+const TensorInfo& SafetensorsFile::known(std::string_view name) const {
   const TensorInfo* info = find(name);
   VPD_CHECK(info != nullptr, DataError, "{}", missing(*this, name));
   VPD_CHECK(info->scalar_type, DataError, "{}: expected a dtype among {}, found {}; convert the tensor first",
             tensor_in(path().string(), name), dtype_names(), info->dtype);
-  at::Tensor tensor = at::empty(info->shape, at::TensorOptions().dtype(*info->scalar_type).device(at::kCPU));
-  const auto size = static_cast<std::size_t>(info->end - info->begin);
-  file_.read(info->begin, tensor.data_ptr(), size);
-  if (info->scalar_type == at::kBool) {
+  return *info;
+}
+
+at::Tensor SafetensorsFile::read(const TensorInfo& info, at::IntArrayRef shape, std::int64_t begin) const {
+  at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(*info.scalar_type).device(at::kCPU));
+  const auto size = static_cast<std::size_t>(tensor.nbytes());
+  file_.read(begin, tensor.data_ptr(), size);
+  if (info.scalar_type == at::kBool) {
     // Any other byte in a bool is undefined behaviour further on.
     const auto* bytes = static_cast<const std::uint8_t*>(tensor.data_ptr());
     for (std::size_t i = 0; i < size; ++i) {
       VPD_CHECK(bytes[i] <= 1, DataError, "{}: expected BOOL bytes of 0 or 1, found {} at element {}",
-                tensor_in(path().string(), name), bytes[i], i);
+                tensor_in(path().string(), info.name), bytes[i], i);
     }
   }
   return tensor;

@@ -63,8 +63,9 @@ BatchReader::BatchReader(const Decomposition& decomposition, const Dataset& data
       ci_parameters_(decomposition.ci_parameters.bind({})) {}
 
 std::int64_t BatchReader::rows_of(std::int64_t k) const {
-  const std::int64_t first = k * options_.rows;
-  return std::clamp<std::int64_t>(data_.rows().value_or(first + options_.rows) - first, 0, options_.rows);
+  const std::int64_t first = k * options_.rows, beyond = first + options_.rows;
+  const std::int64_t there = std::min(data_.rows().value_or(beyond), options_.limit.value_or(beyond));
+  return std::clamp<std::int64_t>(there - first, 0, options_.rows);
 }
 
 Batch BatchReader::read(std::int64_t k) const {

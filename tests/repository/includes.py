@@ -22,10 +22,11 @@ LADDER = {
     "training": "base config io machine kernels ops target decomposition passes objective adversary",
     "pretraining": "base config io machine kernels ops target",
     "evaluation": "base config io machine kernels ops target decomposition passes objective adversary",
+    "interpretation": "base config io machine kernels ops target decomposition passes objective adversary evaluation",
     "cost": "base config io machine kernels ops target decomposition passes objective adversary training evaluation",
     "health": "base config io",
     "import": "base config io machine kernels ops target decomposition",
-    "run": "base config io machine kernels ops target decomposition passes objective adversary training pretraining evaluation cost health import",
+    "run": "base config io machine kernels ops target decomposition passes objective adversary training pretraining evaluation interpretation cost health import",
 }
 ALLOWED = {room: set(others.split()) for room, others in LADDER.items()}
 

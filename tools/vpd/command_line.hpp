@@ -17,6 +17,30 @@ CLI::Validator at_least_zero();
 /// The option --threads, which takes no more than this process could sensibly start.
 void add_threads_option(CLI::App& command, int& threads);
 
+/// Which run, which checkpoint of it, and where to compute: what every command that opens a run takes.
+template <class Options>
+void add_run_options(CLI::App& command, Options& options) {
+  command.add_option("run", options.run, "Run directory")->required();
+  command.add_option("--checkpoint", options.checkpoint, "Step of the checkpoint; without it the latest");
+  command
+      .add_option("--set", options.overrides, "Override key=value of the run's configuration (repeatable)")
+      ->allow_extra_args(false);
+  command.add_option("--device", options.device, "auto, cpu, cuda or cuda:N");
+  add_threads_option(command, options.threads);
+}
+
+/// Which run's harvest, and its tokenizer: what commands take that only read its tables.
+template <class Options>
+void add_harvest_options(CLI::App& command, Options& options, std::string& tokenizer) {
+  command.add_option("run", options.run, "Run directory")->required();
+  command.add_option("--checkpoint", options.checkpoint,
+                     "Step of the checkpoint; without it the last that has a harvest");
+  command
+      .add_option("--tokenizer", tokenizer,
+                  "A tokenizer.json; without it the one beside the target or its tokens")
+      ->check(CLI::ExistingFile);
+}
+
 /// The option --json, which takes a place where a file can be written (better known before hours of work than
 /// after), or "-". `what` it writes is named in its description.
 void add_json_option(CLI::App& command, std::string& place, const std::string& what);

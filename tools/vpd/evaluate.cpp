@@ -20,21 +20,13 @@ void add_evaluate(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("evaluate", "Measure a run's decomposition on held-out data");
-  command->add_option("run", arguments->options.run, "Run directory")->required();
-  command->add_option("--checkpoint", arguments->options.checkpoint,
-                      "Step of the checkpoint; without it the latest");
+  add_run_options(*command, arguments->options);
   command
       ->add_option(
           "--metrics", arguments->options.metrics,
           "Metrics of the configuration to measure, by type or by a pgd metric's name; without it all")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command
-      ->add_option("--set", arguments->options.overrides,
-                   "Override key=value of the run's configuration (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--device", arguments->options.device, "auto, cpu, cuda or cuda:N");
-  add_threads_option(*command, arguments->options.threads);
   add_json_option(*command, arguments->json, "the result");
   command->footer(
       "Examples:\n"

@@ -42,6 +42,11 @@ int run(int argc, char** argv) {
   vpd::add_check(app);
   vpd::add_check_health(app);
   vpd::add_import(app);
+  vpd::add_harvest(app);
+  vpd::add_find(app);
+  vpd::add_show(app);
+  vpd::add_labels(app);
+  vpd::add_report(app);
   vpd::add_inspect(app);
   vpd::add_schema(app);
   vpd::add_pretrain(app);

@@ -32,6 +32,7 @@ enum class RandomPurpose : std::uint32_t {
   merged_masks = 13,
   sparse_features = 20,
   induction_rows = 21,
+  harvest = 30,
 };
 
 /// Mixes a 64-bit value (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs.

@@ -109,6 +109,7 @@ struct OutputConfig {
   std::int64_t log_every = 200;
   std::int64_t checkpoint_every = 5000;
   std::int64_t keep = 3;
+  bool tensorboard = false;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     using config::field;
@@ -117,6 +118,9 @@ struct OutputConfig {
         field("checkpoint_every", "steps between two checkpoints; the last step always has one").at_least(1),
         self.checkpoint_every);
     visit(field("keep", "checkpoints that stay, the newest ones").at_least(1), self.keep);
+    visit(field("tensorboard",
+                "write the numbers of metrics.jsonl as TensorBoard events, too, in tensorboard/"),
+          self.tensorboard);
   }
   bool operator==(const OutputConfig&) const = default;
 };

@@ -28,6 +28,10 @@ struct OpenOptions {
   std::function<void(const RunConfig&)> check{};
 };
 
+/// The tokenizer.json beside the target's weights or beside the held-out tokens; nothing where there is none.
+/// Throws DataError for one that cannot be read.
+std::optional<Tokenizer> find_tokenizer(const RunConfig& config);
+
 /// A run as a checkpoint left it, ready to be computed with: what evaluation, interpretation and programs of
 /// one's own begin with.
 ///
@@ -58,12 +62,14 @@ class OpenedRun {
   std::vector<std::string> warnings;  ///< a sentence for each thing that was passed over
   std::string source;                 ///< the configuration's name in errors
 
+  /// Lanes that suit so many rows at once, in place of those that OpenOptions::rows asked for. What uses the
+  /// old ones is to be made after.
+  void compute_with(std::int64_t rows);
+
   /// The rows that the run trained on; no epoch of them is checked.
   std::unique_ptr<Dataset> open_train() const;
 
-  /// The tokenizer.json beside the target's weights or beside the held-out tokens; nothing where there is
-  /// none. Throws DataError for one that cannot be read.
-  std::optional<Tokenizer> tokenizer() const;
+  std::optional<Tokenizer> tokenizer() const { return find_tokenizer(config); }
 };
 
 }  // namespace vpd

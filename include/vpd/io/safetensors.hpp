@@ -54,9 +54,14 @@ class SafetensorsFile {
   // A tensor of its own on the CPU, with the file's dtype and shape. DataError when there is no such tensor,
   // or its dtype is not known.
   at::Tensor load(std::string_view name) const;
+  // Its rows first, …, first + count - 1 alone.
+  at::Tensor load_rows(std::string_view name, std::int64_t first, std::int64_t count) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
+  const TensorInfo& known(std::string_view name) const;
+  at::Tensor read(const TensorInfo& info, at::IntArrayRef shape, std::int64_t begin) const;
+
   InputFile file_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::size_t, std::less<>> index_;

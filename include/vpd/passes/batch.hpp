@@ -62,10 +62,11 @@ at::Tensor largest_of(const Batch& batch, double kept);
 class BatchReader {
  public:
   struct Options {
-    std::int64_t rows = 1;         ///< of a batch
-    std::uint64_t seed = 0;        ///< of random draws
-    bool outputs = false;          ///< keep what the sites gave
-    std::optional<double> kept{};  ///< importances are largest_of() in place of the function's
+    std::int64_t rows = 1;                ///< of a batch
+    std::uint64_t seed = 0;               ///< of random draws
+    bool outputs = false;                 ///< keep what the sites gave
+    std::optional<double> kept{};         ///< importances are largest_of() in place of the function's
+    std::optional<std::int64_t> limit{};  ///< rows of the data that are read, the first ones; nothing: all
     StopAsked stop{};
   };
 

@@ -1,0 +1,361 @@
+#include "vpd/run/harvest.hpp"
+
+#include <algorithm>
+
+#include "decomposition/inputs.hpp"
+#include "harvest_part.hpp"
+#include "interpretation/sparse_cache.hpp"
+#include "machine/thread_number.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/cost/harvest.hpp"
+#include "vpd/cost/product_peak.hpp"
+#include "vpd/interpretation/results.hpp"
+#include "vpd/machine/processes.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::ordered_json;
+
+constexpr std::int64_t default_positions = 1'000'000;
+
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::vector<std::string> overrides_of(const HarvestOptions& options) {
+  std::vector<std::string> overrides = {"precision=fp32"};
+  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
+  if (options.tokens) overrides.push_back("data.eval.path=" + options.tokens->string());
+  return overrides;
+}
+
+/// The rows that are read, and how.
+struct HarvestRows {
+  std::unique_ptr<Dataset> owned;
+  const Dataset* data = nullptr;
+  std::int64_t rows = 0;   ///< in all
+  std::int64_t batch = 0;  ///< at once
+  std::int64_t batches() const { return (rows + batch - 1) / batch; }
+};
+
+void check_options(const HarvestOptions& options) {
+  VPD_CHECK(options.split == "eval" || options.split == "train", UsageError,
+            "--split: expected eval or train, found \"{}\"", options.split);
+  VPD_CHECK(!options.tokens || options.split == "eval", UsageError,
+            "--tokens and --split train exclude each other");
+  VPD_CHECK(!(options.shard && options.launch.count > 1), UsageError,
+            "--shard: expected no shard of a command that {} processes share, found one",
+            options.launch.count);
+  VPD_CHECK(!(options.sparse && (options.shard || options.merge || options.launch.count > 1)), UsageError,
+            "--sparse: expected one process without --shard, found several parts");
+  const double threshold = options.settings.threshold;
+  VPD_CHECK(threshold >= 0.0 && threshold < 1.0, UsageError,
+            "--threshold: expected a number of at least 0 and below 1, found {:g}", threshold);
+}
+
+/// Rows for so many positions, of those that there are.
+std::int64_t rows_for(const HarvestOptions& options, const Dataset& data,
+                      std::vector<std::string>& warnings) {
+  const std::int64_t T = data.length();
+  const std::int64_t wanted = (options.positions.value_or(default_positions) + T - 1) / T;
+  const std::int64_t rows = std::min(wanted, data.rows().value_or(wanted));
+  VPD_CHECK(rows > 0, DataError, "{}: expected rows to harvest, found none", data.describe());
+  if (options.positions && rows < wanted)
+    warnings.push_back(
+        fmt::format("--positions {}: there are only {}, and all are taken", *options.positions, rows * T));
+  return rows;
+}
+
+HarvestRows open_rows(const HarvestOptions& options, OpenedRun& run, std::vector<std::string>& warnings) {
+  HarvestRows rows;
+  if (options.split == "train") rows.owned = run.open_train();
+  rows.data = rows.owned ? rows.owned.get() : run.eval.get();
+  rows.rows = rows_for(options, *rows.data, warnings);
+  rows.batch = std::min(options.batch_rows.value_or(
+                            suitable_harvest_rows(run.decomposition.sites.total_C(), rows.data->length())),
+                        rows.rows);
+  run.compute_with(rows.batch);
+  return rows;
+}
+
+/// Of the files that the rows come from, in their order.
+Json hashes_of_rows(const HarvestOptions& options, const OpenedRun& run, const Observer& observer) {
+  std::vector<InputRole> roles = input_roles(run.config);
+  std::erase_if(roles, [&](const InputRole& role) { return role.name != "data." + options.split; });
+  Json hashes = Json::array();
+  for (const HashedRole& role : hash_inputs(roles, observer))
+    for (const HashedFile& file : role.files)
+      hashes.push_back({{"path", name_in_json(file.path)}, {"sha256", file.sha256}});
+  return hashes;
+}
+
+/// Everything that the tables depend on.
+Json settings_of(const HarvestOptions& options, const Harvest& harvest, const HarvestRows& rows,
+                 const Json& weights, const Json& tokens) {
+  Json settings = to_json(harvest.settings());
+  settings["rows"] = rows.rows;
+  settings["row_length"] = rows.data->length();
+  settings["batch_rows"] = rows.batch;
+  settings["split"] = options.split;
+  settings["weights"] = weights;
+  settings["sparse"] = options.sparse.has_value();
+  Json hashes = Json::array();
+  for (const Json& file : tokens) hashes.push_back(file["sha256"]);
+  settings["tokens"] = hashes;
+  return settings;
+}
+
+class HarvestJob {
+ public:
+  HarvestJob(const HarvestOptions& options, const Observer& observer, Processes& processes)
+      : options_(options),
+        observer_(observer),
+        processes_(processes),
+        run_(options.run,
+             {.checkpoint = options.checkpoint,
+              .overrides = overrides_of(options),
+              .device = device(),
+              .threads = options.threads},
+             observer),
+        warnings_(run_.warnings),
+        rows_(open_rows(options, run_, warnings_)),
+        weights_(weight_hashes(run_.checkpoint.path, observer)),
+        tokens_(hashes_of_rows(options, run_, observer)),
+        harvest_(make_harvest()),
+        settings_(settings_of(options, harvest_, rows_, weights_, tokens_)),
+        results_(results_path(run_.directory, run_.checkpoint.step)),
+        parts_(results_ / "harvest.parts") {
+    processes.use_device(run_.numerics.device);
+  }
+
+  HarvestResult run() {
+    const Clock::time_point start = Clock::now();
+    if (!options_.merge) gather(shard());
+    const bool share = processes_.count() > 1;
+    if (share) processes_.meet();
+    const bool merges = options_.merge || (share && processes_.writes());
+    if (merges) merge();
+    const bool whole = merges || shard().count == 1;
+    if (whole) publish();
+    HarvestResult result{.directory = whole ? results_ / "harvest" : part_path_, .complete = whole};
+    result.step = run_.checkpoint.step;
+    result.positions = harvest_.positions();
+    result.rows = harvest_.rows();
+    result.alive = harvest_.alive();
+    result.columns = run_.decomposition.sites.total_C();
+    result.firings =
+        harvest_.firings() / static_cast<double>(std::max<std::int64_t>(1, harvest_.positions()));
+    result.seconds = since(start);
+    result.warnings = warnings_;
+    return result;
+  }
+
+ private:
+  HarvestShard shard() const {
+    if (options_.shard) return *options_.shard;
+    return {.index = processes_.rank(), .count = processes_.count()};
+  }
+
+  /// One of several processes takes the GPU of its number.
+  std::optional<std::string> device() const {
+    const std::string wanted = options_.device.value_or("auto");
+    if (processes_.alone() || !has_cuda() || (wanted != "auto" && wanted != "cuda")) return options_.device;
+    return fmt::format("cuda:{}", options_.launch.local_rank);
+  }
+
+  Harvest make_harvest() const {
+    HarvestSettings settings = options_.settings;
+    settings.output_tokens = options_.output_tokens.value_or(suitable_output_tokens(
+        run_.decomposition.sites.total_C(), run_.decomposition.target->vocabulary_size()));
+    return Harvest(run_.decomposition, rows_.data->length(), settings);
+  }
+
+  void load(const fs::path& state) {
+    harvest_.load(state);
+    if (sparse_) sparse_->load(state);
+  }
+
+  void gather(const HarvestShard& shard) {
+    if (options_.sparse) sparse_.emplace(run_.decomposition.sites, harvest_.settings().threshold);
+    const HarvestPart part(parts_, shard, settings_);
+    part_path_ = part.path();
+    std::int64_t next = shard.index;
+    if (const auto state = part.latest()) {
+      observer_.announce(fmt::format("going on from batch {} of {}", state->next, rows_.batches()));
+      load(state->path);
+      if (state->done) return;
+      next = state->next;
+    }
+    const auto save = [&](bool done) {
+      part.save(next, done, [&](const fs::path& directory) {
+        harvest_.save(directory);
+        if (sparse_) sparse_->save(directory);
+      });
+    };
+    const BatchReader reader(run_.decomposition, *rows_.data, *run_.lanes,
+                             {.rows = rows_.batch, .limit = rows_.rows});
+    const Clock::time_point start = Clock::now();
+    Clock::time_point saved = start;
+    const std::int64_t seen = harvest_.positions();
+    for (; next < rows_.batches(); next += shard.count) {
+      if (observer_.stop && observer_.stop()) {
+        save(false);
+        throw Interrupted(
+            fmt::format("the harvest was interrupted after {} of {} positions, which are saved: run the same "
+                        "command to go on",
+                        harvest_.positions(), positions_of(shard)));
+      }
+      if (Clock::now() - saved >= options_.save_every) {
+        save(false);
+        saved = Clock::now();
+      }
+      tell(shard, seen, since(start));
+      const Batch batch = reader.read(next);
+      harvest_.add(batch);
+      if (sparse_) sparse_->add(batch);
+    }
+    if (shard.count > 1) save(true);
+  }
+
+  std::int64_t positions_of(const HarvestShard& shard) const {
+    std::int64_t rows = 0;
+    for (std::int64_t k = shard.index; k < rows_.batches(); k += shard.count)
+      rows += std::min(rows_.batch, rows_.rows - k * rows_.batch);
+    return rows * rows_.data->length();
+  }
+
+  void tell(const HarvestShard& shard, std::int64_t before, double seconds) const {
+    if (!observer_.status) return;
+    const std::int64_t done = harvest_.positions(), all = positions_of(shard);
+    std::string line = fmt::format("harvesting: {} of {} positions", human_count(static_cast<double>(done)),
+                                   human_count(static_cast<double>(all)));
+    if (done > before) {
+      line += fmt::format(", {} left", human_duration(seconds * static_cast<double>(all - done) /
+                                                      static_cast<double>(done - before)));
+    }
+    observer_.status(line);
+  }
+
+  void merge() {
+    observer_.announce("putting the parts together");
+    harvest_ = make_harvest();
+    for (const HarvestShard& shard : shards_of(parts_)) {
+      const HarvestPart part(parts_, shard, settings_);
+      const auto state = part.latest();
+      VPD_CHECK(state && state->done, DataError,
+                "{}: expected a finished part, found one that is not: run `vpd harvest {} --shard {}/{}` to "
+                "its end first",
+                part.path().string(), shell_quoted(options_.run.string()), shard.index, shard.count);
+      Harvest one = make_harvest();
+      one.load(state->path);
+      harvest_.merge(one);
+    }
+  }
+
+  void publish() {
+    observer_.announce("writing the tables");
+    Json about = about_result(options_.command_line, run_.checkpoint.step, weights_, warnings_);
+    about["settings"] = settings_;
+    about["tokens"] = tokens_;
+    about["positions"] = harvest_.positions();
+    about["rows"] = harvest_.rows();
+    about["row_length"] = rows_.data->length();
+    about["alive"] = harvest_.alive();
+    Json sites = Json::array();
+    for (const Site& site : run_.decomposition.sites)
+      sites.push_back({{"name", site.name},
+                       {"C", site.C},
+                       {"offset", site.offset},
+                       {"d_in", site.d_in},
+                       {"d_out", site.d_out}});
+    about["sites"] = sites;
+    publish_result(results_ / "harvest", [&](const fs::path& directory) {
+      harvest_.write_tables(directory, options_.partners);
+      write_about(directory, about);
+    });
+    if (sparse_) {
+      const fs::path target =
+          std::visit([](const auto& one) -> const fs::path& { return one.path; }, run_.config.target);
+      sparse_->write(*options_.sparse, target.string(),
+                     tokens_.empty() ? "" : tokens_[0]["path"].get<std::string>());
+    }
+    std::error_code ignored;
+    fs::remove_all(parts_, ignored);
+  }
+
+  const HarvestOptions& options_;
+  const Observer& observer_;
+  Processes& processes_;
+  OpenedRun run_;
+  std::vector<std::string> warnings_;
+  HarvestRows rows_;
+  Json weights_, tokens_;
+  Harvest harvest_;
+  Json settings_;
+  fs::path results_, parts_, part_path_;
+  std::optional<SparseCache> sparse_;
+};
+
+}  // namespace
+
+HarvestResult harvest_run(const HarvestOptions& options, const Observer& observer) {
+  check_options(options);
+  Processes processes(options.launch, std::chrono::minutes(10), observer.stop);
+  try {
+    return HarvestJob(options, observer, processes).run();
+  } catch (const Interrupted& interrupted) {
+    processes.fail(interrupted);
+    throw;
+  } catch (const Error& error) {
+    processes.fail(error.what(), error.exit_code());
+    throw;
+  }
+}
+
+HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& observer) {
+  check_options(options);
+  const RunDirectory directory = RunDirectory::open(options.run);
+  std::vector<std::string> overrides = overrides_of(options), warnings;
+  if (options.device) overrides.push_back("device=" + *options.device);
+  const std::string source = directory.config_path().string();
+  const RunConfig config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
+  const ThreadNumber threads(options.threads);
+  const Numerics numerics = resolve_numerics(config.device, config.precision);
+  const Architecture architecture = describe_target(config.target, warnings);
+  Workload workload = make_workload(config, architecture, numerics, threads.get(), source);
+  const bool train = options.split == "train";
+  const auto data =
+      open_dataset(train ? config.data.train : config.data.eval, architecture.input(), config.seed,
+                   train ? DataRole::train : DataRole::eval, source + ": data." + options.split);
+  workload.T = data->length();
+  HarvestForecast forecast{
+      .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = workload.sites.total_C()};
+  forecast.positions = forecast.rows * forecast.T;
+  forecast.batch_rows = std::min(
+      options.batch_rows.value_or(suitable_harvest_rows(forecast.columns, forecast.T)), forecast.rows);
+  forecast.output_tokens =
+      options.output_tokens.value_or(suitable_output_tokens(forecast.columns, architecture.output_width));
+  const HarvestCost cost = predict_harvest(workload, {.rows = forecast.batch_rows,
+                                                      .positions = forecast.positions,
+                                                      .alive = forecast.columns / 2,
+                                                      .output_tokens = forecast.output_tokens,
+                                                      .window = options.settings.window,
+                                                      .examples = options.settings.examples,
+                                                      .strongest = options.settings.strongest});
+  forecast.operations_a_position = cost.operations;
+  forecast.memory_bytes =
+      cost.batch_bytes + cost.table_bytes + 4 * (workload.target.parameters + workload.components.count());
+  forecast.disk_bytes = cost.disk_bytes;
+  forecast.device = describe_device(numerics.device);
+  observer.announce("measuring matrix products");
+  const int lanes_number = suitable_lanes(numerics.device, forecast.batch_rows, threads.get());
+  Lanes lanes(lanes_number, threads.get() / lanes_number);
+  const double peak = measure_product_peak(numerics, lanes, threads.get(), /*quick=*/true);
+  if (peak > 0.0) forecast.seconds = static_cast<double>(forecast.positions) * cost.operations / (0.5 * peak);
+  return forecast;
+}
+
+}  // namespace vpd
