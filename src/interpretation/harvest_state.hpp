@@ -57,9 +57,9 @@ struct Harvest::State {
   const Decomposition* decomposition = nullptr;
   HarvestSettings settings;
   std::int64_t T = 1;
-  std::int64_t vocabulary = 0;  ///< of the input side: tokens, or features
-  bool has_outputs = false;     ///< the target says tokens
-  at::Tensor write_norms;       ///< ‖U_c‖, float32 [Σ C] on the run's device
+  std::int64_t vocabulary = 0;    ///< of the input side: tokens, or features
+  bool has_outputs = false;       ///< the target says tokens
+  std::vector<at::Tensor> reads;  ///< of each site V_c ‖U_c‖, float32 [d_in, C] on the run's device
 
   std::int64_t positions = 0, rows = 0;
   std::vector<HarvestColumn> columns;

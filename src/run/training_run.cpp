@@ -13,6 +13,7 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/evaluation/evaluate.hpp"
+#include "vpd/io/event_log.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/metrics_series.hpp"
 #include "vpd/run/evaluate.hpp"
@@ -99,9 +100,12 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
   const std::int64_t steps = config.training.steps, warm_up_steps = config.training.faithfulness_warmup.steps;
   const bool measured_finally = resumed_at == steps && has_final_evaluation(run, config);
   MetricsLog metrics(run.metrics_path(), resumed_at.value_or(0) - (measured_finally ? 0 : 1));
+  std::optional<EventLog> events;
+  if (config.output.tensorboard) events.emplace(run.path() / "tensorboard", run.metrics_path());
   HealthWatch health = watch_health(job, run);
   const auto measured = [&](std::int64_t s, const MetricsLog::Values& values) {
     metrics.append(s, values);
+    if (events) events->append(s, values);
     return health.take(s, values);
   };
   ProgressLine progress(resumed_at.value_or(0), steps);

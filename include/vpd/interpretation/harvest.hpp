@@ -60,6 +60,7 @@ class Harvest {
   void write_tables(const std::filesystem::path& directory, std::int64_t partners) const;
 
   struct State;  ///< private to the library
+  const State& state() const { return *state_; }
 
  private:
   std::unique_ptr<State> state_;
