@@ -18,7 +18,8 @@ TEST(EventLog, ChecksumsAreCastagnolis) {
 
 TEST(EventLog, WritesWholeRecords) {
   const TemporaryDirectory directory;
-  write_atomically(directory / "metrics.jsonl", "{\"step\": 3, \"train/l0\": 12.5, \"odd\": \"nan\"}\n{\"step\": 4");
+  write_atomically(directory / "metrics.jsonl",
+                   "{\"step\": 3, \"train/l0\": 12.5, \"odd\": \"nan\"}\n{\"step\": 4");
   std::filesystem::create_directories(directory / "tensorboard");
   write_atomically(directory / "tensorboard/events.out.tfevents.1.old", "old");
   {
