@@ -27,8 +27,8 @@ inline std::uint64_t count_key(std::int64_t token, std::size_t group) {
   return static_cast<std::uint64_t>(token) << 3 | group;
 }
 
-/// Probabilities are added up as whole multiples of 2^-36, so that their sums do not depend on any order: up
-/// to 2^27 positions.
+/// Sums of probabilities over a batch are added up as whole multiples of 2^-36, so that the order of batches
+/// does not change a bit: up to 2^27 positions.
 inline constexpr double mass_unit = 0x1p-36;
 
 /// Everything about one subcomponent.

@@ -61,7 +61,7 @@ void SparseCache::load(const std::filesystem::path& directory) {
 }
 
 void SparseCache::write(const std::filesystem::path& directory, const std::string& model,
-                        const std::string& data) const {
+                        const std::string& split, const std::string& data) const {
   const at::Tensor tokens = tensor_of(tokens_).view({-1, T_});
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     if (firings_[i].values.empty()) continue;  // delphi takes every directory for a site with firings
@@ -72,9 +72,9 @@ void SparseCache::write(const std::filesystem::path& directory, const std::strin
                       {"activations", tensor_of(firings_[i].values).to(at::kHalf)},
                       {"tokens", tokens}});
     const nlohmann::ordered_json config = {
-        {"dataset_repo", data},       {"dataset_split", "eval"}, {"dataset_name", ""},
-        {"dataset_column", "text"},   {"batch_size", 1},         {"ctx_len", T_},
-        {"n_tokens", tokens.numel()}, {"n_splits", 1},           {"model_name", model}};
+        {"dataset_repo", data},       {"dataset_split", split}, {"dataset_name", ""},
+        {"dataset_column", "text"},   {"batch_size", 1},        {"ctx_len", T_},
+        {"n_tokens", tokens.numel()}, {"n_splits", 1},          {"model_name", model}};
     write_atomically(site / "config.json", json_text(config, 1) + "\n");
   }
 }

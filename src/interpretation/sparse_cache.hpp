@@ -23,8 +23,9 @@ class SparseCache {
   void save(const std::filesystem::path& directory) const;  ///< to go on from
   void load(const std::filesystem::path& directory);
 
-  /// `model`: where the tokenizer is; `data`: where the tokens came from.
-  void write(const std::filesystem::path& directory, const std::string& model, const std::string& data) const;
+  /// `model`: where the tokenizer is; `split`: train or eval; `data`: where the tokens came from.
+  void write(const std::filesystem::path& directory, const std::string& model, const std::string& split,
+             const std::string& data) const;
 
  private:
   struct SiteFirings {

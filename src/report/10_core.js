@@ -13,13 +13,20 @@ function failed(what) {
 window.addEventListener("error", (event) => failed(event.message));
 window.addEventListener("unhandledrejection", (event) => failed(event.reason));
 
+// Marks that turn the direction of text, and controls, are shown by their number.
+const steering = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const byNumber = (c) => `[${c.codePointAt(0).toString(16).padStart(4, "0")}]`;
+const spelled = (text) => text.replace(steering, byNumber);
+// The same for whole texts, in which lines end.
+const harmless = (text) => text.replace(steering, (c) => (c === "\n" || c === "\t" ? c : byNumber(c)));
+
 // An element: attributes (class, data, handlers on...), then children; text stays text.
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : String(value));
+    else node.setAttribute(name, value === true ? "" : ["title", "aria-label"].includes(name) ? harmless(String(value)) : String(value));
   }
   add(node, children);
   return node;
@@ -27,7 +34,7 @@ function el(tag, attributes, ...children) {
 function add(node, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(child instanceof Node ? child : document.createTextNode(harmless(String(child))));
   }
   return node;
 }
@@ -43,10 +50,6 @@ function number(x, digits = 3) {
 }
 const percent = (x) => (x === null ? "–" : `${number(100 * x, 3)} %`);
 const share = (x) => (x > 0 && x < 0.005 ? "< 1 %" : x < 1 && x > 0.995 ? "> 99 %" : `${Math.round(100 * x)} %`);
-
-// Marks that turn the direction of text, and controls, are shown by their number.
-const steering = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-const spelled = (text) => text.replace(steering, (c) => `[${c.codePointAt(0).toString(16).padStart(4, "0")}]`);
 
 function token(id) {
   const entry = R.meta.tokens[id];

@@ -51,7 +51,7 @@ function parseFilter(text) {
     const filterName = (quotedName || name || "").toLowerCase();
     const wanted = quotedName ? quotedValue : word;
     if (filterName === "site") {
-      const glob = new RegExp(`^${wanted.replace(/[.+^${}()|\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".")}$`);
+      const glob = new RegExp(`^${wanted.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".")}$`);
       tests.push((s) => glob.test(s.site));
     } else if (filterName === "label") {
       const low = wanted.toLowerCase();

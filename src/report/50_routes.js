@@ -2,12 +2,13 @@
 
 const pages = [
   ["", "Overview", "o", overview], ["training", "Training", "t", training], ["sites", "Sites", "s", sites], ["subs", "Subcomponents", "c", subs],
-  ["compare", "Comparison", "p", comparison], ["health", "Health", "h", health], ["limits", "Limits", "l", limits],
+  ["edits", "Edits", "e", edits], ["compare", "Comparison", "p", comparison], ["health", "Health", "h", health], ["limits", "Limits", "l", limits],
 ];
 const main = document.getElementById("main");
 
 function known() {
-  return pages.filter(([route]) => route !== "compare" || R.meta.compare);
+  const there = { compare: R.meta.compare, edits: R.meta.edits || R.meta.interventions };
+  return pages.filter(([name]) => !(name in there) || there[name]);
 }
 function fillNavigation(current) {
   const counts = { subs: R.subs.length || null, sites: R.meta.sites ? R.meta.sites.length : null, health: R.meta.health.filter((f) => f.verdict === "warning").length || null };
@@ -16,20 +17,36 @@ function fillNavigation(current) {
   if (chosen) chosen.parentElement.scrollLeft = chosen.offsetLeft - 60;
 }
 
+// An address as it was meant, or as it stands where it is none.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch (error) {
+    return text;
+  }
+}
+
+function broken(error) {
+  failed(error);
+  main.replaceChildren(el("h1", {}, "This page could not be opened"), el("p", {}, String(error.message || error)));
+  root.dataset.ready = "1";
+}
+
 let turn = 0;
 async function route() {
   turn += 1;
   const mine = turn;
   root.dataset.ready = "0";
-  const [path, query] = decodeURI(location.hash.replace(/^#\/?/, "")).split("?");
-  const parameters = new URLSearchParams(query ? location.hash.split("?")[1] : "");
+  const [address, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const path = decoded(address);
+  const parameters = new URLSearchParams(query || "");
   R.table = null;
   R.cycleSigns = null;
   R.current = null;
   let made;
   let title = R.meta.run.name;
   if (path.startsWith("s/")) {
-    const key = decodeURIComponent(location.hash.slice(4).split("?")[0]);
+    const key = path.slice(2);
     R.current = key;
     title = key;
     fillNavigation("subs");
@@ -47,7 +64,7 @@ async function route() {
   const { nodes, after } = Array.isArray(made) ? { nodes: made, after: null } : made;
   main.replaceChildren();
   add(main, nodes);
-  document.title = `${title}: vpd report`;
+  document.title = `${spelled(title)}: vpd report`;
   if (R.moved) {
     main.focus({ preventScroll: true });
     window.scrollTo(0, 0);
@@ -59,7 +76,7 @@ async function route() {
   if (path === "selftest" && !R.testing) await selftest();
 }
 
-const keys = [["/", "search subcomponents"], ["j  k", "next, previous"], ["Enter", "open the chosen one"], ["[  ]", "a page back, on"], ["g o  g t  g s  g c  g h  g l", "overview, training, sites, subcomponents, health, limits"], ["e", "examples: all, +, −"], ["?", "this help"]];
+const keys = [["/", "search subcomponents"], ["j  k", "next, previous"], ["Enter", "open the chosen one"], ["[  ]", "a page back, on"], ["g o  g t  g s  g c  g e  g p  g h  g l", "overview, training, sites, subcomponents, edits, comparison, health, limits"], ["e", "examples: all, +, −"], ["?", "this help"]];
 function help() {
   const dialog = document.getElementById("help");
   dialog.replaceChildren(el("h2", { id: "help-title", style: "margin-top:0" }, "Keys"), el("table", {}, el("tbody", {}, keys.map(([key, what]) => el("tr", {}, el("th", { scope: "row" }, key.split(/\s{2,}/).map((k) => [el("kbd", {}, k), " "])), el("td", {}, what))))),
@@ -105,12 +122,12 @@ let resized = 0;
 window.addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { drawCharts(); if (R.table) R.table.draw(); }, 120); });
 window.addEventListener("hashchange", () => route().then(() => {
   if (R.focusFilter && R.table) { R.focusFilter = false; document.getElementById("filter").focus(); }
-}));
+}).catch(broken));
 document.addEventListener("keydown", pressed);
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 
-openData().then(route).catch((error) => {
-  failed(error);
-  main.replaceChildren(el("h1", {}, "This page could not be opened"), el("p", {}, String(error.message || error)));
-  root.dataset.ready = "1";
-});
+document.getElementById("brand").textContent = "";
+openData().then(() => {
+  document.getElementById("brand").textContent = harmless(R.meta.run.name);
+  return route();
+}).catch(broken);

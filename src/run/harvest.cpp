@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <unistd.h>
+
 #include "decomposition/inputs.hpp"
 #include "harvest_part.hpp"
 #include "interpretation/sparse_cache.hpp"
@@ -28,7 +30,8 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 std::vector<std::string> overrides_of(const HarvestOptions& options) {
   std::vector<std::string> overrides = {"precision=fp32"};
   overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-  if (options.tokens) overrides.push_back("data.eval.path=" + options.tokens->string());
+  // Relative paths of a configuration begin beside it; this one was typed here.
+  if (options.tokens) overrides.push_back("data.eval.path=" + fs::absolute(*options.tokens).string());
   return overrides;
 }
 
@@ -49,6 +52,9 @@ void check_options(const HarvestOptions& options) {
   VPD_CHECK(!(options.shard && options.launch.count > 1), UsageError,
             "--shard: expected no shard of a command that {} processes share, found one",
             options.launch.count);
+  VPD_CHECK(
+      !(options.shard && options.merge), UsageError,
+      "--merge: expected no --shard beside it, since it puts the parts of all shards together, found one");
   VPD_CHECK(!(options.sparse && (options.shard || options.merge || options.launch.count > 1)), UsageError,
             "--sparse: expected one process without --shard, found several parts");
   const double threshold = options.settings.threshold;
@@ -101,6 +107,7 @@ Json settings_of(const HarvestOptions& options, const Harvest& harvest, const Ha
   settings["batch_rows"] = rows.batch;
   settings["split"] = options.split;
   settings["weights"] = weights;
+  settings["overrides"] = options.overrides;
   settings["sparse"] = options.sparse.has_value();
   Json hashes = Json::array();
   for (const Json& file : tokens) hashes.push_back(file["sha256"]);
@@ -179,6 +186,7 @@ class HarvestJob {
   }
 
   void gather(const HarvestShard& shard) {
+    if (options_.sparse) prepare(*options_.sparse);
     if (options_.sparse) sparse_.emplace(run_.decomposition.sites, harvest_.settings().threshold);
     const HarvestPart part(parts_, shard, settings_);
     part_path_ = part.path();
@@ -218,6 +226,18 @@ class HarvestJob {
       if (sparse_) sparse_->add(batch);
     }
     if (shard.count > 1) save(true);
+  }
+
+  /// Before hours of work rather than after.
+  static void prepare(const fs::path& directory) {
+    std::error_code error;
+    fs::create_directories(directory, error);
+    VPD_CHECK(!error && ::access(directory.c_str(), W_OK) == 0, DataError,
+              "--sparse {}: expected a place for a new directory, found {}", directory.string(),
+              error ? error.message() : "one that cannot be written to");
+    VPD_CHECK(fs::is_empty(directory, error), DataError,
+              "--sparse {}: expected a new or an empty directory, found files in it; choose another",
+              directory.string());
   }
 
   std::int64_t positions_of(const HarvestShard& shard) const {
@@ -279,7 +299,7 @@ class HarvestJob {
     if (sparse_) {
       const fs::path target =
           std::visit([](const auto& one) -> const fs::path& { return one.path; }, run_.config.target);
-      sparse_->write(*options_.sparse, target.string(),
+      sparse_->write(*options_.sparse, target.string(), options_.split,
                      tokens_.empty() ? "" : tokens_[0]["path"].get<std::string>());
     }
     std::error_code ignored;
@@ -318,6 +338,9 @@ HarvestResult harvest_run(const HarvestOptions& options, const Observer& observe
 HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& observer) {
   check_options(options);
   const RunDirectory directory = RunDirectory::open(options.run);
+  if (options.checkpoint) directory.checkpoint(*options.checkpoint);
+  VPD_CHECK(directory.latest(), DataError,
+            "{}: expected a complete checkpoint under checkpoints/, found none", directory.path().string());
   std::vector<std::string> overrides = overrides_of(options), warnings;
   if (options.device) overrides.push_back("device=" + *options.device);
   const std::string source = directory.config_path().string();
@@ -355,6 +378,7 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
   Lanes lanes(lanes_number, threads.get() / lanes_number);
   const double peak = measure_product_peak(numerics, lanes, threads.get(), /*quick=*/true);
   if (peak > 0.0) forecast.seconds = static_cast<double>(forecast.positions) * cost.operations / (0.5 * peak);
+  forecast.warnings = warnings;
   return forecast;
 }
 

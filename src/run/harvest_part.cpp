@@ -80,7 +80,7 @@ HarvestPart::HarvestPart(const fs::path& parts, const HarvestShard& shard, Json 
     if (entry.filename().string().starts_with(".tmp-")) fs::remove_all(entry, error);
   }
   const fs::path file = path_ / "settings.json";
-  if (fs::exists(file, error)) {
+  if (fs::exists(file, error) && latest()) {
     const Json found = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
     VPD_CHECK(found.is_object(), DataError, "{}: expected a JSON object, found none; remove {}",
               file.string(), path_.string());

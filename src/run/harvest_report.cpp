@@ -72,7 +72,8 @@ std::string forecast_json(const HarvestForecast& f) {
                          {"disk_bytes", f.disk_bytes},
                          {"output_tokens", f.output_tokens},
                          {"device", f.device},
-                         {"seconds", f.seconds ? Json(*f.seconds) : Json()}};
+                         {"seconds", f.seconds ? Json(*f.seconds) : Json()},
+                         {"warnings", f.warnings}};
   return json_text(document, 1) + "\n";
 }
 

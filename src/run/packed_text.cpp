@@ -30,7 +30,7 @@ std::string packed(std::string_view text) {
   std::string bytes(size, '\0');
   const int failed =
       ::compress2(reinterpret_cast<Bytef*>(bytes.data()), &size, reinterpret_cast<const Bytef*>(text.data()),
-                  static_cast<uLong>(text.size()), 9);
+                  static_cast<uLong>(text.size()), 6);
   VPD_CHECK(failed == Z_OK, DataError, "cannot pack {} bytes for the report: zlib says {}", text.size(),
             failed);
   bytes.resize(size);

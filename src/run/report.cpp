@@ -6,6 +6,7 @@
 #include "report_assets.hpp"
 #include "report_data.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/interpretation/results.hpp"
@@ -53,6 +54,24 @@ std::string escaped(std::string_view text) {
     }
   }
   return out;
+}
+
+/// Whether a directory is empty, or holds what write_paged() leaves and nothing else: that may be replaced.
+bool is_report(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) return false;
+  for (fs::directory_iterator i(directory, error), end; !error && i != end; i.increment(error)) {
+    const std::string name = i->path().filename().string();
+    if (name == "index.html") {
+      if (read_text(i->path()).find("<script type=\"application/json\" id=\"meta\">") == std::string::npos)
+        return false;
+      continue;
+    }
+    if (name != "data") return false;
+    for (fs::directory_iterator k(i->path(), error); !error && k != end; k.increment(error))
+      if (k->path().extension() != ".js") return false;
+  }
+  return !error;
 }
 
 class Page {
@@ -110,7 +129,7 @@ class Page {
     meta["chunks"] = chunks_.size();
     meta["files"] = files;
     const std::string json = script_safe(json_text(meta)), licence = escaped(assets_.d3_licence);
-    const std::string title = escaped(meta["run"]["name"].get<std::string>());
+    const std::string title = escaped(printable(meta["run"]["name"].get<std::string>()));
     return filled(assets_.page, {{"TITLE", title},
                                  {"STYLE", assets_.style},
                                  {"D3", assets_.d3},
@@ -132,8 +151,10 @@ ReportResult write_report(const ReportOptions& options, const Observer& observer
   const auto start = std::chrono::steady_clock::now();
   const RunDirectory run = RunDirectory::open(options.run);
   ReportResult result;
-  ReportData data = report_data(options, options.form == ReportForm::paged, observer);
+  VPD_CHECK(options.most_megabytes >= 0.0 && options.most_megabytes <= 1e6, UsageError,
+            "--max-mb: expected a number from 0 to 1e6, found {}", options.most_megabytes);
   const auto most = static_cast<std::int64_t>(options.most_megabytes * 1e6);
+  ReportData data = report_data(options, options.form == ReportForm::paged, observer);
   observer.announce("writing the page");
   if (options.form != ReportForm::paged) {
     const std::string page = Page(data).single();
@@ -145,11 +166,11 @@ ReportResult write_report(const ReportOptions& options, const Observer& observer
       write_atomically(result.page, page);
       result.bytes = bytes;
       if (bytes > most)
-        data.warnings.push_back(
+        result.warnings.push_back(
             fmt::format("the page has {}, more than the {:g} MB of --max-mb; --paged makes several files",
                         human_bytes(static_cast<double>(bytes)), options.most_megabytes));
     } else {
-      data.warnings.push_back(
+      result.warnings.push_back(
           fmt::format("one file would have {}, more than the {:g} MB of --max-mb: several are written",
                       human_bytes(static_cast<double>(bytes)), options.most_megabytes));
       data = report_data(options, /*all_examples=*/true, observer);
@@ -162,9 +183,7 @@ ReportResult write_report(const ReportOptions& options, const Observer& observer
     const fs::path directory = options.out.value_or(run.path() / "report");
     std::error_code error;
     VPD_CHECK(
-        !fs::exists(directory, error) || fs::exists(directory / "index.html", error) ||
-            fs::is_empty(directory, error),
-        DataError,
+        !fs::exists(directory, error) || is_report(directory), DataError,
         "{}: expected a new directory for the report, or one with an older report, found something else",
         directory.string());
     publish_result(directory,
@@ -173,7 +192,7 @@ ReportResult write_report(const ReportOptions& options, const Observer& observer
   }
   result.subcomponents = data.subcomponents;
   result.missing = data.missing;
-  result.warnings = data.warnings;
+  result.warnings.insert(result.warnings.end(), data.warnings.begin(), data.warnings.end());
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <ATen/ATen.h>
 
+#include "decomposition/provenance.hpp"
 #include "evaluation/assignment.hpp"
 #include "report_data.hpp"
 #include "vpd/base/error.hpp"
@@ -93,6 +95,19 @@ std::vector<std::pair<std::int64_t, std::int64_t>> matched(const at::Tensor& val
   return pairs;
 }
 
+/// SHA-256 of the target's files, as far as the run knows them.
+std::set<std::string> target_hashes(const RunDirectory& run) {
+  std::set<std::string> hashes;
+  const Json provenance = read_provenance(run.provenance_path());
+  if (!provenance.is_object() || !provenance.contains("reads") || !provenance["reads"].contains("target"))
+    return hashes;
+  for (const Json& path : provenance["reads"]["target"]) {
+    if (path.is_string() && provenance["inputs"].contains(path.get<std::string>()))
+      hashes.insert(provenance["inputs"][path.get<std::string>()].get<std::string>());
+  }
+  return hashes;
+}
+
 double cut(double x) { return std::round(x * 1000.0) / 1000.0; }
 
 }  // namespace
@@ -101,14 +116,19 @@ Json compare_runs(const ReportOptions& options, std::vector<std::string>& warnin
                   const Observer& observer) {
   observer.announce("comparing the runs");
   const Side mine(options.run, options.checkpoint, warnings), theirs(*options.compare, {}, warnings);
+  const std::set<std::string> own = target_hashes(mine.directory), other = target_hashes(theirs.directory);
+  VPD_CHECK(own.empty() || other.empty() || own == other, DataError,
+            "{}: expected a run of the target that {} decomposes, found one of another target (by the hashes "
+            "in provenance.json); compare runs of one target",
+            options.compare->string(), options.run.string());
   Json sites = Json::array(), pairs = Json::array();
   bool any = false;
   for (const TensorInfo& tensor : mine.file->tensors()) {
     if (!tensor.name.ends_with(".V")) continue;
     const std::string site = tensor.name.substr(0, tensor.name.size() - 2);
     const TensorInfo *V = theirs.file->find(site + ".V"), *U = theirs.file->find(site + ".U"),
-                     *own = mine.file->find(site + ".U");
-    if (!V || !U || !own || V->shape[0] != tensor.shape[0] || U->shape[1] != own->shape[1]) continue;
+                     *U_own = mine.file->find(site + ".U");
+    if (!V || !U || !U_own || V->shape[0] != tensor.shape[0] || U->shape[1] != U_own->shape[1]) continue;
     any = true;
     const std::vector<std::int64_t> a = mine.alive(site, tensor.shape[1]),
                                     b = theirs.alive(site, V->shape[1]);

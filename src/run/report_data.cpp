@@ -69,6 +69,23 @@ Json run_card(const RunDirectory& run, const RunConfig& config) {
   return card;
 }
 
+/// The results of one kind, by their names: each directory's `file`.
+Json results_of(const RunDirectory& run, std::int64_t step, const char* kind, const char* file) {
+  Json all = Json::array();
+  std::vector<fs::path> places;
+  std::error_code error;
+  for (fs::directory_iterator i(results_path(run, step) / kind, error), end; !error && i != end;
+       i.increment(error))
+    if (fs::exists(i->path() / file)) places.push_back(i->path());
+  std::sort(places.begin(), places.end());
+  for (const fs::path& place : places) {
+    Json result = parsed(place / file);
+    result["name"] = to_valid_utf8(place.filename().string());
+    all.push_back(std::move(result));
+  }
+  return all;
+}
+
 Json health_of(const fs::path& run, std::vector<std::string>& warnings) {
   const HealthReport report = check_health(run);
   warnings.insert(warnings.end(), report.warnings.begin(), report.warnings.end());
@@ -465,6 +482,12 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
           fmt::format("the evidence is of step {}, and the run's last checkpoint of step {}: `vpd harvest "
                       "{}` makes it anew",
                       opened->checkpoint.step, latest->step, shell));
+  }
+  const std::int64_t step = opened ? opened->checkpoint.step : run.latest() ? run.latest()->step : 0;
+  for (const auto& [kind, file] :
+       {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json")}) {
+    Json results = results_of(run, step, kind, file);
+    if (!results.empty()) data.meta[kind] = std::move(results);
   }
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);
   data.meta["missing"] = data.missing;

@@ -82,13 +82,13 @@ std::string visible_token(std::string_view text) {
   return shown;
 }
 
-std::string OpenedEvidence::token_text(std::int64_t token) const {
+std::string token_text(std::int64_t token, const std::optional<Tokenizer>& tokenizer) {
   if (!tokenizer || !tokenizer->has(token)) return fmt::format("#{}", token);
   return visible_token(tokenizer->token_text(token));
 }
 
-std::int64_t OpenedEvidence::token_named(const std::string& text) const {
-  const auto vocabulary = static_cast<std::int64_t>(evidence.marginal(TokenSide::input).size());
+std::int64_t token_named(const std::string& text, const std::optional<Tokenizer>& tokenizer,
+                         std::int64_t vocabulary) {
   if (const std::size_t sharp = text.find_first_not_of(' ');
       sharp != std::string::npos && text[sharp] == '#') {
     std::int64_t id = -1;
@@ -106,7 +106,7 @@ std::int64_t OpenedEvidence::token_named(const std::string& text) const {
   if (ids.size() != 1) {
     std::vector<std::string> pieces;
     for (const std::int64_t piece : ids)
-      pieces.push_back(fmt::format("\"{}\" (#{})", token_text(piece), piece));
+      pieces.push_back(fmt::format("\"{}\" (#{})", vpd::token_text(piece, tokenizer), piece));
     throw UsageError(fmt::format("{}: expected one token, found {}: {}", quote_foreign(text), ids.size(),
                                  join_words(pieces)));
   }
@@ -116,8 +116,9 @@ std::int64_t OpenedEvidence::token_named(const std::string& text) const {
   return ids[0];
 }
 
-std::vector<std::int64_t> OpenedEvidence::tokens_named(const std::string& text) const {
-  if (text == ",") return {token_named(text)};
+std::vector<std::int64_t> tokens_named(const std::string& text, const std::optional<Tokenizer>& tokenizer,
+                                       std::int64_t vocabulary) {
+  if (text == ",") return {token_named(text, tokenizer, vocabulary)};
   std::vector<std::int64_t> tokens;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t comma = std::min(text.find(',', begin), text.size());
@@ -127,13 +128,20 @@ std::vector<std::int64_t> OpenedEvidence::tokens_named(const std::string& text) 
         !part.empty(), UsageError,
         "expected tokens between commas, found {}; a comma among others is named by its number, as in #11",
         quote_foreign(text));
-    tokens.push_back(token_named(part));
+    tokens.push_back(token_named(part, tokenizer, vocabulary));
   }
   return tokens;
 }
 
 SubcomponentId OpenedEvidence::subcomponent(const std::string& text) const {
   return subcomponent_of(text, evidence.sites());
+}
+
+std::string OpenedEvidence::token_text(std::int64_t token) const { return vpd::token_text(token, tokenizer); }
+
+std::vector<std::int64_t> OpenedEvidence::tokens_named(const std::string& text) const {
+  return vpd::tokens_named(text, tokenizer,
+                           static_cast<std::int64_t>(evidence.marginal(TokenSide::input).size()));
 }
 
 }  // namespace vpd

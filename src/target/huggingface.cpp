@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "stored_matrix.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/path_meaning.hpp"
 #include "vpd/base/text.hpp"
@@ -122,6 +123,26 @@ class Reader {
   const HuggingFaceConfig& config() const { return config_; }
   std::vector<fs::path> paths() const { return files_.paths(); }
 
+  StoredMatrix find(const std::string& ours) const {
+    for (const StoredTensor& tensor : stored_) {
+      const auto part = std::find(tensor.parts.begin(), tensor.parts.end(), ours);
+      if (part == tensor.parts.end()) continue;
+      const std::string name = in_file(tensor.name);
+      const bool is_embedding = &tensor == &stored_.front();
+      return {.file = files_.file_of(name).path(),
+              .tensor = name,
+              .part = part - tensor.parts.begin(),
+              .parts = static_cast<std::int64_t>(tensor.parts.size()),
+              .transposed = tensor.transposed,
+              .shared = is_embedding && is_tied(config_)};
+    }
+    VPD_CHECK(ours == head && is_tied(config_), DataError, "expected a weight of a {}, found '{}'",
+              family_of(config_), ours);
+    StoredMatrix tied = find(stored_.front().parts.front());
+    tied.shared = true;
+    return tied;
+  }
+
   NamedTensors weights() const {
     NamedTensors weights;
     for (const StoredTensor& tensor : stored_) {
@@ -192,6 +213,11 @@ class Reader {
 };
 
 }  // namespace
+
+StoredMatrix stored_in_huggingface(const fs::path& directory, const std::string& name) {
+  std::vector<std::string> ignored;
+  return Reader(directory, ignored).find(name);
+}
 
 bool is_huggingface(const fs::path& directory) {
   std::error_code error;

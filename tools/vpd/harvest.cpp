@@ -14,9 +14,9 @@
 namespace vpd {
 namespace {
 
-/// A word, or a number of at least 1.
+/// A word, or a number of at least 1; `words` names all that the option takes.
 std::int64_t word_or_number(const std::string& option, const std::string& text, std::int64_t word_value,
-                            const std::string& word) {
+                            const std::string& word, const std::string& words) {
   if (text == word) return word_value;
   std::size_t end = 0;
   std::int64_t number = 0;
@@ -26,7 +26,7 @@ std::int64_t word_or_number(const std::string& option, const std::string& text, 
     end = 0;
   }
   VPD_CHECK(end > 0 && end == text.size() && number >= 1, UsageError,
-            "{}: expected \"{}\" or a whole number of at least 1, found \"{}\"", option, word, text);
+            "{}: expected {} or a whole number of at least 1, found \"{}\"", option, words, text);
   return number;
 }
 
@@ -100,10 +100,10 @@ void add_harvest(CLI::App& app) {
     if (!arguments->tokens.empty()) chosen.tokens = arguments->tokens;
     if (arguments->positions >= 1.0) chosen.positions = static_cast<std::int64_t>(arguments->positions);
     if (!arguments->output_tokens.empty())
-      chosen.output_tokens = word_or_number("--output-tokens", arguments->output_tokens, 0, "exact");
+      chosen.output_tokens = word_or_number("--output-tokens", arguments->output_tokens, 0, "exact", "exact");
     chosen.partners = arguments->coactivation == "none"
                           ? -1
-                          : word_or_number("--coactivation", arguments->coactivation, 0, "all");
+                          : word_or_number("--coactivation", arguments->coactivation, 0, "all", "all, none");
     if (!arguments->shard.empty()) chosen.shard = shard_of(arguments->shard);
     if (!arguments->sparse.empty()) chosen.sparse = arguments->sparse;
     chosen.save_every = std::chrono::seconds(arguments->save_every);
@@ -119,6 +119,7 @@ void add_harvest(CLI::App& app) {
     if (arguments->dry_run) {
       const HarvestForecast forecast =
           watched([&](const Observer& observer) { return forecast_harvest(chosen, observer); });
+      warn(forecast.warnings);
       present(forecast_text(forecast), forecast_json(forecast), arguments->json);
       return;
     }

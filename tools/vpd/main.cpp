@@ -46,6 +46,8 @@ int run(int argc, char** argv) {
   vpd::add_find(app);
   vpd::add_show(app);
   vpd::add_labels(app);
+  vpd::add_intervene(app);
+  vpd::add_edit(app);
   vpd::add_report(app);
   vpd::add_inspect(app);
   vpd::add_schema(app);

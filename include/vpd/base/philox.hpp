@@ -33,6 +33,8 @@ enum class RandomPurpose : std::uint32_t {
   sparse_features = 20,
   induction_rows = 21,
   harvest = 30,
+  control = 33,
+  generate = 34,
 };
 
 /// Mixes a 64-bit value (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs.

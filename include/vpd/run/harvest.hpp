@@ -66,6 +66,7 @@ struct HarvestForecast {
   std::int64_t memory_bytes = 0, disk_bytes = 0;  ///< where half of the subcomponents fire
   std::int64_t output_tokens = 0;
   std::string device;
+  std::vector<std::string> warnings;
   std::optional<double>
       seconds;  ///< at half of the speed of matrix products; nothing: the device is not here
 };

@@ -26,16 +26,21 @@ struct OpenedEvidence {
   Evidence evidence;
   std::optional<Tokenizer> tokenizer;
 
-  /// A token for people: its text with visible spaces and escapes, or "#5" without a tokenizer.
   std::string token_text(std::int64_t token) const;
   /// A token as it stands in the text; "#5 " without a tokenizer.
   std::string raw_token(std::int64_t token) const;
-  /// The tokens that a text names: "#5" is token 5; each part between commas is one token of the tokenizer,
-  /// " and, or" those of " and" and " or" where there are such. Throws UsageError for a part that is none.
   std::vector<std::int64_t> tokens_named(const std::string& text) const;
-  std::int64_t token_named(const std::string& text) const;
   SubcomponentId subcomponent(const std::string& text) const;
 };
+
+/// The tokens that a text names: "#5" is token 5; each part between commas is one token of the tokenizer,
+/// " and, or" those of " and" and " or". Throws UsageError for a part that is none.
+std::vector<std::int64_t> tokens_named(const std::string& text, const std::optional<Tokenizer>& tokenizer,
+                                       std::int64_t vocabulary);
+std::int64_t token_named(const std::string& text, const std::optional<Tokenizer>& tokenizer,
+                         std::int64_t vocabulary);
+/// A token for people: its text with visible spaces and escapes, or "#5" without a tokenizer.
+std::string token_text(std::int64_t token, const std::optional<Tokenizer>& tokenizer);
 
 /// A token for people: visible spaces, escapes for what steers a terminal.
 std::string visible_token(std::string_view text);

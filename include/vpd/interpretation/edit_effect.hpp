@@ -1,0 +1,88 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vpd/interpretation/edit.hpp"
+#include "vpd/passes/batch.hpp"
+
+namespace vpd {
+
+struct EffectSettings {
+  double threshold = 0.1;              ///< important: an edited subcomponent's g is above
+  std::int64_t near = 20;              ///< tokens on either side of such a position
+  std::vector<std::int64_t> wanted{};  ///< tokens whose probability is to change
+  std::int64_t resamples = 1000;       ///< of rows, for intervals
+  std::uint64_t seed = 0;
+};
+
+/// A mean over positions, with the 2.5 and 97.5 percentiles of means over rows drawn with replacement.
+struct Interval {
+  double mean = 0.0, low = 0.0, high = 0.0;
+  std::int64_t count = 0;  ///< positions
+};
+
+/// What an edit of the target changes (docs/editing.md). KL is from the target to the edited one.
+struct EditEffect {
+  Interval near, far, all;  ///< KL
+  Interval important;       ///< likewise, where an edited subcomponent is important
+  Interval ce_change;       ///< of the next token
+  /// Of the wanted tokens together, where important: before, after, and what was lost (position by position).
+  Interval p_before, p_after, p_lost, ln_p_before, ln_p_after, ln_p_lost, argmax_before, argmax_after,
+      argmax_lost;
+};
+
+/// Sums of a batch after the other, row by row.
+class EffectMeasure {
+ public:
+  EffectMeasure(std::vector<RankOneEdit> edits, EffectSettings settings);
+  void add(const Batch& batch);
+  EditEffect result() const;
+
+  /// Of each position seen: KL, and the wanted tokens' probability after.
+  const std::vector<float>& kl() const { return kl_; }
+
+ private:
+  enum Figure {
+    near_kl,
+    far_kl,
+    all_kl,
+    important_kl,
+    ce,
+    p0,
+    p1,
+    p_less,
+    ln0,
+    ln1,
+    ln_less,
+    arg0,
+    arg1,
+    arg_less,
+    figures
+  };
+  struct Row {
+    std::array<double, figures> sum{};
+    std::array<std::int64_t, figures> count{};
+  };
+  Interval interval(Figure figure) const;
+
+  std::vector<RankOneEdit> edits_;
+  std::vector<std::int64_t> columns_;
+  EffectSettings settings_;
+  std::vector<Row> rows_;
+  std::vector<float> kl_;
+};
+
+/// Random sets of subcomponents of the same sites as `columns`, for comparison.
+struct ControlSets {
+  std::vector<std::vector<std::int64_t>> sets;  ///< in the order of `columns`
+  std::int64_t beyond = 0;  ///< sets with a member whose density is not within a quarter of its own
+};
+/// Members' densities are within a quarter of those whose place they take, or, where there are fewer such
+/// sets than `count`, as near as there are. Drawn by `seed`; fewer where there are not as many others.
+ControlSets control_sets(const Evidence& evidence, const std::vector<std::int64_t>& columns,
+                         std::int64_t count, std::uint64_t seed);
+
+}  // namespace vpd

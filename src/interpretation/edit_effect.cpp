@@ -1,0 +1,223 @@
+#include "vpd/interpretation/edit_effect.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include <ATen/ATen.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/interpretation/intervention.hpp"
+
+namespace vpd {
+namespace {
+
+constexpr std::uint64_t stream_of_resamples = 1, stream_of_controls = 2;
+
+/// Where something important is within `near` positions of a row, itself not counted.
+at::Tensor close_to(const at::Tensor& important, std::int64_t near) {
+  const std::int64_t T = important.size(1);
+  at::Tensor close = at::zeros_like(important);
+  for (std::int64_t shift = 1; shift <= std::min(near, T - 1); ++shift) {
+    close.narrow(1, shift, T - shift).logical_or_(important.narrow(1, 0, T - shift));
+    close.narrow(1, 0, T - shift).logical_or_(important.narrow(1, shift, T - shift));
+  }
+  return close.logical_and(important.logical_not());
+}
+
+}  // namespace
+
+EffectMeasure::EffectMeasure(std::vector<RankOneEdit> edits, EffectSettings settings)
+    : edits_(std::move(edits)), columns_(edited_columns(edits_)), settings_(std::move(settings)) {}
+
+void EffectMeasure::add(const Batch& batch) {
+  struct LaneRows {
+    std::vector<Row> rows;
+    std::vector<float> kl;
+  };
+  std::vector<LaneRows> found(batch.lanes.size());
+  const Decomposition& d = batch.decomposition;
+  batch.pool.run([&](int number) {
+    const auto l = static_cast<std::size_t>(number);
+    if (l >= batch.lanes.size()) return;
+    const at::NoGradGuard no_grad;
+    const LaneBatch& lane = batch.lanes[l];
+    const std::int64_t B = lane.clean.B(), T = lane.clean.T();
+    EditedExecutor executor(
+        d, edits_, edit_factors(edits_, lane.clean.N(), T, lane.importance.lower, d.numerics.options()));
+    const at::Tensor edited = d.target->forward(lane.clean.input, executor);
+    const at::Tensor before = lane.clean.output.to(at::kFloat).log_softmax(1),
+                     after = edited.to(at::kFloat).log_softmax(1);
+    const at::Tensor kl = (before.exp() * (before - after)).sum(1, false, at::kDouble).view({B, T});
+    const at::Tensor g = lane.importance.lower.index_select(
+        1, at::tensor(columns_, at::kLong).to(lane.importance.lower.device()));
+    const at::Tensor important = g.gt(settings_.threshold).any(1).view({B, T});
+    const at::Tensor far = g.eq(0.0).all(1).view({B, T}), near = close_to(important, settings_.near);
+
+    found[l].rows.resize(static_cast<std::size_t>(B));
+    const auto put = [&](Figure figure, const at::Tensor& value, const at::Tensor& where) {
+      const at::Tensor sums = (value * where).sum(1, false, at::kDouble).cpu(),
+                       counts = where.sum(1, false, at::kLong).cpu();
+      for (std::int64_t b = 0; b < B; ++b) {
+        Row& row = found[l].rows[static_cast<std::size_t>(b)];
+        row.sum[figure] = sums[b].item<double>();
+        row.count[figure] = counts[b].item<std::int64_t>();
+      }
+    };
+    const at::Tensor everywhere = at::ones_like(important);
+    put(near_kl, kl, near);
+    put(far_kl, kl, far);
+    put(all_kl, kl, everywhere);
+    put(important_kl, kl, important);
+    if (d.target->predicts_next_token() && T > 1) {
+      const at::Tensor next = lane.clean.input.narrow(1, 1, T - 1).reshape({-1, 1});
+      const auto ce_of = [&](const at::Tensor& log_p) {
+        return -log_p.view({B, T, -1})
+                    .narrow(1, 0, T - 1)
+                    .reshape({B * (T - 1), -1})
+                    .gather(1, next)
+                    .view({B, T - 1})
+                    .to(at::kDouble);
+      };
+      put(ce, ce_of(after) - ce_of(before), everywhere.narrow(1, 0, T - 1));
+    }
+    if (!settings_.wanted.empty()) {
+      const at::Tensor wanted = at::tensor(settings_.wanted, at::kLong).to(before.device());
+      const auto mass = [&](const at::Tensor& log_p) {
+        return log_p.index_select(1, wanted).to(at::kDouble).logsumexp(1).view({B, T});
+      };
+      const auto hit = [&](const at::Tensor& log_p) {
+        return at::isin(log_p.argmax(1), wanted).to(at::kDouble).view({B, T});
+      };
+      const at::Tensor first = mass(before), second = mass(after);
+      put(p0, first.exp(), important);
+      put(p1, second.exp(), important);
+      put(p_less, first.exp() - second.exp(), important);
+      put(ln0, first, important);
+      put(ln1, second, important);
+      put(ln_less, first - second, important);
+      const at::Tensor hit_first = hit(before), hit_second = hit(after);
+      put(arg0, hit_first, important);
+      put(arg1, hit_second, important);
+      put(arg_less, hit_first - hit_second, important);
+    }
+    const at::Tensor narrow = kl.to(at::kFloat).cpu().contiguous();
+    found[l].kl.assign(narrow.const_data_ptr<float>(), narrow.const_data_ptr<float>() + narrow.numel());
+  });
+  for (const LaneRows& lane : found) {
+    rows_.insert(rows_.end(), lane.rows.begin(), lane.rows.end());
+    kl_.insert(kl_.end(), lane.kl.begin(), lane.kl.end());
+  }
+}
+
+Interval EffectMeasure::interval(Figure figure) const {
+  Interval interval;
+  double sum = 0.0;
+  for (const Row& row : rows_) {
+    sum += row.sum[figure];
+    interval.count += row.count[figure];
+  }
+  if (interval.count == 0) return interval;
+  interval.mean = sum / static_cast<double>(interval.count);
+  const RandomKey key = make_key(settings_.seed, RandomPurpose::control, stream_of_resamples);
+  std::vector<double> means;
+  for (std::int64_t k = 0; k < settings_.resamples; ++k) {
+    double total = 0.0;
+    std::int64_t count = 0;
+    for (std::size_t i = 0; i < rows_.size(); i += 4) {
+      std::uint32_t words[4];
+      random_words(key, static_cast<std::uint32_t>(k), i, 0, words);
+      for (std::size_t w = 0; w < 4 && i + w < rows_.size(); ++w) {
+        const auto at = static_cast<std::size_t>(std::uint64_t{words[w]} * rows_.size() >> 32);
+        total += rows_[at].sum[figure];
+        count += rows_[at].count[figure];
+      }
+    }
+    if (count > 0) means.push_back(total / static_cast<double>(count));
+  }
+  if (means.empty()) return interval;
+  std::sort(means.begin(), means.end());
+  const auto at = [&](double part) {
+    return means[static_cast<std::size_t>(std::lround(part * static_cast<double>(means.size() - 1)))];
+  };
+  interval.low = at(0.025);
+  interval.high = at(0.975);
+  return interval;
+}
+
+EditEffect EffectMeasure::result() const {
+  return {.near = interval(near_kl),
+          .far = interval(far_kl),
+          .all = interval(all_kl),
+          .important = interval(important_kl),
+          .ce_change = interval(ce),
+          .p_before = interval(p0),
+          .p_after = interval(p1),
+          .p_lost = interval(p_less),
+          .ln_p_before = interval(ln0),
+          .ln_p_after = interval(ln1),
+          .ln_p_lost = interval(ln_less),
+          .argmax_before = interval(arg0),
+          .argmax_after = interval(arg1),
+          .argmax_lost = interval(arg_less)};
+}
+
+ControlSets control_sets(const Evidence& evidence, const std::vector<std::int64_t>& columns,
+                         std::int64_t count, std::uint64_t seed) {
+  constexpr double band = 0.25;
+  struct Candidate {
+    double distance;  // of densities, relative
+    std::int64_t column;
+    bool operator<(const Candidate& other) const {
+      return std::tie(distance, column) < std::tie(other.distance, other.column);
+    }
+  };
+  std::vector<std::vector<Candidate>> candidates;  // nearest first
+  double possible = 1.0;
+  for (const std::int64_t column : columns) {
+    const double density = std::max(evidence.facts(column).density, 1e-12);
+    std::vector<Candidate> others;
+    for (const Site& site : evidence.sites()) {
+      if (column < site.offset || column >= site.offset + site.C) continue;
+      for (std::int64_t c = site.offset; c < site.offset + site.C; ++c) {
+        if (!evidence.is_alive(c) || std::find(columns.begin(), columns.end(), c) != columns.end()) continue;
+        others.push_back({std::abs(evidence.facts(c).density - density) / density, c});
+      }
+    }
+    std::sort(others.begin(), others.end());
+    const auto within = static_cast<std::size_t>(
+        std::count_if(others.begin(), others.end(), [&](const Candidate& c) { return c.distance <= band; }));
+    // One edited subcomponent needs as many others as there are to be sets; several combine.
+    const auto least =
+        static_cast<std::size_t>(columns.size() == 1 ? count : std::min<std::int64_t>(count, 8));
+    others.resize(std::min(others.size(), std::max(within, least)));
+    possible *= static_cast<double>(others.size());
+    candidates.push_back(std::move(others));
+  }
+  ControlSets controls;
+  if (possible == 0.0) return controls;
+  const RandomKey key = make_key(seed, RandomPurpose::control, stream_of_controls);
+  for (std::uint64_t attempt = 0; attempt < static_cast<std::uint64_t>(200 * count) &&
+                                  static_cast<std::int64_t>(controls.sets.size()) < count;
+       ++attempt) {
+    std::vector<std::int64_t> set;
+    bool beyond = false;
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      std::uint32_t words[4];
+      random_words(key, static_cast<std::uint32_t>(i), attempt, 0, words);
+      const Candidate& chosen =
+          candidates[i][static_cast<std::size_t>(std::uint64_t{words[0]} * candidates[i].size() >> 32)];
+      set.push_back(chosen.column);
+      beyond = beyond || chosen.distance > band;
+    }
+    std::vector<std::int64_t> sorted = set;
+    std::sort(sorted.begin(), sorted.end());
+    const bool twice = std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+    if (twice || std::find(controls.sets.begin(), controls.sets.end(), set) != controls.sets.end()) continue;
+    controls.sets.push_back(std::move(set));
+    controls.beyond += beyond;
+  }
+  return controls;
+}
+
+}  // namespace vpd

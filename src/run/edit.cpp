@@ -1,0 +1,298 @@
+#include "vpd/run/edit.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <nlohmann/json.hpp>
+
+#include "edit_source.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/base/json_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/interpretation/intervention.hpp"
+#include "vpd/interpretation/results.hpp"
+#include "vpd/io/files.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+/// Figures that are compared with controls'.
+std::vector<std::pair<std::string, Interval>> figures_of(const EditEffect& e, bool wanted) {
+  std::vector<std::pair<std::string, Interval>> figures = {{"near_kl", e.near},
+                                                           {"far_kl", e.far},
+                                                           {"important_kl", e.important},
+                                                           {"all_kl", e.all},
+                                                           {"ce_change", e.ce_change}};
+  if (!wanted) return figures;
+  figures.emplace_back("wanted_p_lost", e.p_lost);
+  figures.emplace_back("wanted_ln_p_lost", e.ln_p_lost);
+  figures.emplace_back("wanted_argmax_lost", e.argmax_lost);
+  return figures;
+}
+
+void compare(EditRunResult& result, const std::vector<EditEffect>& controls, bool wanted) {
+  const auto figures = figures_of(result.effect, wanted);
+  std::vector<std::vector<double>> others(figures.size());
+  for (const EditEffect& control : controls) {
+    const auto theirs = figures_of(control, wanted);
+    for (std::size_t i = 0; i < figures.size(); ++i) others[i].push_back(theirs[i].second.mean);
+  }
+  for (std::size_t i = 0; i < figures.size(); ++i) {
+    ControlledFigure figure{.name = figures[i].first, .edit = figures[i].second};
+    const auto count = static_cast<double>(others[i].size());
+    for (const double x : others[i]) {
+      figure.control_mean += x / count;
+      figure.percentile += x < figure.edit.mean ? 1.0 / count : 0.0;
+    }
+    for (const double x : others[i])
+      figure.control_spread +=
+          (x - figure.control_mean) * (x - figure.control_mean) / std::max(1.0, count - 1.0);
+    figure.control_spread = std::sqrt(figure.control_spread);
+    result.figures.push_back(figure);
+  }
+}
+
+/// What may be said: of the wanted effect for the damage near by, only where no control does as well.
+std::string sentence_of(const EditEffect& effect, const std::vector<EditEffect>& controls, bool wanted) {
+  if (!wanted) return "No wanted tokens were named, so nothing is said of how well the edit hits them.";
+  if (controls.empty()) return "There are no controls, so nothing is said of how concentrated the effect is.";
+  const auto ratio = [](const EditEffect& e) {
+    return e.near.mean > 0.0 ? e.p_lost.mean / e.near.mean : 0.0;
+  };
+  double most = 0.0;
+  for (const EditEffect& control : controls) most = std::max(most, ratio(control));
+  const double mine = ratio(effect);
+  if (effect.p_lost.mean <= 0.0)
+    return "The wanted tokens' probability did not fall where the edited subcomponents are important.";
+  if (mine <= most)
+    return fmt::format(
+        "Not more concentrated than chance: a control loses as much of the wanted tokens for the same damage "
+        "near by (ratio {:.3g}, the best control {:.3g}).",
+        mine, most);
+  return most > 0.0 ? fmt::format(
+                          "For the same damage near by it takes {:.1f} times as much of the wanted tokens as "
+                          "the best of {} controls.",
+                          mine / most, controls.size())
+                    : fmt::format(
+                          "It takes away the wanted tokens ({:.3g} of probability for a nat of damage near "
+                          "by), and none of {} controls does.",
+                          mine, controls.size());
+}
+
+/// Largest difference of logits, relative to the largest logit, between the files and the edit in memory.
+double reload_and_compare(const EditSource& source, const std::vector<RankOneEdit>& edits,
+                          const fs::path& out) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor rows =
+      source.run.eval->batch(0, std::min<std::int64_t>(4, source.run.eval->rows().value_or(4)));
+  const Intervened memory = intervene(source.run.decomposition, rows, edits);
+  TargetConfig config = source.run.config.target;
+  std::visit([&](auto& one) { one.path = out; }, config);
+  std::vector<std::string> ignored;
+  const auto reloaded = load_target(config, source.run.numerics, ignored);
+  PlainExecutor plain;
+  const at::Tensor logits = reloaded->forward(rows.to(source.run.numerics.device), plain);
+  return (logits - memory.edited).abs().max().item<double>() / memory.edited.abs().max().item<double>();
+}
+
+std::vector<MatrixChange> changes_of(const EditSource& source, const std::vector<RankOneEdit>& edits) {
+  std::vector<MatrixChange> changes;
+  const Sites& sites = source.run.decomposition.sites;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    const at::Tensor change = weight_change(source.run.decomposition, i, edits);
+    if (change.defined()) changes.push_back({sites[i].name, sites[i].embedding ? change.t() : change});
+  }
+  return changes;
+}
+
+Json interval_json(const Interval& i) {
+  return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}, {"tokens", i.count}};
+}
+
+std::vector<Json> edits_json(const std::vector<EditSpec>& edits) {
+  std::vector<Json> list;
+  for (const EditSpec& spec : edits) list.push_back(to_json(spec));
+  return list;
+}
+
+}  // namespace
+
+EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
+  const Clock::time_point start = Clock::now();
+  std::vector<std::string> overrides = {"precision=fp32"};
+  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
+  EditSource source(options.run,
+                    {.checkpoint = options.checkpoint,
+                     .overrides = overrides,
+                     .device = options.device,
+                     .threads = options.threads},
+                    options.tokenizer, observer);
+  const Decomposition& d = source.run.decomposition;
+  EditRunResult result{.step = source.run.checkpoint.step, .edits = options.edits};
+  result.warnings = source.run.warnings;
+  const std::vector<RankOneEdit> edits = source.make(options.edits);
+  const std::vector<MatrixChange> changes =
+      options.out ? changes_of(source, edits) : std::vector<MatrixChange>();
+  std::error_code error;
+  VPD_CHECK(!options.out || !fs::exists(*options.out, error) || fs::is_empty(*options.out, error), DataError,
+            "--out {}: expected a new or an empty directory, found files in it; choose another",
+            options.out ? options.out->string() : "");
+  EffectSettings settings = options.effect;
+  if (!options.wanted.empty()) settings.wanted = source.tokens_named(options.wanted);
+  for (const std::int64_t token : settings.wanted) result.wanted.push_back(source.token_text(token));
+
+  std::vector<EffectMeasure> measures;
+  measures.emplace_back(edits, settings);
+  if (options.controls > 0) {
+    VPD_CHECK(source.evidence, DataError,
+              "--controls {}: expected a harvest, which says what fires as often, found none: run `vpd "
+              "harvest {}` first, or give --controls 0",
+              options.controls, shell_quoted(options.run.string()));
+    const std::vector<std::int64_t> columns = edited_columns(edits);
+    const ControlSets controls =
+        control_sets(source.evidence->evidence, columns, options.controls, settings.seed);
+    for (const auto& set : controls.sets)
+      measures.emplace_back(source.make(moved(options.edits, d.sites, columns, set)), settings);
+    result.controls = static_cast<std::int64_t>(controls.sets.size());
+    if (result.controls < options.controls)
+      result.warnings.push_back(fmt::format("--controls {}: there are only {} other sets of the same sites",
+                                            options.controls, result.controls));
+    if (controls.beyond > 0)
+      result.warnings.push_back(fmt::format(
+          "{} of {} controls fire more or less often by over a quarter: there are not as many nearer ones",
+          controls.beyond, result.controls));
+  }
+  const std::int64_t T = source.run.eval->length(), wanted_rows = (options.positions + T - 1) / T;
+  const std::int64_t all_rows = std::min(wanted_rows, source.run.eval->rows().value_or(wanted_rows));
+  const std::int64_t at_once = std::clamp<std::int64_t>(
+      (std::int64_t{1} << 25) / (T * (d.sites.total_C() + d.target->vocabulary_size())), 1, 64);
+  source.run.compute_with(std::min(at_once, all_rows));
+  const BatchReader reader(d, *source.run.eval, *source.run.lanes, {.rows = at_once, .limit = all_rows});
+  for (std::int64_t k = 0; reader.rows_of(k) > 0; ++k) {
+    end_if_asked(observer.stop, "the measurement");
+    observer.announce(fmt::format("measuring the edit and {} controls: {} of {} rows", result.controls,
+                                  k * at_once, all_rows));
+    const Batch batch = reader.read(k);
+    for (EffectMeasure& measure : measures) measure.add(batch);
+  }
+  result.positions = all_rows * T;
+  observer.announce("drawing intervals");
+  result.effect = measures.front().result();
+  std::vector<EditEffect> controls;
+  for (std::size_t i = 1; i < measures.size(); ++i) controls.push_back(measures[i].result());
+  compare(result, controls, !settings.wanted.empty());
+  result.sentence = sentence_of(result.effect, controls, !settings.wanted.empty());
+
+  if (options.out) {
+    observer.announce("writing the edited target");
+    result.written = export_target(source.run.config.target, changes, *options.out);
+    result.out = options.out;
+    for (const WrittenChange& written : result.written) {
+      if (written.relative_error > 0.1)
+        result.warnings.push_back(fmt::format("{}: rounding to {} takes {:.0f} % of the change",
+                                              written.matrix, written.dtype, 100.0 * written.relative_error));
+    }
+    result.reloaded_difference = reload_and_compare(source, edits, *options.out);
+    Json note = {{"edited_by", "vpd edit"},
+                 {"run", fs::absolute(options.run).filename().string()},
+                 {"step", result.step},
+                 {"edits", edits_json(options.edits)}};
+    write_atomically(*options.out / "vpd_edit.json", json_text(note, 1) + "\n");
+  }
+  result.directory = results_path(source.run.directory, result.step) / "edits" / options.slug;
+  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  publish_result(result.directory, [&](const fs::path& directory) {
+    write_atomically(directory / "effect.json", edit_json(result));
+    write_atomically(directory / "edits.yaml",
+                     json_text(Json(edits_json(options.edits)), 1) + "\n");  // JSON is YAML
+    const auto& kl = measures.front().kl();
+    save_safetensors(directory / "tokens.safetensors", {{"kl", at::tensor(kl, at::kFloat).view({-1, T})}});
+    write_about(directory, about_result(options.command_line, result.step,
+                                        weight_hashes(source.run.checkpoint.path), result.warnings));
+  });
+  return result;
+}
+
+std::string edit_text(const EditRunResult& result) {
+  std::string text =
+      fmt::format("step {}, {} held-out positions, {} controls of the same sites and density\n\n",
+                  result.step, result.positions, result.controls);
+  text += fmt::format("{:<20} {:>10} {:>22} {:>10} {:>10} {:>8}\n", "", "edit", "95 % interval", "controls",
+                      "spread", "above");
+  for (const ControlledFigure& f : result.figures) {
+    text += fmt::format("{:<20} {:>10.5f} {:>22} ", f.name, f.edit.mean,
+                        fmt::format("{:.5f} to {:.5f}", f.edit.low, f.edit.high));
+    text += result.controls > 0 ? fmt::format("{:>10.5f} {:>10.5f} {:>7.0f}%\n", f.control_mean,
+                                              f.control_spread, 100.0 * f.percentile)
+                                : "\n";
+  }
+  const EditEffect& e = result.effect;
+  text += fmt::format("\n{} positions where it is important, {} near them, {} far (g = 0)\n",
+                      e.important.count, e.near.count, e.far.count);
+  if (!result.wanted.empty())
+    text += fmt::format(
+        "wanted ({}): probability {:.4f} before, {:.4f} after; most probable at {:.1f} % before, {:.1f} % "
+        "after\n",
+        join_words(result.wanted), e.p_before.mean, e.p_after.mean, 100.0 * e.argmax_before.mean,
+        100.0 * e.argmax_after.mean);
+  text += result.sentence + "\n";
+  for (const WrittenChange& w : result.written)
+    text += fmt::format("\nwritten      {}: {} in {} ({}), rounding {:.2g} of the change", w.matrix, w.tensor,
+                        w.file, w.dtype, w.relative_error);
+  if (result.out)
+    text += fmt::format("\nedited       {}; its logits and the edit in memory differ by {:.2g}\n",
+                        result.out->string(), result.reloaded_difference);
+  text += fmt::format("\nresult       {}\n", result.directory.string());
+  return text;
+}
+
+std::string edit_json(const EditRunResult& result) {
+  const EditEffect& e = result.effect;
+  Json figures = Json::object(), written = Json::array();
+  for (const ControlledFigure& f : result.figures) {
+    figures[f.name] = interval_json(f.edit);
+    if (result.controls > 0)
+      figures[f.name].update({{"control_mean", f.control_mean},
+                              {"control_spread", f.control_spread},
+                              {"percentile", f.percentile}});
+  }
+  for (const WrittenChange& w : result.written)
+    written.push_back({{"matrix", w.matrix},
+                       {"file", w.file},
+                       {"tensor", w.tensor},
+                       {"dtype", w.dtype},
+                       {"relative_error", w.relative_error}});
+  const Json wanted = result.wanted.empty() ? Json()
+                                            : Json{{"tokens", result.wanted},
+                                                   {"p", {e.p_before.mean, e.p_after.mean}},
+                                                   {"ln_p", {e.ln_p_before.mean, e.ln_p_after.mean}},
+                                                   {"argmax", {e.argmax_before.mean, e.argmax_after.mean}},
+                                                   {"positions", e.important.count}};
+  const Json document = {{"step", result.step},
+                         {"edits", edits_json(result.edits)},
+                         {"positions", result.positions},
+                         {"near", interval_json(e.near)},
+                         {"far", interval_json(e.far)},
+                         {"all", interval_json(e.all)},
+                         {"important", interval_json(e.important)},
+                         {"ce_change", interval_json(e.ce_change)},
+                         {"wanted", wanted},
+                         {"controls", result.controls},
+                         {"figures", figures},
+                         {"sentence", result.sentence},
+                         {"out", result.out ? Json(result.out->string()) : Json()},
+                         {"written", written},
+                         {"reloaded_difference", result.reloaded_difference},
+                         {"seconds", result.seconds},
+                         {"warnings", result.warnings}};
+  return json_text(document, 1) + "\n";
+}
+
+}  // namespace vpd

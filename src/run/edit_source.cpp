@@ -1,0 +1,75 @@
+#include "edit_source.hpp"
+
+#include <algorithm>
+
+#include "vpd/base/error.hpp"
+#include "vpd/target/target.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<OpenedEvidence> evidence_of(const fs::path& run, std::int64_t step,
+                                          const std::optional<fs::path>& tokenizer) {
+  std::optional<OpenedEvidence> opened;
+  if (harvested_step(RunDirectory::open(run), step)) opened.emplace(run, step, tokenizer);
+  return opened;
+}
+
+}  // namespace
+
+EditSource::EditSource(const fs::path& path, const OpenOptions& options,
+                       const std::optional<fs::path>& chosen, const Observer& observer)
+    : run(path, options, observer),
+      evidence(evidence_of(path, run.checkpoint.step, chosen)),
+      tokenizer(chosen ? std::optional(Tokenizer::load(*chosen)) : run.tokenizer()) {
+  VPD_CHECK(run.decomposition.target->vocabulary_size() > 0, DataError,
+            "{}: expected a target of tokens, found one of features", run.source);
+}
+
+std::int64_t EditSource::token_named(const std::string& text) const {
+  return vpd::token_named(text, tokenizer, run.decomposition.target->vocabulary_size());
+}
+std::vector<std::int64_t> EditSource::tokens_named(const std::string& text) const {
+  return vpd::tokens_named(text, tokenizer, run.decomposition.target->vocabulary_size());
+}
+std::string EditSource::token_text(std::int64_t token) const { return vpd::token_text(token, tokenizer); }
+
+std::vector<RankOneEdit> EditSource::make(const std::vector<EditSpec>& specs) const {
+  VPD_CHECK(
+      !specs.empty(), UsageError,
+      "expected an edit (--ablate, --scale, --activation, --write, --read, --swap or --from), found none");
+  EditMaterial material{.evidence = evidence ? &evidence->evidence : nullptr,
+                        .token_named = [this](const std::string& text) { return token_named(text); }};
+  std::vector<std::string> ignored;
+  for (const Stage& stage : describe_target(run.config.target, ignored).stages) {
+    if (!stage.attention) continue;
+    material.heads = stage.attention->heads;
+    material.key_heads = stage.attention->key_heads;
+  }
+  return make_edits(specs, run.decomposition, material);
+}
+
+std::string key_of_column(std::int64_t column, const Sites& sites) {
+  for (std::size_t i = 0; i < sites.size(); ++i)
+    if (column < sites[i].offset + sites[i].C) return to_text({i, column - sites[i].offset}, sites);
+  return {};
+}
+
+std::vector<EditSpec> moved(const std::vector<EditSpec>& specs, const Sites& sites,
+                            const std::vector<std::int64_t>& from, const std::vector<std::int64_t>& to) {
+  const auto move = [&](std::string& key) {
+    const std::int64_t column = column_of(subcomponent_of(key, sites), sites);
+    const auto found = std::find(from.begin(), from.end(), column);
+    if (found != from.end()) key = key_of_column(to[static_cast<std::size_t>(found - from.begin())], sites);
+  };
+  std::vector<EditSpec> others = specs;
+  for (EditSpec& spec : others) {
+    move(spec.key);
+    if (spec.kind == EditSpec::Kind::swap) move(spec.other);
+  }
+  return others;
+}
+
+}  // namespace vpd

@@ -1,0 +1,695 @@
+"""`vpd harvest` and what reads it, `vpd find` and `vpd show`: they have the reference numbers of tests/data/interpretation, whatever the
+rows are divided into and whatever comes between."""
+
+import json
+import os
+import pty
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from prepare_tokens_support import PYTHON, has, needs
+from processes_test import ROOT, TORCHRUN, free_port, has_process_groups
+from support import DATA, PROGRAM, ProgramTest, read_safetensors, write_safetensors, write_shard
+
+GOLDEN = DATA / "interpretation"
+CODES = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "U8": "B"}
+TABLES = ("subcomponents", "input_tokens", "output_tokens", "coactivation", "lens", "examples")
+KINDS = ("random_positive", "random_negative", "strongest")  # of examples, by their number in the file
+COUNTS = ("firings", "positive_firings", "negative_firings", "rows", "position_firings")
+AT_FIRINGS = ("firing_activation_sum", "firing_activation_abs_sum", "activation_min", "activation_max")
+
+
+class Tensor:
+    """Numbers of a safetensors file and their shape."""
+
+    def __init__(self, dtype, shape, data):
+        self.dtype, self.shape = dtype, shape
+        self.values = list(struct.unpack(f"<{prod(shape)}{CODES[dtype]}", data))
+
+    def rows(self):
+        """Along the first axis."""
+        width = prod(self.shape[1:])
+        return [self.values[i * width:(i + 1) * width] for i in range(self.shape[0])]
+
+
+def load(path):
+    return {name: Tensor(*entry) for name, entry in read_safetensors(path).items()}
+
+
+class HarvestTest(ProgramTest):
+    def make_run(self, case="plain", name="run"):
+        """A run that has ended: its configuration and the two files of weights."""
+        run = self.root / name
+        checkpoint = run / "checkpoints" / "step_00000000"
+        checkpoint.mkdir(parents=True)
+        shutil.copy(DATA / case / "initial" / "decomposition.safetensors", checkpoint)
+        shutil.copy(GOLDEN / case / "causal_importance.safetensors", checkpoint)
+        text = (DATA / case / "config.yaml").read_text()
+        for file in ("target", "train.npy", "eval.npy"):
+            text = text.replace(f"path: {file}\n", f"path: {DATA / case / file}\n")
+        (run / "config.yaml").write_text(text)
+        return run
+
+    def harvest(self, run, *arguments, exit_code=0):
+        return self.run_program("harvest", run, "--threads", "1", *arguments, exit_code=exit_code)
+
+    def each(self, do, cases):
+        """Several of the program at once, since most of their time is their start."""
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(lambda case: do(*case), cases))
+
+    def refuse_each(self, exit_code, *cases):
+        """Each of (words, argument, argument, …)."""
+        self.each(lambda words, *arguments: self.refuse(exit_code, words, *arguments), cases)
+
+    def results(self, run):
+        return run / "interpretation" / "step_00000000"
+
+    def about(self, run):
+        return json.loads((self.results(run) / "harvest" / "about.json").read_text())
+
+    def table_files(self, run):
+        """What a finished harvest has written, but about.json; the parts that it was made of are gone."""
+        self.assertEqual([path.name for path in self.results(run).iterdir()], ["harvest"])
+        names = {path.name for path in (self.results(run) / "harvest").iterdir()}
+        self.assertEqual(names, {f"{table}.safetensors" for table in TABLES} | {"about.json"})
+        return {table: self.results(run) / "harvest" / f"{table}.safetensors" for table in TABLES}
+
+    def table_bytes(self, run):
+        return {table: path.read_bytes() for table, path in self.table_files(run).items()}
+
+    def tables(self, run):
+        """{table: {column: Tensor}}"""
+        return {table: load(path) for table, path in self.table_files(run).items()}
+
+    def assert_same_tables(self, found, wanted):
+        for table in TABLES:
+            self.assertTrue(found[table] == wanted[table], f"{table}.safetensors differs")
+
+    def assert_close(self, found, wanted, what, tolerance=1e-5):
+        """The largest difference, over the largest entry."""
+        self.assertEqual(len(found), len(wanted), what)
+        worst = max(abs(a - b) for a, b in zip(found, wanted))
+        self.assertLessEqual(worst, tolerance * max(map(abs, wanted)), what)
+
+
+def sections(table, *names):
+    """{subcomponent: its entries} of a table that has the entries of one subcomponent after those of another."""
+    offsets = table["offsets"].values
+    columns = [table[name].rows() if len(table[name].shape) > 1 else table[name].values for name in names]
+    return {c: list(zip(*(column[offsets[i]:offsets[i + 1]] for column in columns)))
+            for i, c in enumerate(table["subcomponent"].values)}
+
+
+class Golden(HarvestTest):
+    """Against numbers that a slow program in double precision has computed, with tables as wide as the vocabulary."""
+
+    def compare(self, found, wanted, names, prefix):
+        for name in names:
+            with self.subTest(name):
+                self.assertEqual(found[name].shape, wanted[prefix + name].shape)
+                if wanted[prefix + name].dtype == "F32":
+                    self.assert_close(found[name].values, wanted[prefix + name].values, name)
+                else:
+                    self.assertEqual(found[name].values, wanted[prefix + name].values)
+
+    def check_case(self, name):
+        case = json.loads((GOLDEN / name / "case.json").read_text())
+        wanted = load(GOLDEN / name / "harvest.safetensors")
+        run = self.make_run(name)
+        options = ("--output-tokens", "exact", "--coactivation", "all", "--examples", "3", "--strongest", "2", "--seed",
+                   case["harvest_seed"], "--batch-size", "2")
+        self.harvest(run, *options, "--threshold", "0")
+        self.compare(self.tables(run)["subcomponents"], wanted, COUNTS + AT_FIRINGS, "0/")
+        self.harvest(run, *options, "--threshold", "0.1")
+        tables = self.tables(run)
+        about = self.about(run)
+        self.assertEqual([(site["name"], site["offset"]) for site in about["sites"]], list(zip(case["sites"], case["columns"])))
+        rows, T, A = wanted["g"].shape
+        self.assertEqual((about["rows"], about["row_length"], about["positions"]), (rows, T, rows * T))
+        self.compare(tables["subcomponents"], wanted, COUNTS + AT_FIRINGS + (
+            "importance_sum", "importance_square_sum", "activation_sum", "activation_square_sum", "importance_histogram",
+            "sign_balance", "sign_divergence", "null_divergence", "polysemantic"), "0.1/")
+        self.check_input(tables["input_tokens"], wanted, A)
+        self.check_output(tables["output_tokens"], wanted, A)
+        self.check_halves(tables["input_tokens"], wanted)
+        self.check_partners(tables, wanted, A)
+        self.check_examples(tables["examples"], wanted, A)
+        self.check_lens(tables["lens"], wanted, case)
+        self.check_find(run, wanted, case)
+        self.check_show(run, wanted, case)
+
+    def check_input(self, table, wanted, A):
+        self.assertEqual(table["marginal"].values, wanted["0.1/input_marginal"].values)
+        V = len(table["marginal"].values)
+        for part in ("positive", "negative", "half"):
+            dense = [0] * (A * V)
+            for c, entries in sections(table, "token", part).items():
+                for token, count in entries:
+                    dense[c * V + token] = count
+            with self.subTest(f"input {part}"):
+                self.assertEqual(dense, wanted[f"0.1/input_{part}"].values)
+
+    def check_output(self, table, wanted, A):
+        self.assert_close(table["marginal"].values, wanted["0.1/output_marginal"].values, "output marginal")
+        V = len(table["marginal"].values)
+        for part in ("mass", "positive", "half"):
+            dense = [0.0] * (A * V)
+            for c, masses in zip(table["subcomponent"].values, table[part].rows()):
+                dense[c * V:(c + 1) * V] = masses
+            with self.subTest(f"output {part}"):
+                self.assert_close(dense, wanted[f"0.1/output_{part}"].values, part)
+
+    def check_halves(self, table, wanted):
+        """`half` counts the firings of the rows whose bit is 0."""
+        rows, T, A = wanted["g"].shape
+        firings = [0] * A
+        for row, importance in zip(wanted["row_half"].values, wanted["g"].rows()):
+            for i, g in enumerate(importance):
+                firings[i % A] += row == 0 and g > 0.1
+        found = {c: sum(half for half, in entries) for c, entries in sections(table, "half").items()}
+        self.assertEqual([found.get(c, 0) for c in range(A)], firings)
+
+    def check_partners(self, tables, wanted, A):
+        triangle = iter(wanted["0.1/coactivation"].values)
+        expected = {(i, j): count for i in range(A) for j in range(i, A) if (count := next(triangle))}
+        found = {(c, other): count for c, entries in sections(tables["coactivation"], "partner", "count").items()
+                 for other, count in entries}
+        for i, j in found:
+            self.assertEqual(found[i, j], found[j, i])
+        upper = {pair: count for pair, count in found.items() if pair[0] < pair[1]}
+        upper |= {(c, c): count for c, count in enumerate(tables["subcomponents"]["firings"].values) if count}
+        self.assertEqual(upper, expected)
+
+    def check_examples(self, table, wanted, A):
+        _, T, _ = wanted["g"].shape
+        entries = sections(table, "row", "centre", "kind")
+        for number, kind in enumerate(KINDS):
+            expected = wanted[f"0.1/example_{kind}"].rows()
+            for c in range(A):
+                positions = [row * T + centre for row, centre, which in entries.get(c, []) if which == number]
+                self.assertEqual(positions, [n for n in expected[c] if n >= 0], f"{kind} of {c}")
+        g = wanted["g"].values
+        for c, shown in sections(table, "row", "centre", "importance", "token").items():
+            for row, centre, importance, tokens in shown:
+                w = len(importance) // 2
+                for i, (found, token) in enumerate(zip(importance, tokens)):
+                    if token >= 0:
+                        self.assertAlmostEqual(found, g[(row * T + centre + i - w) * A + c], delta=1e-3)
+
+    def check_lens(self, table, wanted, case):
+        """The file has the ten highest and the ten lowest of what is known of all tokens."""
+        dots = wanted["lens_dot"].rows()
+        cosines = dict(zip(case["score_columns"], wanted["lens_cosine"].rows()))
+        largest = max(map(abs, wanted["lens_dot"].values))
+        for c, (tokens, found) in enumerate(zip(table["token"].rows(), table["dot"].rows())):
+            highest, lowest = sorted(dots[c], reverse=True)[:10], sorted(dots[c])[:10]
+            for what, expected in (("its rank", highest + lowest), ("its token", [dots[c][token] for token in tokens])):
+                worst = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+                self.assertLessEqual(worst, 1e-5 * largest, f"{what}, column {c}")
+            for end in (tokens[:10], tokens[10:]):
+                self.assertEqual(len(set(end)), 10)
+            if c in cosines:
+                self.assert_close(table["cosine"].rows()[c], [cosines[c][token] for token in tokens], f"cosine of {c}")
+
+    def keys(self, case):
+        """Names of columns."""
+        ends = case["columns"][1:] + [10 ** 9]
+        return lambda c: next(f"{site}:{c - begin}" for site, begin, end in zip(case["sites"], case["columns"], ends) if c < end)
+
+    def check_find(self, run, wanted, case):
+        key = self.keys(case)
+        tokens = ",".join(f"#{token}" for token in case["find"])
+        for side in ("input", "output"):
+            text, _ = self.run_program("find", run, "--tokens", tokens, "--side", side, "--top", "100000", "--json", "-")
+            result = json.loads(text)
+            self.assertEqual(result["tokens"], case["find"])
+            # Best first, and what is always on after all others.
+            self.assertEqual(result["found"], sorted(result["found"], key=lambda one: (one["always_on"], -one["f1"])))
+            found = {one["key"]: one for one in result["found"]}
+            always = {key(c) for c, total in enumerate(wanted["0.1/importance_sum"].values) if total > 0.5 * prod(wanted["g"].shape[:2])}
+            self.assertEqual({name for name, one in found.items() if one["always_on"]}, always & set(found))
+            hits, covers, f1s = wanted[f"0.1/find_{side}"].rows()
+            self.assertEqual(set(found), {key(c) for c, f1 in enumerate(f1s) if f1 > 0})
+            for name, expected in (("hit", hits), ("cover", covers), ("f1", f1s)):
+                ours = [found[key(c)][name] if key(c) in found else 0.0 for c in range(len(expected))]
+                self.assert_close(ours, expected, f"{side} {name}")
+
+    def check_show(self, run, wanted, case):
+        """Scores of tokens and partners; those that are not shown have none."""
+        key = self.keys(case)
+        A = len(wanted["sigma"].values)
+        V = len(wanted["0.1/input_marginal"].values)
+        texts = self.each(lambda c: self.run_program("show", run, key(c), "--top", "100000", "--min-count", "0", "--json", "-")[0],
+                          [(c,) for c in case["score_columns"]])
+        for place, (c, text) in enumerate(zip(case["score_columns"], texts)):
+            shown = json.loads(text)
+            self.assertEqual(shown["firings"], wanted["0.1/firings"].values[c])
+            self.assertEqual(shown["sign"], wanted["sigma"].values[c])
+            lists = [(side, score, {token["token"]: token[score] for token in shown[side]}, range(V))
+                     for side in ("input", "output") for score in ("recall", "precision", "lift", "pmi")]
+            partners = {other: one for one in shown["partners"] for other in range(A) if key(other) == one["key"]}
+            lists += [("partner", score, {other: one[score] for other, one in partners.items()}, range(A))
+                      for score in ("jaccard", "conditional", "log_lift", "phi")]
+            for side, score, found, all_of_them in lists:
+                expected = wanted[f"0.1/{side}_{score}"].rows()[place]
+                with self.subTest(f"{side} {score} of {key(c)}"):
+                    for other in all_of_them:
+                        # The correlation of two that never fire together is negative and not shown, and c is no partner of its own.
+                        if other not in found and (score == "phi" or side == "partner" and other == c):
+                            continue
+                        self.assertAlmostEqual(found.get(other, 0.0), expected[other], delta=1e-5 * max(1.0, abs(expected[other])))
+
+    def test_plain(self):
+        self.check_case("plain")
+
+    def test_grouped(self):
+        self.check_case("grouped")
+
+
+class Invariants(HarvestTest):
+    """What holds of any harvest; this one has 30 rows of 17 tokens and windows that reach over their ends."""
+
+    WINDOW = 5
+
+    def setUp(self):
+        super().setUp()
+        self.run_directory = self.make_run()
+
+    def harvested(self, *arguments):
+        self.harvest(self.run_directory, "--split", "train", "--window", self.WINDOW, "--batch-size", "4", *arguments)
+        return self.tables(self.run_directory)
+
+    def data_rows(self, file="train.npy"):
+        """The tokens of a file of int32, in rows of 17."""
+        content = (DATA / "plain" / file).read_bytes()
+        begin = 10 + struct.unpack("<H", content[8:10])[0]
+        tokens = struct.unpack(f"<{(len(content) - begin) // 4}i", content[begin:])
+        return [list(tokens[i:i + 17]) for i in range(0, len(tokens), 17)]
+
+    def test_sums(self):
+        tables = self.harvested("--coactivation", "all", "--output-tokens", "exact")
+        facts, inputs, outputs = tables["subcomponents"], tables["input_tokens"], tables["output_tokens"]
+        firings = facts["firings"].values
+        alive = [c for c, count in enumerate(firings) if count]
+        positions = 30 * 17
+        for table in ("input_tokens", "output_tokens", "coactivation", "examples"):
+            self.assertEqual(tables[table]["subcomponent"].values, alive)
+        self.assertEqual(facts["importance_histogram"].rows()[21], firings)
+        for counts in zip(*facts["importance_histogram"].rows()[:21]):
+            self.assertEqual(sum(counts), positions)
+        self.assertEqual([sum(bins) for bins in zip(*facts["position_firings"].rows())], firings)
+        self.assertEqual(sum(inputs["marginal"].values), positions)
+        self.assertAlmostEqual(sum(outputs["marginal"].values), positions, delta=1e-5 * positions)
+        for c, entries in sections(inputs, "token", "count", "positive", "negative", "half").items():
+            self.assertEqual(sum(entry[1] for entry in entries), firings[c])
+            self.assertEqual(sum(entry[2] for entry in entries), facts["positive_firings"].values[c])
+            self.assertEqual(sum(entry[3] for entry in entries), facts["negative_firings"].values[c])
+            self.assertEqual([entry[0] for entry in entries], sorted({entry[0] for entry in entries}))
+            for token, count, positive, negative, half in entries:
+                self.assertGreaterEqual(count, positive + negative)
+                self.assertGreaterEqual(count, half)
+                self.assertGreaterEqual(inputs["marginal"].values[token], count)
+        for c, mass, positive in zip(alive, outputs["mass"].rows(), outputs["positive"].rows()):
+            self.assertAlmostEqual(sum(mass), firings[c], delta=1e-5 * firings[c])
+            self.assertAlmostEqual(sum(positive), facts["positive_firings"].values[c], delta=1e-5 * firings[c])
+        together = {(c, other): count for c, entries in sections(tables["coactivation"], "partner", "count").items()
+                    for other, count in entries}
+        for (c, other), count in together.items():
+            self.assertNotEqual(c, other)
+            self.assertEqual(together[other, c], count)
+            self.assertTrue(0 < count <= min(firings[c], firings[other]))
+
+    def test_fewer_are_the_largest(self):
+        """Some partners of each subcomponent, and the most probable tokens of a position alone."""
+        whole = self.harvested("--coactivation", "all")
+        some = self.harvested("--coactivation", "3", "--output-tokens", "5")
+        partners = sections(whole["coactivation"], "partner", "count")
+        for c, entries in sections(some["coactivation"], "partner", "count").items():
+            largest = sorted(partners[c], key=lambda entry: (-entry[1], entry[0]))[:3]
+            self.assertEqual(entries, sorted(largest))
+        firings = some["subcomponents"]["firings"].values
+        everything = dict(zip(whole["output_tokens"]["subcomponent"].values, whole["output_tokens"]["mass"].rows()))
+        for c, entries in sections(some["output_tokens"], "token", "mass").items():
+            self.assertLessEqual(sum(mass for _, mass in entries), firings[c] * (1 + 1e-5))
+            for token, mass in entries:
+                self.assertLessEqual(mass, everything[c][token] * (1 + 1e-5))
+        self.assertEqual(some["subcomponents"]["importance_sum"].values, whole["subcomponents"]["importance_sum"].values)
+        self.harvest(self.run_directory, "--coactivation", "none")
+        self.assertFalse((self.results(self.run_directory) / "harvest" / "coactivation.safetensors").exists())
+
+    def test_windows(self):
+        """An example's firing is in the middle, with the row's own tokens around it and -1 beyond the row."""
+        tables = self.harvested("--examples", "3", "--strongest", "2")
+        rows, w = self.data_rows(), self.WINDOW
+        ends = set()
+        for c, entries in sections(tables["examples"], "row", "centre", "kind", "token", "importance", "activation").items():
+            taken = [(row, kind) for row, _, kind, *_ in entries]
+            self.assertEqual(len(set(taken)), len(taken), "one of a row and kind")
+            for row, centre, kind, tokens, importance, activation in entries:
+                self.assertEqual(len(tokens), 2 * w + 1)
+                places = range(centre - w, centre + w + 1)
+                self.assertEqual(tokens, [rows[row][t] if 0 <= t < 17 else -1 for t in places])
+                self.assertTrue(all(importance[i] == 0 == activation[i] for i, t in enumerate(places) if not 0 <= t < 17))
+                self.assertGreater(importance[w], 0.0999)
+                if kind < 2:
+                    self.assertEqual(activation[w] > 0, KINDS[kind] == "random_positive")
+                ends.add(centre)
+        self.assertEqual(ends, set(range(17)), "examples at every position of a row")
+
+
+class Divided(HarvestTest):
+    """The same tables whatever the rows are divided into."""
+
+    OPTIONS = ("--split", "train", "--examples", "3", "--strongest", "2", "--output-tokens", "exact")
+
+    def setUp(self):
+        super().setUp()
+        self.run_directory = self.make_run()
+        self.harvest(self.run_directory, *self.OPTIONS, "--batch-size", "2")
+        self.whole, self.whole_bytes = self.tables(self.run_directory), self.table_bytes(self.run_directory)
+        shutil.rmtree(self.run_directory / "interpretation")
+
+    def test_shards(self):
+        for shards in (1, 2, 8):
+            arguments = (*self.OPTIONS, "--batch-size", "2", "--threads", "1")
+            # Two at once, as they would be on several machines, and the last ones first.
+            for i in reversed(range(0, shards, 2)):
+                for part in [self.start("harvest", self.run_directory, *arguments, "--shard", f"{k}/{shards}")
+                             for k in range(i, min(i + 2, shards))]:
+                    self.finish(part)
+            if shards > 1:
+                self.assertFalse((self.results(self.run_directory) / "harvest").exists())
+                self.run_program("harvest", self.run_directory, *arguments, "--merge")
+            self.assert_same_tables(self.table_bytes(self.run_directory), self.whole_bytes)
+            shutil.rmtree(self.run_directory / "interpretation")
+
+    def test_torchrun(self):
+        if not TORCHRUN.exists() or not has_process_groups():
+            self.skipTest("NOT TESTED: this build has no process groups, or there is no torchrun")
+        launcher = (TORCHRUN, "--nproc-per-node", "2", "--master-port", free_port(), "--no-python")
+        arguments = ("harvest", self.run_directory, *self.OPTIONS, "--batch-size", "2", "--threads", "1")
+        said, _ = self.finish(self.start(*arguments, launcher=launcher))
+        self.assertEqual(said.count("510 in 30 rows"), 1, said)
+        self.assert_same_tables(self.table_bytes(self.run_directory), self.whole_bytes)
+
+    def test_batch_sizes(self):
+        """Whole numbers and examples; other batches add floats up in another order."""
+        for size in ("1", "7", "30"):
+            self.harvest(self.run_directory, *self.OPTIONS, "--batch-size", size)
+            found = self.tables(self.run_directory)
+            for table in TABLES:
+                for name, wanted in self.whole[table].items():
+                    with self.subTest(f"{table}, {name}, batches of {size}"):
+                        ours = found[table][name]
+                        self.assertEqual((ours.dtype, ours.shape), (wanted.dtype, wanted.shape))
+                        if wanted.dtype.startswith("F"):
+                            self.assert_close(ours.values, wanted.values, name, 1e-3 if wanted.dtype == "F16" else 1e-5)
+                        elif name != "key":
+                            self.assertEqual(ours.values, wanted.values)
+            # The key of a strongest example is its strength, a float.
+            keys = [[key for key, kind in zip(one["key"].values, one["kind"].values) if KINDS[kind] != "strongest"]
+                    for one in (found["examples"], self.whole["examples"])]
+            self.assertEqual(*keys)
+
+
+class Interrupted(HarvestTest):
+    """A harvest that ends early goes on with the same command, and leaves what one without a break does."""
+
+    ROWS = 100
+
+    def setUp(self):
+        super().setUp()
+        draw = random.Random(7)
+        write_shard(self.root / "many.bin", [draw.randrange(61) for _ in range(17 * self.ROWS)])
+        self.run_directory = self.make_run()
+        self.command = ("harvest", self.run_directory, "--tokens", self.root / "many.bin", "--batch-size", "1", "--threads", "1")
+        undisturbed = self.make_run(name="undisturbed")
+        self.run_program("harvest", undisturbed, *self.command[2:], "--sparse", self.root / "undisturbed_sparse")
+        self.undisturbed = self.table_bytes(undisturbed)
+
+    def start_and_wait(self, part, *arguments):
+        """A harvest that saves after every batch, which has done so twice."""
+        process = self.start(*self.command, "--save-every", "0", *arguments)
+        parts = self.results(self.run_directory) / "harvest.parts" / part
+        self.wait_until(lambda: len(list(parts.glob("state_*"))) >= 2, process, "a saved state")
+        return process
+
+    def kill(self, process):
+        process.kill()
+        self.assertEqual(process.wait(), -signal.SIGKILL)
+
+    def assert_goes_on(self, *arguments):
+        """On a terminal, which shows at once what the program is at."""
+        here, there = pty.openpty()
+        process = subprocess.Popen([PROGRAM, *map(str, self.command + arguments)], stdout=subprocess.DEVNULL, stderr=there)
+        os.close(there)
+        said = b""
+        try:
+            while part := os.read(here, 4096):
+                said += part
+        except OSError:  # the program has ended
+            pass
+        os.close(here)
+        self.assertEqual(process.wait(), 0, said)
+        self.assertRegex(said.decode(), r"going on from batch [1-9]\d* of 100")
+
+    def test_a_signal(self):
+        sparse = ("--sparse", self.root / "sparse")
+        process = self.start_and_wait("0-of-1", *sparse)
+        self.refuse(3, ["harvest.parts/0-of-1", "another program harvests this part; wait for it or stop it"], *self.command, *sparse)
+        process.send_signal(signal.SIGINT)
+        _, err = self.finish(process, 130)
+        self.assertRegex(err, r"interrupted after \d+ of 1700 positions, which are saved: run the same command to go on")
+        self.assertFalse((self.results(self.run_directory) / "harvest").exists())
+        words = ["settings.json", '"threshold"', "0.2", "0.1", "go on with the same options"]
+        self.refuse(3, words, *self.command, *sparse, "--threshold", "0.2")
+        self.assert_goes_on(*sparse)
+        self.assert_same_tables(self.table_bytes(self.run_directory), self.undisturbed)
+        found, wanted = ({path.relative_to(place): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+                         for place in (self.root / "sparse", self.root / "undisturbed_sparse"))
+        self.assertTrue(found == wanted and len(found) == 24, "what delphi reads differs")
+
+    def test_a_kill(self):
+        self.kill(self.start_and_wait("0-of-1"))
+        self.assert_goes_on()
+        self.assert_same_tables(self.table_bytes(self.run_directory), self.undisturbed)
+
+    def test_a_kill_of_one_part(self):
+        self.run_program(*self.command, "--shard", "0/2")
+        self.kill(self.start_and_wait("1-of-2", "--shard", "1/2"))
+        self.refuse(3, ["1-of-2", "expected a finished part", "--shard 1/2"], *self.command, "--merge")
+        self.assert_goes_on("--shard", "1/2")
+        self.run_program(*self.command, "--merge")
+        self.assert_same_tables(self.table_bytes(self.run_directory), self.undisturbed)
+
+
+class ForDelphi(HarvestTest):
+    def test_sparse(self):
+        """A directory a site, with every firing as (row, position, subcomponent) and its importance."""
+        run = self.make_run()
+        self.harvest(run, "--sparse", self.root / "sparse", "--batch-size", "2")
+        counts = self.tables(run)["subcomponents"]
+        g = load(GOLDEN / "plain" / "harvest.safetensors")["g"]
+        rows, T, A = g.shape
+        sites = self.about(run)["sites"]
+        self.assertEqual({path.name for path in (self.root / "sparse").iterdir()}, {site["name"] for site in sites})
+        for site in sites:
+            place = self.root / "sparse" / site["name"]
+            self.assertEqual({path.name for path in place.iterdir()}, {f"0_{site['C'] - 1}.safetensors", "config.json"})
+            stored = load(place / f"0_{site['C'] - 1}.safetensors")
+            self.assertEqual({name: tensor.dtype for name, tensor in stored.items()},
+                             {"locations": "I32", "activations": "F16", "tokens": "I32"})
+            self.assertEqual(stored["tokens"].shape, [rows, T])
+            locations = [tuple(place) for place in stored["locations"].rows()]
+            self.assertEqual(len(set(locations)), len(locations))
+            for (row, t, c), activation in zip(locations, stored["activations"].values, strict=True):
+                self.assertAlmostEqual(activation, g.values[(row * T + t) * A + site["offset"] + c], delta=1e-3)
+            found = [sum(which == c for _, _, which in locations) for c in range(site["C"])]
+            self.assertEqual(found, counts["firings"].values[site["offset"]:site["offset"] + site["C"]])
+            config = json.loads((place / "config.json").read_text())
+            self.assertEqual((config["ctx_len"], config["n_tokens"]), (T, rows * T))
+            self.assertEqual(config["model_name"], str(DATA / "plain" / "target"))
+            self.assertEqual(config["dataset_repo"], str(DATA / "plain" / "eval.npy"))
+
+    def test_a_place_that_cannot_be_written(self):
+        (self.root / "file").write_text("")
+        run = self.make_run()
+        self.refuse(3, [str(self.root / "file"), "directory"], "harvest", run, "--sparse", self.root / "file" / "sparse")
+        self.assertFalse((run / "interpretation").exists(), "known before anything is computed")
+
+
+class DryRun(HarvestTest):
+    def test_says_what_it_would_take(self):
+        run = self.make_run()
+        before = sorted(path for path in run.rglob("*"))
+        text, _ = self.harvest(run, "--dry-run", "--sparse", self.root / "sparse", "--json", self.root / "forecast.json")
+        for word in ("51 in 3 rows of 17", "operations", "memory", "disk", "time"):
+            self.assertIn(word, text)
+        forecast = json.loads((self.root / "forecast.json").read_text())
+        self.assertEqual((forecast["positions"], forecast["rows"]), (51, 3))
+        for name in ("batch_rows", "operations_a_position", "memory_bytes", "disk_bytes", "seconds"):
+            self.assertGreater(forecast[name], 0, name)
+        self.assertEqual(sorted(path for path in run.rglob("*")), before)
+        self.assertFalse((self.root / "sparse").exists())
+
+
+class BadInput(HarvestTest):
+    def setUp(self):
+        super().setUp()
+        self.run_directory = self.make_run()
+        self.weights = self.run_directory / "checkpoints" / "step_00000000"
+
+    def refuse_harvest(self, exit_code, words, *arguments):
+        self.refuse(exit_code, words, "harvest", self.run_directory, *arguments)
+
+    def put(self, file, name, value):
+        """Another first number of a tensor of the checkpoint."""
+        tensors = read_safetensors(self.weights / file)
+        dtype, shape, data = tensors[name]
+        tensors[name] = [dtype, shape, struct.pack("<f", value) + data[4:]]
+        write_safetensors(self.weights / file, tensors)
+
+    def test_options(self):
+        threshold = "--threshold: expected a number of at least 0 and below 1"
+        shard = "--shard: expected a part and the number of parts, from 0/8 to 7/8"
+        sparse = ("--sparse", self.root / "sparse")
+        cases = [([threshold, value], "--threshold", value) for value in ("1.5", "-0.1", "1")]
+        cases += [([shard, f'"{value}"'], "--shard", value) for value in ("3/2", "2/2", "-1/2", "two", "1/2/3")]
+        cases += [(["--sparse: expected one process without --shard"], *sparse, *more) for more in (("--shard", "0/2"), ("--merge",))]
+        cases += [(["--split: expected eval or train", '"test"'], "--split", "test"),
+                  (["--output-tokens", '"exact" or a whole number', '"few"'], "--output-tokens", "few"),
+                  (["--json", "found no directory"], "--json", self.root / "no" / "a.json")]
+        self.refuse_each(2, *((words, "harvest", self.run_directory, *more) for words, *more in cases))
+        self.assertFalse((self.run_directory / "interpretation").exists())
+
+    def test_all_words_of_an_option(self):
+        self.refuse_harvest(2, ["--coactivation", '"all"', '"none"', '"some"'], "--coactivation", "some")
+
+    def test_runs(self):
+        self.refuse(3, ["nowhere", "expected the directory of a run"], "harvest", "nowhere")
+        self.refuse_harvest(3, ["expected a checkpoint of step 5, found those of 0"], "--checkpoint", "5")
+        shutil.rmtree(self.weights)
+        self.refuse_harvest(3, ["expected a complete checkpoint", "vpd decompose --resume"])
+
+    def test_weights_that_are_not_finite(self):
+        for file, name in (("decomposition.safetensors", "h.0.mlp.c_fc.V"), ("causal_importance.safetensors", "proj_out.bias")):
+            before = (self.weights / file).read_bytes()
+            self.put(file, name, float("nan"))
+            self.refuse_harvest(3, [file, f"'{name}'", "expected finite values", "1 that is NaN or infinite"])
+            (self.weights / file).write_bytes(before)
+        self.assertFalse((self.run_directory / "interpretation").exists())
+
+    def test_parts(self):
+        one_row = ("--batch-size", "1")
+        self.refuse_harvest(3, ["harvest.parts: expected the parts of a harvest, found none", "--shard"], "--merge")
+        self.harvest(self.run_directory, *one_row, "--shard", "1/2")
+        self.refuse_harvest(3, ["expected all 2 parts, found none of shard 0: run those first"], *one_row, "--merge")
+        self.harvest(self.run_directory, *one_row, "--shard", "0/2", "--window", "3", "--seed", "4")
+        # Whichever part is read first, the key on which it differs is named, with both values.
+        self.refuse_harvest(3, ["settings.json", '"window"', "20", "3", "go on with the same options, or remove"], *one_row, "--merge")
+        for more, key in (((*one_row, "--seed", "4"), '"seed"'), ((*one_row, "--threshold", "0.3"), '"threshold"'),
+                          ((*one_row, "--positions", "20"), '"rows"'), ((*one_row, "--output-tokens", "7"), '"output_tokens"'),
+                          (("--batch-size", "2"), '"batch_rows"')):
+            self.refuse_harvest(3, ["settings.json", key], *more, "--shard", "1/2")
+        self.harvest(self.run_directory, *one_row, "--shard", "0/3")
+        self.refuse_harvest(3, ["expected parts of one number of shards, found several; remove"], *one_row, "--merge")
+
+    def test_parts_of_other_weights(self):
+        self.harvest(self.run_directory, "--batch-size", "1", "--shard", "0/2")
+        self.put("decomposition.safetensors", "h.0.mlp.c_fc.V", 0.5)
+        self.refuse_harvest(3, ["settings.json", '"weights"'], "--batch-size", "1", "--shard", "0/2")
+
+    def test_parts_of_other_overrides(self):
+        """A model in other numbers, and rows in another order: together they would be no harvest of anything."""
+        command = ("--split", "train", "--batch-size", "4", "--set", "data.train.shuffle=true")
+        for override in ("precision=bf16", "seed=1"):
+            with self.subTest(override):
+                self.harvest(self.run_directory, *command, "--shard", "0/2")
+                self.harvest(self.run_directory, *command, "--shard", "1/2", "--set", override)
+                self.refuse_harvest(3, ["settings.json", override.split("=")[0]], *command, "--merge")
+            shutil.rmtree(self.run_directory / "interpretation", ignore_errors=True)
+
+    def test_tokens(self):
+        _, err = self.harvest(self.run_directory, "--positions", "1e6")
+        self.assertIn("--positions 1000000: there are only 51, and all are taken", err)
+        self.assertEqual(self.about(self.run_directory)["positions"], 51)
+        self.assertIn("there are only 51", " ".join(self.about(self.run_directory)["warnings"]))
+        self.refuse_harvest(3, ["none.npy", "cannot open the file"], "--tokens", self.root / "none.npy")
+        write_shard(self.root / "short.bin", [1] * 16)
+        self.refuse_harvest(3, ["short.bin", "sequence_length = 17", "found 16"], "--tokens", self.root / "short.bin")
+        write_shard(self.root / "large.bin", [1] * 30 + [61] + [2] * 20)
+        words = ["large.bin", "below the vocabulary size 61", "found 61 at position 30"]
+        self.refuse_harvest(3, words, "--tokens", self.root / "large.bin")
+
+    def test_after_bad_tokens(self):
+        """What has saved nothing is in nobody's way."""
+        write_shard(self.root / "large.bin", [61] * 17)
+        self.refuse_harvest(3, ["large.bin", "found 61"], "--tokens", self.root / "large.bin")
+        self.harvest(self.run_directory)
+
+    def test_a_relative_path(self):
+        """Of the command line, and so from where the command is given."""
+        self.harvest(self.run_directory, "--tokens", "train.npy")
+        self.assertEqual(self.about(self.run_directory)["positions"], 30 * 17)
+
+    def test_readers(self):
+        show, find = ("show", self.run_directory), ("find", self.run_directory)
+        nothing = ["harvest: expected what `vpd harvest", "found nothing: run it first"]
+        self.refuse_each(3, (nothing, *show, "h.0.mlp.c_fc:1"), (nothing, *find, "--tokens", "#5"))
+        self.harvest(self.run_directory)
+        form, beyond = ["expected a subcomponent as SITE:NUMBER"], "expected one of the 40 subcomponents of h.0.mlp.c_fc, 0 to 39"
+        self.refuse_each(
+            2, (["'h.0.mlp.c_fd'", "did you mean h.0.mlp.c_fc?"], *show, "h.0.mlp.c_fd:1"),
+            *(([beyond, c], *show, f"h.0.mlp.c_fc:{c}") for c in ("40", "1000000")),
+            *((form, *show, key) for key in ("h.0.mlp.c_fc", "h.0.mlp.c_fc:-1", "7x")),
+            (["did you mean h.0.mlp.c_fc?"], *find, "--like", "h.0.mlp.c_fd:1"),
+            (["expected --tokens or --like, found neither"], *find),
+            (["'#61'", "below 61"], *find, "--tokens", "#5,#61"),
+            (["' of'", "--tokenizer"], *find, "--tokens", " of"),
+            (["'h.0.mlp.c_fd'", "h.0.mlp.c_fc"], *find, "--tokens", "#5", "--sites", "h.0.mlp.c_fd"))
+        self.refuse(3, ["step_00000007", "steps that have it: 0"], *show, "h.0.mlp.c_fc:1", "--checkpoint", "7")
+        self.put("decomposition.safetensors", "h.0.mlp.c_fc.V", 0.5)
+        changed = ["about.json", "decomposition.safetensors", "made of other weights; make it again"]
+        self.refuse_each(3, (changed, *show, "h.0.mlp.c_fc:1"), (changed, *find, "--tokens", "#5"))
+
+
+class Example(HarvestTest):
+    @needs("numpy", "safetensors")
+    def test_read_evidence(self):
+        """examples/read_evidence.py, which people copy."""
+        script = ROOT / "examples" / "read_evidence.py"
+        self.assertLessEqual(len(script.read_text().splitlines()), 25)
+        run = self.make_run()
+        for beside in (False, True):
+            if beside:
+                shutil.copy(DATA / "tokenizer" / "tokenizer.json", self.root)
+            self.harvest(run, "--tokens", self.root / "train.npy")
+            done = subprocess.run([PYTHON, script, run], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            tables = self.tables(run)
+            firings = tables["subcomponents"]["firings"].values
+            names = [f"{site['name']}:{c}" for site in self.about(run)["sites"] for c in range(site["C"])]
+            most = sorted(range(len(firings)), key=lambda c: -firings[c])[:10]
+            printed = done.stdout.splitlines()
+            self.assertEqual(len(printed), 10)
+            for line, c in zip(printed, most):
+                self.assertRegex(line, rf"^{re.escape(names[c])} +fires +{firings[c]} times, at ")
+                entries = sections(tables["input_tokens"], "count", "token")[c]
+                for count, token in sorted(entries, key=lambda entry: (-entry[0], entry[1]))[:3]:
+                    text = " '.+'" if beside and has("tokenizers") else ""
+                    self.assertRegex(line, rf"#{token}{text} {count} times")
+
+
+if __name__ == "__main__":
+    unittest.main()

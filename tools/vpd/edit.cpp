@@ -1,0 +1,80 @@
+#include "vpd/run/edit.hpp"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "activity.hpp"
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "edit_options.hpp"
+#include "interrupt.hpp"
+
+namespace vpd {
+
+void add_edit(CLI::App& app) {
+  struct Arguments {
+    EditOptions options;
+    EditArguments edits;
+    std::string tokenizer, out, json;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  EditOptions& options = arguments->options;
+  CLI::App* command =
+      app.add_subcommand("edit", "Edit the target for good: measure what changes, and write its weights");
+  add_run_options(*command, options);
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "A tokenizer.json; without it the one beside the target or its tokens")
+      ->check(CLI::ExistingFile);
+  add_edit_options(*command, arguments->edits);
+  command
+      ->add_option("--out", arguments->out,
+                   "Directory for the edited target; without it effects are measured alone")
+      ->check(a_path());
+  command->add_option("--wanted", options.wanted,
+                      "Tokens that are to become rare, between commas, as in \" he, him\"");
+  command
+      ->add_option("--controls", options.controls,
+                   "Random sets of the same sites and density, edited likewise")
+      ->check(at_least_zero())
+      ->capture_default_str();
+  command
+      ->add_option("--measure-positions", options.positions,
+                   "Held-out positions that effects are measured on, at most")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command
+      ->add_option("--threshold", options.effect.threshold,
+                   "Important is where an edited subcomponent's g is above this")
+      ->capture_default_str();
+  command->add_option("--near", options.effect.near, "Near is within so many tokens of such a position")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command->add_option("--seed", options.effect.seed, "Of controls and intervals")->capture_default_str();
+  command->add_option("--slug", options.slug, "The result's name, in RUN/interpretation/.../edits")
+      ->capture_default_str();
+  add_json_option(*command, arguments->json, "the result");
+  command->footer(
+      "Examples:\n"
+      "  vpd edit runs/demo --ablate h.1.mlp.down_proj:39 --wanted \" of\"\n"
+      "  vpd edit runs/demo --from edits.yaml --out models/edited");
+  command->callback([arguments] {
+    EditOptions& chosen = arguments->options;
+    if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
+    if (!arguments->out.empty()) chosen.out = arguments->out;
+    chosen.edits = arguments->edits.specs();
+    chosen.command_line = command_line();
+    watch_interrupts("stopping");
+    const EditRunResult result = [&] {
+      Activity activity;
+      Observer observer = activity.observer();
+      observer.stop = interrupted;
+      return edit_run(chosen, observer);
+    }();
+    warn(result.warnings);
+    present(edit_text(result), edit_json(result), arguments->json);
+  });
+}
+
+}  // namespace vpd
