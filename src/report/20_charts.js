@@ -12,7 +12,7 @@ function asTable(columns, rows) {
 function frame(caption, draw, columns, rows) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", caption);
+  svg.setAttribute("aria-label", harmless(caption));
   const figure = el("figure", {}, el("figcaption", {}, caption));
   figure.append(svg);
   figure.append(asTable(columns, rows));
@@ -89,7 +89,7 @@ function legend(names) {
     const key = el("span", { class: "key" });
     const svg = d3.select(key).append("svg").attr("width", 26).attr("height", 8).attr("aria-hidden", "true").style("width", "26px").style("display", "inline-block");
     svg.append("line").attr("x1", 0).attr("x2", 26).attr("y1", 4).attr("y2", 4).attr("stroke", `var(--c${i % 6})`).attr("stroke-width", 2).attr("stroke-dasharray", dashes[i % 6]);
-    key.append(name);
+    key.append(harmless(name));
     return key;
   }));
 }

@@ -100,10 +100,12 @@ void add_harvest(CLI::App& app) {
     if (!arguments->tokens.empty()) chosen.tokens = arguments->tokens;
     if (arguments->positions >= 1.0) chosen.positions = static_cast<std::int64_t>(arguments->positions);
     if (!arguments->output_tokens.empty())
-      chosen.output_tokens = word_or_number("--output-tokens", arguments->output_tokens, 0, "exact", "exact");
-    chosen.partners = arguments->coactivation == "none"
-                          ? -1
-                          : word_or_number("--coactivation", arguments->coactivation, 0, "all", "all, none");
+      chosen.output_tokens =
+          word_or_number("--output-tokens", arguments->output_tokens, 0, "exact", "\"exact\"");
+    chosen.partners =
+        arguments->coactivation == "none"
+            ? -1
+            : word_or_number("--coactivation", arguments->coactivation, 0, "all", "\"all\", \"none\"");
     if (!arguments->shard.empty()) chosen.shard = shard_of(arguments->shard);
     if (!arguments->sparse.empty()) chosen.sparse = arguments->sparse;
     chosen.save_every = std::chrono::seconds(arguments->save_every);
