@@ -49,6 +49,36 @@ std::vector<std::string> known_kinds() {
   return names;
 }
 
+double finite(const YAML::Node& value, const std::string& where, const std::string& key) {
+  const auto number = value.as<double>();
+  VPD_CHECK(std::isfinite(number), DataError, "{}: expected a finite number under \"{}\", found {}", where,
+            key, number);
+  return number;
+}
+
+void read_where(const YAML::Node& node, EditWhere& to, const std::string& where) {
+  VPD_CHECK(node.IsMap(), DataError, "{}: expected importance or positions under \"where\", found neither",
+            where);
+  for (const auto& entry : node) {
+    const auto key = entry.first.as<std::string>();
+    if (key == "importance") {
+      to.importance = finite(entry.second, where, key);
+      VPD_CHECK(*to.importance >= 0.0, DataError, "{}: expected an importance of at least 0, found {:g}",
+                where, *to.importance);
+    } else if (key == "positions") {
+      VPD_CHECK(entry.second.IsSequence() && entry.second.size() == 2, DataError,
+                "{}: expected positions as [first, end], found something else", where);
+      to.positions = {entry.second[0].as<std::int64_t>(), entry.second[1].as<std::int64_t>()};
+      VPD_CHECK(to.positions->first >= 0 && to.positions->second > to.positions->first, DataError,
+                "{}: expected positions [first, end] from 0 on, found [{}, {}]", where, to.positions->first,
+                to.positions->second);
+    } else {
+      throw DataError(fmt::format("{}: expected importance or positions under \"where\", found {}", where,
+                                  quote_foreign(key)));
+    }
+  }
+}
+
 EditSpec read_edit(const YAML::Node& node, const std::string& where) {
   VPD_CHECK(node.IsMap(), DataError, "{}: expected an edit such as {{ablate: SITE:C}}, found something else",
             where);
@@ -68,18 +98,15 @@ EditSpec read_edit(const YAML::Node& node, const std::string& where) {
     const YAML::Node& value = entry.second;
     if (key == found->name) continue;
     if (key == found->argument && takes_number(edit.kind)) {
-      edit.number = value.as<double>();
+      edit.number = finite(value, where, key);
     } else if (key == found->argument) {
       edit.other = value.as<std::string>();
     } else if (key == "strength" && edit.kind == Kind::write) {
-      edit.number = value.as<double>();
+      edit.number = finite(value, where, key);
     } else if (key == "head") {
       edit.head = value.as<std::int64_t>();
-    } else if (key == "where" && value.IsMap() && value["positions"]) {
-      edit.where.positions = {value["positions"][0].as<std::int64_t>(),
-                              value["positions"][1].as<std::int64_t>()};
-    } else if (key == "where" && value.IsMap() && value["importance"]) {
-      edit.where.importance = value["importance"].as<double>();
+    } else if (key == "where") {
+      read_where(value, edit.where, where);
     } else {
       throw DataError(fmt::format("{}: expected {}, head or where beside {}, found {}", where,
                                   *found->argument ? found->argument : "nothing", found->name,
@@ -178,8 +205,8 @@ nlohmann::ordered_json to_json(const EditSpec& edit) {
   if (edit.kind == Kind::write) json["strength"] = edit.number;
   if (edit.head) json["head"] = *edit.head;
   if (edit.where.positions)
-    json["where"] = {{"positions", {edit.where.positions->first, edit.where.positions->second}}};
-  if (edit.where.importance) json["where"] = {{"importance", *edit.where.importance}};
+    json["where"]["positions"] = {edit.where.positions->first, edit.where.positions->second};
+  if (edit.where.importance) json["where"]["importance"] = *edit.where.importance;
   return json;
 }
 

@@ -1,5 +1,7 @@
 #include "vpd/interpretation/labels.hpp"
 
+#include <algorithm>
+
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -31,6 +33,12 @@ bool steers(char32_t c) {
          (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || c == 0x61c;
 }
 
+/// Line ends and every kind of space, which become plain spaces.
+bool is_space(char32_t c) {
+  return c == '\n' || c == '\r' || c == '\t' || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+         c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
 std::string allowed(const std::string& text, const std::string& where, const char* field) {
   std::string kept;
   std::size_t length = 0;
@@ -38,7 +46,10 @@ std::string allowed(const std::string& text, const std::string& where, const cha
     const DecodedCharacter character = decode_utf8(rest);
     VPD_CHECK(character.code_point != 0xfffd || rest.starts_with("\xEF\xBF\xBD"), DataError,
               "{}: expected UTF-8 under \"{}\", found bytes that are none", where, field);
-    if (!steers(character.code_point)) {
+    if (is_space(character.code_point)) {
+      kept += ' ';
+      ++length;
+    } else if (!steers(character.code_point)) {
       kept.append(rest.substr(0, character.length));
       ++length;
     }
@@ -79,8 +90,9 @@ std::string Labels::label_of(const std::string& key) const {
 
 void Labels::set(const std::string& key, Label label, const std::string& where) {
   for (const LabelField& field : fields) label.*field.text = allowed(label.*field.text, where, field.name);
-  VPD_CHECK(!label.label.empty(), DataError, "{}: expected a label of {}, found none", where,
-            quote_foreign(key));
+  const bool blank =
+      std::all_of(label.label.begin(), label.label.end(), [](unsigned char c) { return c == ' '; });
+  VPD_CHECK(!blank, DataError, "{}: expected a label of {}, found none", where, quote_foreign(key));
   labels_[key] = std::move(label);
 }
 

@@ -1,11 +1,13 @@
 #include "lens.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <optional>
 
 #include <ATen/ATen.h>
 
+#include "vpd/interpretation/harvest.hpp"
 #include "vpd/target/executor.hpp"
 
 namespace vpd {
@@ -71,7 +73,32 @@ void choose(const at::Tensor& dots, const at::Tensor& cosines, std::int64_t firs
   }
 }
 
+/// A pass over two tokens, watched.
+std::unique_ptr<NormWatch> watched(const Decomposition& d) {
+  auto watch = std::make_unique<NormWatch>(d.target->matrices().size());
+  const std::int64_t T = std::min<std::int64_t>(2, d.target->longest_sequence());
+  static_cast<void>(
+      d.target->forward(at::zeros({1, T}, at::dtype(at::kLong).device(d.numerics.device)), *watch));
+  return watch;
+}
+
+StreamRole role_of(const Decomposition& d, const NormWatch& watch, std::size_t i) {
+  const Site& site = d.sites[i];
+  const Matrix* head = d.target->head();
+  if (watch.norm_of[site.matrix]) return StreamRole::reads;
+  return site.d_out == head->d_in() && site.matrix != head->index ? StreamRole::writes : StreamRole::none;
+}
+
 }  // namespace
+
+std::vector<StreamRole> stream_roles(const Decomposition& d) {
+  const at::NoGradGuard no_grad;
+  std::vector<StreamRole> roles(d.sites.size(), StreamRole::none);
+  if (d.target->vocabulary_size() == 0 || !d.target->head()) return roles;
+  const std::unique_ptr<NormWatch> watch = watched(d);
+  for (std::size_t i = 0; i < roles.size(); ++i) roles[i] = role_of(d, *watch, i);
+  return roles;
+}
 
 Lens lens_of(const Decomposition& d, const at::Tensor& sign) {
   const at::NoGradGuard no_grad;
@@ -85,20 +112,17 @@ Lens lens_of(const Decomposition& d, const at::Tensor& sign) {
       std::find_if(matrices.begin(), matrices.end(), [](const Matrix& m) { return m.embedding; });
   if (target.vocabulary_size() == 0 || !head) return lens;
 
-  NormWatch watch(matrices.size());
-  static_cast<void>(target.forward(at::zeros({1, std::min<std::int64_t>(2, target.longest_sequence())},
-                                             at::dtype(at::kLong).device(d.numerics.device)),
-                                   watch));
+  const std::unique_ptr<NormWatch> watch = watched(d);
   at::Tensor unembedding = head->weight.value.to(at::kFloat);
-  if (watch.last) unembedding = unembedding * *watch.last;
+  if (watch->last) unembedding = unembedding * *watch->last;
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
-    const std::optional<at::Tensor>& norm = watch.norm_of[site.matrix];
+    const StreamRole role = role_of(d, *watch, i);
     at::Tensor mine, rows;
-    if (norm && embedding != matrices.end()) {
+    if (role == StreamRole::reads && embedding != matrices.end()) {
       mine = d.components.V(i).t();
-      rows = embedding->weight.value.t().to(at::kFloat) * *norm;
-    } else if (!norm && site.d_out == head->d_in() && site.matrix != head->index) {
+      rows = embedding->weight.value.t().to(at::kFloat) * *watch->norm_of[site.matrix];
+    } else if (role == StreamRole::writes) {
       mine = d.components.U(i);
       rows = unembedding;
     } else {

@@ -1,5 +1,7 @@
 #include "vpd/interpretation/results.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <system_error>
 
 #include <unistd.h>
@@ -40,6 +42,15 @@ fs::path existing_result(const RunDirectory& run, std::int64_t step, const std::
   throw DataError(fmt::format("{}: expected what `vpd {} {}` leaves there, found nothing: run it first{}",
                               path.string(), command, shell_quoted(run.path().string()),
                               others.empty() ? "" : "; steps that have it: " + join_words(others)));
+}
+
+void check_slug(const std::string& name) {
+  const bool plain = !name.empty() && name.size() <= 100 && name[0] != '.' &&
+                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                       return std::isalnum(c) || c == '.' || c == '_' || c == '-';
+                     });
+  VPD_CHECK(plain, UsageError, "--slug: expected a name of letters, digits, \".\", \"_\" and \"-\", found {}",
+            quote_foreign(name));
 }
 
 void publish_result(const fs::path& destination, const std::function<void(const fs::path&)>& write) {

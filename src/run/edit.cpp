@@ -126,6 +126,9 @@ std::vector<Json> edits_json(const std::vector<EditSpec>& edits) {
 
 EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   const Clock::time_point start = Clock::now();
+  check_slug(options.slug);
+  VPD_CHECK(options.effect.threshold >= 0.0 && options.effect.threshold < 1.0, UsageError,
+            "--threshold: expected a number of at least 0 and below 1, found {:g}", options.effect.threshold);
   std::vector<std::string> overrides = {"precision=fp32"};
   overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
   EditSource source(options.run,

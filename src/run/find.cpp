@@ -95,6 +95,15 @@ at::Tensor vectors(const SafetensorsFile& file, const Site& site, bool U) {
   return U ? x : x.t();
 }
 
+/// Whether two sites both write, or both read, the residual stream: elsewhere vectors of one length may be of
+/// spaces that have nothing to do with each other. "writes" and "reads" stand in about.json where the target
+/// has a stream.
+bool share_a_space(const Evidence& evidence, std::size_t a, std::size_t b, bool U) {
+  const char* role = U ? "writes" : "reads";
+  const auto& sites = evidence.about()["sites"];
+  return sites[a].value("stream", "") == role && sites[b].value("stream", "") == role;
+}
+
 void rank_by_likeness(const OpenedEvidence& opened, const FindOptions& options, FindResult& result) {
   const Sites& sites = opened.evidence.sites();
   const SubcomponentId like = opened.subcomponent(options.like);
@@ -106,10 +115,11 @@ void rank_by_likeness(const OpenedEvidence& opened, const FindOptions& options, 
   std::map<std::string, std::array<at::Tensor, 2>> cosines;  // by site: of U, of V
   for (const bool U : {true, false}) {
     const at::Tensor mine = vectors(file, sites[like.site], U)[like.c];
-    for (const Site& site : sites) {
-      const at::Tensor rows = vectors(file, site, U);
+    for (std::size_t i = 0; i < sites.size(); ++i) {
+      if (i != like.site && !share_a_space(opened.evidence, like.site, i, U)) continue;
+      const at::Tensor rows = vectors(file, sites[i], U);
       if (rows.size(1) != mine.size(0)) continue;
-      cosines[site.name][U ? 0 : 1] =
+      cosines[sites[i].name][U ? 0 : 1] =
           (rows.matmul(mine) / (rows.norm(2, {1}) * mine.norm()).clamp_min(1e-30)).contiguous();
     }
   }
@@ -142,6 +152,7 @@ FindResult find_subcomponents(const FindOptions& options) {
   const OpenedEvidence opened(options.run, options.checkpoint, options.tokenizer);
   FindResult result{.step = opened.checkpoint.step,
                     .by_tokens = options.like.empty(),
+                    .side = options.side,
                     .like = options.like,
                     .vector = options.vector};
   result.found = candidates(opened, options, Labels(labels_path(opened.directory, opened.checkpoint.step)));
@@ -158,7 +169,9 @@ std::string find_text(const FindResult& result) {
   if (result.by_tokens) {
     std::vector<std::string> quoted;
     for (const std::string& token : result.token_texts) quoted.push_back("\"" + token + "\"");
-    text = fmt::format("step {}, firings at {}\n\n", result.step, join_words(quoted));
+    text = fmt::format("step {}, {} {}\n\n", result.step,
+                       result.side == TokenSide::output ? "where the model says" : "firings at",
+                       join_words(quoted));
     text += fmt::format("{:<28} {:>6} {:>6} {:>6} {:>9} {:>9}  {}\n", "subcomponent", "F1", "hit", "cover",
                         "firings", "mean g", "");
   } else {
@@ -166,7 +179,7 @@ std::string find_text(const FindResult& result) {
     text += fmt::format("{:<28} {:>7} {:>7} {:>8} {:>9} {:>9}  {}\n", "subcomponent", "cos U", "cos V",
                         "Jaccard", "firings", "mean g", "");
   }
-  if (result.found.empty()) return text + "none fires there\n";
+  if (result.found.empty()) return text + "none of those that were looked at\n";
   for (const FoundSubcomponent& one : result.found) {
     const std::string note = one.facts.always_on() ? "always on" : printable(one.label);
     text += result.by_tokens
@@ -177,9 +190,17 @@ std::string find_text(const FindResult& result) {
                               number_or_dash(one.V), number_or_dash(one.jaccard), one.facts.firings,
                               one.facts.mean_importance, note);
   }
-  if (result.by_tokens)
+  if (result.by_tokens && result.side == TokenSide::input)
     text +=
         "\nhit: the part of its firings that is there; cover: the part of those positions where it fires\n";
+  if (result.by_tokens && result.side == TokenSide::output)
+    text +=
+        "\nhit: the part of the model's probability, where it fires, that is theirs; cover: the part of all "
+        "of theirs\n";
+  if (!result.by_tokens)
+    text +=
+        "\nby |cosine|, among vectors of one space; Jaccard of firings where it was kept (-: not kept, or "
+        "never together)\n";
   return text;
 }
 

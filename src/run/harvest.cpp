@@ -284,13 +284,19 @@ class HarvestJob {
     about["rows"] = harvest_.rows();
     about["row_length"] = rows_.data->length();
     about["alive"] = harvest_.alive();
+    about["partners"] = options_.partners;
     Json sites = Json::array();
-    for (const Site& site : run_.decomposition.sites)
+    static constexpr const char* roles[] = {"", "reads", "writes"};
+    const std::vector<StreamRole> stream = stream_roles(run_.decomposition);
+    for (std::size_t i = 0; i < stream.size(); ++i) {
+      const Site& site = run_.decomposition.sites[i];
       sites.push_back({{"name", site.name},
                        {"C", site.C},
                        {"offset", site.offset},
                        {"d_in", site.d_in},
-                       {"d_out", site.d_out}});
+                       {"d_out", site.d_out},
+                       {"stream", roles[static_cast<int>(stream[i])]}});
+    }
     about["sites"] = sites;
     publish_result(results_ / "harvest", [&](const fs::path& directory) {
       harvest_.write_tables(directory, options_.partners);

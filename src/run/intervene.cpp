@@ -1,6 +1,7 @@
 #include "vpd/run/intervene.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
@@ -121,6 +122,10 @@ void keep(const InterveneOptions& options, const EditSource& source, const Inter
 }  // namespace
 
 InterveneResult intervene_run(const InterveneOptions& options, const Observer& observer) {
+  if (options.slug) check_slug(*options.slug);
+  VPD_CHECK(std::isfinite(options.generation.temperature) && std::isfinite(options.generation.top_p),
+            UsageError, "--temperature, --top-p: expected numbers, found {} and {}",
+            options.generation.temperature, options.generation.top_p);
   std::vector<std::string> overrides = {"precision=fp32"};
   overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
   const EditSource source(options.run,

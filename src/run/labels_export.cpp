@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -78,9 +80,12 @@ class Exporter {
       ask(column, lines, keys);
       ++(count_ > before ? result.subcomponents : result.left_out);
     }
-    VPD_CHECK(count_ > 0, DataError,
-              "{}: expected subcomponents with examples enough for {}, found none; harvest more positions",
-              opened_.harvest.string(), name_of(options_.task));
+    VPD_CHECK(
+        count_ > 0, DataError,
+        "{}: expected subcomponents with enough examples for {}, and others that never fire with them, found "
+        "none; "
+        "choose others (--keys, a larger --top), or harvest again with --coactivation all or more positions",
+        opened_.harvest.string(), name_of(options_.task));
     std::error_code error;
     fs::create_directories(options_.out, error);
     VPD_CHECK(!error, DataError, "{}: cannot make the directory: {}", options_.out.string(), error.message());
@@ -143,6 +148,18 @@ class Exporter {
   std::string centred(const FiringExample& example, std::size_t centre) const {
     return window(example, [&](std::size_t i) { return i == centre; });
   }
+  /// The excerpt from `reach` tokens before the mark to as many behind it.
+  std::string around(const FiringExample& example, std::size_t mark, std::size_t reach) const {
+    FiringExample part = example;
+    const auto cut = [&](auto& values) {
+      const auto first = values.begin() + static_cast<std::ptrdiff_t>(mark - std::min(mark, reach));
+      const auto last =
+          values.begin() + static_cast<std::ptrdiff_t>(std::min(values.size(), mark + reach + 1));
+      values = std::decay_t<decltype(values)>(first, last);
+    };
+    cut(part.tokens);
+    return centred(part, std::min(mark, reach));
+  }
   static std::size_t middle(const FiringExample& example) { return example.tokens.size() / 2; }
 
   std::vector<FiringExample> drawn_examples(std::int64_t column) const {
@@ -194,12 +211,35 @@ class Exporter {
     return found;
   }
 
+  /// Examples of both signs in turn, as many of each as it fires with, and none twice.
+  std::vector<FiringExample> label_examples(std::int64_t column) const {
+    const SubcomponentFacts facts = opened_.evidence.facts(column);
+    std::vector<FiringExample> of_sign[2], chosen;
+    std::set<std::pair<std::int64_t, std::int64_t>> seen;
+    std::vector<FiringExample> all = opened_.evidence.examples(column);
+    std::stable_partition(all.begin(), all.end(),
+                          [](const FiringExample& e) { return e.kind != FiringExample::Kind::strongest; });
+    for (FiringExample& one : all) {
+      if (!seen.emplace(one.row, one.position).second) continue;
+      of_sign[one.activation[middle(one)] < 0].push_back(std::move(one));
+    }
+    const double share = static_cast<double>(facts.positive_firings) /
+                         static_cast<double>(std::max<std::int64_t>(1, facts.firings));
+    std::size_t taken[2] = {0, 0};
+    while (static_cast<std::int64_t>(chosen.size()) < options_.examples &&
+           (taken[0] < of_sign[0].size() || taken[1] < of_sign[1].size())) {
+      const bool behind = static_cast<double>(taken[0]) > share * static_cast<double>(chosen.size());
+      const std::size_t sign =
+          (behind || taken[0] == of_sign[0].size()) && taken[1] < of_sign[1].size() ? 1 : 0;
+      chosen.push_back(of_sign[sign][taken[sign]++]);
+    }
+    return chosen;
+  }
+
   void ask_label(std::int64_t column, std::string& lines) {
     const Evidence& evidence = opened_.evidence;
-    std::vector<FiringExample> examples = evidence.examples(column);
+    const std::vector<FiringExample> examples = label_examples(column);
     if (examples.empty()) return;
-    if (static_cast<std::int64_t>(examples.size()) > options_.examples)
-      examples.resize(static_cast<std::size_t>(options_.examples));
     LabelMaterial material{.place = "number " + key_of(column) + " (block and matrix come before the colon)",
                            .facts = evidence.facts(column),
                            .threshold = evidence.threshold()};
@@ -221,12 +261,13 @@ class Exporter {
       for (std::size_t e = 0; e < most; ++e) {
         const FiringExample& one = examples[e];
         const std::size_t at = middle(one);
-        material.fires_on.push_back(window(one, [&](std::size_t i) { return fires(one, i); }));
+        const char* sign = one.activation[at] < 0 ? "(-) " : "(+) ";
+        material.fires_on.push_back(sign + window(one, [&](std::size_t i) { return fires(one, i); }));
         std::string before, after;
         for (std::size_t i = at < 8 ? 0 : at - 8; i <= at; ++i) before += text_of(one.tokens[i]);
         for (std::size_t i = at + 1; i < std::min(one.tokens.size(), at + 4); ++i)
           after += text_of(one.tokens[i]);
-        material.followed_by.push_back(before + " →" + (after.empty() ? " (the end)" : after));
+        material.followed_by.push_back(sign + before + " →" + (after.empty() ? " (the end)" : after));
       }
       prompt = label_prompt(material);
       if (prompt.size() <= limit || most == 0) break;
@@ -264,16 +305,32 @@ class Exporter {
             {"required", {"answer"}}};
   }
 
-  /// Other subcomponents that are never known to fire with this one.
-  std::vector<std::int64_t> strangers(std::int64_t column) const {
-    std::vector<std::int64_t> partners;
-    for (const PartnerScore& p : opened_.evidence.partners(column)) partners.push_back(p.column);
-    std::sort(partners.begin(), partners.end());
+  /// Other subcomponents that are known never to fire together with this one: the list of partners of one of
+  /// the two is whole, and the other is not in it.
+  std::vector<std::int64_t> strangers(std::int64_t column) {
+    const std::vector<std::int64_t>& mine = partners_of(column);
     std::vector<std::int64_t> others;
-    for (const std::int32_t c : opened_.evidence.alive())
-      if (c != column && !std::binary_search(partners.begin(), partners.end(), std::int64_t{c}))
-        others.push_back(c);
+    for (const std::int32_t c : opened_.evidence.alive()) {
+      if (c == column) continue;
+      const std::vector<std::int64_t>& theirs = partners_of(c);
+      const bool absent =
+          (is_whole(mine) && !std::binary_search(mine.begin(), mine.end(), std::int64_t{c})) ||
+          (is_whole(theirs) && !std::binary_search(theirs.begin(), theirs.end(), column));
+      if (absent) others.push_back(c);
+    }
     return others;
+  }
+  const std::vector<std::int64_t>& partners_of(std::int64_t column) {
+    const auto [found, fresh] = partners_.try_emplace(column);
+    if (fresh) {
+      for (const PartnerScore& p : opened_.evidence.partners(column)) found->second.push_back(p.column);
+      std::sort(found->second.begin(), found->second.end());
+    }
+    return found->second;
+  }
+  bool is_whole(const std::vector<std::int64_t>& partners) const {
+    const std::int64_t most = opened_.evidence.about().value("partners", std::int64_t{100});
+    return most == 0 || (most > 0 && static_cast<std::int64_t>(partners.size()) < most);
   }
 
   /// Windows of both kinds in a drawn order, and the numbers of the right ones.
@@ -326,12 +383,16 @@ class Exporter {
       std::vector<std::pair<std::string, bool>> windows;
       for (std::size_t i = 0; i < 2 * each; ++i) {
         const FiringExample& one = mine[i];
+        // What is shown lies around the mark, right or wrong, so that its place tells nothing.
+        const std::size_t at = middle(one), reach = at / 2;
         std::vector<std::size_t> quiet;
-        for (std::size_t k = 0; k < one.tokens.size(); ++k)
+        for (std::size_t k = at - reach; k <= at + reach; ++k) {
           if (one.tokens[k] >= 0 && static_cast<double>(one.importance[k]) <= opened_.evidence.threshold())
             quiet.push_back(k);
+        }
         const bool right = i < each || quiet.empty();
-        windows.emplace_back(centred(one, right ? middle(one) : quiet[draws.below(quiet.size())]), right);
+        const std::size_t mark = right ? at : quiet[draws.below(quiet.size())];
+        windows.emplace_back(around(one, mark, reach), right);
       }
       put_trial(
           column, draws, windows, fuzzing_template,
@@ -380,6 +441,7 @@ class Exporter {
   const LabelExport& options_;
   OpenedEvidence opened_;
   Labels labels_;
+  std::map<std::int64_t, std::vector<std::int64_t>> partners_;
   std::int64_t count_ = 0, trial_ = 0;
 };
 

@@ -1,5 +1,6 @@
 // Answers of a language model, or of a person, about subcomponents.
 
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -43,11 +44,46 @@ std::set<std::int64_t> numbers(const Json& answer, std::int64_t most, const std:
   return chosen;
 }
 
-void judge(const Json& key, const std::set<std::int64_t>& chosen, TaskScore& score) {
+/// A question of a test: how many windows it has, and which are right.
+struct TestKey {
+  std::string task, key;
+  std::int64_t windows = 0;
   std::set<std::int64_t> right;
-  for (const Json& number : key.at("answer")) right.insert(number.get<std::int64_t>());
-  for (std::int64_t i = 1; i <= key.at("windows").get<std::int64_t>(); ++i) {
-    const bool wanted = right.contains(i), said = chosen.contains(i);
+};
+
+std::map<std::string, TestKey> read_keys(const fs::path& path) {
+  const Json json = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
+  VPD_CHECK(json.is_object(), DataError, "{}: expected the keys.json of an export, found something else",
+            path.string());
+  std::map<std::string, TestKey> keys;
+  for (const auto& [id, entry] : json.items()) {
+    const bool whole = entry.is_object() && entry.contains("task") && entry["task"].is_string() &&
+                       entry.contains("key") && entry["key"].is_string() && entry.contains("windows") &&
+                       entry["windows"].is_number_integer() && entry.contains("answer") &&
+                       entry["answer"].is_array();
+    VPD_CHECK(whole, DataError,
+              "{}: expected task, key, windows and answer under {}, as an export leaves them, found others; "
+              "export again",
+              path.string(), quote_foreign(id));
+    TestKey key{.task = entry["task"], .key = entry["key"], .windows = entry["windows"]};
+    key.right =
+        numbers(entry["answer"], key.windows, fmt::format("{}: {}", path.string(), quote_foreign(id)));
+    keys.emplace(id, std::move(key));
+  }
+  return keys;
+}
+
+/// Of an intruder the whole question is one judgement, of the other tests each window.
+void judge(const TestKey& key, const std::set<std::int64_t>& chosen, TaskScore& score) {
+  if (key.task == "intruder") {
+    ++score.answered;
+    ++score.positives;
+    score.right += chosen == key.right;
+    score.found += chosen == key.right;
+    return;
+  }
+  for (std::int64_t i = 1; i <= key.windows; ++i) {
+    const bool wanted = key.right.contains(i), said = chosen.contains(i);
     ++score.answered;
     score.right += wanted == said;
     ++(wanted ? score.positives : score.negatives);
@@ -71,21 +107,21 @@ double TaskScore::balanced_accuracy() const {
   const auto part = [](std::int64_t a, std::int64_t b) {
     return b > 0 ? static_cast<double>(a) / static_cast<double>(b) : 1.0;
   };
-  return (part(found, positives) + part(rejected, negatives)) / 2.0;
+  return negatives > 0 ? (part(found, positives) + part(rejected, negatives)) / 2.0 : accuracy();
 }
 
 LabelImportResult import_labels(const LabelImport& options) {
   const OpenedEvidence opened(options.run, options.checkpoint);
   Labels labels(labels_path(opened.directory, opened.checkpoint.step));
-  if (!options.merge) labels.clear();
-  Json keys;
+  std::int64_t before = static_cast<std::int64_t>(labels.all().size());
+  bool dropped = options.merge;
+  std::map<std::string, TestKey> keys;
   if (options.keys) {
-    keys = Json::parse(read_text(*options.keys), nullptr, /*allow_exceptions=*/false);
-    VPD_CHECK(keys.is_object(), DataError, "{}: expected the keys.json of an export, found something else",
-              options.keys->string());
+    keys = read_keys(*options.keys);
   }
   LabelImportResult result;
   std::set<std::string> seen;
+  std::map<std::string, std::set<std::int64_t>> answered;  // by question: the last answer
   std::istringstream lines(read_text(options.answers));
   std::int64_t number = 0;
   for (std::string text; std::getline(lines, text);) {
@@ -104,12 +140,7 @@ LabelImportResult import_labels(const LabelImport& options) {
                 where);
       VPD_CHECK(keys.contains(id), DataError, "{}: expected the id of a question in {}, found {}", where,
                 options.keys->string(), quote_foreign(id));
-      const Json& key = keys[id];
-      const std::set<std::int64_t> chosen =
-          numbers(line["answer"], key.value("windows", std::int64_t{0}), where);
-      const std::string task = key.value("task", "test");
-      judge(key, chosen, result.scores[task]);
-      judge(key, chosen, result.of_key[task][key.value("key", id)]);
+      answered[id] = numbers(line["answer"], keys.at(id).windows, where);
       continue;
     }
     const std::string name = line.contains("key") ? text_in(line, "key", where) : id;
@@ -123,6 +154,8 @@ LabelImportResult import_labels(const LabelImport& options) {
     VPD_CHECK(confidence.empty() || confidence == "low" || confidence == "medium" || confidence == "high",
               DataError, "{}: expected low, medium or high under \"confidence\", found {}", where,
               quote_foreign(confidence));
+    if (!dropped) labels.keep_only("hand");
+    dropped = true;
     labels.set(to_text(subcomponent, opened.evidence.sites()),
                {.label = text_in(line, "label", where),
                 .input_label = text_in(line, "input_label", where),
@@ -134,18 +167,30 @@ LabelImportResult import_labels(const LabelImport& options) {
   }
   VPD_CHECK(!seen.empty(), DataError, "{}: expected answers, one a line, found none",
             options.answers.string());
+  for (const auto& [id, chosen] : answered) {
+    const TestKey& key = keys.at(id);
+    judge(key, chosen, result.scores[key.task]);
+    judge(key, chosen, result.of_key[key.task][key.key]);
+  }
   result.labels = static_cast<std::int64_t>(labels.all().size());
-  if (seen.size() > 0 && (result.scores.empty() || result.labels > 0)) labels.save();
+  const bool new_labels = seen.size() > answered.size();
+  result.dropped = new_labels && !options.merge ? std::max<std::int64_t>(0, before - labels.kept()) : 0;
+  if (new_labels) labels.save();
   if (!result.scores.empty()) {
-    Json scores = Json::object();
+    // Scores of other tests stay.
+    const fs::path place = results_path(opened.directory, opened.checkpoint.step) / "label_scores.json";
+    std::error_code error;
+    Json scores = fs::exists(place, error)
+                      ? Json::parse(read_text(place), nullptr, /*allow_exceptions=*/false)
+                      : Json::object();
+    if (!scores.is_object()) scores = Json::object();
     for (const auto& [task, score] : result.scores) {
       scores[task] = score_json(score);
       scores[task]["source"] = options.source;
       for (const auto& [key, of_key] : result.of_key[task])
         scores[task]["subcomponents"][key] = score_json(of_key);
     }
-    write_atomically(results_path(opened.directory, opened.checkpoint.step) / "label_scores.json",
-                     json_text(scores, 1) + "\n");
+    write_atomically(place, json_text(scores, 1) + "\n");
   }
   return result;
 }
@@ -161,20 +206,26 @@ void set_label(const fs::path& run, std::optional<std::int64_t> checkpoint, cons
 }
 
 std::string labels_text(const LabelImportResult& result) {
-  std::string text = fmt::format("{} labels", result.labels);
-  if (result.duplicates > 0)
-    text += fmt::format(", {} answered more than once: the last counts", result.duplicates);
+  const auto many = [](std::size_t count, const char* what) {
+    return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  };
+  std::string text = many(static_cast<std::size_t>(result.labels), "label") + " in the run";
+  if (result.dropped > 0)
+    text += fmt::format("; {} earlier ones are gone (--merge keeps them)", result.dropped);
   text += "\n";
+  if (result.duplicates > 0)
+    text += fmt::format("{} answered more than once: the last counts\n", result.duplicates);
   for (const auto& [task, score] : result.scores) {
-    text += fmt::format("{:<10} accuracy {:.3f}, balanced {:.3f}, of {} judgements about {} subcomponents\n",
-                        task, score.accuracy(), score.balanced_accuracy(), score.answered,
-                        result.of_key.at(task).size());
+    text +=
+        fmt::format("{:<10} accuracy {:.3f}, balanced {:.3f}, of {} about {}\n", task, score.accuracy(),
+                    score.balanced_accuracy(), many(static_cast<std::size_t>(score.answered), "judgement"),
+                    many(result.of_key.at(task).size(), "subcomponent"));
   }
   return text;
 }
 
 std::string labels_json(const LabelImportResult& result) {
-  Json document = {{"labels", result.labels}, {"duplicates", result.duplicates}};
+  Json document = {{"labels", result.labels}, {"dropped", result.dropped}, {"duplicates", result.duplicates}};
   Json scores = Json::object();
   for (const auto& [task, score] : result.scores) scores[task] = score_json(score);
   document["scores"] = scores;

@@ -65,9 +65,9 @@ std::string example_line(const FiringExample& example, const std::vector<std::st
 
 std::string token_table(const ShownSubcomponent& shown, const std::vector<TokenScore>& by_recall,
                         const std::vector<TokenScore>& by_pmi) {
-  std::string text = fmt::format("  {:<42}   {}\n", "by recall", "by PMI");
-  text += fmt::format("  {} {:>6} {:>6} {:>6}   {} {:>6} {:>6} {:>6}\n", padded("token", 21), "recall",
-                      "prec.", "PMI", padded("token", 21), "recall", "prec.", "PMI");
+  std::string text = fmt::format("  {:<42}   {}\n", "by share of its firings", "by PMI");
+  text += fmt::format("  {} {:>6} {:>6} {:>6}   {} {:>6} {:>6} {:>6}\n", padded("token", 21), "share",
+                      "cover", "PMI", padded("token", 21), "share", "cover", "PMI");
   const auto cell = [&](const std::vector<TokenScore>& tokens, std::size_t i) {
     if (i >= tokens.size()) return std::string(42, ' ');
     const TokenScore& t = tokens[i];
@@ -164,13 +164,15 @@ std::string show_text(const ShownSubcomponent& shown, bool colour, int width) {
   line("activation",
        fmt::format("{:.3g} in the mean where it fires, from {:.3g} to {:.3g}; + {}, - {}", f.mean_activation,
                    f.activation_min, f.activation_max, f.positive_firings, f.negative_firings));
-  if (f.positive_firings > 0 && f.negative_firings > 0)
-    line("two signs",
-         fmt::format(
-             "balance {:.2f}; tokens of + and - differ by {:.2f} bits (noise {:.2f}), what is said by {:.2f} "
-             "({:.2f}){}",
-             f.sign_balance, f.sign_divergence[0], f.null_divergence[0], f.sign_divergence[1],
-             f.null_divergence[1], f.polysemantic ? ": fires with both signs, on different tokens" : ""));
+  // Of a handful of firings a divergence is noise.
+  if (std::min(f.positive_firings, f.negative_firings) >= 5) {
+    line("two signs", fmt::format("{}; the rarer one at {:.0f} % of firings",
+                                  f.polysemantic ? "fires with both, on different tokens" : "fires with both",
+                                  100.0 * f.sign_balance));
+    line("",
+         fmt::format("bits between them: tokens {:.2f} (noise {:.2f}), what is said {:.2f} ({:.2f})",
+                     f.sign_divergence[0], f.null_divergence[0], f.sign_divergence[1], f.null_divergence[1]));
+  }
   if (!shown.telling_input.tokens.empty()) line("fires at", telling_line(shown, shown.telling_input));
   if (!shown.telling_output.tokens.empty()) line("is said there", telling_line(shown, shown.telling_output));
 
@@ -181,7 +183,8 @@ std::string show_text(const ShownSubcomponent& shown, bool colour, int width) {
     std::vector<std::string> high, low;
     for (std::size_t i = 0; i < shown.lens.size(); ++i)
       (i < shown.lens.size() / 2 ? high : low).push_back(shown.texts.at(shown.lens[i].token));
-    text += "\nIts vector points at\n  + " + join_words(high, "  ") + "\n  - " + join_words(low, "  ") + "\n";
+    text += "\nTokens that its vector points at most (+) and least (-), by the weights alone\n  + " +
+            join_words(high, "  ") + "\n  - " + join_words(low, "  ") + "\n";
   }
   if (!shown.partners.empty()) {
     text += fmt::format("\nFires together with\n  {:<28} {:>8} {:>8} {:>8} {:>8}\n", "", "Jaccard", "P(i|j)",

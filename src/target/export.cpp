@@ -23,16 +23,23 @@ const fs::path& directory_of(const TargetConfig& config) {
   return std::visit([](const auto& one) -> const fs::path& { return one.path; }, config);
 }
 
+/// Absolute, without "." and "..", links as they stand, and no slash at the end.
+fs::path plain(const fs::path& path) {
+  const fs::path whole = fs::absolute(path).lexically_normal();
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
 void copy_directory(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::create_directories(to, error);
   for (fs::recursive_directory_iterator i(from, error), end; !error && i != end; i.increment(error)) {
-    const fs::path destination = to / fs::relative(i->path(), from);
+    const fs::path destination = to / i->path().lexically_relative(from);
     std::error_code failed;
     if (i->is_directory()) {
       fs::create_directories(destination, failed);
     } else {
       fs::copy_file(fs::canonical(i->path()), destination, failed);  // what a link points to
+      if (!failed) fs::permissions(destination, fs::perms::owner_write, fs::perm_options::add, failed);
     }
     VPD_CHECK(!failed, DataError, "{}: cannot copy the file to {}: {}", i->path().string(), to.string(),
               failed.message());
@@ -115,15 +122,19 @@ std::vector<WrittenChange> export_target(const TargetConfig& config, const std::
               "one; untie the head first (tie_word_embeddings: false, and a lm_head.weight of its own)",
               from.string(), change.matrix);
   }
-  const fs::path absolute = fs::absolute(out),
-                 temporary = absolute.parent_path() /
-                             fmt::format(".tmp-{}.{}", absolute.filename().string(), ::getpid());
+  const fs::path absolute = plain(out), source = plain(from);
+  const fs::path beside = absolute.lexically_relative(source);
+  VPD_CHECK(beside.empty() || *beside.begin() == "..", DataError,
+            "--out {}: expected a place outside of the target's own directory, found one in it",
+            out.string());
+  const fs::path temporary =
+      absolute.parent_path() / fmt::format(".tmp-{}.{}", absolute.filename().string(), ::getpid());
   std::vector<WrittenChange> written;
   try {
-    copy_directory(from, temporary);
+    copy_directory(source, temporary);
     for (const auto& [place, change] : stored)
-      written.push_back(write_change(temporary / fs::relative(fs::absolute(place.file), fs::absolute(from)),
-                                     place, *change));
+      written.push_back(
+          write_change(temporary / plain(place.file).lexically_relative(source), place, *change));
     if (fs::exists(absolute)) fs::remove(absolute, error);
     publish_directory(temporary, absolute);
   } catch (...) {

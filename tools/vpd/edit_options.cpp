@@ -1,5 +1,8 @@
 #include "edit_options.hpp"
 
+#include <algorithm>
+#include <utility>
+
 #include "command_line.hpp"
 #include "vpd/base/error.hpp"
 
@@ -7,6 +10,13 @@ namespace vpd {
 
 std::vector<EditSpec> EditArguments::specs() const {
   std::vector<EditSpec> specs;
+  const bool typed =
+      std::any_of(std::begin(texts), std::end(texts), [](const auto& list) { return !list.empty(); });
+  for (const auto& [given, name] :
+       {std::pair(!where.empty(), "--where"), std::pair(!positions.empty(), "--positions"),
+        std::pair(head >= 0, "--head")})
+    VPD_CHECK(typed || !given, UsageError,
+              "{}: expected an edit such as --ablate that it is for; edits of --from have their own", name);
   if (!from.empty()) specs = read_edits(from);
   for (int kind = 0; kind < 6; ++kind) {
     for (const std::string& text : texts[kind]) {

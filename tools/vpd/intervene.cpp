@@ -1,5 +1,7 @@
 #include "vpd/run/intervene.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -9,14 +11,33 @@
 #include "commands.hpp"
 #include "edit_options.hpp"
 #include "interrupt.hpp"
+#include "vpd/base/error.hpp"
 
 namespace vpd {
+
+namespace {
+
+std::vector<std::int64_t> numbers_between_commas(const std::string& option, const std::string& text) {
+  std::vector<std::int64_t> numbers;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    std::int64_t number = -1;
+    const auto [end, error] = std::from_chars(text.data() + begin, text.data() + comma, number);
+    VPD_CHECK(error == std::errc() && end == text.data() + comma && comma > begin && number >= 0, UsageError,
+              "{}: expected numbers between commas, as in 5,8,9, found \"{}\"", option, text);
+    numbers.push_back(number);
+    begin = comma + 1;
+  }
+  return numbers;
+}
+
+}  // namespace
 
 void add_intervene(CLI::App& app) {
   struct Arguments {
     InterveneOptions options;
     EditArguments edits;
-    std::string tokenizer, context = "target", slug, json;
+    std::string tokenizer, tokens, context = "target", slug, json;
   };
   auto arguments = std::make_shared<Arguments>();
   InterveneOptions& options = arguments->options;
@@ -28,9 +49,7 @@ void add_intervene(CLI::App& app) {
                    "A tokenizer.json; without it the one beside the target or its tokens")
       ->check(CLI::ExistingFile);
   CLI::Option* text = command->add_option("--prompt", options.prompt, "The text; nothing is added to it");
-  command->add_option("--prompt-tokens", options.prompt_tokens, "Its tokens, between commas")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  command->add_option("--prompt-tokens", arguments->tokens, "Its tokens' numbers, between commas")
       ->excludes(text);
   add_edit_options(*command, arguments->edits);
   command->add_option("--in", arguments->context, "target, components, stochastic, adversarial or keep-only")
@@ -80,6 +99,8 @@ void add_intervene(CLI::App& app) {
     InterveneOptions& chosen = arguments->options;
     if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
     if (!arguments->slug.empty()) chosen.slug = arguments->slug;
+    if (!arguments->tokens.empty())
+      chosen.prompt_tokens = numbers_between_commas("--prompt-tokens", arguments->tokens);
     chosen.edits = arguments->edits.specs();
     chosen.settings.context = parse_context(arguments->context);
     chosen.generation.seed = chosen.settings.seed;

@@ -118,6 +118,11 @@ void add_labels(CLI::App& app) {
   CLI::App* labels =
       app.add_subcommand("labels", "Names of subcomponents: questions for a language model, and answers");
   labels->require_subcommand(1);
+  labels->footer(
+      "Examples:\n"
+      "  vpd labels export runs/demo --out questions --top 100\n"
+      "  vpd labels import runs/demo answers.jsonl --source my-model --merge\n"
+      "  vpd labels set runs/demo h.1.attn.q_proj:27 \"looks back from 'and'\"");
   add_labels_export(*labels);
   add_labels_import(*labels);
   add_labels_set(*labels);

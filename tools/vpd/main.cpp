@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
   vpd::add_labels(app);
   vpd::add_intervene(app);
   vpd::add_edit(app);
+  vpd::add_audit(app);
   vpd::add_report(app);
   vpd::add_inspect(app);
   vpd::add_schema(app);
@@ -69,10 +70,13 @@ int run(int argc, char** argv) {
                                   argv[1], close ? fmt::format("; did you mean \"{}\"?", *close) : ""),
                       2);
     }
-    const CLI::App* asked = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
-    return complain(
-        fmt::format("{}: see {} --help", error.what(), asked == &app ? "vpd" : "vpd " + asked->get_name()),
-        2);
+    const CLI::App* asked = &app;
+    std::string name = "vpd";
+    while (!asked->get_subcommands().empty()) {
+      asked = asked->get_subcommands().front();
+      name += " " + asked->get_name();
+    }
+    return complain(fmt::format("{}: see {} --help", error.what(), name), 2);
   }
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -65,6 +66,11 @@ class Harvest {
  private:
   std::unique_ptr<State> state_;
 };
+
+/// What a site has to do with the residual stream: it reads its norm, or writes to it.
+enum class StreamRole { none, reads, writes };
+/// Of each site; none of a target without tokens or without a head.
+std::vector<StreamRole> stream_roles(const Decomposition& decomposition);
 
 /// Where the tables of output tokens are small enough to count all of them: 0, else 50.
 std::int64_t suitable_output_tokens(std::int64_t columns, std::int64_t vocabulary);

@@ -37,12 +37,18 @@ class Labels {
   /// left out. Throws DataError for text that is no UTF-8, empty, or longer than 200 characters, beginning
   /// with `where`.
   void set(const std::string& key, Label label, const std::string& where);
-  void clear() { labels_.clear(); }
+  /// Drops all but those of that source.
+  void keep_only(const std::string& source) {
+    std::erase_if(labels_, [&](const auto& entry) { return entry.second.source != source; });
+    kept_ = static_cast<std::int64_t>(labels_.size());
+  }
+  std::int64_t kept() const { return kept_; }  ///< that keep_only() left
   void save() const;
 
  private:
   std::filesystem::path path_;
   std::map<std::string, Label> labels_;
+  std::int64_t kept_ = 0;
 };
 
 }  // namespace vpd

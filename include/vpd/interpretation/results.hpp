@@ -21,6 +21,10 @@ std::filesystem::path results_path(const RunDirectory& run, std::int64_t step);
 std::filesystem::path existing_result(const RunDirectory& run, std::int64_t step, const std::string& name,
                                       const std::string& command);
 
+/// Throws UsageError, naming --slug, for what is no plain name: letters, digits, ".", "_" and "-", no "." in
+/// front.
+void check_slug(const std::string& name);
+
 /// Calls `write` with an empty directory beside `destination` and renames it to that, in place of what was
 /// there. When `write` throws, nothing of it stays. Throws DataError.
 void publish_result(const std::filesystem::path& destination,

@@ -37,6 +37,7 @@ struct FindResult {
   std::vector<std::int64_t> tokens;
   std::vector<std::string> token_texts;
   bool by_tokens = true;
+  TokenSide side = TokenSide::input;
   std::string like, vector;
   std::vector<FoundSubcomponent> found;  ///< best first, those that are always on last
 };

@@ -1,0 +1,309 @@
+#include "vpd/interpretation/audit.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include <ATen/ATen.h>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/philox.hpp"
+#include "vpd/interpretation/intervention.hpp"
+#include "vpd/passes/attribution.hpp"
+
+namespace vpd {
+namespace {
+
+constexpr std::uint64_t stream_of_prompts = 3;
+constexpr double least_probability = 0.01;  // below it there is no behaviour to explain
+constexpr double side_offset = 0.001;
+
+at::Tensor row_of(const AuditPrompt& prompt, const Decomposition& d) {
+  return at::tensor(prompt.tokens, at::kLong).unsqueeze(0).to(d.numerics.device);
+}
+
+/// The gradient of the metric with respect to the output [T, V].
+at::Tensor metric_gradient(const at::Tensor& output, const AuditPrompt& prompt) {
+  at::Tensor gradient = at::zeros_like(output);
+  at::Tensor last = gradient[-1];
+  if (!prompt.contrast) last.sub_(output[-1].softmax(0));
+  last[*prompt.target] += 1.0;
+  if (prompt.contrast) last[*prompt.contrast] -= 1.0;
+  return gradient;
+}
+
+/// Each row of a batch of one prompt without a subcomponent of its own.
+class RowAblations final : public ForwardingExecutor {
+ public:
+  RowAblations(const Decomposition& d, const std::vector<std::int64_t>& columns, std::int64_t T)
+      : d_(d), T_(T) {
+    rows_.resize(d.sites.size());
+    for (std::size_t r = 0; r < columns.size(); ++r) {
+      for (std::size_t i = 0; i < d.sites.size(); ++i) {
+        const std::int64_t c = columns[r] - d.sites[i].offset;
+        if (c >= 0 && c < d.sites[i].C) rows_[i].emplace_back(static_cast<std::int64_t>(r), c);
+      }
+    }
+  }
+
+  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
+    at::Tensor y = inner().linear(matrix, x);
+    const int site = d_.sites.of_matrix()[matrix.index];
+    if (site < 0) return y;
+    const auto i = static_cast<std::size_t>(site);
+    for (const auto& [row, c] : rows_[i]) {
+      const at::Tensor h =
+          x.narrow(0, row * T_, T_).to(d_.numerics.wide).matmul(d_.components.V(i).select(1, c));
+      y.narrow(0, row * T_, T_).sub_(at::outer(h, d_.components.U(i)[c]).to(y.scalar_type()));
+    }
+    return y;
+  }
+  at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override {
+    at::Tensor y = inner().embedding(matrix, tokens);
+    const int site = d_.sites.of_matrix()[matrix.index];
+    if (site < 0) return y;
+    const auto i = static_cast<std::size_t>(site);
+    for (const auto& [row, c] : rows_[i]) {
+      const at::Tensor h = d_.components.V(i).select(1, c).index_select(0, tokens.narrow(0, row * T_, T_));
+      y.narrow(0, row * T_, T_).sub_(at::outer(h, d_.components.U(i)[c]).to(y.scalar_type()));
+    }
+    return y;
+  }
+
+ private:
+  const Decomposition& d_;
+  std::int64_t T_;
+  std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> rows_;  // of each site: row, subcomponent
+};
+
+/// Runs work(prompt) for each of them, divided among the lanes.
+void each_prompt(std::size_t count, Lanes& lanes, const std::function<void(std::size_t)>& work) {
+  lanes.run([&](int lane) {
+    for (auto i = static_cast<std::size_t>(lane); i < count; i += static_cast<std::size_t>(lanes.count()))
+      work(i);
+  });
+}
+
+double mean(const std::vector<double>& values) {
+  double sum = 0.0, count = 0.0;
+  for (const double x : values) {
+    if (std::isnan(x)) continue;
+    sum += x;
+    count += 1.0;
+  }
+  return count > 0.0 ? sum / count : 0.0;
+}
+
+std::pair<double, double> bootstrap(const std::vector<double>& values, const AuditSettings& settings) {
+  const RandomKey key = make_key(settings.seed, RandomPurpose::control, stream_of_prompts);
+  std::vector<double> means;
+  for (std::int64_t k = 0; k < settings.resamples; ++k) {
+    std::vector<double> drawn;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      std::uint32_t words[4];
+      random_words(key, static_cast<std::uint32_t>(k), i, 0, words);
+      drawn.push_back(values[static_cast<std::size_t>(std::uint64_t{words[0]} * values.size() >> 32)]);
+    }
+    means.push_back(mean(drawn));
+  }
+  if (means.empty()) return {0.0, 0.0};
+  std::sort(means.begin(), means.end());
+  const auto at = [&](double part) {
+    return means[static_cast<std::size_t>(std::lround(part * static_cast<double>(means.size() - 1)))];
+  };
+  return {at(0.025), at(0.975)};
+}
+
+}  // namespace
+
+double prompt_metric(const at::Tensor& logits, const AuditPrompt& prompt) {
+  const at::Tensor wide = logits.to(at::kDouble);
+  if (prompt.contrast) return (wide[*prompt.target] - wide[*prompt.contrast]).item<double>();
+  return (wide[*prompt.target] - wide.logsumexp(0)).item<double>();
+}
+
+at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts, Lanes& lanes) {
+  std::vector<at::Tensor> parts(prompts.size());
+  const BoundSubcomponents components = d.components.bind({});
+  each_prompt(prompts.size(), lanes, [&](std::size_t i) {
+    if (!prompts[i].target) return;
+    const CleanPass clean = clean_pass(d, row_of(prompts[i], d));
+    const at::Tensor scores = at::zeros({clean.N(), d.sites.total_C()}, d.numerics.options());
+    attribute(
+        d, clean, components, [&](const at::Tensor& output) { return metric_gradient(output, prompts[i]); },
+        scores);
+    parts[i] = -scores.sum(0, false, at::kDouble);
+  });
+  at::Tensor total = at::zeros({d.sites.total_C()}, at::dtype(at::kDouble).device(d.numerics.device));
+  double count = 0.0;
+  for (const at::Tensor& part : parts) {
+    if (!part.defined()) continue;
+    total = total + part;
+    count += 1.0;
+  }
+  return (count > 0.0 ? total / count : total).cpu();
+}
+
+std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts,
+                                              const std::vector<std::int64_t>& columns, Lanes& lanes,
+                                              const Observer& observer) {
+  constexpr std::size_t at_once = 32;
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  std::vector<AblationEffects> effects(
+      columns.size(), {std::vector<double>(prompts.size(), none), std::vector<double>(prompts.size())});
+  each_prompt(prompts.size(), lanes, [&](std::size_t p) {
+    const at::NoGradGuard no_grad;
+    const AuditPrompt& prompt = prompts[p];
+    const at::Tensor row = row_of(prompt, d);
+    PlainExecutor plain;
+    const at::Tensor before = d.target->forward(row, plain);
+    const double metric = prompt.target ? prompt_metric(before[-1], prompt) : none;
+    const auto T = row.size(1);
+    for (std::size_t first = 0; first < columns.size(); first += at_once) {
+      end_if_asked(observer.stop, "the audit");
+      const std::vector<std::int64_t> some(
+          columns.begin() + static_cast<std::ptrdiff_t>(first),
+          columns.begin() + static_cast<std::ptrdiff_t>(std::min(first + at_once, columns.size())));
+      RowAblations executor(d, some, T);
+      const auto R = static_cast<std::int64_t>(some.size());
+      const at::Tensor after = d.target->forward(row.expand({R, T}).contiguous(), executor).view({R, T, -1});
+      const at::Tensor kl =
+          token_divergence(before.repeat({R, 1}), after.reshape({R * T, -1})).view({R, T}).sum(1).cpu();
+      for (std::int64_t r = 0; r < R; ++r) {
+        AblationEffects& effect = effects[first + static_cast<std::size_t>(r)];
+        if (prompt.target) effect.metric[p] = prompt_metric(after[r][-1], prompt) - metric;
+        effect.kl[p] = kl[r].item<double>();
+      }
+    }
+  });
+  return effects;
+}
+
+PromptMeans prompt_means(const Decomposition& d, const std::vector<AuditPrompt>& prompts, Lanes& lanes) {
+  const auto count = static_cast<std::int64_t>(prompts.size());
+  PromptMeans means{at::zeros({count, d.sites.total_C()}, at::kDouble),
+                    at::zeros({count, d.sites.total_C()}, at::kDouble)};
+  each_prompt(prompts.size(), lanes, [&](std::size_t p) {
+    const at::NoGradGuard no_grad;
+    const CleanPass clean = clean_pass(d, row_of(prompts[p], d));
+    const Importance importance =
+        causal_importance(d, clean, d.ci_parameters.bind({}), d.components.bind({}));
+    const auto row = static_cast<std::int64_t>(p);
+    means.importance[row].copy_(importance.lower.mean(0, false, at::kDouble));
+    for (std::size_t i = 0; i < d.sites.size(); ++i) {
+      const at::Tensor V = d.components.V(i);
+      const at::Tensor h = d.sites[i].embedding ? at::embedding(V, clean.inputs[i])
+                                                : clean.inputs[i].to(V.scalar_type()).matmul(V);
+      d.sites.columns(means.activation[row], i)
+          .copy_(h.mean(0, false, at::kDouble) * d.components.U(i).to(at::kDouble).norm(2, {1}));
+    }
+  });
+  return means;
+}
+
+double area_under_curve(std::vector<double> a, std::vector<double> b) {
+  if (a.empty() || b.empty()) return 0.5;
+  std::sort(b.begin(), b.end());
+  double sum = 0.0;
+  for (const double x : a) {
+    const auto below = std::lower_bound(b.begin(), b.end(), x),
+               through = std::upper_bound(b.begin(), b.end(), x);
+    sum += static_cast<double>(below - b.begin()) + 0.5 * static_cast<double>(through - below);
+  }
+  return sum / (static_cast<double>(a.size()) * static_cast<double>(b.size()));
+}
+
+PromptSplit split_prompts(const std::vector<AuditPrompt>& prompts) {
+  PromptSplit split;
+  for (const AuditPrompt& prompt : prompts) {
+    std::uint64_t hash = 0;
+    for (const std::int64_t token : prompt.tokens) hash = mix_bits(hash ^ static_cast<std::uint64_t>(token));
+    (hash % 2 == 0 ? split.select : split.report).push_back(prompt);
+  }
+  if (split.select.size() < 2 || split.report.size() < 2) split = {prompts, prompts, false};
+  return split;
+}
+
+AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
+                  const PromptSplit& against_split, const AuditSettings& settings, Lanes& lanes,
+                  const Observer& observer) {
+  const std::vector<AuditPrompt>&behaviour = behaviour_split.report, &against = against_split.report;
+  VPD_CHECK(!behaviour.empty() && !against.empty(), UsageError,
+            "expected prompts of the behaviour and others against it, found an empty set");
+  VPD_CHECK(std::any_of(behaviour.begin(), behaviour.end(),
+                        [](const AuditPrompt& p) { return p.target.has_value(); }),
+            UsageError, "expected prompts of the behaviour with a target, found none that has one");
+  const bool same =
+      behaviour.size() == against.size() &&
+      std::equal(behaviour.begin(), behaviour.end(), against.begin(),
+                 [](const AuditPrompt& a, const AuditPrompt& b) {
+                   return a.tokens == b.tokens && a.target == b.target && a.contrast == b.contrast;
+                 });
+  VPD_CHECK(!same, UsageError, "expected two sets of prompts, found the same twice");
+  AuditResult result;
+  double count = 0.0;
+  for (const AuditPrompt& prompt : behaviour) {
+    if (!prompt.target) continue;
+    const at::NoGradGuard no_grad;
+    PlainExecutor plain;
+    const at::Tensor logits = d.target->forward(row_of(prompt, d), plain)[-1];
+    result.metric += prompt_metric(logits, prompt);
+    result.probability += std::exp(prompt_metric(logits, {.tokens = prompt.tokens, .target = prompt.target}));
+    count += 1.0;
+  }
+  result.metric /= count;
+  result.probability /= count;
+  VPD_CHECK(result.probability >= least_probability, UsageError,
+            "expected a behaviour that the target shows, found a mean probability of {:.2g} for the targets, "
+            "below {:g}: there is nothing to audit",
+            result.probability, least_probability);
+
+  observer.announce("screening all subcomponents");
+  const at::Tensor estimate = estimated_effects(d, behaviour_split.select, lanes),
+                   estimate_against = estimated_effects(d, against_split.select, lanes);
+  const auto *e = estimate.const_data_ptr<double>(), *ea = estimate_against.const_data_ptr<double>();
+  std::vector<std::int64_t> columns(static_cast<std::size_t>(d.sites.total_C()));
+  std::iota(columns.begin(), columns.end(), 0);
+  std::stable_sort(columns.begin(), columns.end(), [&](std::int64_t a, std::int64_t b) {
+    const auto gain = [&](std::int64_t c) { return -e[c] - settings.against_weight * std::max(0.0, -ea[c]); };
+    return gain(a) > gain(b);
+  });
+  if (static_cast<std::int64_t>(columns.size()) > settings.candidates)
+    columns.resize(static_cast<std::size_t>(settings.candidates));
+
+  observer.announce(fmt::format("taking out each of {} candidates", columns.size()));
+  const std::vector<AblationEffects> effects = ablation_effects(d, behaviour, columns, lanes, observer),
+                                     sides = ablation_effects(d, against, columns, lanes, observer);
+  double positions = 0.0;
+  for (const AuditPrompt& prompt : against) positions += static_cast<double>(prompt.tokens.size());
+  const PromptMeans mine = prompt_means(d, behaviour, lanes), theirs = prompt_means(d, against, lanes);
+  const auto column_of_means = [](const at::Tensor& means, std::int64_t c) {
+    const at::Tensor column = means.select(1, c).contiguous();
+    return std::vector<double>(column.const_data_ptr<double>(),
+                               column.const_data_ptr<double>() + column.numel());
+  };
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    AuditedSubcomponent one{.column = columns[i],
+                            .estimate = e[columns[i]],
+                            .estimate_against = ea[columns[i]],
+                            .effect = mean(effects[i].metric)};
+    std::tie(one.effect_low, one.effect_high) = bootstrap(effects[i].metric, settings);
+    one.side = std::accumulate(sides[i].kl.begin(), sides[i].kl.end(), 0.0) / positions;
+    one.score = -one.effect / (one.side + side_offset);
+    const std::vector<double> g = column_of_means(mine.importance, columns[i]),
+                              g_against = column_of_means(theirs.importance, columns[i]);
+    one.importance = mean(g);
+    one.importance_against = mean(g_against);
+    one.auc_importance = area_under_curve(g, g_against);
+    one.auc_activation = area_under_curve(column_of_means(mine.activation, columns[i]),
+                                          column_of_means(theirs.activation, columns[i]));
+    result.ranking.push_back(one);
+  }
+  std::stable_sort(
+      result.ranking.begin(), result.ranking.end(),
+      [](const AuditedSubcomponent& a, const AuditedSubcomponent& b) { return a.score > b.score; });
+  return result;
+}
+
+}  // namespace vpd

@@ -1,0 +1,81 @@
+// Examples of a behaviour, as files have them.
+
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/interpretation/audit.hpp"
+#include "vpd/io/files.hpp"
+
+namespace vpd {
+namespace {
+
+using Json = nlohmann::json;
+
+}  // namespace
+
+std::vector<AuditPrompt> read_prompts(
+    const std::filesystem::path& path, std::int64_t vocabulary, std::int64_t longest,
+    const std::function<std::vector<std::int64_t>(const std::string&)>& encode,
+    std::vector<std::string>& warnings) {
+  std::vector<AuditPrompt> prompts;
+  std::istringstream lines(read_text(path));
+  std::int64_t number = 0;
+  for (std::string text; std::getline(lines, text);) {
+    ++number;
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = fmt::format("{}: line {}", path.string(), number);
+    const Json line = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    VPD_CHECK(line.is_object(), DataError,
+              "{}: expected a JSON object such as {{\"prompt\": \"The\", \"target\": \" king\"}}, found "
+              "something else",
+              where);
+    AuditPrompt prompt;
+    if (line.contains("tokens")) {
+      VPD_CHECK(line["tokens"].is_array(), DataError,
+                "{}: expected numbers under \"tokens\", found something else", where);
+      for (const Json& token : line["tokens"]) {
+        VPD_CHECK(token.is_number_integer(), DataError,
+                  "{}: expected whole numbers under \"tokens\", found something else", where);
+        prompt.tokens.push_back(token.get<std::int64_t>());
+      }
+    } else {
+      VPD_CHECK(line.contains("prompt") && line["prompt"].is_string(), DataError,
+                "{}: expected text under \"prompt\", or numbers under \"tokens\", found neither", where);
+      prompt.tokens = encode(line["prompt"].get<std::string>());
+    }
+    VPD_CHECK(!prompt.tokens.empty() && static_cast<std::int64_t>(prompt.tokens.size()) <= longest, DataError,
+              "{}: expected a prompt of 1 to {} tokens, found {}", where, longest, prompt.tokens.size());
+    const auto one = [&](const char* name) -> std::optional<std::int64_t> {
+      if (!line.contains(name) || line[name].is_null()) return std::nullopt;
+      if (line[name].is_number_integer()) return line[name].get<std::int64_t>();
+      VPD_CHECK(line[name].is_string(), DataError,
+                "{}: expected text or a token's number under \"{}\", found something else", where, name);
+      const std::vector<std::int64_t> ids = encode(line[name].get<std::string>());
+      VPD_CHECK(!ids.empty(), DataError, "{}: expected a token under \"{}\", found an empty text", where,
+                name);
+      if (ids.size() > 1)
+        warnings.push_back(fmt::format("{}: {} under \"{}\" is {} tokens: the first one counts", where,
+                                       quote_foreign(line[name].get<std::string>()), name, ids.size()));
+      return ids[0];
+    };
+    prompt.target = one("target");
+    prompt.contrast = one("contrast");
+    VPD_CHECK(prompt.target || !prompt.contrast, DataError,
+              "{}: expected a target beside the contrast, found none", where);
+    if (line.contains("group") && line["group"].is_string()) prompt.group = line["group"].get<std::string>();
+    std::vector<std::int64_t> all = prompt.tokens;
+    for (const auto& token : {prompt.target, prompt.contrast})
+      if (token) all.push_back(*token);
+    for (const std::int64_t token : all)
+      VPD_CHECK(token >= 0 && token < vocabulary, DataError,
+                "{}: expected tokens below {}, which the target knows, found {}", where, vocabulary, token);
+    prompts.push_back(std::move(prompt));
+  }
+  VPD_CHECK(!prompts.empty(), DataError, "{}: expected prompts, one a line, found none", path.string());
+  return prompts;
+}
+
+}  // namespace vpd

@@ -1,0 +1,152 @@
+#include "vpd/run/audit.hpp"
+
+#include <chrono>
+
+#include <ATen/ATen.h>
+#include <nlohmann/json.hpp>
+
+#include "edit_source.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/base/json_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/interpretation/labels.hpp"
+#include "vpd/interpretation/results.hpp"
+#include "vpd/io/files.hpp"
+
+namespace vpd {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+PromptSplit read_split(const std::filesystem::path& path, const EditSource& source,
+                       std::vector<std::string>& warnings) {
+  const Target& target = *source.run.decomposition.target;
+  const auto encode = [&](const std::string& text) {
+    VPD_CHECK(source.tokenizer, DataError,
+              "{}: expected a tokenizer.json beside the target or its tokens, found none; name one with "
+              "--tokenizer, or give numbers under \"tokens\"",
+              path.string());
+    return source.tokenizer->encode(text);
+  };
+  PromptSplit split = split_prompts(
+      read_prompts(path, target.vocabulary_size(), target.longest_sequence(), encode, warnings));
+  if (!split.halved)
+    warnings.push_back(
+        fmt::format("{}: too few prompts to choose candidates by some and measure on others: all serve both, "
+                    "and figures flatter",
+                    path.string()));
+  return split;
+}
+
+at::Tensor column_of(const std::vector<AuditedSubcomponent>& ranking, double AuditedSubcomponent::*figure) {
+  std::vector<double> values;
+  for (const AuditedSubcomponent& one : ranking) values.push_back(one.*figure);
+  return at::tensor(values, at::kDouble).to(at::kFloat);
+}
+
+void keep(const AuditRunResult& result, const AuditOptions& options, const EditSource& source) {
+  publish_result(result.directory, [&](const std::filesystem::path& to) {
+    const std::vector<AuditedSubcomponent>& ranking = result.audit.ranking;
+    std::vector<std::int64_t> columns;
+    for (const AuditedSubcomponent& one : ranking) columns.push_back(one.column);
+    save_safetensors(to / "ranking.safetensors",
+                     {{"subcomponent", at::tensor(columns, at::kLong).to(at::kInt)},
+                      {"estimate", column_of(ranking, &AuditedSubcomponent::estimate)},
+                      {"estimate_against", column_of(ranking, &AuditedSubcomponent::estimate_against)},
+                      {"effect", column_of(ranking, &AuditedSubcomponent::effect)},
+                      {"effect_low", column_of(ranking, &AuditedSubcomponent::effect_low)},
+                      {"effect_high", column_of(ranking, &AuditedSubcomponent::effect_high)},
+                      {"side", column_of(ranking, &AuditedSubcomponent::side)},
+                      {"score", column_of(ranking, &AuditedSubcomponent::score)},
+                      {"auc_importance", column_of(ranking, &AuditedSubcomponent::auc_importance)},
+                      {"auc_activation", column_of(ranking, &AuditedSubcomponent::auc_activation)}});
+    write_atomically(to / "report.json", audit_json(result));
+    write_about(to, about_result(options.command_line, result.step, weight_hashes(source.run.checkpoint.path),
+                                 result.warnings));
+  });
+}
+
+}  // namespace
+
+AuditRunResult audit_run(const AuditOptions& options, const Observer& observer) {
+  const auto start = std::chrono::steady_clock::now();
+  check_slug(options.slug);
+  std::vector<std::string> overrides = {"precision=fp32"};
+  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
+  EditSource source(options.run,
+                    {.checkpoint = options.checkpoint,
+                     .overrides = overrides,
+                     .device = options.device,
+                     .threads = options.threads},
+                    options.tokenizer, observer);
+  AuditRunResult result{.step = source.run.checkpoint.step, .most = options.most};
+  result.warnings = source.run.warnings;
+  const PromptSplit behaviour = read_split(options.prompts, source, result.warnings),
+                    against = read_split(options.against, source, result.warnings);
+  result.behaviour = static_cast<std::int64_t>(behaviour.report.size());
+  result.against = static_cast<std::int64_t>(against.report.size());
+  result.audit =
+      audit(source.run.decomposition, behaviour, against, options.settings, *source.run.lanes, observer);
+  const Labels labels(labels_path(source.run.directory, result.step));
+  for (const AuditedSubcomponent& one : result.audit.ranking) {
+    result.keys.push_back(key_of_column(one.column, source.run.decomposition.sites));
+    result.labels.push_back(labels.label_of(result.keys.back()));
+  }
+  result.directory = results_path(source.run.directory, result.step) / "audits" / options.slug;
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  keep(result, options, source);
+  return result;
+}
+
+std::string audit_text(const AuditRunResult& result) {
+  std::string text = fmt::format(
+      "step {}, figures from {} prompts of the behaviour and {} against it; mean metric {:.4f}, mean "
+      "p(target) {:.4f}\n\n",
+      result.step, result.behaviour, result.against, result.audit.metric, result.audit.probability);
+  text += fmt::format("{:<26} {:>8} {:>8} {:>19} {:>9} {:>8} {:>7} {:>6}\n", "", "score", "effect",
+                      "95 % interval", "side KL", "estim.", "AUC g", "AUC a");
+  for (std::size_t i = 0; i < result.keys.size() && static_cast<std::int64_t>(i) < result.most; ++i) {
+    const AuditedSubcomponent& one = result.audit.ranking[i];
+    text +=
+        fmt::format("{:<26} {:>8.2f} {:>8.4f} {:>19} {:>9.5f} {:>8.4f} {:>7.2f} {:>6.2f}", result.keys[i],
+                    one.score, one.effect, fmt::format("{:.4f} to {:.4f}", one.effect_low, one.effect_high),
+                    one.side, one.estimate, one.auc_importance, one.auc_activation);
+    text += result.labels[i].empty() ? "\n" : "  " + printable(result.labels[i]) + "\n";
+  }
+  text +=
+      "\neffect: change of the metric when it is taken out of the target (below 0: it serves the behaviour); "
+      "side KL: on all positions of\nthe others; score: -effect / (side + 0.001)\n";
+  return text + fmt::format("\nresult       {}\n", result.directory.string());
+}
+
+std::string audit_json(const AuditRunResult& result) {
+  Json ranking = Json::array();
+  for (std::size_t i = 0; i < result.keys.size(); ++i) {
+    const AuditedSubcomponent& one = result.audit.ranking[i];
+    ranking.push_back({{"key", result.keys[i]},
+                       {"label", result.labels[i]},
+                       {"score", one.score},
+                       {"effect", one.effect},
+                       {"effect_low", one.effect_low},
+                       {"effect_high", one.effect_high},
+                       {"side", one.side},
+                       {"estimate", one.estimate},
+                       {"estimate_against", one.estimate_against},
+                       {"importance", one.importance},
+                       {"importance_against", one.importance_against},
+                       {"auc_importance", one.auc_importance},
+                       {"auc_activation", one.auc_activation}});
+  }
+  const Json document = {{"step", result.step},
+                         {"prompts", result.behaviour},
+                         {"against", result.against},
+                         {"metric", result.audit.metric},
+                         {"probability", result.audit.probability},
+                         {"ranking", ranking},
+                         {"seconds", result.seconds},
+                         {"warnings", result.warnings}};
+  return json_text(document, 1) + "\n";
+}
+
+}  // namespace vpd

@@ -1,0 +1,67 @@
+#include "vpd/run/audit.hpp"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "activity.hpp"
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "interrupt.hpp"
+
+namespace vpd {
+
+void add_audit(CLI::App& app) {
+  struct Arguments {
+    AuditOptions options;
+    std::string tokenizer, json;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  AuditOptions& options = arguments->options;
+  CLI::App* command = app.add_subcommand("audit", "Rank subcomponents by how much a behaviour hangs on them");
+  add_run_options(*command, options);
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "A tokenizer.json; without it the one beside the target or its tokens")
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--prompts", options.prompts,
+                   "Examples of the behaviour: JSON lines {\"prompt\", \"target\", \"contrast\"?}")
+      ->required()
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--against", options.against,
+                   "Others, which are to stay as they are: the same, targets optional")
+      ->required()
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--candidates", options.settings.candidates,
+                   "Subcomponents that are taken out one by one, after a first screen of all")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command->add_option("--top", options.most, "How many are shown")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command->add_option("--seed", options.settings.seed, "Of the intervals")->capture_default_str();
+  command->add_option("--slug", options.slug, "The result's name, in RUN/interpretation/.../audits")
+      ->capture_default_str();
+  add_json_option(*command, arguments->json, "the ranking");
+  command->footer(
+      "Example:\n  vpd audit runs/demo --prompts of_after_plurals.jsonl --against other_text.jsonl");
+  command->callback([arguments] {
+    AuditOptions& chosen = arguments->options;
+    if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
+    chosen.command_line = command_line();
+    watch_interrupts("stopping");
+    const AuditRunResult result = [&] {
+      Activity activity;
+      Observer observer = activity.observer();
+      observer.stop = interrupted;
+      return audit_run(chosen, observer);
+    }();
+    warn(result.warnings);
+    present(audit_text(result), audit_json(result), arguments->json);
+  });
+}
+
+}  // namespace vpd
