@@ -16,7 +16,6 @@ namespace vpd {
 namespace {
 
 constexpr std::uint64_t stream_of_prompts = 3;
-constexpr double least_probability = 0.01;  // below it there is no behaviour to explain
 constexpr double side_offset = 0.001;
 
 at::Tensor row_of(const AuditPrompt& prompt, const Decomposition& d) {
@@ -254,10 +253,10 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
   }
   result.metric /= count;
   result.probability /= count;
-  VPD_CHECK(result.probability >= least_probability, UsageError,
+  VPD_CHECK(result.probability >= settings.least_probability, UsageError,
             "expected a behaviour that the target shows, found a mean probability of {:.2g} for the targets, "
             "below {:g}: there is nothing to audit",
-            result.probability, least_probability);
+            result.probability, settings.least_probability);
 
   observer.announce("screening all subcomponents");
   const at::Tensor estimate = estimated_effects(d, behaviour_split.select, lanes),

@@ -65,7 +65,7 @@ TEST_P(Audit, IsTheGoldenOne) {
 
   const PromptSplit all{golden.behaviour, golden.behaviour, false},
       others{golden.against, golden.against, false};
-  const AuditResult result = audit(d, all, others, {.candidates = 40}, lanes);
+  const AuditResult result = audit(d, all, others, {.candidates = 40, .least_probability = 0.0}, lanes);
   ASSERT_EQ(result.ranking.size(), 40u);
   const at::Tensor score = golden.audit.load("score");
   for (std::size_t i = 0; i < result.ranking.size(); ++i) {

@@ -310,7 +310,8 @@ class Families(Shared):
 
     def test_inside_the_target(self):
         """A copy of a directory into itself."""
-        command = ("edit", self.runs["plain"], "--ablate", KEY, "--controls", "0", "--out", "target/edited")
+        target = re.search(r"path: ([^,}\n]+)", (self.runs["plain"] / "config.yaml").read_text())[1]
+        command = ("edit", self.runs["plain"], "--ablate", KEY, "--controls", "0", "--out", f"{target}/edited")
         _, err = self.refuse(3, ["--out", "target"], *command)
         self.assertNotIn(".tmp-", err)
 
@@ -454,7 +455,7 @@ class Refused(EditTest):
         self.refuse_prompts(
             2, (["--positions 3:9", "has 3"], *edit, *prompt, "--positions", "3:9"),
             (["1 to 32 tokens", "found 33"], *edit, "--prompt-tokens", listed([5] * 33)),
-            (["below 61", "found 61"], *edit, "--prompt-tokens", "1,61"), (["found -1"], *edit, "--prompt-tokens=-1,2"),
+            (["below 61", "found 61"], *edit, "--prompt-tokens", "1,61"), (["-1,2"], *edit, "--prompt-tokens=-1,2"),
             (["--prompt-tokens"], *edit, "--prompt-tokens", ""), (["--temperature"], *edit, *prompt, "--temperature", "nan"),
             (["--prompt", "--prompt-tokens", "neither"], *edit), (["--prompt-tokens"], *edit, *prompt, "--prompt", "a"),
             (["--prompt", "tokenizer.json"], *edit, "--prompt", "a"),

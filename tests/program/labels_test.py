@@ -248,7 +248,7 @@ class LabelsTest(ProgramTest):
         dead.write_text(self.dead() + "\n")
         out = ("--out", self.root / "questions")
         self.refuse_each(3, [([f"{keys}: line 3", "h.0.mlp.c_fc"], ("labels", "export", self.out, *out, "--keys", keys)),
-                             (["expected subcomponents with examples", "detection"],
+                             (["expected subcomponents with enough examples", "detection"],
                               ("labels", "export", self.out, *out, "--keys", dead, "--task", "detection")),
                              (["vpd harvest", f"steps that have it: {STEP}"], ("labels", "export", self.out, *out, "--checkpoint", "7"))])
         self.refuse_each(2, [(["--task", "intruder"], ("labels", "export", self.out, *out, "--task", "lable")),
@@ -291,16 +291,16 @@ class LabelsTest(ProgramTest):
         empty = self.take_json(*({"id": i, "answer": []} for i in keys), arguments=arguments)["scores"]
         none = self.take_json(*({"id": i, "answer": sorted(numbers)} for i, numbers in wrong.items()), arguments=arguments)["scores"]
         for task in TESTS:
-            self.assertAlmostEqual(empty[task]["balanced_accuracy"], 0.5)
+            self.assertAlmostEqual(empty[task]["balanced_accuracy"], 0.0 if task == "intruder" else 0.5)
             self.assertEqual((none[task]["accuracy"], none[task]["balanced_accuracy"]), (0.0, 0.0))
         for task in ("detection", "fuzzing"):
             windows = [(len(right[i]), key["windows"]) for i, key in keys.items() if key["task"] == task]
             self.assertAlmostEqual(empty[task]["accuracy"], 1 - sum(a for a, _ in windows) / sum(b for _, b in windows))
 
     def test_the_keys_are_true(self):
-        """What fires at each marked token is read from the file of all firings; few partners are kept, as of a large model."""
+        """What fires at each marked token is read from the file of all firings."""
         self.tokenizer.unlink()
-        self.run_program("harvest", self.out, "--split", "train", "--coactivation", "3", "--sparse", self.root / "sparse")
+        self.run_program("harvest", self.out, "--split", "train", "--coactivation", "all", "--sparse", self.root / "sparse")
         rows, fires = {}, set()
         for site in {key.rpartition(":")[0] for key, _ in self.facts()}:
             for file in (self.root / "sparse" / site).glob("*.safetensors"):
@@ -315,8 +315,11 @@ class LabelsTest(ProgramTest):
             wrong, count = [], 0
             for question in questions:
                 for i, excerpt in enumerate(excerpts(question["prompt"]), 1):
-                    tokens, mark = tokens_and_mark(excerpt)  # a window of 20 on each side shows the row of 17
-                    chosen, there = i in keys[question["id"]]["answer"], (question["key"], rows[tuple(tokens)], mark) in fires
+                    tokens, mark = tokens_and_mark(excerpt)  # all of a row of 17, or a part of it
+                    places = [(row, at + mark) for whole, row in rows.items() for at in range(len(whole) - len(tokens) + 1)
+                              if list(whole[at:at + len(tokens)]) == list(tokens)]
+                    self.assertTrue(places, excerpt)
+                    chosen, there = i in keys[question["id"]]["answer"], any((question["key"], *place) in fires for place in places)
                     wrong += [f"{question['id']} {i}"] * (there != (chosen != (task == "intruder")))
                     count += 1
             with self.subTest(task=task):
@@ -347,10 +350,10 @@ class LabelsTest(ProgramTest):
         self.assertEqual(set(self.scores()), {"detection", "fuzzing"})
 
     def test_answers_of_tests_leave_labels_alone(self):
-        key = self.hottest(1)[0]
+        key = self.export("first", "--task", "detection")[0][0]["key"]
         self.run_program("labels", "set", self.out, key, "by hand")
         before = (self.results / "labels.json").read_bytes()
-        questions, keys = self.export("asked", "--task", "detection", "--top", "10")
+        questions, keys = self.export("asked", "--task", "detection")
         self.assertTrue(any('"by hand"' in question["prompt"] for question in questions if question["key"] == key))
         self.take(*({"id": i, "answer": []} for i in keys), arguments=("--keys", self.root / "asked" / "keys.json"))
         self.assertEqual((self.results / "labels.json").read_bytes(), before)
@@ -372,7 +375,7 @@ class LabelsTest(ProgramTest):
         keys = self.hottest(6)
         script = "</script><script>window.hostile=1</script>"
         texts = {script: script, "\u202eright\u202c to \u2066left\u2069\u200f": "right to left",
-                 "\x1b[31mred\x1b[0m\u009b1m": "[31mred[0m1m", "a\nb\r\tc\x00\x7fd\u2028e": "abcde",
+                 "\x1b[31mred\x1b[0m\u009b1m": "[31mred[0m1m", "a\nb\r\tc\x00\x7fd\u2028e": "a b  cde",
                  "\u00e9" * 200: "\u00e9" * 200, "zero\u200bwidth\ufeff": "zerowidth"}
         self.take(*({"key": key, "label": text, "input_label": text, "output_label": text} for key, text in zip(keys, texts)),
                   arguments=("--source", "\x1b[1mbold"))
@@ -426,7 +429,7 @@ class LabelsTest(ProgramTest):
     def test_the_last_answer_counts(self):
         key, other = self.hottest(2)
         said = self.take({"key": key, "label": "first"}, {"key": other, "label": "other"}, {"id": key, "label": "last"})
-        self.assertIn("2 labels, 1 answered more than once", said)
+        self.assertIn("2 labels in the run\n1 answered more than once", said)
         self.assertEqual({key: self.labels()[key]["label"] for key in self.labels()}, {key: "last", other: "other"})
         _, keys = self.export("asked", "--task", "detection", "--top", "10")
         i = next(iter(keys))
@@ -443,7 +446,7 @@ class LabelsTest(ProgramTest):
         kept = {key: (label["label"], label["source"]) for key, label in self.labels().items()}
         self.assertEqual(kept, {first: ("old", "a"), second: ("new", "b"), third: ("by hand", "hand")})
         self.take({"key": second, "label": "alone"})
-        self.assertEqual({key: label["label"] for key, label in self.labels().items()}, {second: "alone"})
+        self.assertEqual({key: label["label"] for key, label in self.labels().items()}, {second: "alone", third: "by hand"})
 
     def test_one_label_by_hand(self):
         key, dead = self.hottest(1)[0], self.dead()
