@@ -31,8 +31,15 @@ function intervention(result) {
     el("div", { class: "two" }, el("div", {}, sortTable({ caption: "Next token", columns: [{ name: "Token", value: (r) => spelled(r.text) }, { name: "Target", num: true, value: (r) => r.target }, { name: "Edited", num: true, value: (r) => r.edited }], rows: result.next })),
       result.generations.length ? el("div", {}, el("p", { class: "muted small" }, "Texts that go on from there"), el("dl", { class: "facts", style: "grid-template-columns:1fr" }, result.generations.map((g) => el("div", {}, el("dt", {}, spelled(g.who)), el("dd", {}, spelled(g.text.replace(/\n/g, "↵")))))) ) : null));
 }
+function auditSection(result) {
+  return el("section", {}, el("h2", {}, spelled(result.name)), el("p", { class: "muted" }, `Audit: figures from ${number(result.prompts)} prompts of the behaviour and ${number(result.against)} against it; mean p(target) ${number(result.probability)}.`),
+    sortTable({ caption: "Effect: change of the metric when it is taken out (below 0: it serves the behaviour). Score: effect for the damage done to the other prompts.", columns: [
+      { name: "Subcomponent", value: (r) => r.key, cell: (r) => { const sub = R.byKey.get(r.key); return [sub ? subLink(sub) : r.key, r.label ? el("span", { class: "muted" }, ` ${spelled(r.label)}`) : null]; } },
+      { name: "Score", num: true, value: (r) => r.score }, { name: "Effect", num: true, value: (r) => r.effect }, { name: "95 % interval", num: true, wide: true, cell: (r) => `${number(r.effect_low)} to ${number(r.effect_high)}` },
+      { name: "Side KL", num: true, value: (r) => r.side }, { name: "AUC g", num: true, wide: true, value: (r) => r.auc_importance }, { name: "AUC a", num: true, wide: true, value: (r) => r.auc_activation }], rows: result.ranking.slice(0, 30) }));
+}
 function edits() {
   return [heading("Edits", "What was changed in the target, what it did, and what random subcomponents of the same sites and density did when they were changed likewise."),
-    (R.meta.edits || []).map(effect), (R.meta.interventions || []).map(intervention),
+    (R.meta.edits || []).map(effect), (R.meta.interventions || []).map(intervention), (R.meta.audits || []).map(auditSection),
     el("p", { class: "muted" }, "An effect beside its controls says that this subcomponent matters for these tokens more than others do. It does not say that nothing else does, nor what the model would learn again."), claimLine()];
 }

@@ -7,7 +7,7 @@ const pages = [
 const main = document.getElementById("main");
 
 function known() {
-  const there = { compare: R.meta.compare, edits: R.meta.edits || R.meta.interventions };
+  const there = { compare: R.meta.compare, edits: R.meta.edits || R.meta.interventions || R.meta.audits };
   return pages.filter(([name]) => !(name in there) || there[name]);
 }
 function fillNavigation(current) {

@@ -485,7 +485,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   }
   const std::int64_t step = opened ? opened->checkpoint.step : run.latest() ? run.latest()->step : 0;
   for (const auto& [kind, file] :
-       {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json")}) {
+       {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json"),
+        std::pair("audits", "report.json")}) {
     Json results = results_of(run, step, kind, file);
     if (!results.empty()) data.meta[kind] = std::move(results);
   }
