@@ -66,7 +66,7 @@ class Document(html.parser.HTMLParser):
 def browse(address, *options):
     """Opens an address and returns what the browser said on standard output."""
     with tempfile.TemporaryDirectory(prefix="vpd_browser_", ignore_cleanup_errors=True) as profile:
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--virtual-time-budget=8000",
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--virtual-time-budget=8000",
                    "--host-resolver-rules=MAP * ~NOTFOUND", *options, address]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, check=True).stdout.decode()
 
