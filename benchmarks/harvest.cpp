@@ -38,7 +38,7 @@ void measure(const Options& options) {
   overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
   OpenedRun run(options.run, {.overrides = overrides, .threads = options.threads});
   const std::int64_t T = run.eval->length(), columns = run.decomposition.sites.total_C();
-  const std::int64_t rows = suitable_harvest_rows(columns, T);
+  const std::int64_t rows = suitable_harvest_rows(columns, T, run.decomposition.target->vocabulary_size());
   run.compute_with(rows);
   HarvestSettings settings;
   settings.output_tokens = suitable_output_tokens(columns, run.decomposition.target->vocabulary_size());

@@ -147,7 +147,6 @@ at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditProm
 std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts,
                                               const std::vector<std::int64_t>& columns, Lanes& lanes,
                                               const Observer& observer) {
-  constexpr std::size_t at_once = 32;
   const double none = std::numeric_limits<double>::quiet_NaN();
   std::vector<AblationEffects> effects(
       columns.size(), {std::vector<double>(prompts.size(), none), std::vector<double>(prompts.size())});
@@ -159,6 +158,10 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
     const at::Tensor before = d.target->forward(row, plain);
     const double metric = prompt.target ? prompt_metric(before[-1], prompt) : none;
     const auto T = row.size(1);
+    // Logits of a lane's rows stay within 128 MiB.
+    const auto at_once = static_cast<std::size_t>(
+        std::clamp<std::int64_t>((std::int64_t{1} << 25) / (before.numel() * lanes.count()), 1, 32));
+    const at::Tensor log_p = before.log_softmax(1), p_before = log_p.exp();
     for (std::size_t first = 0; first < columns.size(); first += at_once) {
       end_if_asked(observer.stop, "the audit");
       const std::vector<std::int64_t> some(
@@ -167,8 +170,7 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
       RowAblations executor(d, some, T);
       const auto R = static_cast<std::int64_t>(some.size());
       const at::Tensor after = d.target->forward(row.expand({R, T}).contiguous(), executor).view({R, T, -1});
-      const at::Tensor kl =
-          token_divergence(before.repeat({R, 1}), after.reshape({R * T, -1})).view({R, T}).sum(1).cpu();
+      const at::Tensor kl = (p_before * (log_p - after.log_softmax(2))).sum({1, 2}, false, at::kDouble).cpu();
       for (std::int64_t r = 0; r < R; ++r) {
         AblationEffects& effect = effects[first + static_cast<std::size_t>(r)];
         if (prompt.target) effect.metric[p] = prompt_metric(after[r][-1], prompt) - metric;
@@ -230,9 +232,29 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
   const std::vector<AuditPrompt>&behaviour = behaviour_split.report, &against = against_split.report;
   VPD_CHECK(!behaviour.empty() && !against.empty(), UsageError,
             "expected prompts of the behaviour and others against it, found an empty set");
-  VPD_CHECK(std::any_of(behaviour.begin(), behaviour.end(),
-                        [](const AuditPrompt& p) { return p.target.has_value(); }),
-            UsageError, "expected prompts of the behaviour with a target, found none that has one");
+  for (const std::vector<AuditPrompt>* half : {&behaviour_split.select, &behaviour_split.report})
+    VPD_CHECK(
+        std::any_of(half->begin(), half->end(), [](const AuditPrompt& p) { return p.target.has_value(); }),
+        UsageError,
+        "expected prompts of the behaviour with a target in both halves, found a half of {} without any; "
+        "give more prompts",
+        half->size());
+  const auto contrasts = [](const std::vector<AuditPrompt>& prompts) {
+    return std::count_if(prompts.begin(), prompts.end(),
+                         [](const AuditPrompt& p) { return p.contrast.has_value(); });
+  };
+  for (const PromptSplit* split : {&behaviour_split, &against_split}) {
+    const auto with = contrasts(split->report) + contrasts(split->select);
+    const auto targets = std::count_if(split->report.begin(), split->report.end(),
+                                       [](const AuditPrompt& p) { return p.target.has_value(); }) +
+                         std::count_if(split->select.begin(), split->select.end(),
+                                       [](const AuditPrompt& p) { return p.target.has_value(); });
+    if (settings.one_metric)
+      VPD_CHECK(with == 0 || with == targets, UsageError,
+                "expected a contrast in every prompt with a target or in none, since their figures are "
+                "averaged, found {} of {}",
+                with, targets);
+  }
   const bool same =
       behaviour.size() == against.size() &&
       std::equal(behaviour.begin(), behaviour.end(), against.begin(),

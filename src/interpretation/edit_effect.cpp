@@ -110,7 +110,7 @@ void EffectMeasure::add(const Batch& batch) {
   }
 }
 
-Interval EffectMeasure::interval(Figure figure) const {
+Interval EffectMeasure::interval(Figure figure, std::int64_t resamples) const {
   Interval interval;
   double sum = 0.0;
   for (const Row& row : rows_) {
@@ -121,7 +121,7 @@ Interval EffectMeasure::interval(Figure figure) const {
   interval.mean = sum / static_cast<double>(interval.count);
   const RandomKey key = make_key(settings_.seed, RandomPurpose::control, stream_of_resamples);
   std::vector<double> means;
-  for (std::int64_t k = 0; k < settings_.resamples; ++k) {
+  for (std::int64_t k = 0; k < resamples; ++k) {
     double total = 0.0;
     std::int64_t count = 0;
     for (std::size_t i = 0; i < rows_.size(); i += 4) {
@@ -145,21 +145,22 @@ Interval EffectMeasure::interval(Figure figure) const {
   return interval;
 }
 
-EditEffect EffectMeasure::result() const {
-  return {.near = interval(near_kl),
-          .far = interval(far_kl),
-          .all = interval(all_kl),
-          .important = interval(important_kl),
-          .ce_change = interval(ce),
-          .p_before = interval(p0),
-          .p_after = interval(p1),
-          .p_lost = interval(p_less),
-          .ln_p_before = interval(ln0),
-          .ln_p_after = interval(ln1),
-          .ln_p_lost = interval(ln_less),
-          .argmax_before = interval(arg0),
-          .argmax_after = interval(arg1),
-          .argmax_lost = interval(arg_less)};
+EditEffect EffectMeasure::result(bool intervals) const {
+  const auto of = [&](Figure figure) { return interval(figure, intervals ? settings_.resamples : 0); };
+  return {.near = of(near_kl),
+          .far = of(far_kl),
+          .all = of(all_kl),
+          .important = of(important_kl),
+          .ce_change = of(ce),
+          .p_before = of(p0),
+          .p_after = of(p1),
+          .p_lost = of(p_less),
+          .ln_p_before = of(ln0),
+          .ln_p_after = of(ln1),
+          .ln_p_lost = of(ln_less),
+          .argmax_before = of(arg0),
+          .argmax_after = of(arg1),
+          .argmax_lost = of(arg_less)};
 }
 
 ControlSets control_sets(const Evidence& evidence, const std::vector<std::int64_t>& columns,

@@ -188,8 +188,8 @@ std::int64_t suitable_output_tokens(std::int64_t columns, std::int64_t vocabular
   return static_cast<double>(columns) * static_cast<double>(vocabulary) <= 0x1p26 ? 0 : 50;
 }
 
-std::int64_t suitable_harvest_rows(std::int64_t columns, std::int64_t T) {
-  return std::clamp<std::int64_t>((std::int64_t{1} << 26) / (T * columns), 1, 64);
+std::int64_t suitable_harvest_rows(std::int64_t columns, std::int64_t T, std::int64_t vocabulary) {
+  return std::clamp<std::int64_t>((std::int64_t{1} << 26) / (T * (columns + 2 * vocabulary)), 1, 64);
 }
 
 }  // namespace vpd

@@ -54,6 +54,8 @@ void check_slug(const std::string& name) {
 }
 
 void publish_result(const fs::path& destination, const std::function<void(const fs::path&)>& write) {
+  if (!destination.has_filename())
+    return publish_result(destination.parent_path(), write);  // a slash at the end
   const fs::path temporary =
       destination.parent_path() / fmt::format(".tmp-{}.{}", destination.filename().string(), ::getpid());
   std::error_code error;

@@ -89,7 +89,7 @@ function subTable() {
     ["firings", "Firings", "num", (s) => number(s.firings)],
     ["density", "Density", "num wide", (s) => percent(s.density)],
     ["g", "Mean g", "num wide", (s) => number(s.g)],
-    ["balance", "Signs", "num wide", (s) => [s.poly ? el("b", { title: "fires with both signs, on different tokens" }, "± two ") : "", `${share(s.pos / s.firings)} +`]],
+    ["balance", "Signs (by the rarer)", "num wide", (s) => [s.poly ? el("b", { title: "fires with both signs, on different tokens" }, "± two ") : "", `${share(s.pos / s.firings)} +`]],
   ];
   const head = el("tr", {});
   const body = el("tbody", {});

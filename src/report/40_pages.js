@@ -166,7 +166,7 @@ function subs(parameters) {
   const table = subTable();
   R.table = table;
   const count = el("p", { class: "muted small", role: "status", "aria-live": "polite" });
-  const search = el("search" in document.createElement("div") ? "div" : "div", { class: "tools", role: "search" });
+  const search = el("div", { class: "tools", role: "search" });
   const input = el("input", { type: "search", id: "filter", value: R.filter, placeholder: "and   site:h.1.*   density<0.01   token:\" and\"   poly", "aria-label": "Filter subcomponents", autocomplete: "off", spellcheck: "false" });
   const tell = () => { count.textContent = `${number(R.shown.length)} of ${number(R.subs.length)} alive subcomponents`; };
   input.addEventListener("input", () => {
@@ -312,7 +312,7 @@ function comparison() {
   const rows = figures.map(([name, m]) => ({ name, a: metric(m), b: (other.metrics || {})[m] })).filter((r) => r.a !== undefined || r.b !== undefined);
   const nodes = [heading("Comparison", `${mine}, step ${number(other.steps[0])}, beside ${theirs}, step ${number(other.steps[1])}`)];
   if (rows.length) nodes.push(el("h2", {}, "Figures on held-out rows"), sortTable({ columns: [{ name: "Figure", value: (r) => r.name }, { name: mine, num: true, value: (r) => r.a ?? null, cell: (r) => number(r.a) }, { name: theirs, num: true, value: (r) => r.b ?? null, cell: (r) => number(r.b) }], rows }));
-  nodes.push(el("h2", {}, "Matched subcomponents"), el("p", { class: "muted" }, "Within a site every alive subcomponent of one run gets at most one of the other, so that the cosines of their rank-one matrices are largest together. The sign of U and V alone is arbitrary: their cosines are absolute values. Matched: the matrices' cosine is above 0.7."),
+  nodes.push(el("h2", {}, "Matched subcomponents"), el("p", { class: "muted" }, "Within a site every alive subcomponent of one run gets at most one of the other, so that the cosines of their rank-one matrices are largest together. The common sign of U and V is arbitrary: means are of absolute values. Matched: the matrices' cosine is above 0.7."),
     sortTable({ columns: [
       { name: "Site", value: (s) => s.name }, { name: "Alive", num: true, value: (s) => s.alive[0], cell: (s) => `${s.alive[0]} and ${s.alive[1]}` },
       { name: "Matched", num: true, value: (s) => (s.pairs ? s.matched / s.pairs : 0), cell: (s) => (s.pairs ? `${s.matched} of ${s.pairs}` : "–") },

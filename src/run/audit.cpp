@@ -34,7 +34,7 @@ PromptSplit read_split(const std::filesystem::path& path, const EditSource& sour
   if (!split.halved)
     warnings.push_back(
         fmt::format("{}: too few prompts to choose candidates by some and measure on others: all serve both, "
-                    "and figures flatter",
+                    "and the figures are too favourable",
                     path.string()));
   return split;
 }
@@ -105,7 +105,7 @@ std::string audit_text(const AuditRunResult& result) {
       "p(target) {:.4f}\n\n",
       result.step, result.behaviour, result.against, result.audit.metric, result.audit.probability);
   text += fmt::format("{:<26} {:>8} {:>8} {:>19} {:>9} {:>8} {:>7} {:>6}\n", "", "score", "effect",
-                      "95 % interval", "side KL", "estim.", "AUC g", "AUC a");
+                      "95 % interval", "side KL", "estimate", "AUC g", "AUC a");
   for (std::size_t i = 0; i < result.keys.size() && static_cast<std::int64_t>(i) < result.most; ++i) {
     const AuditedSubcomponent& one = result.audit.ranking[i];
     text +=

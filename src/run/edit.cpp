@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
@@ -63,14 +64,19 @@ void compare(EditRunResult& result, const std::vector<EditEffect>& controls, boo
 std::string sentence_of(const EditEffect& effect, const std::vector<EditEffect>& controls, bool wanted) {
   if (!wanted) return "No wanted tokens were named, so nothing is said of how well the edit hits them.";
   if (controls.empty()) return "There are no controls, so nothing is said of how concentrated the effect is.";
+  if (effect.p_lost.mean <= 0.0)
+    return "The wanted tokens' probability did not fall where the edited subcomponents are important.";
+  if (effect.near.count == 0 || effect.near.mean <= 0.0)
+    return "There is no damage near by to compare the effect with, so nothing is said of how concentrated it "
+           "is.";
   const auto ratio = [](const EditEffect& e) {
-    return e.near.mean > 0.0 ? e.p_lost.mean / e.near.mean : 0.0;
+    return e.near.mean > 0.0     ? e.p_lost.mean / e.near.mean
+           : e.p_lost.mean > 0.0 ? std::numeric_limits<double>::infinity()
+                                 : 0.0;
   };
   double most = 0.0;
   for (const EditEffect& control : controls) most = std::max(most, ratio(control));
   const double mine = ratio(effect);
-  if (effect.p_lost.mean <= 0.0)
-    return "The wanted tokens' probability did not fall where the edited subcomponents are important.";
   if (mine <= most)
     return fmt::format(
         "Not more concentrated than chance: a control loses as much of the wanted tokens for the same damage "
@@ -143,10 +149,16 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   const std::vector<RankOneEdit> edits = source.make(options.edits);
   const std::vector<MatrixChange> changes =
       options.out ? changes_of(source, edits) : std::vector<MatrixChange>();
-  std::error_code error;
-  VPD_CHECK(!options.out || !fs::exists(*options.out, error) || fs::is_empty(*options.out, error), DataError,
-            "--out {}: expected a new or an empty directory, found files in it; choose another",
-            options.out ? options.out->string() : "");
+  if (options.out) {
+    std::vector<std::string> matrices;
+    for (const MatrixChange& change : changes) matrices.push_back(change.matrix);
+    check_export(source.run.config.target, matrices,
+                 *options.out);  // before the measurement rather than after
+  }
+  for (const EditSpec& spec : options.edits)
+    VPD_CHECK(!spec.where.positions || spec.where.positions->first < source.run.eval->length(), UsageError,
+              "{}: expected positions of a row, which has {}, found {} to {}", spec.key,
+              source.run.eval->length(), spec.where.positions->first, spec.where.positions->second);
   EffectSettings settings = options.effect;
   if (!options.wanted.empty()) settings.wanted = source.tokens_named(options.wanted);
   for (const std::int64_t token : settings.wanted) result.wanted.push_back(source.token_text(token));
@@ -189,7 +201,8 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   observer.announce("drawing intervals");
   result.effect = measures.front().result();
   std::vector<EditEffect> controls;
-  for (std::size_t i = 1; i < measures.size(); ++i) controls.push_back(measures[i].result());
+  for (std::size_t i = 1; i < measures.size(); ++i)
+    controls.push_back(measures[i].result(/*intervals=*/false));
   compare(result, controls, !settings.wanted.empty());
   result.sentence = sentence_of(result.effect, controls, !settings.wanted.empty());
 
@@ -228,7 +241,7 @@ std::string edit_text(const EditRunResult& result) {
       fmt::format("step {}, {} held-out positions, {} controls of the same sites and density\n\n",
                   result.step, result.positions, result.controls);
   text += fmt::format("{:<20} {:>10} {:>22} {:>10} {:>10} {:>8}\n", "", "edit", "95 % interval", "controls",
-                      "spread", "above");
+                      "spread", "below it");
   for (const ControlledFigure& f : result.figures) {
     text += fmt::format("{:<20} {:>10.5f} {:>22} ", f.name, f.edit.mean,
                         fmt::format("{:.5f} to {:.5f}", f.edit.low, f.edit.high));

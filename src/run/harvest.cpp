@@ -81,7 +81,8 @@ HarvestRows open_rows(const HarvestOptions& options, OpenedRun& run, std::vector
   rows.data = rows.owned ? rows.owned.get() : run.eval.get();
   rows.rows = rows_for(options, *rows.data, warnings);
   rows.batch = std::min(options.batch_rows.value_or(
-                            suitable_harvest_rows(run.decomposition.sites.total_C(), rows.data->length())),
+                            suitable_harvest_rows(run.decomposition.sites.total_C(), rows.data->length(),
+                                                  run.decomposition.target->vocabulary_size())),
                         rows.rows);
   run.compute_with(rows.batch);
   return rows;
@@ -190,6 +191,7 @@ class HarvestJob {
     if (options_.sparse) sparse_.emplace(run_.decomposition.sites, harvest_.settings().threshold);
     const HarvestPart part(parts_, shard, settings_);
     part_path_ = part.path();
+    if (shard.count == 1) used_ = {part_path_};
     std::int64_t next = shard.index;
     if (const auto state = part.latest()) {
       observer_.announce(fmt::format("going on from batch {} of {}", state->next, rows_.batches()));
@@ -207,20 +209,20 @@ class HarvestJob {
                              {.rows = rows_.batch, .limit = rows_.rows});
     const Clock::time_point start = Clock::now();
     Clock::time_point saved = start;
-    const std::int64_t seen = harvest_.positions();
+    const std::int64_t seen = harvest_.positions(), all = positions_of(shard);
     for (; next < rows_.batches(); next += shard.count) {
       if (observer_.stop && observer_.stop()) {
         save(false);
         throw Interrupted(
             fmt::format("the harvest was interrupted after {} of {} positions, which are saved: run the same "
                         "command to go on",
-                        harvest_.positions(), positions_of(shard)));
+                        harvest_.positions(), all));
       }
       if (Clock::now() - saved >= options_.save_every) {
         save(false);
         saved = Clock::now();
       }
-      tell(shard, seen, since(start));
+      tell(all, seen, since(start));
       const Batch batch = reader.read(next);
       harvest_.add(batch);
       if (sparse_) sparse_->add(batch);
@@ -247,9 +249,9 @@ class HarvestJob {
     return rows * rows_.data->length();
   }
 
-  void tell(const HarvestShard& shard, std::int64_t before, double seconds) const {
+  void tell(std::int64_t all, std::int64_t before, double seconds) const {
     if (!observer_.status) return;
-    const std::int64_t done = harvest_.positions(), all = positions_of(shard);
+    const std::int64_t done = harvest_.positions();
     std::string line = fmt::format("harvesting: {} of {} positions", human_count(static_cast<double>(done)),
                                    human_count(static_cast<double>(all)));
     if (done > before) {
@@ -262,8 +264,9 @@ class HarvestJob {
   void merge() {
     observer_.announce("putting the parts together");
     harvest_ = make_harvest();
-    for (const HarvestShard& shard : shards_of(parts_)) {
+    for (const HarvestShard& shard : shards_of(parts_, processes_.alone() ? 0 : processes_.count())) {
       const HarvestPart part(parts_, shard, settings_);
+      used_.push_back(part.path());
       const auto state = part.latest();
       VPD_CHECK(state && state->done, DataError,
                 "{}: expected a finished part, found one that is not: run `vpd harvest {} --shard {}/{}` to "
@@ -308,8 +311,10 @@ class HarvestJob {
       sparse_->write(*options_.sparse, target.string(), options_.split,
                      tokens_.empty() ? "" : tokens_[0]["path"].get<std::string>());
     }
+    // Those of other harvests stay.
     std::error_code ignored;
-    fs::remove_all(parts_, ignored);
+    for (const fs::path& part : used_) fs::remove_all(part, ignored);
+    fs::remove(parts_, ignored);
   }
 
   const HarvestOptions& options_;
@@ -322,6 +327,7 @@ class HarvestJob {
   Harvest harvest_;
   Json settings_;
   fs::path results_, parts_, part_path_;
+  std::vector<fs::path> used_;  ///< parts that the tables are made of
   std::optional<SparseCache> sparse_;
 };
 
@@ -363,8 +369,10 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
   HarvestForecast forecast{
       .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = workload.sites.total_C()};
   forecast.positions = forecast.rows * forecast.T;
-  forecast.batch_rows = std::min(
-      options.batch_rows.value_or(suitable_harvest_rows(forecast.columns, forecast.T)), forecast.rows);
+  forecast.batch_rows =
+      std::min(options.batch_rows.value_or(suitable_harvest_rows(
+                   forecast.columns, forecast.T, architecture.features > 0 ? 0 : architecture.output_width)),
+               forecast.rows);
   forecast.output_tokens =
       options.output_tokens.value_or(suitable_output_tokens(forecast.columns, architecture.output_width));
   const HarvestCost cost = predict_harvest(workload, {.rows = forecast.batch_rows,

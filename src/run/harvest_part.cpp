@@ -122,15 +122,17 @@ void HarvestPart::save(std::int64_t next, bool done,
   for (std::size_t i = 0; i + 2 < states.size(); ++i) fs::remove_all(states[i], ignored);
 }
 
-std::vector<HarvestShard> shards_of(const fs::path& parts) {
+std::vector<HarvestShard> shards_of(const fs::path& parts, int count) {
   std::vector<HarvestShard> shards;
   std::set<int> counts;
   for (const fs::path& entry : entries_of(parts)) {
     std::string name = entry.filename().string();
     const std::size_t of = name.find("-of-");
     if (of == std::string::npos) continue;
-    shards.push_back(shard_of(name.substr(0, of) + "/" + name.substr(of + 4)));
-    counts.insert(shards.back().count);
+    const HarvestShard shard = shard_of(name.substr(0, of) + "/" + name.substr(of + 4));
+    if (count > 0 && shard.count != count) continue;
+    shards.push_back(shard);
+    counts.insert(shard.count);
   }
   VPD_CHECK(
       !shards.empty(), DataError,

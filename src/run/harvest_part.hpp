@@ -38,7 +38,8 @@ class HarvestPart {
   int lock_ = -1;
 };
 
-/// The shards of a directory of parts. Throws DataError where some are missing or of several counts.
-std::vector<HarvestShard> shards_of(const std::filesystem::path& parts);
+/// The shards of a directory of parts: those of `count` in all, or (0) of whatever count there is. Throws
+/// DataError where some are missing or of several counts.
+std::vector<HarvestShard> shards_of(const std::filesystem::path& parts, int count = 0);
 
 }  // namespace vpd

@@ -272,13 +272,13 @@ class Exporter {
       prompt = label_prompt(material);
       if (prompt.size() <= limit || most == 0) break;
     }
-    const Json text = {{"type", "string"}};
+    const Json text = {{"type", "string"}}, name = {{"type", "string"}, {"maxLength", 200}};
     put(column, std::move(prompt), label_template,
         {{"type", "object"},
          {"properties",
-          {{"input_label", text},
-           {"output_label", text},
-           {"label", {{"type", "string"}, {"maxLength", 200}}},
+          {{"input_label", name},
+           {"output_label", name},
+           {"label", name},
            {"reasoning", text},
            {"confidence", {{"enum", {"low", "medium", "high"}}}}}},
          {"required", {"input_label", "output_label", "label", "confidence"}}},

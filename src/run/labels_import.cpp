@@ -113,7 +113,7 @@ double TaskScore::balanced_accuracy() const {
 LabelImportResult import_labels(const LabelImport& options) {
   const OpenedEvidence opened(options.run, options.checkpoint);
   Labels labels(labels_path(opened.directory, opened.checkpoint.step));
-  std::int64_t before = static_cast<std::int64_t>(labels.all().size());
+  const std::map<std::string, Label> before = labels.all();
   bool dropped = options.merge;
   std::map<std::string, TestKey> keys;
   if (options.keys) {
@@ -156,7 +156,13 @@ LabelImportResult import_labels(const LabelImport& options) {
               quote_foreign(confidence));
     if (!dropped) labels.keep_only("hand");
     dropped = true;
-    labels.set(to_text(subcomponent, opened.evidence.sites()),
+    const std::string key = to_text(subcomponent, opened.evidence.sites());
+    if (const auto mine = before.find(key);
+        mine != before.end() && mine->second.source == "hand" && options.source != "hand") {
+      ++result.kept_by_hand;
+      continue;
+    }
+    labels.set(key,
                {.label = text_in(line, "label", where),
                 .input_label = text_in(line, "input_label", where),
                 .output_label = text_in(line, "output_label", where),
@@ -174,7 +180,7 @@ LabelImportResult import_labels(const LabelImport& options) {
   }
   result.labels = static_cast<std::int64_t>(labels.all().size());
   const bool new_labels = seen.size() > answered.size();
-  result.dropped = new_labels && !options.merge ? std::max<std::int64_t>(0, before - labels.kept()) : 0;
+  for (const auto& [key, label] : before) result.dropped += labels.all().contains(key) ? 0 : 1;
   if (new_labels) labels.save();
   if (!result.scores.empty()) {
     // Scores of other tests stay.
@@ -225,7 +231,10 @@ std::string labels_text(const LabelImportResult& result) {
 }
 
 std::string labels_json(const LabelImportResult& result) {
-  Json document = {{"labels", result.labels}, {"dropped", result.dropped}, {"duplicates", result.duplicates}};
+  Json document = {{"labels", result.labels},
+                   {"dropped", result.dropped},
+                   {"kept_by_hand", result.kept_by_hand},
+                   {"duplicates", result.duplicates}};
   Json scores = Json::object();
   for (const auto& [task, score] : result.scores) scores[task] = score_json(score);
   document["scores"] = scores;

@@ -180,6 +180,10 @@ ReportResult write_report(const ReportOptions& options, const Observer& observer
     result.paged = true;
   }
   if (result.paged) {
+    VPD_CHECK(!options.out || options.out->extension() != ".html", UsageError,
+              "--out {}: expected a directory for a report of several files, found the name of one; --single "
+              "makes one file of any size, --max-mb sets where several begin",
+              options.out ? options.out->string() : "");
     const fs::path directory = options.out.value_or(run.path() / "report");
     std::error_code error;
     VPD_CHECK(

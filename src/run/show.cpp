@@ -158,7 +158,9 @@ std::string show_text(const ShownSubcomponent& shown, bool colour, int width) {
   };
   line("firings", fmt::format("{} of {} positions (density {:.4g}), in {} rows; g > {:g}", f.firings,
                               shown.positions, f.density, f.rows, shown.threshold));
-  if (f.firings == 0) return text + "\nIt never fired here: on these positions it may be ablated.\n";
+  if (f.firings == 0)
+    return text + fmt::format("\nIts importance was never above {:g} here; {:.2g} in the mean.\n",
+                              shown.threshold, f.mean_importance);
   line("importance",
        fmt::format("{:.4g} in the mean{}", f.mean_importance, f.always_on() ? ": always on" : ""));
   line("activation",

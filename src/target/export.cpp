@@ -106,27 +106,38 @@ StoredMatrix find_stored(const TargetConfig& config, const std::string& matrix) 
   return stored;
 }
 
-std::vector<WrittenChange> export_target(const TargetConfig& config, const std::vector<MatrixChange>& changes,
-                                         const fs::path& out) {
-  const fs::path& from = directory_of(config);
+void check_export(const TargetConfig& config, const std::vector<std::string>& matrices, const fs::path& out) {
+  const fs::path absolute = plain(out), source = plain(directory_of(config)),
+                 beside = absolute.lexically_relative(source);
   std::error_code error;
   VPD_CHECK(
-      !fs::exists(out, error) || (fs::is_directory(out, error) && fs::is_empty(out, error)), DataError,
-      "{}: expected a new or an empty directory for the edited target, found something there; choose another",
+      !fs::exists(absolute, error) || (fs::is_directory(absolute, error) && fs::is_empty(absolute, error)),
+      DataError,
+      "--out {}: expected a new or an empty directory for the edited target, found something there; choose "
+      "another",
       out.string());
-  std::vector<std::pair<StoredMatrix, const MatrixChange*>> stored;
-  for (const MatrixChange& change : changes) {
-    stored.emplace_back(find_stored(config, change.matrix), &change);
-    VPD_CHECK(!stored.back().first.shared, DataError,
-              "{}: expected matrices that are stored alone, found {}, which is the embedding and the head in "
-              "one; untie the head first (tie_word_embeddings: false, and a lm_head.weight of its own)",
-              from.string(), change.matrix);
-  }
-  const fs::path absolute = plain(out), source = plain(from);
-  const fs::path beside = absolute.lexically_relative(source);
   VPD_CHECK(beside.empty() || *beside.begin() == "..", DataError,
             "--out {}: expected a place outside of the target's own directory, found one in it",
             out.string());
+  for (const std::string& matrix : matrices)
+    VPD_CHECK(!find_stored(config, matrix).shared, DataError,
+              "{}: expected matrices that are stored alone, found {}, which is the embedding and the head in "
+              "one; untie the head first "
+              "(tie_word_embeddings: false, and a lm_head.weight of its own)",
+              source.string(), matrix);
+}
+
+std::vector<WrittenChange> export_target(const TargetConfig& config, const std::vector<MatrixChange>& changes,
+                                         const fs::path& out) {
+  std::vector<std::string> matrices;
+  std::vector<std::pair<StoredMatrix, const MatrixChange*>> stored;
+  for (const MatrixChange& change : changes) {
+    matrices.push_back(change.matrix);
+    stored.emplace_back(find_stored(config, change.matrix), &change);
+  }
+  check_export(config, matrices, out);
+  const fs::path absolute = plain(out), source = plain(directory_of(config));
+  std::error_code error;
   const fs::path temporary =
       absolute.parent_path() / fmt::format(".tmp-{}.{}", absolute.filename().string(), ::getpid());
   std::vector<WrittenChange> written;

@@ -65,7 +65,8 @@ TEST_P(Audit, IsTheGoldenOne) {
 
   const PromptSplit all{golden.behaviour, golden.behaviour, false},
       others{golden.against, golden.against, false};
-  const AuditResult result = audit(d, all, others, {.candidates = 40, .least_probability = 0.0}, lanes);
+  const AuditResult result =
+      audit(d, all, others, {.candidates = 40, .one_metric = false, .least_probability = 0.0}, lanes);
   ASSERT_EQ(result.ranking.size(), 40u);
   const at::Tensor score = golden.audit.load("score");
   for (std::size_t i = 0; i < result.ranking.size(); ++i) {
@@ -77,7 +78,7 @@ TEST_P(Audit, IsTheGoldenOne) {
       EXPECT_LE(one.score, result.ranking[i - 1].score);
     }
   }
-  EXPECT_THROW(audit(d, all, all, {}, lanes), UsageError);
+  EXPECT_THROW(audit(d, all, all, {.one_metric = false}, lanes), UsageError);
   EXPECT_THROW(audit(d, {}, others, {}, lanes), UsageError);
 }
 INSTANTIATE_TEST_SUITE_P(Cases, Audit, ::testing::Values("plain", "grouped"));

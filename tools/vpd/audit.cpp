@@ -42,7 +42,7 @@ void add_audit(CLI::App& app) {
   command->add_option("--top", options.most, "How many are shown")
       ->check(at_least_one())
       ->capture_default_str();
-  command->add_option("--seed", options.settings.seed, "Of the intervals")->capture_default_str();
+  command->add_option("--seed", options.settings.seed, "Seed of the intervals")->capture_default_str();
   command->add_option("--slug", options.slug, "The result's name, in RUN/interpretation/.../audits")
       ->capture_default_str();
   add_json_option(*command, arguments->json, "the ranking");

@@ -51,7 +51,7 @@ void add_edit(CLI::App& app) {
   command->add_option("--near", options.effect.near, "Near is within so many tokens of such a position")
       ->check(at_least_one())
       ->capture_default_str();
-  command->add_option("--seed", options.effect.seed, "Of controls and intervals")->capture_default_str();
+  command->add_option("--seed", options.effect.seed, "Seed of controls and intervals")->capture_default_str();
   command->add_option("--slug", options.slug, "The result's name, in RUN/interpretation/.../edits")
       ->capture_default_str();
   add_json_option(*command, arguments->json, "the result");

@@ -85,7 +85,7 @@ void add_harvest(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--shard", arguments->shard, "Harvest part I of N alone, as in 2/8 (from 0/8 to 7/8)");
   command->add_flag("--merge", options.merge, "Put the parts of all shards together");
-  command->add_option("--seed", options.settings.seed, "Of the examples that are drawn")
+  command->add_option("--seed", options.settings.seed, "Seed of the examples that are drawn")
       ->capture_default_str();
   command->add_flag("--alone", arguments->alone, "Be one process alone, whatever launcher started it");
   command->add_flag("--dry-run", arguments->dry_run, "Say what it would take, and do nothing");

@@ -59,7 +59,8 @@ void add_intervene(CLI::App& app) {
                    "With --in keep-only: subcomponents, SITE:C or SITE:C@POSITION, between commas")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command->add_option("--attack-steps", options.settings.attack_steps, "Of --in adversarial")
+  command
+      ->add_option("--attack-steps", options.settings.attack_steps, "Steps of the attack of --in adversarial")
       ->check(at_least_zero())
       ->capture_default_str();
   command->add_option("--top", options.top, "Next tokens that are shown")
@@ -70,7 +71,7 @@ void add_intervene(CLI::App& app) {
                    "Go on for so many tokens: the target, the edited one and controls")
       ->check(at_least_zero())
       ->capture_default_str();
-  command->add_option("--samples", options.samples, "Texts of each")
+  command->add_option("--samples", options.samples, "How many texts of each")
       ->check(at_least_one())
       ->capture_default_str();
   command->add_option("--temperature", options.generation.temperature, "0: the most probable token")
@@ -86,7 +87,8 @@ void add_intervene(CLI::App& app) {
                    "Random sets of the same sites and density, edited likewise")
       ->check(at_least_zero())
       ->capture_default_str();
-  command->add_option("--seed", options.settings.seed, "Of masks, controls and texts")->capture_default_str();
+  command->add_option("--seed", options.settings.seed, "Seed of masks, controls and texts")
+      ->capture_default_str();
   command->add_option("--slug", arguments->slug,
                       "Keep the result under this name, in RUN/interpretation/.../interventions");
   add_json_option(*command, arguments->json, "the result");

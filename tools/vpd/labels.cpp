@@ -39,10 +39,12 @@ void add_labels_export(CLI::App& labels) {
   command->add_option("--examples", options.examples, "Examples in a question")
       ->check(at_least_one())
       ->capture_default_str();
-  command->add_option("--max-tokens", options.max_tokens, "Of a question, at four bytes each")
+  command
+      ->add_option("--max-tokens", options.max_tokens,
+                   "Tokens of a question at most, counted as four bytes each")
       ->check(at_least_one())
       ->capture_default_str();
-  command->add_option("--seed", options.seed, "Of the tests' draws")->capture_default_str();
+  command->add_option("--seed", options.seed, "Seed of the tests' draws")->capture_default_str();
   add_json_option(*command, arguments->json, "what was written");
   command->footer("Example:\n  vpd labels export runs/demo --out questions --top 100");
   command->callback([arguments] {
@@ -62,7 +64,9 @@ void add_labels_export(CLI::App& labels) {
     std::string text = fmt::format("{} questions about {} subcomponents in {}\n", result.prompts,
                                    result.subcomponents, (result.out / "prompts.jsonl").string());
     if (result.left_out > 0)
-      text += fmt::format("{} have too few examples for {}\n", result.left_out, arguments->task);
+      text +=
+          fmt::format("{} left out: too few examples, or no others that are known never to fire with them\n",
+                      result.left_out);
     present(text, json_text(document, 1) + "\n", arguments->json);
   });
 }

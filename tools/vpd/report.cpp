@@ -28,7 +28,9 @@ void add_report(CLI::App& app) {
   CLI::Option* single = command->add_flag("--single", arguments->single, "One file, however large");
   command->add_flag("--paged", arguments->paged, "Several files in a directory, with all examples")
       ->excludes(single);
-  command->add_option("--max-mb", options.most_megabytes, "Of one file; above it there are several")
+  command
+      ->add_option("--max-mb", options.most_megabytes,
+                   "Megabytes of one file at most; above that several are written")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   command->add_option("--compare", arguments->compare, "Another run, to set beside this one")

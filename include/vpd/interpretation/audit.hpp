@@ -63,6 +63,7 @@ double area_under_curve(std::vector<double> a, std::vector<double> b);
 struct AuditSettings {
   std::int64_t candidates = 200;  ///< that are ablated one by one
   double against_weight = 1.0;    ///< ρ of the screen
+  bool one_metric = true;         ///< refuse a set in which only some targets have a contrast
   double least_probability =
       0.01;                       ///< of the targets, in the mean: below it there is no behaviour to explain
   std::int64_t resamples = 1000;  ///< of prompts, for intervals

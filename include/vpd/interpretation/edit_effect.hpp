@@ -39,9 +39,10 @@ class EffectMeasure {
  public:
   EffectMeasure(std::vector<RankOneEdit> edits, EffectSettings settings);
   void add(const Batch& batch);
-  EditEffect result() const;
+  /// Without intervals, which take a while: means alone.
+  EditEffect result(bool intervals = true) const;
 
-  /// Of each position seen: KL, and the wanted tokens' probability after.
+  /// Of each position seen: KL.
   const std::vector<float>& kl() const { return kl_; }
 
  private:
@@ -66,7 +67,7 @@ class EffectMeasure {
     std::array<double, figures> sum{};
     std::array<std::int64_t, figures> count{};
   };
-  Interval interval(Figure figure) const;
+  Interval interval(Figure figure, std::int64_t resamples) const;
 
   std::vector<RankOneEdit> edits_;
   std::vector<std::int64_t> columns_;

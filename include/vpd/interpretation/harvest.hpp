@@ -74,7 +74,7 @@ std::vector<StreamRole> stream_roles(const Decomposition& decomposition);
 
 /// Where the tables of output tokens are small enough to count all of them: 0, else 50.
 std::int64_t suitable_output_tokens(std::int64_t columns, std::int64_t vocabulary);
-/// Rows of a batch that keep [N, Σ C] within 256 MiB.
-std::int64_t suitable_harvest_rows(std::int64_t columns, std::int64_t T);
+/// Rows of a batch that keep [N, Σ C] and logits with their softmax within 256 MiB.
+std::int64_t suitable_harvest_rows(std::int64_t columns, std::int64_t T, std::int64_t vocabulary);
 
 }  // namespace vpd

@@ -40,15 +40,12 @@ class Labels {
   /// Drops all but those of that source.
   void keep_only(const std::string& source) {
     std::erase_if(labels_, [&](const auto& entry) { return entry.second.source != source; });
-    kept_ = static_cast<std::int64_t>(labels_.size());
   }
-  std::int64_t kept() const { return kept_; }  ///< that keep_only() left
   void save() const;
 
  private:
   std::filesystem::path path_;
   std::map<std::string, Label> labels_;
-  std::int64_t kept_ = 0;
 };
 
 }  // namespace vpd

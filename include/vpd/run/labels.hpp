@@ -61,8 +61,9 @@ struct TaskScore {
 
 struct LabelImportResult {
   std::int64_t labels = 0, duplicates = 0;
-  std::int64_t dropped = 0;                                        ///< labels that were there and are no more
-  std::map<std::string, TaskScore> scores;                         ///< by task
+  std::int64_t kept_by_hand = 0;            ///< that have a label by hand, which an import does not replace
+  std::int64_t dropped = 0;                 ///< labels that were there and are no more
+  std::map<std::string, TaskScore> scores;  ///< by task
   std::map<std::string, std::map<std::string, TaskScore>> of_key;  ///< by task and subcomponent
 };
 

@@ -24,7 +24,8 @@ struct StoredMatrix {
 /// Throws DataError where the target's files have no such matrix.
 StoredMatrix find_stored(const TargetConfig& config, const std::string& matrix);
 
-/// A change of a matrix, float64 [d_out, d_in].
+/// A change of a matrix as the target has it, float64 [d_out, d_in]; of an embedding its rows, [vocabulary,
+/// d].
 struct MatrixChange {
   std::string matrix;
   at::Tensor change;
@@ -35,6 +36,11 @@ struct WrittenChange {
   std::string matrix, file, tensor, dtype;
   double relative_error = 0.0;  ///< ‖stored - wanted‖ / ‖wanted‖ of the change; 1: it vanished
 };
+
+/// Throws DataError where export_target() could not: `out` is neither new nor empty, or inside the target's
+/// own directory; a matrix is shared with another (a tied head) or not there.
+void check_export(const TargetConfig& config, const std::vector<std::string>& matrices,
+                  const std::filesystem::path& out);
 
 /// Copies a target's directory to `out` (new or empty), byte for byte, and adds the changes to the tensors
 /// that hold the matrices: same file, name, layout and type. Throws DataError where files cannot be read or
