@@ -620,7 +620,7 @@ class LabelsTest(ProgramTest):
 
     def test_what_never_fired(self):
         text, _ = self.run_program("show", self.out, self.dead())
-        self.assertIn("never fired", text)
+        self.assertIn("never above 0.1", text)
         shown = self.show(self.dead())
         self.assertEqual((shown["firings"], shown["input"], shown["examples"]), (0, [], []))
 
