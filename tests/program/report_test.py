@@ -615,7 +615,7 @@ class Refusals(ReportTest):
         before = content(self.root)
         self.refuse(3, ["target", "expected a new directory"], "report", trained(0), "--paged", "--out", self.root / "target")
         self.refuse(3, ["target", "expected a file", "found a directory"], "report", trained(0), "--out", self.root / "target")
-        self.refuse(3, ["a.html"], "report", trained(0), "--paged", "--out", file)
+        self.refuse(2, ["a.html"], "report", trained(0), "--paged", "--out", file)
         self.assertEqual(content(self.root), before)
 
     def test_a_directory_that_only_looks_like_a_report(self):
