@@ -72,14 +72,7 @@ void keep(const AuditRunResult& result, const AuditOptions& options, const EditS
 AuditRunResult audit_run(const AuditOptions& options, const Observer& observer) {
   const auto start = std::chrono::steady_clock::now();
   check_slug(options.slug);
-  std::vector<std::string> overrides = {"precision=fp32"};
-  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-  EditSource source(options.run,
-                    {.checkpoint = options.checkpoint,
-                     .overrides = overrides,
-                     .device = options.device,
-                     .threads = options.threads},
-                    options.tokenizer, observer);
+  EditSource source(options, observer);
   AuditRunResult result{.step = source.run.checkpoint.step, .most = options.most};
   result.warnings = source.run.warnings;
   const PromptSplit behaviour = read_split(options.prompts, source, result.warnings),

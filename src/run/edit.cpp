@@ -135,14 +135,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   check_slug(options.slug);
   VPD_CHECK(options.effect.threshold >= 0.0 && options.effect.threshold < 1.0, UsageError,
             "--threshold: expected a number of at least 0 and below 1, found {:g}", options.effect.threshold);
-  std::vector<std::string> overrides = {"precision=fp32"};
-  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-  EditSource source(options.run,
-                    {.checkpoint = options.checkpoint,
-                     .overrides = overrides,
-                     .device = options.device,
-                     .threads = options.threads},
-                    options.tokenizer, observer);
+  EditSource source(options, observer);
   const Decomposition& d = source.run.decomposition;
   EditRunResult result{.step = source.run.checkpoint.step, .edits = options.edits};
   result.warnings = source.run.warnings;

@@ -17,13 +17,22 @@ std::optional<OpenedEvidence> evidence_of(const fs::path& run, std::int64_t step
   return opened;
 }
 
+OpenOptions open_options(const RunToEdit& chosen, std::int64_t rows) {
+  OpenOptions options{.checkpoint = chosen.checkpoint,
+                      .overrides = {"precision=fp32"},
+                      .device = chosen.device,
+                      .threads = chosen.threads,
+                      .rows = rows};
+  options.overrides.insert(options.overrides.end(), chosen.overrides.begin(), chosen.overrides.end());
+  return options;
+}
+
 }  // namespace
 
-EditSource::EditSource(const fs::path& path, const OpenOptions& options,
-                       const std::optional<fs::path>& chosen, const Observer& observer)
-    : run(path, options, observer),
-      evidence(evidence_of(path, run.checkpoint.step, chosen)),
-      tokenizer(chosen ? std::optional(Tokenizer::load(*chosen)) : run.tokenizer()) {
+EditSource::EditSource(const RunToEdit& chosen, const Observer& observer, std::int64_t rows)
+    : run(chosen.run, open_options(chosen, rows), observer),
+      evidence(evidence_of(chosen.run, run.checkpoint.step, chosen.tokenizer)),
+      tokenizer(chosen.tokenizer ? std::optional(Tokenizer::load(*chosen.tokenizer)) : run.tokenizer()) {
   VPD_CHECK(run.decomposition.target->vocabulary_size() > 0, DataError,
             "{}: expected a target of tokens, found one of features", run.source);
 }

@@ -6,14 +6,15 @@
 #include "vpd/decomposition/opened_run.hpp"
 #include "vpd/interpretation/edit.hpp"
 #include "vpd/run/run_choice.hpp"
+#include "vpd/run/run_to_edit.hpp"
 
 namespace vpd {
 
 /// A run that edits are made in: opened with its weights, and with its evidence where there is any.
 class EditSource {
  public:
-  EditSource(const std::filesystem::path& run, const OpenOptions& options,
-             const std::optional<std::filesystem::path>& tokenizer, const Observer& observer);
+  /// `rows`: computed with at once; 0: evaluation.batch_size.
+  EditSource(const RunToEdit& chosen, const Observer& observer, std::int64_t rows = 0);
 
   OpenedRun run;
   std::optional<OpenedEvidence> evidence;

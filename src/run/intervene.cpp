@@ -126,15 +126,7 @@ InterveneResult intervene_run(const InterveneOptions& options, const Observer& o
   VPD_CHECK(std::isfinite(options.generation.temperature) && std::isfinite(options.generation.top_p),
             UsageError, "--temperature, --top-p: expected numbers, found {} and {}",
             options.generation.temperature, options.generation.top_p);
-  std::vector<std::string> overrides = {"precision=fp32"};
-  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-  const EditSource source(options.run,
-                          {.checkpoint = options.checkpoint,
-                           .overrides = overrides,
-                           .device = options.device,
-                           .threads = options.threads,
-                           .rows = 1},
-                          options.tokenizer, observer);
+  const EditSource source(options, observer, 1);
   InterveneResult result{.step = source.run.checkpoint.step,
                          .context = name_of(options.settings.context),
                          .tokens = prompt_of(options, source)};

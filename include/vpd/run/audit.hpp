@@ -8,16 +8,11 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/audit.hpp"
+#include "vpd/run/run_to_edit.hpp"
 
 namespace vpd {
 
-struct AuditOptions {
-  std::filesystem::path run{};
-  std::optional<std::int64_t> checkpoint{};
-  std::vector<std::string> overrides{};
-  std::optional<std::string> device{};
-  int threads = 0;
-  std::optional<std::filesystem::path> tokenizer{};
+struct AuditOptions : RunToEdit {
   std::filesystem::path prompts{}, against{};  ///< JSON lines (read_prompts())
   AuditSettings settings{};
   std::int64_t most = 20;  ///< that are shown

@@ -8,17 +8,12 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/edit_effect.hpp"
+#include "vpd/run/run_to_edit.hpp"
 #include "vpd/target/export.hpp"
 
 namespace vpd {
 
-struct EditOptions {
-  std::filesystem::path run{};
-  std::optional<std::int64_t> checkpoint{};
-  std::vector<std::string> overrides{};
-  std::optional<std::string> device{};
-  int threads = 0;
-  std::optional<std::filesystem::path> tokenizer{};
+struct EditOptions : RunToEdit {
   std::vector<EditSpec> edits{};
   std::string wanted{};  ///< tokens, " he, him"; empty: none
   std::int64_t controls = 20;

@@ -8,16 +8,11 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/intervention.hpp"
+#include "vpd/run/run_to_edit.hpp"
 
 namespace vpd {
 
-struct InterveneOptions {
-  std::filesystem::path run{};
-  std::optional<std::int64_t> checkpoint{};
-  std::vector<std::string> overrides{};
-  std::optional<std::string> device{};
-  int threads = 0;
-  std::optional<std::filesystem::path> tokenizer{};
+struct InterveneOptions : RunToEdit {
   std::string prompt{};                       ///< text, or
   std::vector<std::int64_t> prompt_tokens{};  ///< tokens
   std::vector<EditSpec> edits{};
