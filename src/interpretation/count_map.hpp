@@ -23,8 +23,6 @@ class CountMap {
     slot.value += amount;
   }
 
-  std::size_t size() const { return size_; }
-
   /// Keys in ascending order, with their sums.
   std::vector<std::pair<std::uint64_t, std::int64_t>> sorted() const {
     std::vector<std::pair<std::uint64_t, std::int64_t>> entries;

@@ -17,7 +17,6 @@ inline constexpr const char* intruder_template = "intruder-1";
 struct LabelMaterial {
   std::string place;  ///< "layer h.1, matrix mlp.c_fc"
   SubcomponentFacts facts;
-  double threshold = 0.0;
   struct Token {
     std::string text;
     double recall = 0.0, precision = 0.0, pmi = 0.0;

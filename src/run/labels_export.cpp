@@ -241,8 +241,7 @@ class Exporter {
     const std::vector<FiringExample> examples = label_examples(column);
     if (examples.empty()) return;
     LabelMaterial material{.place = "number " + key_of(column) + " (block and matrix come before the colon)",
-                           .facts = evidence.facts(column),
-                           .threshold = evidence.threshold()};
+                           .facts = evidence.facts(column)};
     const auto input = evidence.tokens(column, TokenSide::input),
                output = evidence.tokens(column, TokenSide::output);
     material.output = tokens(output, TokenRanking::recall);
