@@ -1,22 +1,22 @@
 #include "vpd/interpretation/audit.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
+#include <set>
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 
+#include "statistics.hpp"
 #include "vpd/base/error.hpp"
-#include "vpd/base/philox.hpp"
-#include "vpd/interpretation/intervention.hpp"
-#include "vpd/passes/attribution.hpp"
+#include "vpd/decomposition/attribution_executor.hpp"
+#include "vpd/passes/clean_pass.hpp"
 
 namespace vpd {
 namespace {
 
 constexpr std::uint64_t stream_of_prompts = 3;
-constexpr double side_offset = 0.001;
 
 at::Tensor row_of(const AuditPrompt& prompt, const Decomposition& d) {
   return at::tensor(prompt.tokens, at::kLong).unsqueeze(0).to(d.numerics.device);
@@ -35,8 +35,9 @@ at::Tensor metric_gradient(const at::Tensor& output, const AuditPrompt& prompt) 
 /// Each row of a batch of one prompt without a subcomponent of its own.
 class RowAblations final : public ForwardingExecutor {
  public:
-  RowAblations(const Decomposition& d, const std::vector<std::int64_t>& columns, std::int64_t T)
-      : d_(d), T_(T) {
+  RowAblations(const Decomposition& d, const std::vector<std::int64_t>& columns, std::int64_t T,
+               Executor& inner)
+      : ForwardingExecutor(&inner), d_(d), T_(T) {
     rows_.resize(d.sites.size());
     for (std::size_t r = 0; r < columns.size(); ++r) {
       for (std::size_t i = 0; i < d.sites.size(); ++i) {
@@ -76,62 +77,22 @@ class RowAblations final : public ForwardingExecutor {
   std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> rows_;  // of each site: row, subcomponent
 };
 
-/// Runs work(prompt) for each of them, divided among the lanes.
-void each_prompt(std::size_t count, Lanes& lanes, const std::function<void(std::size_t)>& work) {
-  lanes.run([&](int lane) {
-    for (auto i = static_cast<std::size_t>(lane); i < count; i += static_cast<std::size_t>(lanes.count()))
-      work(i);
-  });
-}
-
-double mean(const std::vector<double>& values) {
-  double sum = 0.0, count = 0.0;
-  for (const double x : values) {
-    if (std::isnan(x)) continue;
-    sum += x;
-    count += 1.0;
-  }
-  return count > 0.0 ? sum / count : 0.0;
-}
-
-std::pair<double, double> bootstrap(const std::vector<double>& values, const AuditSettings& settings) {
-  const RandomKey key = make_key(settings.seed, RandomPurpose::control, stream_of_prompts);
-  std::vector<double> means;
-  for (std::int64_t k = 0; k < settings.resamples; ++k) {
-    std::vector<double> drawn;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      std::uint32_t words[4];
-      random_words(key, static_cast<std::uint32_t>(k), i, 0, words);
-      drawn.push_back(values[static_cast<std::size_t>(std::uint64_t{words[0]} * values.size() >> 32)]);
-    }
-    means.push_back(mean(drawn));
-  }
-  if (means.empty()) return {0.0, 0.0};
-  std::sort(means.begin(), means.end());
-  const auto at = [&](double part) {
-    return means[static_cast<std::size_t>(std::lround(part * static_cast<double>(means.size() - 1)))];
-  };
-  return {at(0.025), at(0.975)};
-}
-
 }  // namespace
 
-double prompt_metric(const at::Tensor& logits, const AuditPrompt& prompt) {
-  const at::Tensor wide = logits.to(at::kDouble);
-  if (prompt.contrast) return (wide[*prompt.target] - wide[*prompt.contrast]).item<double>();
-  return (wide[*prompt.target] - wide.logsumexp(0)).item<double>();
-}
-
-at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts, Lanes& lanes) {
+at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts, Lanes& lanes,
+                             const std::vector<RankOneEdit>& edits) {
   std::vector<at::Tensor> parts(prompts.size());
   const BoundSubcomponents components = d.components.bind({});
-  each_prompt(prompts.size(), lanes, [&](std::size_t i) {
+  divide_work(prompts.size(), lanes, [&](std::size_t i) {
     if (!prompts[i].target) return;
-    const CleanPass clean = clean_pass(d, row_of(prompts[i], d));
-    const at::Tensor scores = at::zeros({clean.N(), d.sites.total_C()}, d.numerics.options());
-    attribute(
-        d, clean, components, [&](const at::Tensor& output) { return metric_gradient(output, prompts[i]); },
-        scores);
+    const at::AutoGradMode record(true);
+    const at::Tensor row = row_of(prompts[i], d);
+    const at::Tensor scores = at::zeros({row.numel(), d.sites.total_C()}, d.numerics.options());
+    AttributionExecutor attribution(d.sites, components, scores);
+    EditedExecutor edited(d, edits, edit_factors(edits, row.numel(), row.size(1), {}, d.numerics.options()),
+                          &attribution);
+    const at::Tensor output = d.target->forward(row, edited);
+    torch::autograd::backward({output}, {metric_gradient(output.detach(), prompts[i])});
     parts[i] = -scores.sum(0, false, at::kDouble);
   });
   at::Tensor total = at::zeros({d.sites.total_C()}, at::dtype(at::kDouble).device(d.numerics.device));
@@ -146,11 +107,16 @@ at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditProm
 
 std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts,
                                               const std::vector<std::int64_t>& columns, Lanes& lanes,
-                                              const Observer& observer) {
+                                              const Observer& observer,
+                                              const std::vector<RankOneEdit>& edits) {
   const double none = std::numeric_limits<double>::quiet_NaN();
+  std::vector<std::size_t> first_position = {0};
+  for (const AuditPrompt& prompt : prompts)
+    first_position.push_back(first_position.back() + prompt.tokens.size());
   std::vector<AblationEffects> effects(
-      columns.size(), {std::vector<double>(prompts.size(), none), std::vector<double>(prompts.size())});
-  each_prompt(prompts.size(), lanes, [&](std::size_t p) {
+      columns.size(), {std::vector<double>(prompts.size(), none), std::vector<double>(prompts.size()),
+                       std::vector<double>(prompts.size()), std::vector<float>(first_position.back())});
+  divide_work(prompts.size(), lanes, [&](std::size_t p) {
     const at::NoGradGuard no_grad;
     const AuditPrompt& prompt = prompts[p];
     const at::Tensor row = row_of(prompt, d);
@@ -167,14 +133,20 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
       const std::vector<std::int64_t> some(
           columns.begin() + static_cast<std::ptrdiff_t>(first),
           columns.begin() + static_cast<std::ptrdiff_t>(std::min(first + at_once, columns.size())));
-      RowAblations executor(d, some, T);
       const auto R = static_cast<std::int64_t>(some.size());
+      EditedExecutor edited(d, edits, edit_factors(edits, R * T, T, {}, d.numerics.options()));
+      RowAblations executor(d, some, T, edited);
       const at::Tensor after = d.target->forward(row.expand({R, T}).contiguous(), executor).view({R, T, -1});
-      const at::Tensor kl = (p_before * (log_p - after.log_softmax(2))).sum({1, 2}, false, at::kDouble).cpu();
+      const at::Tensor kl =
+          (p_before * (log_p - after.log_softmax(2))).sum(2, false, at::kDouble).cpu().contiguous();
       for (std::int64_t r = 0; r < R; ++r) {
         AblationEffects& effect = effects[first + static_cast<std::size_t>(r)];
         if (prompt.target) effect.metric[p] = prompt_metric(after[r][-1], prompt) - metric;
-        effect.kl[p] = kl[r].item<double>();
+        const auto* values = kl.const_data_ptr<double>() + r * T;
+        effect.kl[p] = std::accumulate(values, values + T, 0.0);
+        effect.last_kl[p] = values[T - 1];
+        std::copy(values, values + T,
+                  effect.each_kl.begin() + static_cast<std::ptrdiff_t>(first_position[p]));
       }
     }
   });
@@ -185,7 +157,7 @@ PromptMeans prompt_means(const Decomposition& d, const std::vector<AuditPrompt>&
   const auto count = static_cast<std::int64_t>(prompts.size());
   PromptMeans means{at::zeros({count, d.sites.total_C()}, at::kDouble),
                     at::zeros({count, d.sites.total_C()}, at::kDouble)};
-  each_prompt(prompts.size(), lanes, [&](std::size_t p) {
+  divide_work(prompts.size(), lanes, [&](std::size_t p) {
     const at::NoGradGuard no_grad;
     const CleanPass clean = clean_pass(d, row_of(prompts[p], d));
     const Importance importance =
@@ -215,20 +187,42 @@ double area_under_curve(std::vector<double> a, std::vector<double> b) {
   return sum / (static_cast<double>(a.size()) * static_cast<double>(b.size()));
 }
 
-PromptSplit split_prompts(const std::vector<AuditPrompt>& prompts) {
-  PromptSplit split;
-  for (const AuditPrompt& prompt : prompts) {
-    std::uint64_t hash = 0;
-    for (const std::int64_t token : prompt.tokens) hash = mix_bits(hash ^ static_cast<std::uint64_t>(token));
-    (hash % 2 == 0 ? split.select : split.report).push_back(prompt);
-  }
-  if (split.select.size() < 2 || split.report.size() < 2) split = {prompts, prompts, false};
-  return split;
+std::vector<std::int64_t> screened_columns(const at::Tensor& estimate, const at::Tensor& estimate_against,
+                                           const AuditSettings& settings) {
+  const auto *e = estimate.const_data_ptr<double>(), *against = estimate_against.const_data_ptr<double>();
+  std::vector<std::int64_t> columns(static_cast<std::size_t>(estimate.numel()));
+  std::iota(columns.begin(), columns.end(), 0);
+  const auto gain = [&](std::int64_t c) {
+    return -e[c] - settings.against_weight * std::max(0.0, -against[c]);
+  };
+  std::stable_sort(columns.begin(), columns.end(),
+                   [&](std::int64_t a, std::int64_t b) { return gain(a) > gain(b); });
+  if (static_cast<std::int64_t>(columns.size()) > settings.candidates)
+    columns.resize(static_cast<std::size_t>(settings.candidates));
+  return columns;
 }
 
-AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
-                  const PromptSplit& against_split, const AuditSettings& settings, Lanes& lanes,
-                  const Observer& observer) {
+std::vector<std::string> groups_of(const std::vector<AuditPrompt>& prompts) {
+  std::set<std::string> groups;
+  for (const AuditPrompt& prompt : prompts)
+    if (prompt.target && !prompt.group.empty()) groups.insert(prompt.group);
+  return {groups.begin(), groups.end()};
+}
+
+std::vector<double> group_means(const std::vector<AuditPrompt>& prompts,
+                                const std::vector<std::string>& groups, const std::vector<double>& values) {
+  std::vector<double> means;
+  for (const std::string& group : groups) {
+    std::vector<double> own;
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      if (prompts[i].group == group) own.push_back(values[i]);
+    means.push_back(mean_of(own));
+  }
+  return means;
+}
+
+void check_prompts(const PromptSplit& behaviour_split, const PromptSplit& against_split,
+                   const AuditSettings& settings) {
   const std::vector<AuditPrompt>&behaviour = behaviour_split.report, &against = against_split.report;
   VPD_CHECK(!behaviour.empty() && !against.empty(), UsageError,
             "expected prompts of the behaviour and others against it, found an empty set");
@@ -262,19 +256,18 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
                    return a.tokens == b.tokens && a.target == b.target && a.contrast == b.contrast;
                  });
   VPD_CHECK(!same, UsageError, "expected two sets of prompts, found the same twice");
+}
+
+AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
+                  const PromptSplit& against_split, const AuditSettings& settings, Lanes& lanes,
+                  const Observer& observer) {
+  const std::vector<AuditPrompt>&behaviour = behaviour_split.report, &against = against_split.report;
+  check_prompts(behaviour_split, against_split, settings);
   AuditResult result;
-  double count = 0.0;
-  for (const AuditPrompt& prompt : behaviour) {
-    if (!prompt.target) continue;
-    const at::NoGradGuard no_grad;
-    PlainExecutor plain;
-    const at::Tensor logits = d.target->forward(row_of(prompt, d), plain)[-1];
-    result.metric += prompt_metric(logits, prompt);
-    result.probability += std::exp(prompt_metric(logits, {.tokens = prompt.tokens, .target = prompt.target}));
-    count += 1.0;
-  }
-  result.metric /= count;
-  result.probability /= count;
+  const PromptFigures target = prompt_figures(d, behaviour, {}, lanes);
+  result.metric = mean_of(target.metric);
+  result.probability = mean_of(target.probability);
+  result.groups = groups_of(behaviour);
   VPD_CHECK(result.probability >= settings.least_probability, UsageError,
             "expected a behaviour that the target shows, found a mean probability of {:.2g} for the targets, "
             "below {:g}: there is nothing to audit",
@@ -283,15 +276,8 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
   observer.announce("screening all subcomponents");
   const at::Tensor estimate = estimated_effects(d, behaviour_split.select, lanes),
                    estimate_against = estimated_effects(d, against_split.select, lanes);
+  const std::vector<std::int64_t> columns = screened_columns(estimate, estimate_against, settings);
   const auto *e = estimate.const_data_ptr<double>(), *ea = estimate_against.const_data_ptr<double>();
-  std::vector<std::int64_t> columns(static_cast<std::size_t>(d.sites.total_C()));
-  std::iota(columns.begin(), columns.end(), 0);
-  std::stable_sort(columns.begin(), columns.end(), [&](std::int64_t a, std::int64_t b) {
-    const auto gain = [&](std::int64_t c) { return -e[c] - settings.against_weight * std::max(0.0, -ea[c]); };
-    return gain(a) > gain(b);
-  });
-  if (static_cast<std::int64_t>(columns.size()) > settings.candidates)
-    columns.resize(static_cast<std::size_t>(settings.candidates));
 
   observer.announce(fmt::format("taking out each of {} candidates", columns.size()));
   const std::vector<AblationEffects> effects = ablation_effects(d, behaviour, columns, lanes, observer),
@@ -304,18 +290,23 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
     return std::vector<double>(column.const_data_ptr<double>(),
                                column.const_data_ptr<double>() + column.numel());
   };
+  const RandomKey key_of_resamples = make_key(settings.seed, RandomPurpose::control, stream_of_prompts);
   for (std::size_t i = 0; i < columns.size(); ++i) {
     AuditedSubcomponent one{.column = columns[i],
                             .estimate = e[columns[i]],
                             .estimate_against = ea[columns[i]],
-                            .effect = mean(effects[i].metric)};
-    std::tie(one.effect_low, one.effect_high) = bootstrap(effects[i].metric, settings);
+                            .effect = mean_of(effects[i].metric)};
+    std::tie(one.effect_low, one.effect_high) =
+        bootstrap_of_mean(effects[i].metric, key_of_resamples, settings.resamples);
     one.side = std::accumulate(sides[i].kl.begin(), sides[i].kl.end(), 0.0) / positions;
-    one.score = -one.effect / (one.side + side_offset);
+    one.score = -one.effect / (one.side + audit_side_offset);
+    one.kl_wanted = mean_of(effects[i].last_kl);
+    one.kl_elsewhere = quantile_of(sides[i].each_kl, 0.99);
+    one.group_effects = group_means(behaviour, result.groups, effects[i].metric);
     const std::vector<double> g = column_of_means(mine.importance, columns[i]),
                               g_against = column_of_means(theirs.importance, columns[i]);
-    one.importance = mean(g);
-    one.importance_against = mean(g_against);
+    one.importance = mean_of(g);
+    one.importance_against = mean_of(g_against);
     one.auc_importance = area_under_curve(g, g_against);
     one.auc_activation = area_under_curve(column_of_means(mine.activation, columns[i]),
                                           column_of_means(theirs.activation, columns[i]));

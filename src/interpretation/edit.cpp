@@ -7,6 +7,7 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/decomposition/columns.hpp"
 
 namespace vpd {
 namespace {
@@ -145,6 +146,19 @@ std::vector<RankOneEdit> make_edits(const std::vector<EditSpec>& specs, const De
   std::vector<RankOneEdit> edits;
   for (const EditSpec& spec : specs) {
     for (RankOneEdit& edit : maker.make(spec)) edits.push_back(std::move(edit));
+  }
+  return edits;
+}
+
+std::vector<RankOneEdit> ablations_of(const std::vector<std::int64_t>& columns, const Decomposition& d) {
+  const at::NoGradGuard no_grad;
+  std::vector<RankOneEdit> edits;
+  for (const std::int64_t column : columns) {
+    const SubcomponentId id = subcomponent_at(column, d.sites);
+    edits.push_back({.site = id.site,
+                     .column = column,
+                     .read = vector(d.components.V(id.site), 1, id.c),
+                     .write = -vector(d.components.U(id.site), 0, id.c)});
   }
   return edits;
 }

@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "statistics.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/interpretation/intervention.hpp"
 
@@ -135,13 +136,7 @@ Interval EffectMeasure::interval(Figure figure, std::int64_t resamples) const {
     }
     if (count > 0) means.push_back(total / static_cast<double>(count));
   }
-  if (means.empty()) return interval;
-  std::sort(means.begin(), means.end());
-  const auto at = [&](double part) {
-    return means[static_cast<std::size_t>(std::lround(part * static_cast<double>(means.size() - 1)))];
-  };
-  interval.low = at(0.025);
-  interval.high = at(0.975);
+  if (!means.empty()) std::tie(interval.low, interval.high) = central_95(std::move(means));
   return interval;
 }
 

@@ -1,12 +1,14 @@
 // Examples of a behaviour, as files have them.
 
+#include "vpd/interpretation/prompt_set.hpp"
+
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
-#include "vpd/interpretation/audit.hpp"
+#include "vpd/base/philox.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd {
@@ -14,12 +16,18 @@ namespace {
 
 using Json = nlohmann::json;
 
+void check_tokens(const std::vector<std::int64_t>& tokens, std::int64_t vocabulary,
+                  const std::string& where) {
+  for (const std::int64_t token : tokens)
+    VPD_CHECK(token >= 0 && token < vocabulary, DataError,
+              "{}: expected tokens below {}, which the target knows, found {}", where, vocabulary, token);
+}
+
 }  // namespace
 
-std::vector<AuditPrompt> read_prompts(
-    const std::filesystem::path& path, std::int64_t vocabulary, std::int64_t longest,
-    const std::function<std::vector<std::int64_t>(const std::string&)>& encode,
-    std::vector<std::string>& warnings) {
+std::vector<AuditPrompt> read_prompts(const std::filesystem::path& path, std::int64_t vocabulary,
+                                      std::int64_t longest, const EncodeText& encode,
+                                      std::vector<std::string>& warnings) {
   std::vector<AuditPrompt> prompts;
   std::istringstream lines(read_text(path));
   std::int64_t number = 0;
@@ -69,13 +77,40 @@ std::vector<AuditPrompt> read_prompts(
     std::vector<std::int64_t> all = prompt.tokens;
     for (const auto& token : {prompt.target, prompt.contrast})
       if (token) all.push_back(*token);
-    for (const std::int64_t token : all)
-      VPD_CHECK(token >= 0 && token < vocabulary, DataError,
-                "{}: expected tokens below {}, which the target knows, found {}", where, vocabulary, token);
+    check_tokens(all, vocabulary, where);
     prompts.push_back(std::move(prompt));
   }
   VPD_CHECK(!prompts.empty(), DataError, "{}: expected prompts, one a line, found none", path.string());
   return prompts;
+}
+
+std::vector<AuditPrompt> read_text_prompts(const std::filesystem::path& path, std::int64_t vocabulary,
+                                           std::int64_t longest, const EncodeText& encode) {
+  std::vector<AuditPrompt> prompts;
+  std::istringstream lines(read_text(path));
+  std::int64_t number = 0;
+  for (std::string text; std::getline(lines, text);) {
+    ++number;
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    AuditPrompt prompt{.tokens = encode(text)};
+    if (static_cast<std::int64_t>(prompt.tokens.size()) > longest)
+      prompt.tokens.resize(static_cast<std::size_t>(longest));
+    check_tokens(prompt.tokens, vocabulary, fmt::format("{}: line {}", path.string(), number));
+    if (!prompt.tokens.empty()) prompts.push_back(std::move(prompt));
+  }
+  VPD_CHECK(!prompts.empty(), DataError, "{}: expected text, found none", path.string());
+  return prompts;
+}
+
+PromptSplit split_prompts(const std::vector<AuditPrompt>& prompts) {
+  PromptSplit split;
+  for (const AuditPrompt& prompt : prompts) {
+    std::uint64_t hash = 0;
+    for (const std::int64_t token : prompt.tokens) hash = mix_bits(hash ^ static_cast<std::uint64_t>(token));
+    (hash % 2 == 0 ? split.select : split.report).push_back(prompt);
+  }
+  if (split.select.size() < 2 || split.report.size() < 2) split = {prompts, prompts, false};
+  return split;
 }
 
 }  // namespace vpd

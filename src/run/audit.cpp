@@ -10,6 +10,7 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"

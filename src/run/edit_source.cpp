@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "vpd/base/error.hpp"
+#include "vpd/decomposition/columns.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {
@@ -58,12 +59,6 @@ std::vector<RankOneEdit> EditSource::make(const std::vector<EditSpec>& specs) co
     material.key_heads = stage.attention->key_heads;
   }
   return make_edits(specs, run.decomposition, material);
-}
-
-std::string key_of_column(std::int64_t column, const Sites& sites) {
-  for (std::size_t i = 0; i < sites.size(); ++i)
-    if (column < sites[i].offset + sites[i].C) return to_text({i, column - sites[i].offset}, sites);
-  return {};
 }
 
 std::vector<EditSpec> moved(const std::vector<EditSpec>& specs, const Sites& sites,

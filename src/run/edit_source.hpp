@@ -29,6 +29,5 @@ class EditSource {
 /// The same edits of other subcomponents: `from[i]` becomes `to[i]`.
 std::vector<EditSpec> moved(const std::vector<EditSpec>& specs, const Sites& sites,
                             const std::vector<std::int64_t>& from, const std::vector<std::int64_t>& to);
-std::string key_of_column(std::int64_t column, const Sites& sites);
 
 }  // namespace vpd

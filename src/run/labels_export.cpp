@@ -12,6 +12,7 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/philox.hpp"
+#include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"
@@ -125,12 +126,7 @@ class Exporter {
     return chosen;
   }
 
-  std::string key_of(std::int64_t column) const {
-    const Sites& sites = opened_.evidence.sites();
-    for (std::size_t i = 0; i < sites.size(); ++i)
-      if (column < sites[i].offset + sites[i].C) return to_text({i, column - sites[i].offset}, sites);
-    return {};
-  }
+  std::string key_of(std::int64_t column) const { return key_of_column(column, opened_.evidence.sites()); }
 
   std::string text_of(std::int32_t token) const {
     return token < 0 ? "" : printable(opened_.raw_token(token));

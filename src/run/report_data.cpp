@@ -12,6 +12,7 @@
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/load.hpp"
+#include "vpd/decomposition/columns.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/interpretation/labels.hpp"
 #include "vpd/interpretation/results.hpp"
@@ -262,12 +263,7 @@ class HarvestPages {
     chunk.push_back(std::move(detail));
   }
 
-  std::string key_of(std::int64_t column) const {
-    const Sites& sites = evidence_.sites();
-    for (std::size_t i = 0; i < sites.size(); ++i)
-      if (column < sites[i].offset + sites[i].C) return to_text({i, column - sites[i].offset}, sites);
-    return {};
-  }
+  std::string key_of(std::int64_t column) const { return key_of_column(column, evidence_.sites()); }
   static std::int64_t first_token(const TellingTokens& telling) {
     return telling.tokens.empty() ? -1 : telling.tokens.front().token;
   }

@@ -8,6 +8,7 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
 #include "vpd/run/run_choice.hpp"
 
@@ -125,13 +126,8 @@ ShownSubcomponent show_subcomponent(const ShowOptions& options) {
   shown.output_pmi = ranked(output, TokenRanking::pmi, most, options.min_count);
   shown.partners = evidence.partners(column);
   if (shown.partners.size() > most) shown.partners.resize(most);
-  for (const PartnerScore& partner : shown.partners) {
-    for (std::size_t i = 0; i < evidence.sites().size(); ++i) {
-      const Site& site = evidence.sites()[i];
-      if (partner.column >= site.offset && partner.column < site.offset + site.C)
-        shown.partner_keys.push_back(to_text({i, partner.column - site.offset}, evidence.sites()));
-    }
-  }
+  for (const PartnerScore& partner : shown.partners)
+    shown.partner_keys.push_back(key_of_column(partner.column, evidence.sites()));
   std::array<std::int64_t, 3> taken{};
   for (FiringExample& example : evidence.examples(column)) {
     if (++taken[static_cast<std::size_t>(example.kind)] > options.examples) continue;

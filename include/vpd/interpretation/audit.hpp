@@ -2,53 +2,34 @@
 
 // Which subcomponents serve a behaviour, given examples of it.
 
-#include <array>
 #include <cstdint>
-#include <filesystem>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "vpd/base/observer.hpp"
-#include "vpd/decomposition/decomposition.hpp"
-#include "vpd/machine/lanes.hpp"
+#include "vpd/interpretation/edit.hpp"
+#include "vpd/interpretation/prompt_set.hpp"
 
 namespace vpd {
 
-/// A beginning, and what is to come next.
-struct AuditPrompt {
-  std::vector<std::int64_t> tokens;
-  std::optional<std::int64_t> target{};    ///< without one its rows count for damage alone
-  std::optional<std::int64_t> contrast{};  ///< what could come instead
-  std::string group{};
-};
-/// JSON lines: {"prompt": text or "tokens": [numbers], "target": " Paris", "contrast": " London"?, "group"?};
-/// a target of several tokens stands for its first. `encode` turns text into tokens; `warnings` takes a
-/// sentence for each of these. Throws DataError naming file and line.
-std::vector<AuditPrompt> read_prompts(
-    const std::filesystem::path& path, std::int64_t vocabulary, std::int64_t longest,
-    const std::function<std::vector<std::int64_t>(const std::string&)>& encode,
-    std::vector<std::string>& warnings);
-
-/// ln p(target) behind the prompt, or the logit of the target less that of the contrast; logits [V] of the
-/// last position.
-double prompt_metric(const at::Tensor& logits, const AuditPrompt& prompt);
-
-/// First-order effects of taking each subcomponent out on the mean metric, all at once: float64 [Σ C].
+/// First-order effects of taking each subcomponent out on the mean metric, all at once: float64 [Σ C]. Of the
+/// target with `edits`.
 at::Tensor estimated_effects(const Decomposition& decomposition, const std::vector<AuditPrompt>& prompts,
-                             Lanes& lanes);
+                             Lanes& lanes, const std::vector<RankOneEdit>& edits = {});
 
-/// What taking one subcomponent out of the target does: change of the metric of each prompt [prompts] (NaN
-/// without a target), and Σ over its positions of the KL from the target.
+/// What taking one subcomponent out of the target does, prompt by prompt: change of the metric (NaN without a
+/// target), Σ over its positions of the KL from the target, and KL at the last of them. Then KL at every
+/// position of all prompts.
 struct AblationEffects {
-  std::vector<double> metric, kl;
+  std::vector<double> metric, kl, last_kl;
+  std::vector<float> each_kl;
 };
-/// One for each column.
+/// One for each column. `edits` act besides; what is compared with stays the target without them.
 std::vector<AblationEffects> ablation_effects(const Decomposition& decomposition,
                                               const std::vector<AuditPrompt>& prompts,
                                               const std::vector<std::int64_t>& columns, Lanes& lanes,
-                                              const Observer& observer = {});
+                                              const Observer& observer = {},
+                                              const std::vector<RankOneEdit>& edits = {});
 
 /// Means over a prompt's positions of importance and of activation ‖U_c‖ V_cᵀ x, float64 [prompts, Σ C].
 struct PromptMeans {
@@ -60,6 +41,9 @@ PromptMeans prompt_means(const Decomposition& decomposition, const std::vector<A
 /// The chance that a value of `a` is above one of `b`; ties count half.
 double area_under_curve(std::vector<double> a, std::vector<double> b);
 
+/// Added to the damage that a score divides by, in nats.
+inline constexpr double audit_side_offset = 0.001;
+
 struct AuditSettings {
   std::int64_t candidates = 200;  ///< that are ablated one by one
   double against_weight = 1.0;    ///< ρ of the screen
@@ -70,26 +54,39 @@ struct AuditSettings {
   std::uint64_t seed = 0;
 };
 
+/// Columns by what the estimates promise for the damage that they foretell, best first.
+std::vector<std::int64_t> screened_columns(const at::Tensor& estimate, const at::Tensor& estimate_against,
+                                           const AuditSettings& settings);
+
 struct AuditedSubcomponent {
   std::int64_t column = 0;
   double estimate = 0.0, estimate_against = 0.0;             ///< first-order
   double effect = 0.0, effect_low = 0.0, effect_high = 0.0;  ///< exact, on the prompts of the behaviour
   double side = 0.0;                                         ///< mean KL over all positions of the others
   double score = 0.0;                                        ///< -effect / (side + 0.001)
-  double importance = 0.0, importance_against = 0.0;         ///< means
-  double auc_importance = 0.5, auc_activation = 0.5;         ///< that they are larger for the behaviour
+  double kl_wanted = 0.0;                                    ///< mean KL behind the prompts of the behaviour
+  double kl_elsewhere = 0.0;  ///< 99th percentile of KL over the positions of the others
+  double importance = 0.0, importance_against = 0.0;  ///< means
+  double auc_importance = 0.5, auc_activation = 0.5;  ///< that they are larger for the behaviour
+  std::vector<double> group_effects{};                ///< in the order of AuditResult::groups
+
+  /// How much more it does to the behaviour than to other text: kl_wanted / (kl_elsewhere + 1e-6).
+  double specificity() const { return kl_wanted / (kl_elsewhere + 1e-6); }
 };
 struct AuditResult {
   double metric = 0.0, probability = 0.0;    ///< of the behaviour in the target: mean metric, mean p(target)
+  std::vector<std::string> groups;           ///< that the prompts of the behaviour name
   std::vector<AuditedSubcomponent> ranking;  ///< best first: the candidates
 };
-/// Prompts that candidates are chosen by, and others that every figure is from: a prompt is in the one or the
-/// other by a hash of its tokens. Of fewer than four both are all of them.
-struct PromptSplit {
-  std::vector<AuditPrompt> select, report;
-  bool halved = true;
-};
-PromptSplit split_prompts(const std::vector<AuditPrompt>& prompts);
+/// The groups that prompts with a target name, in alphabetical order.
+std::vector<std::string> groups_of(const std::vector<AuditPrompt>& prompts);
+/// Of each of `groups` the mean of the values of its prompts.
+std::vector<double> group_means(const std::vector<AuditPrompt>& prompts,
+                                const std::vector<std::string>& groups, const std::vector<double>& values);
+
+/// Throws UsageError where a set is empty, has a half without any target, mixes prompts with and without a
+/// contrast, or both sets are the same.
+void check_prompts(const PromptSplit& behaviour, const PromptSplit& against, const AuditSettings& settings);
 
 /// Throws UsageError where a set is empty or both are the same, and where the behaviour is not there (mean
 /// p(target) below 0.01).

@@ -80,6 +80,10 @@ struct EditMaterial {
 std::vector<RankOneEdit> make_edits(const std::vector<EditSpec>& specs, const Decomposition& decomposition,
                                     const EditMaterial& material);
 
+/// Takes subcomponents out everywhere.
+std::vector<RankOneEdit> ablations_of(const std::vector<std::int64_t>& columns,
+                                      const Decomposition& decomposition);
+
 /// The columns that edits are about, each once, ascending.
 std::vector<std::int64_t> edited_columns(const std::vector<RankOneEdit>& edits);
 
