@@ -80,11 +80,12 @@ class RowAblations final : public ForwardingExecutor {
 }  // namespace
 
 at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditPrompt>& prompts, Lanes& lanes,
-                             const std::vector<RankOneEdit>& edits) {
+                             const std::vector<RankOneEdit>& edits, const Observer& observer) {
   std::vector<at::Tensor> parts(prompts.size());
   const BoundSubcomponents components = d.components.bind({});
   divide_work(prompts.size(), lanes, [&](std::size_t i) {
     if (!prompts[i].target) return;
+    end_if_asked(observer.stop, "the audit");
     const at::AutoGradMode record(true);
     const at::Tensor row = row_of(prompts[i], d);
     const at::Tensor scores = at::zeros({row.numel(), d.sites.total_C()}, d.numerics.options());
@@ -155,8 +156,8 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
 
 PromptMeans prompt_means(const Decomposition& d, const std::vector<AuditPrompt>& prompts, Lanes& lanes) {
   const auto count = static_cast<std::int64_t>(prompts.size());
-  PromptMeans means{at::zeros({count, d.sites.total_C()}, at::kDouble),
-                    at::zeros({count, d.sites.total_C()}, at::kDouble)};
+  const auto zeros = [&] { return at::zeros({count, d.sites.total_C()}, at::kDouble); };
+  PromptMeans means{zeros(), zeros(), zeros()};
   divide_work(prompts.size(), lanes, [&](std::size_t p) {
     const at::NoGradGuard no_grad;
     const CleanPass clean = clean_pass(d, row_of(prompts[p], d));
@@ -168,8 +169,9 @@ PromptMeans prompt_means(const Decomposition& d, const std::vector<AuditPrompt>&
       const at::Tensor V = d.components.V(i);
       const at::Tensor h = d.sites[i].embedding ? at::embedding(V, clean.inputs[i])
                                                 : clean.inputs[i].to(V.scalar_type()).matmul(V);
-      d.sites.columns(means.activation[row], i)
-          .copy_(h.mean(0, false, at::kDouble) * d.components.U(i).to(at::kDouble).norm(2, {1}));
+      const at::Tensor length = d.components.U(i).to(at::kDouble).norm(2, {1});
+      d.sites.columns(means.activation[row], i).copy_(h.mean(0, false, at::kDouble) * length);
+      d.sites.columns(means.absolute_activation[row], i).copy_(h.abs().mean(0, false, at::kDouble) * length);
     }
   });
   return means;
@@ -258,6 +260,13 @@ void check_prompts(const PromptSplit& behaviour_split, const PromptSplit& agains
   VPD_CHECK(!same, UsageError, "expected two sets of prompts, found the same twice");
 }
 
+void check_behaviour(double probability, const AuditSettings& settings) {
+  VPD_CHECK(probability >= settings.least_probability, UsageError,
+            "expected a behaviour that the target shows, found a mean probability of {:.2g} for the targets, "
+            "below {:g}: there is nothing to audit",
+            probability, settings.least_probability);
+}
+
 AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
                   const PromptSplit& against_split, const AuditSettings& settings, Lanes& lanes,
                   const Observer& observer) {
@@ -268,14 +277,11 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
   result.metric = mean_of(target.metric);
   result.probability = mean_of(target.probability);
   result.groups = groups_of(behaviour);
-  VPD_CHECK(result.probability >= settings.least_probability, UsageError,
-            "expected a behaviour that the target shows, found a mean probability of {:.2g} for the targets, "
-            "below {:g}: there is nothing to audit",
-            result.probability, settings.least_probability);
+  check_behaviour(result.probability, settings);
 
   observer.announce("screening all subcomponents");
-  const at::Tensor estimate = estimated_effects(d, behaviour_split.select, lanes),
-                   estimate_against = estimated_effects(d, against_split.select, lanes);
+  const at::Tensor estimate = estimated_effects(d, behaviour_split.select, lanes, {}, observer),
+                   estimate_against = estimated_effects(d, against_split.select, lanes, {}, observer);
   const std::vector<std::int64_t> columns = screened_columns(estimate, estimate_against, settings);
   const auto *e = estimate.const_data_ptr<double>(), *ea = estimate_against.const_data_ptr<double>();
 

@@ -33,8 +33,8 @@ EffectMeasure::EffectMeasure(std::vector<RankOneEdit> edits, EffectSettings sett
 
 void EffectMeasure::add(const Batch& batch) {
   struct LaneRows {
-    std::vector<Row> rows;
-    std::vector<float> kl;
+    std::vector<RowFigures> rows;
+    std::vector<float> kl, far_kl;
   };
   std::vector<LaneRows> found(batch.lanes.size());
   const Decomposition& d = batch.decomposition;
@@ -55,15 +55,9 @@ void EffectMeasure::add(const Batch& batch) {
     const at::Tensor important = g.gt(settings_.threshold).any(1).view({B, T});
     const at::Tensor far = g.eq(0.0).all(1).view({B, T}), near = close_to(important, settings_.near);
 
-    found[l].rows.resize(static_cast<std::size_t>(B));
+    found[l].rows.assign(static_cast<std::size_t>(B), RowFigures(figures));
     const auto put = [&](Figure figure, const at::Tensor& value, const at::Tensor& where) {
-      const at::Tensor sums = (value * where).sum(1, false, at::kDouble).cpu(),
-                       counts = where.sum(1, false, at::kLong).cpu();
-      for (std::int64_t b = 0; b < B; ++b) {
-        Row& row = found[l].rows[static_cast<std::size_t>(b)];
-        row.sum[figure] = sums[b].item<double>();
-        row.count[figure] = counts[b].item<std::int64_t>();
-      }
+      put_figure(found[l].rows, figure, value, where);
     };
     const at::Tensor everywhere = at::ones_like(important);
     put(near_kl, kl, near);
@@ -104,40 +98,20 @@ void EffectMeasure::add(const Batch& batch) {
     }
     const at::Tensor narrow = kl.to(at::kFloat).cpu().contiguous();
     found[l].kl.assign(narrow.const_data_ptr<float>(), narrow.const_data_ptr<float>() + narrow.numel());
+    const at::Tensor distant = narrow.masked_select(far.cpu());
+    found[l].far_kl.assign(distant.const_data_ptr<float>(),
+                           distant.const_data_ptr<float>() + distant.numel());
   });
   for (const LaneRows& lane : found) {
     rows_.insert(rows_.end(), lane.rows.begin(), lane.rows.end());
     kl_.insert(kl_.end(), lane.kl.begin(), lane.kl.end());
+    far_kl_.insert(far_kl_.end(), lane.far_kl.begin(), lane.far_kl.end());
   }
 }
 
 Interval EffectMeasure::interval(Figure figure, std::int64_t resamples) const {
-  Interval interval;
-  double sum = 0.0;
-  for (const Row& row : rows_) {
-    sum += row.sum[figure];
-    interval.count += row.count[figure];
-  }
-  if (interval.count == 0) return interval;
-  interval.mean = sum / static_cast<double>(interval.count);
-  const RandomKey key = make_key(settings_.seed, RandomPurpose::control, stream_of_resamples);
-  std::vector<double> means;
-  for (std::int64_t k = 0; k < resamples; ++k) {
-    double total = 0.0;
-    std::int64_t count = 0;
-    for (std::size_t i = 0; i < rows_.size(); i += 4) {
-      std::uint32_t words[4];
-      random_words(key, static_cast<std::uint32_t>(k), i, 0, words);
-      for (std::size_t w = 0; w < 4 && i + w < rows_.size(); ++w) {
-        const auto at = static_cast<std::size_t>(std::uint64_t{words[w]} * rows_.size() >> 32);
-        total += rows_[at].sum[figure];
-        count += rows_[at].count[figure];
-      }
-    }
-    if (count > 0) means.push_back(total / static_cast<double>(count));
-  }
-  if (!means.empty()) std::tie(interval.low, interval.high) = central_95(std::move(means));
-  return interval;
+  return interval_of(rows_, figure, resamples,
+                     make_key(settings_.seed, RandomPurpose::control, stream_of_resamples));
 }
 
 EditEffect EffectMeasure::result(bool intervals) const {
@@ -146,6 +120,7 @@ EditEffect EffectMeasure::result(bool intervals) const {
           .far = of(far_kl),
           .all = of(all_kl),
           .important = of(important_kl),
+          .far_99 = quantile_of(far_kl_, 0.99),
           .ce_change = of(ce),
           .p_before = of(p0),
           .p_after = of(p1),

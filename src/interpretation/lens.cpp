@@ -82,21 +82,29 @@ std::unique_ptr<NormWatch> watched(const Decomposition& d) {
   return watch;
 }
 
-StreamRole role_of(const Decomposition& d, const NormWatch& watch, std::size_t i) {
-  const Site& site = d.sites[i];
+StreamRole role_of(const Decomposition& d, const NormWatch& watch, std::size_t number) {
+  const Matrix& matrix = d.target->matrices()[number];
   const Matrix* head = d.target->head();
-  if (watch.norm_of[site.matrix]) return StreamRole::reads;
-  return site.d_out == head->d_in() && site.matrix != head->index ? StreamRole::writes : StreamRole::none;
+  const std::int64_t width = matrix.embedding ? matrix.table().value.size(1) : matrix.d_out();
+  if (watch.norm_of[number]) return StreamRole::reads;
+  return width == head->d_in() && number != head->index ? StreamRole::writes : StreamRole::none;
 }
 
 }  // namespace
 
-std::vector<StreamRole> stream_roles(const Decomposition& d) {
+std::vector<StreamRole> matrix_roles(const Decomposition& d) {
   const at::NoGradGuard no_grad;
-  std::vector<StreamRole> roles(d.sites.size(), StreamRole::none);
+  std::vector<StreamRole> roles(d.target->matrices().size(), StreamRole::none);
   if (d.target->vocabulary_size() == 0 || !d.target->head()) return roles;
   const std::unique_ptr<NormWatch> watch = watched(d);
   for (std::size_t i = 0; i < roles.size(); ++i) roles[i] = role_of(d, *watch, i);
+  return roles;
+}
+
+std::vector<StreamRole> stream_roles(const Decomposition& d) {
+  const std::vector<StreamRole> of_matrix = matrix_roles(d);
+  std::vector<StreamRole> roles;
+  for (const Site& site : d.sites.all()) roles.push_back(of_matrix[site.matrix]);
   return roles;
 }
 
@@ -117,7 +125,7 @@ Lens lens_of(const Decomposition& d, const at::Tensor& sign) {
   if (watch->last) unembedding = unembedding * *watch->last;
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const Site& site = d.sites[i];
-    const StreamRole role = role_of(d, *watch, i);
+    const StreamRole role = role_of(d, *watch, site.matrix);
     at::Tensor mine, rows;
     if (role == StreamRole::reads && embedding != matrices.end()) {
       mine = d.components.V(i).t();

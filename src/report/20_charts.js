@@ -39,11 +39,10 @@ function logTicks(scale) {
   const stride = Math.ceil(inside.length / 6);
   return inside.filter((_, i) => i % stride === 0);
 }
-function axes(svg, x, y, width, height, margin, { log = false, logX = false } = {}) {
+function axes(svg, x, y, width, height, margin, { log = false } = {}) {
   const values = log ? logTicks(y) : y.ticks(4);
   const left = d3.axisLeft(y).tickValues(values).tickFormat(short).tickSizeOuter(0);
   const bottom = d3.axisBottom(x).tickSizeOuter(0).tickFormat(short);
-  if (logX) bottom.tickValues(logTicks(x));
   else bottom.ticks(Math.min(6, width / 80));
   svg.append("g").attr("class", "grid").attr("transform", `translate(${margin.left},0)`)
     .call(d3.axisLeft(y).tickValues(values).tickSize(-(width - margin.left - margin.right)).tickFormat("")).call((g) => g.select(".domain").remove());
@@ -53,24 +52,28 @@ function axes(svg, x, y, width, height, margin, { log = false, logX = false } = 
 const short = (x) => (Math.abs(x) >= 1000 ? d3.format(".2~s")(x) : Math.abs(x) < 1e-3 && x !== 0 ? d3.format(".1~e")(x) : number(x, 3));
 
 // series: [{name, points: [[x, y], ...]}]
-function lineChart({ caption, series, xName, log = false, logX = false, from }) {
+// A seventh curve has the first one's colour and another dash.
+function dashOf(i) {
+  return dashes[(i + Math.floor(i / 6)) % 6];
+}
+function lineChart({ caption, series, xName, log = false }) {
   const all = series.flatMap((one) => one.points);
   const shownLog = log && all.every((p) => p[1] > 0);
   const margin = { left: 52, right: 12, top: 10, bottom: 24 };
   const draw = (svg, width, height) => {
     const extentX = d3.extent(all, (p) => p[0]);
     const extentY = d3.extent(all, (p) => p[1]);
-    const x = (logX ? d3.scaleLog() : d3.scaleLinear()).domain(extentX[0] === extentX[1] ? [extentX[0] - 1, extentX[0] + 1] : extentX)
+    const x = d3.scaleLinear().domain(extentX[0] === extentX[1] ? [extentX[0] - 1, extentX[0] + 1] : extentX)
       .range([margin.left, width - margin.right]);
-    const low = from !== undefined ? Math.min(from, extentY[0]) : extentY[0];
+    const low = extentY[0];
     const y = (shownLog ? d3.scaleLog() : d3.scaleLinear()).domain(low === extentY[1] ? [low * 0.9 - 1e-9, low * 1.1 + 1e-9] : [low, extentY[1]])
       .range([height - margin.bottom, margin.top]);
     if (!shownLog) y.nice();
-    axes(svg, x, y, width, height, margin, { log: shownLog, logX });
+    axes(svg, x, y, width, height, margin, { log: shownLog });
     const line = d3.line().x((p) => x(p[0])).y((p) => y(p[1]));
     series.forEach((one, i) => {
       svg.append("path").datum(one.points).attr("fill", "none").attr("stroke", `var(--c${i % 6})`).attr("stroke-width", 1.8)
-        .attr("stroke-dasharray", dashes[i % 6]).attr("d", line);
+        .attr("stroke-dasharray", dashOf(i)).attr("d", line);
       if (one.points.length < 12)
         svg.append("g").selectAll("circle").data(one.points).enter().append("circle").attr("r", 2.8).attr("cx", (p) => x(p[0])).attr("cy", (p) => y(p[1])).attr("fill", `var(--c${i % 6})`);
     });
@@ -88,7 +91,7 @@ function legend(names) {
   return el("span", { class: "legend" }, names.map((name, i) => {
     const key = el("span", { class: "key" });
     const svg = d3.select(key).append("svg").attr("width", 26).attr("height", 8).attr("aria-hidden", "true").style("width", "26px").style("display", "inline-block");
-    svg.append("line").attr("x1", 0).attr("x2", 26).attr("y1", 4).attr("y2", 4).attr("stroke", `var(--c${i % 6})`).attr("stroke-width", 2).attr("stroke-dasharray", dashes[i % 6]);
+    svg.append("line").attr("x1", 0).attr("x2", 26).attr("y1", 4).attr("y2", 4).attr("stroke", `var(--c${i % 6})`).attr("stroke-width", 2).attr("stroke-dasharray", dashOf(i));
     key.append(harmless(name));
     return key;
   }));

@@ -32,11 +32,26 @@ function intervention(result) {
       result.generations.length ? el("div", {}, el("p", { class: "muted small" }, "Texts that go on from there"), el("dl", { class: "facts", style: "grid-template-columns:1fr" }, result.generations.map((g) => el("div", {}, el("dt", {}, spelled(g.who)), el("dd", {}, spelled(g.text.replace(/\n/g, "↵")))))) ) : null));
 }
 function auditSection(result) {
+  if (result.curves) return unlearnSection(result);
   return el("section", {}, el("h2", {}, spelled(result.name)), el("p", { class: "muted" }, `Audit: figures from ${number(result.prompts)} prompts of the behaviour and ${number(result.against)} against it; mean p(target) ${number(result.probability)}.`),
     sortTable({ caption: "Effect: change of the metric when it is taken out (below 0: it serves the behaviour). Score: effect for the damage done to the other prompts.", columns: [
       { name: "Subcomponent", value: (r) => r.key, cell: (r) => { const sub = R.byKey.get(r.key); return [sub ? subLink(sub) : r.key, r.label ? el("span", { class: "muted" }, ` ${spelled(r.label)}`) : null]; } },
       { name: "Score", num: true, value: (r) => r.score }, { name: "Effect", num: true, value: (r) => r.effect }, { name: "95 % interval", num: true, wide: true, cell: (r) => `${number(r.effect_low)} to ${number(r.effect_high)}` },
-      { name: "Side KL", num: true, value: (r) => r.side }, { name: "AUC g", num: true, wide: true, value: (r) => r.auc_importance }, { name: "AUC a", num: true, wide: true, value: (r) => r.auc_activation }], rows: result.ranking.slice(0, 30) }));
+      { name: "Side KL", num: true, value: (r) => r.side }, { name: "Specificity", num: true, wide: true, value: (r) => r.specificity ?? null, cell: (r) => (r.specificity === undefined ? "–" : number(r.specificity, 2)) }, { name: "AUC g", num: true, wide: true, value: (r) => r.auc_importance }, { name: "AUC a", num: true, wide: true, value: (r) => r.auc_activation }], rows: result.ranking.slice(0, 30) }));
+}
+function unlearnSection(result) {
+  const fall = (points) => points.map((p) => [p.side, -p.effect]).sort((a, b) => a[0] - b[0]);
+  return el("section", {}, el("h2", {}, spelled(result.name)),
+    el("p", {}, `Taken out to unlearn a behaviour: p(target) ${number(result.probability)} before, ${number(result.probability_after)} after; mean KL on the other prompts ${number(result.side.mean)} (budget ${number(result.budget)}), 99th percentile ${number(result.side.percentile_99)}. `,
+      el("span", { class: "muted" }, `From ${number(result.prompts)} prompts of the behaviour and ${number(result.against)} others, none of which chose the set.`)),
+    el("ul", {}, result.set.map((one) => { const sub = R.byKey.get(one.key); return el("li", {}, sub ? subLink(sub) : one.key, one.label ? el("span", { class: "muted" }, ` ${spelled(one.label)}`) : null, one.made_up_for ? el("span", { class: "muted small" }, " – others make up for it in the target") : null); })),
+    lineChart({ caption: "Fall of the metric for the damage done elsewhere", xName: "mean KL on the others", series: result.curves.map((c) => ({ name: c.name, points: fall(c.points) })) }),
+    sortTable({ caption: "Each way of taking the behaviour out, on the same prompts", columns: [
+      { name: "Method", value: (r) => r.name }, { name: "What it is", wide: true, value: (r) => r.description }, { name: "Fall at budget", num: true, value: (r) => r.fall_at_budget },
+      { name: "Mean fall below it", num: true, value: (r) => r.area }, { name: "p(target) at its strongest", num: true, value: (r) => r.points[r.points.length - 1].probability }, { name: "KL there", num: true, value: (r) => r.points[r.points.length - 1].side }], rows: result.curves }),
+    result.groups.length ? sortTable({ caption: "By group of prompts", columns: [{ name: "Group", value: (r) => spelled(r.name) }, { name: "Prompts", num: true, value: (r) => r.prompts }, { name: "p before", num: true, value: (r) => r.p[0] }, { name: "p after", num: true, value: (r) => r.p[1] }], rows: result.groups }) : null,
+    result.relearning.length ? lineChart({ caption: "p(target) when it is trained on the behaviour again", xName: "step", series: result.relearning.map((c) => ({ name: c.name, points: c.steps.map((step, i) => [step, c.probability[i]]) })) }) : null,
+    el("p", { class: "muted small" }, "A token that is suppressed is not a concept that is gone: paraphrases, other positions and a little training may bring it back."));
 }
 function edits() {
   return [heading("Edits", "What was changed in the target, what it did, and what random subcomponents of the same sites and density did when they were changed likewise."),

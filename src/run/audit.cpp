@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
-#include "edit_source.hpp"
+#include "prompt_files.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -19,26 +19,6 @@ namespace vpd {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-PromptSplit read_split(const std::filesystem::path& path, const EditSource& source,
-                       std::vector<std::string>& warnings) {
-  const Target& target = *source.run.decomposition.target;
-  const auto encode = [&](const std::string& text) {
-    VPD_CHECK(source.tokenizer, DataError,
-              "{}: expected a tokenizer.json beside the target or its tokens, found none; name one with "
-              "--tokenizer, or give numbers under \"tokens\"",
-              path.string());
-    return source.tokenizer->encode(text);
-  };
-  PromptSplit split = split_prompts(
-      read_prompts(path, target.vocabulary_size(), target.longest_sequence(), encode, warnings));
-  if (!split.halved)
-    warnings.push_back(
-        fmt::format("{}: too few prompts to choose candidates by some and measure on others: all serve both, "
-                    "and the figures are too favourable",
-                    path.string()));
-  return split;
-}
 
 at::Tensor column_of(const std::vector<AuditedSubcomponent>& ranking, double AuditedSubcomponent::*figure) {
   std::vector<double> values;
@@ -59,6 +39,8 @@ void keep(const AuditRunResult& result, const AuditOptions& options, const EditS
                       {"effect_low", column_of(ranking, &AuditedSubcomponent::effect_low)},
                       {"effect_high", column_of(ranking, &AuditedSubcomponent::effect_high)},
                       {"side", column_of(ranking, &AuditedSubcomponent::side)},
+                      {"kl_wanted", column_of(ranking, &AuditedSubcomponent::kl_wanted)},
+                      {"kl_elsewhere_99", column_of(ranking, &AuditedSubcomponent::kl_elsewhere)},
                       {"score", column_of(ranking, &AuditedSubcomponent::score)},
                       {"auc_importance", column_of(ranking, &AuditedSubcomponent::auc_importance)},
                       {"auc_activation", column_of(ranking, &AuditedSubcomponent::auc_activation)}});
@@ -68,16 +50,30 @@ void keep(const AuditRunResult& result, const AuditOptions& options, const EditS
   });
 }
 
+/// Effects by group, where prompts name groups.
+std::string groups_text(const AuditRunResult& result) {
+  if (result.audit.groups.empty()) return {};
+  std::string text = fmt::format("\n{:<26}", "effect by group");
+  for (const std::string& group : result.audit.groups) text += fmt::format(" {:>12.12}", printable(group));
+  text += "\n";
+  for (std::size_t i = 0; i < result.keys.size() && static_cast<std::int64_t>(i) < result.most; ++i) {
+    text += fmt::format("{:<26}", result.keys[i]);
+    for (const double effect : result.audit.ranking[i].group_effects)
+      text += fmt::format(" {:>12.4f}", effect);
+    text += "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 AuditRunResult audit_run(const AuditOptions& options, const Observer& observer) {
   const auto start = std::chrono::steady_clock::now();
   check_slug(options.slug);
-  EditSource source(options, observer);
+  EditSource source(opened_for(options, options.prompts), observer);
   AuditRunResult result{.step = source.run.checkpoint.step, .most = options.most};
   result.warnings = source.run.warnings;
-  const PromptSplit behaviour = read_split(options.prompts, source, result.warnings),
-                    against = read_split(options.against, source, result.warnings);
+  const auto [behaviour, against] = read_both(options.prompts, source, result.warnings);
   result.behaviour = static_cast<std::int64_t>(behaviour.report.size());
   result.against = static_cast<std::int64_t>(against.report.size());
   result.audit =
@@ -99,18 +95,20 @@ std::string audit_text(const AuditRunResult& result) {
       "p(target) {:.4f}\n\n",
       result.step, result.behaviour, result.against, result.audit.metric, result.audit.probability);
   text += fmt::format("{:<26} {:>8} {:>8} {:>19} {:>9} {:>8} {:>7} {:>6}\n", "", "score", "effect",
-                      "95 % interval", "side KL", "estimate", "AUC g", "AUC a");
+                      "95 % interval", "side KL", "specific", "AUC g", "AUC a");
   for (std::size_t i = 0; i < result.keys.size() && static_cast<std::int64_t>(i) < result.most; ++i) {
     const AuditedSubcomponent& one = result.audit.ranking[i];
     text +=
-        fmt::format("{:<26} {:>8.2f} {:>8.4f} {:>19} {:>9.5f} {:>8.4f} {:>7.2f} {:>6.2f}", result.keys[i],
+        fmt::format("{:<26} {:>8.2f} {:>8.4f} {:>19} {:>9.5f} {:>8.3g} {:>7.2f} {:>6.2f}", result.keys[i],
                     one.score, one.effect, fmt::format("{:.4f} to {:.4f}", one.effect_low, one.effect_high),
-                    one.side, one.estimate, one.auc_importance, one.auc_activation);
+                    one.side, one.specificity(), one.auc_importance, one.auc_activation);
     text += result.labels[i].empty() ? "\n" : "  " + printable(result.labels[i]) + "\n";
   }
   text +=
-      "\neffect: change of the metric when it is taken out of the target (below 0: it serves the behaviour); "
-      "side KL: on all positions of\nthe others; score: -effect / (side + 0.001)\n";
+      "\neffect: change of the metric when it is taken out of the target (below 0: it serves the behaviour)\n"
+      "side KL: mean over all positions of the others; score: -effect / (side + 0.001)\n"
+      "specific: KL behind the prompts of the behaviour over the 99th percentile of KL on the others\n";
+  text += groups_text(result);
   return text + fmt::format("\nresult       {}\n", result.directory.string());
 }
 
@@ -118,6 +116,9 @@ std::string audit_json(const AuditRunResult& result) {
   Json ranking = Json::array();
   for (std::size_t i = 0; i < result.keys.size(); ++i) {
     const AuditedSubcomponent& one = result.audit.ranking[i];
+    Json groups = Json::object();
+    for (std::size_t g = 0; g < result.audit.groups.size(); ++g)
+      groups[result.audit.groups[g]] = one.group_effects[g];
     ranking.push_back({{"key", result.keys[i]},
                        {"label", result.labels[i]},
                        {"score", one.score},
@@ -125,6 +126,10 @@ std::string audit_json(const AuditRunResult& result) {
                        {"effect_low", one.effect_low},
                        {"effect_high", one.effect_high},
                        {"side", one.side},
+                       {"kl_wanted", one.kl_wanted},
+                       {"kl_elsewhere_99", one.kl_elsewhere},
+                       {"specificity", one.specificity()},
+                       {"groups", groups},
                        {"estimate", one.estimate},
                        {"estimate_against", one.estimate_against},
                        {"importance", one.importance},

@@ -8,7 +8,7 @@
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
-#include "edit_source.hpp"
+#include "edited_target.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -25,12 +25,14 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 /// Figures that are compared with controls'.
-std::vector<std::pair<std::string, Interval>> figures_of(const EditEffect& e, bool wanted) {
-  std::vector<std::pair<std::string, Interval>> figures = {{"near_kl", e.near},
-                                                           {"far_kl", e.far},
-                                                           {"important_kl", e.important},
-                                                           {"all_kl", e.all},
-                                                           {"ce_change", e.ce_change}};
+using NamedFigures = std::vector<std::pair<std::string, Interval>>;
+
+NamedFigures figures_of(const EditEffect& e, bool wanted) {
+  NamedFigures figures = {{"near_kl", e.near},
+                          {"far_kl", e.far},
+                          {"important_kl", e.important},
+                          {"all_kl", e.all},
+                          {"ce_change", e.ce_change}};
   if (!wanted) return figures;
   figures.emplace_back("wanted_p_lost", e.p_lost);
   figures.emplace_back("wanted_ln_p_lost", e.ln_p_lost);
@@ -38,26 +40,35 @@ std::vector<std::pair<std::string, Interval>> figures_of(const EditEffect& e, bo
   return figures;
 }
 
-void compare(EditRunResult& result, const std::vector<EditEffect>& controls, bool wanted) {
-  const auto figures = figures_of(result.effect, wanted);
-  std::vector<std::vector<double>> others(figures.size());
-  for (const EditEffect& control : controls) {
-    const auto theirs = figures_of(control, wanted);
-    for (std::size_t i = 0; i < figures.size(); ++i) others[i].push_back(theirs[i].second.mean);
-  }
-  for (std::size_t i = 0; i < figures.size(); ++i) {
-    ControlledFigure figure{.name = figures[i].first, .edit = figures[i].second};
-    const auto count = static_cast<double>(others[i].size());
-    for (const double x : others[i]) {
+/// The edit's figures among those of its controls.
+std::vector<ControlledFigure> compare(const NamedFigures& edit, const std::vector<NamedFigures>& controls) {
+  std::vector<ControlledFigure> compared;
+  for (std::size_t i = 0; i < edit.size(); ++i) {
+    ControlledFigure figure{.name = edit[i].first, .edit = edit[i].second};
+    const auto count = static_cast<double>(controls.size());
+    for (const NamedFigures& control : controls) {
+      const double x = control[i].second.mean;
       figure.control_mean += x / count;
       figure.percentile += x < figure.edit.mean ? 1.0 / count : 0.0;
     }
-    for (const double x : others[i])
-      figure.control_spread +=
-          (x - figure.control_mean) * (x - figure.control_mean) / std::max(1.0, count - 1.0);
+    for (const NamedFigures& control : controls) {
+      const double apart = control[i].second.mean - figure.control_mean;
+      figure.control_spread += apart * apart / std::max(1.0, count - 1.0);
+    }
     figure.control_spread = std::sqrt(figure.control_spread);
-    result.figures.push_back(figure);
+    compared.push_back(figure);
   }
+  return compared;
+}
+
+NamedFigures figures_of(const MechanismMeasure& measure, bool intervals) {
+  NamedFigures figures;
+  if (const auto stream = measure.stream(intervals)) {
+    figures.emplace_back("stream_cosine", stream->cosine);
+    figures.emplace_back("stream_gain", stream->gain);
+  }
+  if (const auto across = measure.across(intervals)) figures.emplace_back("attention_change", across->change);
+  return figures;
 }
 
 /// What may be said: of the wanted effect for the damage near by, only where no control does as well.
@@ -92,40 +103,33 @@ std::string sentence_of(const EditEffect& effect, const std::vector<EditEffect>&
                           mine, controls.size());
 }
 
-/// Largest difference of logits, relative to the largest logit, between the files and the edit in memory.
-double reload_and_compare(const EditSource& source, const std::vector<RankOneEdit>& edits,
-                          const fs::path& out) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor rows =
-      source.run.eval->batch(0, std::min<std::int64_t>(4, source.run.eval->rows().value_or(4)));
-  const Intervened memory = intervene(source.run.decomposition, rows, edits);
-  TargetConfig config = source.run.config.target;
-  std::visit([&](auto& one) { one.path = out; }, config);
-  std::vector<std::string> ignored;
-  const auto reloaded = load_target(config, source.run.numerics, ignored);
-  PlainExecutor plain;
-  const at::Tensor logits = reloaded->forward(rows.to(source.run.numerics.device), plain);
-  return (logits - memory.edited).abs().max().item<double>() / memory.edited.abs().max().item<double>();
-}
-
-std::vector<MatrixChange> changes_of(const EditSource& source, const std::vector<RankOneEdit>& edits) {
-  std::vector<MatrixChange> changes;
-  const Sites& sites = source.run.decomposition.sites;
-  for (std::size_t i = 0; i < sites.size(); ++i) {
-    const at::Tensor change = weight_change(source.run.decomposition, i, edits);
-    if (change.defined()) changes.push_back({sites[i].name, sites[i].embedding ? change.t() : change});
-  }
-  return changes;
-}
-
 Json interval_json(const Interval& i) {
   return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}, {"tokens", i.count}};
 }
 
-std::vector<Json> edits_json(const std::vector<EditSpec>& edits) {
-  std::vector<Json> list;
-  for (const EditSpec& spec : edits) list.push_back(to_json(spec));
-  return list;
+Json figures_json(const std::vector<ControlledFigure>& figures, std::int64_t controls) {
+  Json json = Json::object();
+  for (const ControlledFigure& f : figures) {
+    json[f.name] = interval_json(f.edit);
+    if (controls > 0)
+      json[f.name].update({{"control_mean", f.control_mean},
+                           {"control_spread", f.control_spread},
+                           {"percentile", f.percentile}});
+  }
+  return json;
+}
+
+std::string figures_text(const std::vector<ControlledFigure>& figures, std::int64_t controls) {
+  std::string text = fmt::format("{:<20} {:>10} {:>22} {:>10} {:>10} {:>8}\n", "", "edit", "95 % interval",
+                                 "controls", "spread", "below it");
+  for (const ControlledFigure& f : figures) {
+    text += fmt::format("{:<20} {:>10.5f} {:>22} ", f.name, f.edit.mean,
+                        fmt::format("{:.5f} to {:.5f}", f.edit.low, f.edit.high));
+    text += controls > 0 ? fmt::format("{:>10.5f} {:>10.5f} {:>7.0f}%\n", f.control_mean, f.control_spread,
+                                       100.0 * f.percentile)
+                         : "\n";
+  }
+  return text;
 }
 
 }  // namespace
@@ -140,14 +144,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   EditRunResult result{.step = source.run.checkpoint.step, .edits = options.edits};
   result.warnings = source.run.warnings;
   const std::vector<RankOneEdit> edits = source.make(options.edits);
-  const std::vector<MatrixChange> changes =
-      options.out ? changes_of(source, edits) : std::vector<MatrixChange>();
-  if (options.out) {
-    std::vector<std::string> matrices;
-    for (const MatrixChange& change : changes) matrices.push_back(change.matrix);
-    check_export(source.run.config.target, matrices,
-                 *options.out);  // before the measurement rather than after
-  }
+  if (options.out) check_edited_target(source, edits, *options.out);
   for (const EditSpec& spec : options.edits)
     VPD_CHECK(!spec.where.positions || spec.where.positions->first < source.run.eval->length(), UsageError,
               "{}: expected positions of a row, which has {}, found {} to {}", spec.key,
@@ -156,8 +153,19 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   if (!options.wanted.empty()) settings.wanted = source.tokens_named(options.wanted);
   for (const std::int64_t token : settings.wanted) result.wanted.push_back(source.token_text(token));
 
+  const MechanismSettings mechanism{
+      .threshold = settings.threshold,
+      .along_stream = options.along_stream,
+      .boundary = options.across.empty() ? std::vector<std::int64_t>() : source.tokens_named(options.across),
+      .resamples = settings.resamples,
+      .seed = settings.seed};
   std::vector<EffectMeasure> measures;
-  measures.emplace_back(edits, settings);
+  std::vector<MechanismMeasure> mechanisms;
+  const auto measure = [&](const std::vector<RankOneEdit>& one) {
+    measures.emplace_back(one, settings);
+    if (mechanism.along_stream || !mechanism.boundary.empty()) mechanisms.emplace_back(d, one, mechanism);
+  };
+  measure(edits);
   if (options.controls > 0) {
     VPD_CHECK(source.evidence, DataError,
               "--controls {}: expected a harvest, which says what fires as often, found none: run `vpd "
@@ -166,8 +174,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
     const std::vector<std::int64_t> columns = edited_columns(edits);
     const ControlSets controls =
         control_sets(source.evidence->evidence, columns, options.controls, settings.seed);
-    for (const auto& set : controls.sets)
-      measures.emplace_back(source.make(moved(options.edits, d.sites, columns, set)), settings);
+    for (const auto& set : controls.sets) measure(source.make(moved(options.edits, d.sites, columns, set)));
     result.controls = static_cast<std::int64_t>(controls.sets.size());
     if (result.controls < options.controls)
       result.warnings.push_back(fmt::format("--controls {}: there are only {} other sets of the same sites",
@@ -188,7 +195,8 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
     observer.announce(fmt::format("measuring the edit and {} controls: {} of {} rows", result.controls,
                                   k * at_once, all_rows));
     const Batch batch = reader.read(k);
-    for (EffectMeasure& measure : measures) measure.add(batch);
+    for (EffectMeasure& one : measures) one.add(batch);
+    for (MechanismMeasure& one : mechanisms) one.add(batch);
   }
   result.positions = all_rows * T;
   observer.announce("drawing intervals");
@@ -196,24 +204,25 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   std::vector<EditEffect> controls;
   for (std::size_t i = 1; i < measures.size(); ++i)
     controls.push_back(measures[i].result(/*intervals=*/false));
-  compare(result, controls, !settings.wanted.empty());
-  result.sentence = sentence_of(result.effect, controls, !settings.wanted.empty());
+  const bool wanted = !settings.wanted.empty();
+  std::vector<NamedFigures> others;
+  for (const EditEffect& control : controls) others.push_back(figures_of(control, wanted));
+  result.figures = compare(figures_of(result.effect, wanted), others);
+  if (!mechanisms.empty()) {
+    result.stream = mechanisms.front().stream();
+    result.across = mechanisms.front().across();
+    others.clear();
+    for (std::size_t i = 1; i < mechanisms.size(); ++i)
+      others.push_back(figures_of(mechanisms[i], /*intervals=*/false));
+    result.mechanism = compare(figures_of(mechanisms.front(), /*intervals=*/true), others);
+  }
+  result.sentence = sentence_of(result.effect, controls, wanted);
 
   if (options.out) {
     observer.announce("writing the edited target");
-    result.written = export_target(source.run.config.target, changes, *options.out);
+    result.edited =
+        write_edited_target(source, options.edits, edits, *options.out, "vpd edit", result.warnings);
     result.out = options.out;
-    for (const WrittenChange& written : result.written) {
-      if (written.relative_error > 0.1)
-        result.warnings.push_back(fmt::format("{}: rounding to {} takes {:.0f} % of the change",
-                                              written.matrix, written.dtype, 100.0 * written.relative_error));
-    }
-    result.reloaded_difference = reload_and_compare(source, edits, *options.out);
-    Json note = {{"edited_by", "vpd edit"},
-                 {"run", fs::absolute(options.run).filename().string()},
-                 {"step", result.step},
-                 {"edits", edits_json(options.edits)}};
-    write_atomically(*options.out / "vpd_edit.json", json_text(note, 1) + "\n");
   }
   result.directory = results_path(source.run.directory, result.step) / "edits" / options.slug;
   result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -233,18 +242,13 @@ std::string edit_text(const EditRunResult& result) {
   std::string text =
       fmt::format("step {}, {} held-out positions, {} controls of the same sites and density\n\n",
                   result.step, result.positions, result.controls);
-  text += fmt::format("{:<20} {:>10} {:>22} {:>10} {:>10} {:>8}\n", "", "edit", "95 % interval", "controls",
-                      "spread", "below it");
-  for (const ControlledFigure& f : result.figures) {
-    text += fmt::format("{:<20} {:>10.5f} {:>22} ", f.name, f.edit.mean,
-                        fmt::format("{:.5f} to {:.5f}", f.edit.low, f.edit.high));
-    text += result.controls > 0 ? fmt::format("{:>10.5f} {:>10.5f} {:>7.0f}%\n", f.control_mean,
-                                              f.control_spread, 100.0 * f.percentile)
-                                : "\n";
-  }
+  text += figures_text(result.figures, result.controls);
   const EditEffect& e = result.effect;
   text += fmt::format("\n{} positions where it is important, {} near them, {} far (g = 0)\n",
                       e.important.count, e.near.count, e.far.count);
+  text +=
+      fmt::format("specificity {:.3g}: KL where it is important over the 99th percentile far away, {:.5f}\n",
+                  e.specificity(), e.far_99);
   if (!result.wanted.empty())
     text += fmt::format(
         "wanted ({}): probability {:.4f} before, {:.4f} after; most probable at {:.1f} % before, {:.1f} % "
@@ -252,32 +256,28 @@ std::string edit_text(const EditRunResult& result) {
         join_words(result.wanted), e.p_before.mean, e.p_after.mean, 100.0 * e.argmax_before.mean,
         100.0 * e.argmax_after.mean);
   text += result.sentence + "\n";
-  for (const WrittenChange& w : result.written)
-    text += fmt::format("\nwritten      {}: {} in {} ({}), rounding {:.2g} of the change", w.matrix, w.tensor,
-                        w.file, w.dtype, w.relative_error);
-  if (result.out)
-    text += fmt::format("\nedited       {}; its logits and the edit in memory differ by {:.2g}\n",
-                        result.out->string(), result.reloaded_difference);
+  if (!result.mechanism.empty()) {
+    text += '\n';
+    text += figures_text(result.mechanism, result.controls);
+  }
+  if (result.stream)
+    text +=
+        "stream_cosine, stream_gain: of what it writes where it is important with the residual stream s it "
+        "is "
+        "added to, y·s/(|y||s|)\nand y·s/|s|²\n";
+  if (result.across)
+    text += fmt::format(
+        "attention from behind the last boundary token to what is before it: {:.4f} of a query's in the "
+        "target, "
+        "{:.4f} in the edited one\n",
+        result.across->before.mean, result.across->after.mean);
+  if (result.out) text += edited_target_text(*result.edited, *result.out);
   text += fmt::format("\nresult       {}\n", result.directory.string());
   return text;
 }
 
 std::string edit_json(const EditRunResult& result) {
   const EditEffect& e = result.effect;
-  Json figures = Json::object(), written = Json::array();
-  for (const ControlledFigure& f : result.figures) {
-    figures[f.name] = interval_json(f.edit);
-    if (result.controls > 0)
-      figures[f.name].update({{"control_mean", f.control_mean},
-                              {"control_spread", f.control_spread},
-                              {"percentile", f.percentile}});
-  }
-  for (const WrittenChange& w : result.written)
-    written.push_back({{"matrix", w.matrix},
-                       {"file", w.file},
-                       {"tensor", w.tensor},
-                       {"dtype", w.dtype},
-                       {"relative_error", w.relative_error}});
   const Json wanted = result.wanted.empty() ? Json()
                                             : Json{{"tokens", result.wanted},
                                                    {"p", {e.p_before.mean, e.p_after.mean}},
@@ -294,11 +294,21 @@ std::string edit_json(const EditRunResult& result) {
                          {"ce_change", interval_json(e.ce_change)},
                          {"wanted", wanted},
                          {"controls", result.controls},
-                         {"figures", figures},
+                         {"figures", figures_json(result.figures, result.controls)},
+                         {"far_99", e.far_99},
+                         {"specificity", e.specificity()},
+                         {"stream", result.stream ? Json{{"cosine", interval_json(result.stream->cosine)},
+                                                         {"gain", interval_json(result.stream->gain)}}
+                                                  : Json()},
+                         {"attention", result.across ? Json{{"before", interval_json(result.across->before)},
+                                                            {"after", interval_json(result.across->after)},
+                                                            {"change", interval_json(result.across->change)}}
+                                                     : Json()},
+                         {"mechanism", figures_json(result.mechanism, result.controls)},
                          {"sentence", result.sentence},
                          {"out", result.out ? Json(result.out->string()) : Json()},
-                         {"written", written},
-                         {"reloaded_difference", result.reloaded_difference},
+                         {"written", result.edited ? written_json(result.edited->written) : Json::array()},
+                         {"reloaded_difference", result.edited ? result.edited->reloaded_difference : 0.0},
                          {"seconds", result.seconds},
                          {"warnings", result.warnings}};
   return json_text(document, 1) + "\n";

@@ -8,6 +8,7 @@
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "interrupt.hpp"
+#include "prompt_options.hpp"
 
 namespace vpd {
 
@@ -24,16 +25,7 @@ void add_audit(CLI::App& app) {
       ->add_option("--tokenizer", arguments->tokenizer,
                    "A tokenizer.json; without it the one beside the target or its tokens")
       ->check(CLI::ExistingFile);
-  command
-      ->add_option("--prompts", options.prompts,
-                   "Examples of the behaviour: JSON lines {\"prompt\", \"target\", \"contrast\"?}")
-      ->required()
-      ->check(CLI::ExistingFile);
-  command
-      ->add_option("--against", options.against,
-                   "Others, which are to stay as they are: the same, targets optional")
-      ->required()
-      ->check(CLI::ExistingFile);
+  add_prompt_options(*command, options.prompts);
   command
       ->add_option("--candidates", options.settings.candidates,
                    "Subcomponents that are taken out one by one, after a first screen of all")

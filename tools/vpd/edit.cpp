@@ -44,6 +44,11 @@ void add_edit(CLI::App& app) {
                    "Held-out positions that effects are measured on, at most")
       ->check(at_least_one())
       ->capture_default_str();
+  command->add_flag("--along-stream", options.along_stream,
+                    "Measure whether what edited subcomponents write lies along the residual stream");
+  command->add_option(
+      "--across", options.across,
+      "Boundary tokens, between commas, as in \" and, or\" or #11: measure attention across them");
   command
       ->add_option("--threshold", options.effect.threshold,
                    "Important is where an edited subcomponent's g is above this")

@@ -15,7 +15,8 @@ namespace vpd {
 /// First-order effects of taking each subcomponent out on the mean metric, all at once: float64 [Σ C]. Of the
 /// target with `edits`.
 at::Tensor estimated_effects(const Decomposition& decomposition, const std::vector<AuditPrompt>& prompts,
-                             Lanes& lanes, const std::vector<RankOneEdit>& edits = {});
+                             Lanes& lanes, const std::vector<RankOneEdit>& edits = {},
+                             const Observer& observer = {});
 
 /// What taking one subcomponent out of the target does, prompt by prompt: change of the metric (NaN without a
 /// target), Σ over its positions of the KL from the target, and KL at the last of them. Then KL at every
@@ -31,9 +32,10 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& decomposition
                                               const Observer& observer = {},
                                               const std::vector<RankOneEdit>& edits = {});
 
-/// Means over a prompt's positions of importance and of activation ‖U_c‖ V_cᵀ x, float64 [prompts, Σ C].
+/// Means over a prompt's positions of importance, of activation ‖U_c‖ V_cᵀ x and of its magnitude, float64
+/// [prompts, Σ C].
 struct PromptMeans {
-  at::Tensor importance, activation;
+  at::Tensor importance, activation, absolute_activation;
 };
 PromptMeans prompt_means(const Decomposition& decomposition, const std::vector<AuditPrompt>& prompts,
                          Lanes& lanes);
@@ -87,6 +89,9 @@ std::vector<double> group_means(const std::vector<AuditPrompt>& prompts,
 /// Throws UsageError where a set is empty, has a half without any target, mixes prompts with and without a
 /// contrast, or both sets are the same.
 void check_prompts(const PromptSplit& behaviour, const PromptSplit& against, const AuditSettings& settings);
+
+/// Throws UsageError where the mean p(target) says that there is no behaviour.
+void check_behaviour(double probability, const AuditSettings& settings);
 
 /// Throws UsageError where a set is empty or both are the same, and where the behaviour is not there (mean
 /// p(target) below 0.01).

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "vpd/interpretation/edit.hpp"
+#include "vpd/interpretation/row_sums.hpp"
 #include "vpd/passes/batch.hpp"
 
 namespace vpd {
@@ -18,20 +18,18 @@ struct EffectSettings {
   std::uint64_t seed = 0;
 };
 
-/// A mean over positions, with the 2.5 and 97.5 percentiles of means over rows drawn with replacement.
-struct Interval {
-  double mean = 0.0, low = 0.0, high = 0.0;
-  std::int64_t count = 0;  ///< positions
-};
-
 /// What an edit of the target changes (docs/editing.md). KL is from the target to the edited one.
 struct EditEffect {
   Interval near, far, all;  ///< KL
   Interval important;       ///< likewise, where an edited subcomponent is important
+  double far_99 = 0.0;      ///< 99th percentile of KL over far positions
   Interval ce_change;       ///< of the next token
   /// Of the wanted tokens together, where important: before, after, and what was lost (position by position).
   Interval p_before, p_after, p_lost, ln_p_before, ln_p_after, ln_p_lost, argmax_before, argmax_after,
       argmax_lost;
+
+  /// How much more it does where it is important than far away: important.mean / (far_99 + 1e-6).
+  double specificity() const { return important.mean / (far_99 + 1e-6); }
 };
 
 /// Sums of a batch after the other, row by row.
@@ -63,17 +61,13 @@ class EffectMeasure {
     arg_less,
     figures
   };
-  struct Row {
-    std::array<double, figures> sum{};
-    std::array<std::int64_t, figures> count{};
-  };
   Interval interval(Figure figure, std::int64_t resamples) const;
 
   std::vector<RankOneEdit> edits_;
   std::vector<std::int64_t> columns_;
   EffectSettings settings_;
-  std::vector<Row> rows_;
-  std::vector<float> kl_;
+  std::vector<RowFigures> rows_;
+  std::vector<float> kl_, far_kl_;
 };
 
 /// Random sets of subcomponents of the same sites as `columns`, for comparison.

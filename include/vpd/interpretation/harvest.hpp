@@ -71,6 +71,8 @@ class Harvest {
 enum class StreamRole { none, reads, writes };
 /// Of each site; none of a target without tokens or without a head.
 std::vector<StreamRole> stream_roles(const Decomposition& decomposition);
+/// The same of each matrix of the target.
+std::vector<StreamRole> matrix_roles(const Decomposition& decomposition);
 
 /// Where the tables of output tokens are small enough to count all of them: 0, else 50.
 std::int64_t suitable_output_tokens(std::int64_t columns, std::int64_t vocabulary);

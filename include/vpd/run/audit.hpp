@@ -8,12 +8,13 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/audit.hpp"
+#include "vpd/run/audited_prompts.hpp"
 #include "vpd/run/run_to_edit.hpp"
 
 namespace vpd {
 
 struct AuditOptions : RunToEdit {
-  std::filesystem::path prompts{}, against{};  ///< JSON lines (read_prompts())
+  AuditedPrompts prompts{};
   AuditSettings settings{};
   std::int64_t most = 20;  ///< that are shown
   std::string slug = "audit";
