@@ -92,7 +92,7 @@ class AttentionWatch final : public ForwardingExecutor {
 
 /// [B, T, T]: key u lies before the last boundary token in front of query t. And [B, T]: there is such a u.
 std::pair<at::Tensor, at::Tensor> keys_across(const at::Tensor& tokens,
-                                         const std::vector<std::int64_t>& boundary) {
+                                              const std::vector<std::int64_t>& boundary) {
   const std::int64_t T = tokens.size(1);
   const at::TensorOptions longs = at::dtype(at::kLong).device(tokens.device());
   const at::Tensor position = at::arange(T, longs);
