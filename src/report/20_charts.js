@@ -43,7 +43,7 @@ function axes(svg, x, y, width, height, margin, { log = false } = {}) {
   const values = log ? logTicks(y) : y.ticks(4);
   const left = d3.axisLeft(y).tickValues(values).tickFormat(short).tickSizeOuter(0);
   const bottom = d3.axisBottom(x).tickSizeOuter(0).tickFormat(short);
-  else bottom.ticks(Math.min(6, width / 80));
+  bottom.ticks(Math.min(6, width / 80));
   svg.append("g").attr("class", "grid").attr("transform", `translate(${margin.left},0)`)
     .call(d3.axisLeft(y).tickValues(values).tickSize(-(width - margin.left - margin.right)).tickFormat("")).call((g) => g.select(".domain").remove());
   svg.append("g").attr("transform", `translate(0,${height - margin.bottom})`).call(bottom);

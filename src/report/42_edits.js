@@ -2,6 +2,7 @@
 
 const figureWords = {
   near_kl: "KL near", far_kl: "KL far (g = 0)", important_kl: "KL where important", all_kl: "KL everywhere", ce_change: "CE change",
+  stream_cosine: "cosine of what it writes with the stream", stream_gain: "gain along the stream", attention_change: "attention across the boundary: change",
   wanted_p_lost: "wanted: probability lost", wanted_ln_p_lost: "wanted: ln p lost", wanted_argmax_lost: "wanted: most probable, lost",
 };
 function editWords(edit) {
@@ -12,16 +13,19 @@ function editWords(edit) {
   const where = edit.where ? (edit.where.importance !== undefined ? `, where important (> ${edit.where.importance})` : `, at positions ${edit.where.positions.join(" to ")}`) : "";
   return el("li", {}, `${kind} `, sub ? subLink(sub) : key, spelled(`${rest}${edit.head !== undefined ? `, head ${edit.head}` : ""}${where}`), sub && sub.in.length ? [" ", el("span", { class: "muted small" }, "fires at ", chips(sub.in.slice(0, 4)))] : null);
 }
+function figureTable(figures, caption) {
+  return sortTable({ caption, rows: Object.entries(figures).map(([name, f]) => ({ name: figureWords[name] || name, ...f })), columns: [
+    { name: "Figure", value: (r) => r.name }, { name: "Edit", num: true, value: (r) => r.mean }, { name: "95 % interval", num: true, cell: (r) => `${number(r.low)} to ${number(r.high)}` },
+    { name: "Controls", num: true, value: (r) => r.control_mean ?? null, cell: (r) => (r.control_mean === undefined ? "–" : `${number(r.control_mean)} ± ${number(r.control_spread, 2)}`) },
+    { name: "Above", num: true, value: (r) => r.percentile ?? null, cell: (r) => (r.percentile === undefined ? "–" : share(r.percentile)) },
+    { name: "Positions", num: true, wide: true, value: (r) => r.tokens }] });
+}
 function effect(result) {
-  const rows = Object.entries(result.figures).map(([name, f]) => ({ name: figureWords[name] || name, ...f }));
   return el("section", {}, el("h2", {}, spelled(result.name)), el("ul", {}, result.edits.map(editWords)),
     result.wanted ? el("p", {}, "Wanted: ", result.wanted.tokens.map((t) => [el("span", { class: "tok" }, spelled(t)), " "]), el("span", { class: "muted" }, `probability ${number(result.wanted.p[0])} before, ${number(result.wanted.p[1])} after, at ${number(result.wanted.positions)} positions where it is important`)) : null,
     el("p", { class: "notice" }, spelled(result.sentence)),
-    sortTable({ caption: `${number(result.positions)} held-out positions, ${number(result.controls)} controls of the same sites and density`, columns: [
-      { name: "Figure", value: (r) => r.name }, { name: "Edit", num: true, value: (r) => r.mean }, { name: "95 % interval", num: true, cell: (r) => `${number(r.low)} to ${number(r.high)}` },
-      { name: "Controls", num: true, value: (r) => r.control_mean ?? null, cell: (r) => (r.control_mean === undefined ? "–" : `${number(r.control_mean)} ± ${number(r.control_spread, 2)}`) },
-      { name: "Above", num: true, value: (r) => r.percentile ?? null, cell: (r) => (r.percentile === undefined ? "–" : share(r.percentile)) },
-      { name: "Positions", num: true, wide: true, value: (r) => r.tokens }], rows }),
+    figureTable(result.figures, `${number(result.positions)} held-out positions, ${number(result.controls)} controls of the same sites and density`),
+    Object.keys(result.mechanism || {}).length ? figureTable(result.mechanism, "What it does inside the target") : null,
     result.out ? el("p", { class: "small muted" }, `Written: ${result.written.map((w) => `${w.matrix} (${w.dtype}, rounding ${number(w.relative_error, 2)})`).join(", ")}`) : null);
 }
 function intervention(result) {
@@ -40,7 +44,8 @@ function auditSection(result) {
       { name: "Side KL", num: true, value: (r) => r.side }, { name: "Specificity", num: true, wide: true, value: (r) => r.specificity ?? null, cell: (r) => (r.specificity === undefined ? "–" : number(r.specificity, 2)) }, { name: "AUC g", num: true, wide: true, value: (r) => r.auc_importance }, { name: "AUC a", num: true, wide: true, value: (r) => r.auc_activation }], rows: result.ranking.slice(0, 30) }));
 }
 function unlearnSection(result) {
-  const fall = (points) => points.map((p) => [p.side, -p.effect]).sort((a, b) => a[0] - b[0]);
+  const most = 2 * Math.max(result.budget, result.side.mean); // what does far more damage would squeeze the rest together
+  const fall = (points) => points.filter((p) => p.side <= most).map((p) => [p.side, -p.effect]).sort((a, b) => a[0] - b[0]);
   return el("section", {}, el("h2", {}, spelled(result.name)),
     el("p", {}, `Taken out to unlearn a behaviour: p(target) ${number(result.probability)} before, ${number(result.probability_after)} after; mean KL on the other prompts ${number(result.side.mean)} (budget ${number(result.budget)}), 99th percentile ${number(result.side.percentile_99)}. `,
       el("span", { class: "muted" }, `From ${number(result.prompts)} prompts of the behaviour and ${number(result.against)} others, none of which chose the set.`)),
