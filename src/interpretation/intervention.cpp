@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "given_masks.hpp"
 #include "vpd/adversary/fresh.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
@@ -16,47 +17,6 @@ namespace vpd {
 namespace {
 
 constexpr std::uint64_t stream_of_masks = 5, stream_of_attacks = 6;
-
-/// ColumnMasks of all columns [N, Σ C] and Δ-masks [N, L].
-struct ColumnMasks {
-  at::Tensor columns, delta;
-};
-
-/// Applies sites under given masks, as the method writes it: ((x V) ⊙ (m - δ)) U + δ x Wᵀ + bias.
-class GivenMasks final : public ForwardingExecutor {
- public:
-  GivenMasks(const Decomposition& d, const ColumnMasks& masks) : d_(d), masks_(masks) {}
-
-  at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
-    const int site = d_.sites.of_matrix()[matrix.index];
-    if (site < 0) return inner().linear(matrix, x);
-    const auto i = static_cast<std::size_t>(site);
-    const at::Tensor wide = x.to(masks_.columns.scalar_type());
-    at::Tensor y = masked(i, wide.matmul(d_.components.V(i)));
-    const at::Tensor delta = masks_.delta.select(1, site).unsqueeze(1);
-    y = y + delta * wide.matmul(matrix.weight.value.to(y.scalar_type()).t());
-    if (matrix.bias.value.defined()) y = y + matrix.bias.value.to(y.scalar_type());
-    return y.to(x.scalar_type());
-  }
-  at::Tensor embedding(const Matrix& matrix, const at::Tensor& tokens) override {
-    const int site = d_.sites.of_matrix()[matrix.index];
-    if (site < 0) return inner().embedding(matrix, tokens);
-    const auto i = static_cast<std::size_t>(site);
-    const at::Tensor delta = masks_.delta.select(1, site).unsqueeze(1);
-    return masked(i, at::embedding(d_.components.V(i), tokens)) +
-           delta * at::embedding(matrix.table().value, tokens);
-  }
-
- private:
-  at::Tensor masked(std::size_t i, const at::Tensor& h) const {
-    const at::Tensor m =
-        d_.sites.columns(masks_.columns, i) - masks_.delta.narrow(1, static_cast<std::int64_t>(i), 1);
-    return (h * m).matmul(d_.components.U(i));
-  }
-
-  const Decomposition& d_;
-  const ColumnMasks& masks_;
-};
 
 /// m = g + (1 - g) r of sources as a layout has them, one row a position.
 ColumnMasks masks_of(const Decomposition& d, const at::Tensor& g, const FreshSources& sources) {
