@@ -1,6 +1,7 @@
 #include "vpd/interpretation/audit.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -204,6 +205,47 @@ std::vector<std::int64_t> screened_columns(const at::Tensor& estimate, const at:
   return columns;
 }
 
+std::vector<double> kept_shares(const Decomposition& d, const std::vector<AuditPrompt>& prompts,
+                                const PruneSettings& settings, Lanes& lanes, const Observer& observer) {
+  std::vector<std::vector<std::int64_t>> kept(prompts.size());
+  std::vector<std::size_t> asked;
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    if (prompts[i].target) asked.push_back(i);
+  std::atomic<std::size_t> done = 0;
+  divide_work(asked.size(), lanes, [&](std::size_t i) {
+    const AuditPrompt& prompt = prompts[asked[i]];
+    const auto last = static_cast<std::int64_t>(prompt.tokens.size()) - 1;
+    kept[asked[i]] = optimise_importance(d, at::tensor(prompt.tokens, at::kLong),
+                                         {{.at = last, .token = prompt.target}}, settings, observer.stop)
+                         .columns();
+    const std::size_t now = ++done;
+    if (i % static_cast<std::size_t>(lanes.count()) == 0)
+      observer.announce(fmt::format("optimising importances: {} of {} prompts", now, asked.size()));
+  });
+  std::vector<double> shares(static_cast<std::size_t>(d.sites.total_C()));
+  for (const auto& columns : kept)
+    for (const std::int64_t column : columns)
+      shares[static_cast<std::size_t>(column)] += 1.0 / static_cast<double>(asked.size());
+  return shares;
+}
+
+std::vector<std::int64_t> graph_columns(const std::vector<double>& shares, const AuditSettings& settings) {
+  std::vector<std::int64_t> columns;
+  for (std::size_t c = 0; c < shares.size(); ++c)
+    if (shares[c] >= settings.graph_share - 1e-9) columns.push_back(static_cast<std::int64_t>(c));
+  VPD_CHECK(
+      !columns.empty(), UsageError,
+      "--candidates-from graphs: expected subcomponents that are kept in {:.0f} % of the prompts, found "
+      "none; lower --graph-share, or take candidates from the screen",
+      100.0 * settings.graph_share);
+  std::stable_sort(columns.begin(), columns.end(), [&](std::int64_t a, std::int64_t b) {
+    return shares[static_cast<std::size_t>(a)] > shares[static_cast<std::size_t>(b)];
+  });
+  if (static_cast<std::int64_t>(columns.size()) > settings.candidates)
+    columns.resize(static_cast<std::size_t>(settings.candidates));
+  return columns;
+}
+
 std::vector<std::string> groups_of(const std::vector<AuditPrompt>& prompts) {
   std::set<std::string> groups;
   for (const AuditPrompt& prompt : prompts)
@@ -282,7 +324,10 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
   observer.announce("screening all subcomponents");
   const at::Tensor estimate = estimated_effects(d, behaviour_split.select, lanes, {}, observer),
                    estimate_against = estimated_effects(d, against_split.select, lanes, {}, observer);
-  const std::vector<std::int64_t> columns = screened_columns(estimate, estimate_against, settings);
+  const std::vector<std::int64_t> columns =
+      settings.from == CandidatesFrom::screen
+          ? screened_columns(estimate, estimate_against, settings)
+          : graph_columns(kept_shares(d, behaviour_split.select, settings.graphs, lanes, observer), settings);
   const auto *e = estimate.const_data_ptr<double>(), *ea = estimate_against.const_data_ptr<double>();
 
   observer.announce(fmt::format("taking out each of {} candidates", columns.size()));

@@ -34,6 +34,8 @@ constexpr BaselineName baselines[] = {
     {Baseline::activation, "activation", "largest differences of mean |activation|"},
     {Baseline::importance, "importance", "largest differences of mean importance"},
     {Baseline::estimate, "estimate", "largest first-order estimates"},
+    {Baseline::graphs, "graphs",
+     "kept most often by importances optimised for each prompt, without an adversary"},
     {Baseline::mean_difference, "mean_difference", "the stream without the difference of means"},
     {Baseline::rank_1, "rank_1", "a rank-1 update of each matrix that the set edits"},
     {Baseline::rank_4, "rank_4", "a rank-4 update of each matrix that the set edits"}};
@@ -192,6 +194,7 @@ class Unlearning {
       case Baseline::activation:
       case Baseline::importance:
       case Baseline::estimate:
+      case Baseline::graphs:
         return prefixes(ranking_of(baseline), 2.0 * settings_.budget);
       case Baseline::mean_difference:
         return projections();
@@ -238,6 +241,10 @@ class Unlearning {
     at::Tensor score;
     if (baseline == Baseline::estimate) {
       score = -estimated_effects(d_, behaviour_.select, lanes_);
+    } else if (baseline == Baseline::graphs) {
+      PruneSettings pruning = settings_.audit.graphs;
+      pruning.masks = PruneMasks::importance;
+      score = at::tensor(kept_shares(d_, behaviour_.select, pruning, lanes_, observer_), at::kDouble);
     } else {
       const PromptMeans mine = prompt_means(d_, behaviour_.select, lanes_),
                         theirs = prompt_means(d_, against_.select, lanes_);

@@ -69,9 +69,19 @@ class Choice {
     return std::max(2.0 * candidate.gain_error, -0.01 * mean_of(metric_));
   }
 
-  /// Screens all subcomponents of the target without the set, and takes in those that are new. What they
-  /// would do is known to first order alone, so they are evaluated before they can be chosen.
+  /// Screens all subcomponents of the target without the set, and takes in those that are new; or, once,
+  /// those of the prompts' graphs. What they would do is known to first order or not at all, so they are
+  /// evaluated before they can be chosen.
   void admit_candidates() {
+    if (settings_.audit.from == CandidatesFrom::graphs) {
+      if (!known_.empty()) return;
+      for (const std::int64_t column : graph_columns(
+               kept_shares(d_, behaviour_, settings_.audit.graphs, lanes_, observer_), settings_.audit)) {
+        known_.insert(column);
+        waiting_.push({.score = std::numeric_limits<double>::infinity(), .column = column});
+      }
+      return;
+    }
     const std::vector<RankOneEdit> edits = ablations_of(columns_, d_);
     const at::Tensor estimate = estimated_effects(d_, behaviour_, lanes_, edits, observer_),
                      against = estimated_effects(d_, against_, lanes_, edits, observer_);

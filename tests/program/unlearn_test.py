@@ -59,17 +59,27 @@ class Found(UnlearnTest):
             self.assertAlmostEqual(one["specificity"], one["kl_wanted"] / (one["kl_elsewhere_99"] + 1e-6), delta=1e-3 * one["specificity"] + 1e-9)
             self.assertLess(abs(ranking["kl_wanted"].values[i] - one["kl_wanted"]), 1e-6)
 
+    def test_graphs(self):
+        """Candidates are what optimised importances keep: in one prompt at least is more than in all."""
+        def audited(slug, share):
+            self.run_program("audit", self.run_directory, "--threads", "1", *self.both(), "--candidates-from", "graphs", "--graph-steps", "20",
+                             "--graph-share", share, "--slug", slug)
+            return {one["key"] for one in self.report(slug)["ranking"]}
+        some, all_of_them = audited("some", "0.05"), audited("all", "1")
+        self.assertTrue(all_of_them < some)
+        self.refuse(2, ["--candidates-from"], "audit", self.run_directory, *self.both(), "--candidates-from", "tea")
+
     def test_unlearn(self):
         self.harvest(self.run_directory)
         out = self.root / "unlearned"
-        text, _ = self.unlearn("--budget", "0.05", "--controls", "3", "--fit-steps", "5", "--relearn", "2", "--out", out)
+        text, _ = self.unlearn("--budget", "0.05", "--controls", "3", "--fit-steps", "5", "--graph-steps", "5", "--relearn", "2", "--out", out)
         found = self.report("unlearn")
         keys = [one["key"] for one in found["set"]]
         self.assertTrue(keys)
         for word in ("side KL", "rank_4", "in the circuit", "p(target) after", *keys):
             self.assertIn(word, text)
         self.assertEqual([one["name"] for one in found["curves"]],
-                         ["subcomponents", "random", "activation", "importance", "estimate", "mean_difference", "rank_1", "rank_4"])
+                         ["subcomponents", "random", "activation", "importance", "estimate", "graphs", "mean_difference", "rank_1", "rank_4"])
         whole = found["curves"][0]["points"][-1]
         self.assertAlmostEqual(whole["effect"], found["effect"]["mean"], places=5)
         self.assertAlmostEqual(whole["side"], found["side"]["mean"], places=6)

@@ -15,7 +15,7 @@ namespace vpd {
 void add_audit(CLI::App& app) {
   struct Arguments {
     AuditOptions options;
-    std::string tokenizer, json;
+    std::string tokenizer, from = "screen", json;
   };
   auto arguments = std::make_shared<Arguments>();
   AuditOptions& options = arguments->options;
@@ -26,11 +26,7 @@ void add_audit(CLI::App& app) {
                    "A tokenizer.json; without it the one beside the target or its tokens")
       ->check(CLI::ExistingFile);
   add_prompt_options(*command, options.prompts);
-  command
-      ->add_option("--candidates", options.settings.candidates,
-                   "Subcomponents that are taken out one by one, after a first screen of all")
-      ->check(at_least_one())
-      ->capture_default_str();
+  add_candidate_options(*command, options.settings, arguments->from);
   command->add_option("--top", options.most, "How many are shown")
       ->check(at_least_one())
       ->capture_default_str();
@@ -43,6 +39,7 @@ void add_audit(CLI::App& app) {
   command->callback([arguments] {
     AuditOptions& chosen = arguments->options;
     if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
+    chosen.settings.from = candidates_from(arguments->from);
     chosen.command_line = command_line();
     watch_interrupts("stopping");
     const AuditRunResult result = [&] {

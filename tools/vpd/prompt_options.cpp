@@ -20,4 +20,30 @@ void add_prompt_options(CLI::App& command, AuditedPrompts& prompts) {
       ->capture_default_str();
 }
 
+void add_candidate_options(CLI::App& command, AuditSettings& settings, std::string& from) {
+  command
+      .add_option("--candidates", settings.candidates, "Subcomponents that are taken out one by one, at most")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command
+      .add_option(
+          "--candidates-from", from,
+          "screen: the best by a first-order estimate of all; graphs: those that importances keep which "
+          "are optimised for each prompt against an adversary")
+      ->check(CLI::IsMember({"screen", "graphs"}))
+      ->capture_default_str();
+  command
+      .add_option("--graph-share", settings.graph_share,
+                  "Of graphs: kept in at least this part of the prompts")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--graph-steps", settings.graphs.steps, "Of graphs: steps for each prompt")
+      ->check(at_least_one())
+      ->capture_default_str();
+}
+
+CandidatesFrom candidates_from(const std::string& text) {
+  return text == "graphs" ? CandidatesFrom::graphs : CandidatesFrom::screen;
+}
+
 }  // namespace vpd

@@ -15,7 +15,7 @@ namespace vpd {
 void add_unlearn(CLI::App& app) {
   struct Arguments {
     UnlearnOptions options;
-    std::string tokenizer, out, baselines = "all", json;
+    std::string tokenizer, out, from = "screen", baselines = "all", json;
   };
   auto arguments = std::make_shared<Arguments>();
   UnlearnOptions& options = arguments->options;
@@ -39,14 +39,11 @@ void add_unlearn(CLI::App& app) {
   command->add_option("--most", settings.most, "Subcomponents in the set, at most")
       ->check(at_least_one())
       ->capture_default_str();
-  command
-      ->add_option("--candidates", settings.audit.candidates,
-                   "Subcomponents that are tried, after a first screen of all")
-      ->check(at_least_one())
-      ->capture_default_str();
+  add_candidate_options(*command, settings.audit, arguments->from);
   command
       ->add_option("--baselines", arguments->baselines,
-                   "all, none, or some of random, activation, importance, estimate, mean_difference, rank_1 "
+                   "all, none, or some of random, activation, importance, estimate, graphs, "
+                   "mean_difference, rank_1 "
                    "and rank_4, between commas")
       ->capture_default_str();
   command->add_option("--controls", settings.controls, "Random sets of the same sites and density")
@@ -76,6 +73,7 @@ void add_unlearn(CLI::App& app) {
     if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
     if (!arguments->out.empty()) chosen.out = arguments->out;
     chosen.settings.baselines = parse_baselines(arguments->baselines);
+    chosen.settings.audit.from = candidates_from(arguments->from);
     chosen.command_line = command_line();
     watch_interrupts("stopping");
     const UnlearnRunResult result = [&] {

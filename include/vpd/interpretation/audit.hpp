@@ -8,6 +8,7 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/edit.hpp"
+#include "vpd/interpretation/prompt_importance.hpp"
 #include "vpd/interpretation/prompt_set.hpp"
 
 namespace vpd {
@@ -46,7 +47,16 @@ double area_under_curve(std::vector<double> a, std::vector<double> b);
 /// Added to the damage that a score divides by, in nats.
 inline constexpr double audit_side_offset = 0.001;
 
+/// Where the subcomponents come from that are taken out one by one.
+enum class CandidatesFrom {
+  screen,  ///< the first-order estimate
+  graphs,  ///< what importances keep that are optimised for each prompt
+};
+
 struct AuditSettings {
+  CandidatesFrom from = CandidatesFrom::screen;
+  double graph_share = 0.7;  ///< kept in at least this part of the prompts
+  PruneSettings graphs{.steps = 200, .rate = 0.03};
   std::int64_t candidates = 200;  ///< that are ablated one by one
   double against_weight = 1.0;    ///< ρ of the screen
   bool one_metric = true;         ///< refuse a set in which only some targets have a contrast
@@ -55,6 +65,13 @@ struct AuditSettings {
   std::int64_t resamples = 1000;  ///< of prompts, for intervals
   std::uint64_t seed = 0;
 };
+
+/// Of each column [Σ C] the part of the prompts with a target in which optimised importances keep it.
+std::vector<double> kept_shares(const Decomposition& decomposition, const std::vector<AuditPrompt>& prompts,
+                                const PruneSettings& settings, Lanes& lanes, const Observer& observer = {});
+/// Columns that are kept in a large enough part of the prompts, most often kept first. Throws UsageError
+/// where there are none.
+std::vector<std::int64_t> graph_columns(const std::vector<double>& shares, const AuditSettings& settings);
 
 /// Columns by what the estimates promise for the damage that they foretell, best first.
 std::vector<std::int64_t> screened_columns(const at::Tensor& estimate, const at::Tensor& estimate_against,

@@ -18,6 +18,7 @@ enum class Baseline {
   activation,       ///< the largest differences of mean |activation| between the two sets of prompts
   importance,       ///< the largest differences of mean importance
   estimate,         ///< the first-order estimate alone
+  graphs,           ///< those that importances keep in most prompts, optimised for each without an adversary
   mean_difference,  ///< the residual stream without the direction that tells the sets apart
   rank_1,           ///< an update of that rank of each matrix that the set edits, fitted to the same effect
   rank_4,
