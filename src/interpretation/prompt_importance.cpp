@@ -92,7 +92,8 @@ class Optimisation {
   }
 
   PromptImportance run(const StopAsked& stop, const std::function<void(const PruneStep&)>& follow) {
-    PromptImportance result{.before = before_, .alive = alive_.sum().item<std::int64_t>()};
+    PromptImportance result{
+        .before = before_, .after = {}, .alive_entries = alive_, .alive = alive_.sum().item<std::int64_t>()};
     VPD_CHECK(result.alive > 0, UsageError,
               "expected a subcomponent with a causal importance above 0 up to the last target, found none");
     torch::optim::Adam optimizer({z_}, torch::optim::AdamOptions(settings_.rate).eps(1e-8));

@@ -17,12 +17,13 @@ namespace {
 class Judge {
  public:
   Judge(const Decomposition& d, const at::Tensor& tokens, const std::vector<OutputTarget>& targets,
-        const at::Tensor& importance, const VerdictSettings& settings, const StopAsked& stop)
+        const PromptImportance& pruned, const VerdictSettings& settings, const StopAsked& stop)
       : d_(d),
         targets_(targets),
         settings_(settings),
         stop_(stop),
-        g_(importance),
+        g_(pruned.after),
+        alive_(pruned.alive_entries),
         input_(tokens.unsqueeze(0).to(d.numerics.device)) {
     const at::NoGradGuard no_grad;
     PlainExecutor plain;
@@ -58,24 +59,27 @@ class Judge {
     return mean;
   }
 
-  /// The worst of several starts.
+  /// The worst of several starts. As in the optimisation the adversary chooses sources of the alive set;
+  /// those off it and Δ are random, anew in each pass.
   MaskedOutputs under_attack(std::int64_t steps, double size, std::uint64_t which) const {
     MaskedOutputs worst;
     for (std::int64_t start = 0; start < settings_.starts; ++start) {
-      const std::uint64_t number = which << 32 | static_cast<std::uint64_t>(start);
-      at::Tensor r = draw(2 * number, g_.size(1)), delta_mask = delta(2 * number + 1);
+      const std::uint64_t first = (which << 16 | static_cast<std::uint64_t>(start)) << 16;
+      at::Tensor r = draw(first, g_.size(1));
+      const auto rest = [&](std::int64_t k) { return first + 2 * static_cast<std::uint64_t>(k) + 2; };
+      const auto masks = [&](const at::Tensor& sources, std::int64_t k) {
+        return g_ + (1.0 - g_) * at::where(alive_, sources, draw(rest(k), g_.size(1)));
+      };
       for (std::int64_t k = 0; k < steps; ++k) {
         end_if_asked(stop_, "the verdict");
         const at::AutoGradMode record(true);
-        const at::Tensor leaf = r.detach().requires_grad_(true),
-                         delta_leaf = delta_mask.detach().requires_grad_(true);
-        const at::Tensor D = output_loss(clean_, logits(g_ + (1.0 - g_) * leaf, delta_leaf), targets_);
-        const auto slopes = torch::autograd::grad({D}, {leaf, delta_leaf});
-        r = (r + size * slopes[0].sign()).clamp(0.0, 1.0);
-        if (d_.delta_component) delta_mask = (delta_mask + size * slopes[1].sign()).clamp(0.0, 1.0);
+        const at::Tensor leaf = r.detach().requires_grad_(true);
+        const at::Tensor D = output_loss(clean_, logits(masks(leaf, k), delta(rest(k) + 1)), targets_);
+        const at::Tensor slope = torch::autograd::grad({D}, {leaf})[0];
+        r = (r + size * slope.sign()).clamp(0.0, 1.0);
       }
       const at::NoGradGuard no_grad;
-      const MaskedOutputs found = outputs(logits(g_ + (1.0 - g_) * r, delta_mask));
+      const MaskedOutputs found = outputs(logits(masks(r, steps), delta(rest(steps) + 1)));
       if (start == 0 || found.D > worst.D) worst = found;
     }
     return worst;
@@ -107,15 +111,16 @@ class Judge {
   const std::vector<OutputTarget>& targets_;
   const VerdictSettings& settings_;
   const StopAsked& stop_;
-  at::Tensor g_, input_, clean_;
+  at::Tensor g_, alive_, input_, clean_;
 };
 
 }  // namespace
 
 PruneVerdict judge_importance(const Decomposition& d, const at::Tensor& tokens,
-                              const std::vector<OutputTarget>& targets, const at::Tensor& importance,
+                              const std::vector<OutputTarget>& targets, const PromptImportance& pruned,
                               PruneMasks masks, const VerdictSettings& settings, const StopAsked& stop) {
-  const Judge judge(d, tokens, targets, importance, settings, stop);
+  const Judge judge(d, tokens, targets, pruned, settings, stop);
+  const at::Tensor& importance = pruned.after;
   PruneVerdict verdict{.target = judge.of_target(),
                        .unmasked = judge.under(at::ones_like(importance)),
                        .importance = judge.under(importance),

@@ -24,6 +24,8 @@ class EditSource {
   std::int64_t token_named(const std::string& text) const;
   std::vector<std::int64_t> tokens_named(const std::string& text) const;
   std::string token_text(std::int64_t token) const;
+  /// A prompt as text or as tokens, one of them. Throws UsageError.
+  std::vector<std::int64_t> prompt_of(const std::string& text, const std::vector<std::int64_t>& tokens) const;
 };
 
 /// The same edits of other subcomponents: `from[i]` becomes `to[i]`.

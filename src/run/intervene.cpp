@@ -20,27 +20,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::vector<std::int64_t> prompt_of(const InterveneOptions& options, const EditSource& source) {
-  VPD_CHECK(options.prompt.empty() != options.prompt_tokens.empty(), UsageError,
-            "expected --prompt or --prompt-tokens, found {}", options.prompt.empty() ? "neither" : "both");
-  std::vector<std::int64_t> tokens = options.prompt_tokens;
-  if (tokens.empty()) {
-    VPD_CHECK(source.tokenizer, UsageError,
-              "--prompt: expected a tokenizer.json beside the target or its tokens, found none; name one "
-              "with --tokenizer, or give --prompt-tokens");
-    tokens = source.tokenizer->encode(options.prompt);
-  }
-  const Target& target = *source.run.decomposition.target;
-  for (const std::int64_t token : tokens)
-    VPD_CHECK(token >= 0 && token < target.vocabulary_size(), UsageError,
-              "the prompt: expected tokens below {}, which the target knows, found {}",
-              target.vocabulary_size(), token);
-  VPD_CHECK(!tokens.empty() && static_cast<std::int64_t>(tokens.size()) <= target.longest_sequence(),
-            UsageError, "the prompt: expected 1 to {} tokens, found {}", target.longest_sequence(),
-            tokens.size());
-  return tokens;
-}
-
 KeptNode kept_node(const std::string& text, const Sites& sites, std::int64_t T) {
   const std::size_t at = text.rfind('@');
   KeptNode node{.column = column_of(subcomponent_of(text.substr(0, at), sites), sites)};
@@ -129,7 +108,7 @@ InterveneResult intervene_run(const InterveneOptions& options, const Observer& o
   const EditSource source(options, observer, 1);
   InterveneResult result{.step = source.run.checkpoint.step,
                          .context = name_of(options.settings.context),
-                         .tokens = prompt_of(options, source)};
+                         .tokens = source.prompt_of(options.prompt, options.prompt_tokens)};
   result.warnings = source.run.warnings;
   const auto T = static_cast<std::int64_t>(result.tokens.size());
   InterventionSettings settings = options.settings;

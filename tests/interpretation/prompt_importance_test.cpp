@@ -80,9 +80,8 @@ TEST_P(PromptImportances, AreTheGoldenOnes) {
     const at::Tensor off = (step.sources - expected("sources")[i]).abs().gt(1e-3);
     EXPECT_LT(off.to(at::kDouble).mean().item<double>(), 0.01) << i;
   }
-  const PruneVerdict verdict =
-      judge_importance(golden.decomposition, golden.prompt, golden.targets, found.after,
-                       PruneMasks::adversarial, {.samples = 4, .starts = 1});
+  const PruneVerdict verdict = judge_importance(golden.decomposition, golden.prompt, golden.targets, found,
+                                                PruneMasks::adversarial, {.samples = 4, .starts = 1});
   const at::Tensor wanted = expected("verdict");
   const std::vector<double> D = {verdict.target.D, verdict.unmasked.D, verdict.importance.D,
                                  verdict.rounded.D, verdict.zeroed.D};
@@ -124,7 +123,7 @@ TEST(PromptImportance, KeepsMoreAgainstAnAdversaryAndSaysWhatItIsWorth) {
   EXPECT_EQ(static_cast<std::int64_t>(alone.columns().size()),
             alone.after.gt(0.0).any(0).sum().item<std::int64_t>());
   const auto judged = [&](const PromptImportance& found, PruneMasks masks) {
-    return judge_importance(golden.decomposition, golden.prompt, targets, found.after, masks,
+    return judge_importance(golden.decomposition, golden.prompt, targets, found, masks,
                             {.tolerance = 100.0, .samples = 8});
   };
   EXPECT_TRUE(judged(adversarial, PruneMasks::adversarial).faithful);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "output.hpp"
+#include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/limits.hpp"
 #include "vpd/io/files.hpp"
@@ -82,6 +83,20 @@ void add_threads_option(CLI::App& command, int& threads) {
                   "OMP_NUM_THREADS allows")
       ->check(at_least_one())
       ->check(startable_threads());
+}
+
+std::vector<std::int64_t> numbers_between_commas(const std::string& option, const std::string& text) {
+  std::vector<std::int64_t> numbers;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    std::int64_t number = -1;
+    const auto [end, error] = std::from_chars(text.data() + begin, text.data() + comma, number);
+    VPD_CHECK(error == std::errc() && end == text.data() + comma && comma > begin && number >= 0, UsageError,
+              "{}: expected numbers between commas, as in 5,8,9, found \"{}\"", option, text);
+    numbers.push_back(number);
+    begin = comma + 1;
+  }
+  return numbers;
 }
 
 void add_json_option(CLI::App& command, std::string& place, const std::string& what) {

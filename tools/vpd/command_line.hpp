@@ -41,6 +41,9 @@ void add_harvest_options(CLI::App& command, Options& options, std::string& token
       ->check(CLI::ExistingFile);
 }
 
+/// "5,8,9" of an option. Throws UsageError.
+std::vector<std::int64_t> numbers_between_commas(const std::string& option, const std::string& text);
+
 /// The option --json, which takes a place where a file can be written (better known before hours of work than
 /// after), or "-". `what` it writes is named in its description.
 void add_json_option(CLI::App& command, std::string& place, const std::string& what);

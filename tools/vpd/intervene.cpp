@@ -1,7 +1,5 @@
 #include "vpd/run/intervene.hpp"
 
-#include <algorithm>
-#include <charconv>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -11,27 +9,8 @@
 #include "commands.hpp"
 #include "edit_options.hpp"
 #include "interrupt.hpp"
-#include "vpd/base/error.hpp"
 
 namespace vpd {
-
-namespace {
-
-std::vector<std::int64_t> numbers_between_commas(const std::string& option, const std::string& text) {
-  std::vector<std::int64_t> numbers;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', begin), text.size());
-    std::int64_t number = -1;
-    const auto [end, error] = std::from_chars(text.data() + begin, text.data() + comma, number);
-    VPD_CHECK(error == std::errc() && end == text.data() + comma && comma > begin && number >= 0, UsageError,
-              "{}: expected numbers between commas, as in 5,8,9, found \"{}\"", option, text);
-    numbers.push_back(number);
-    begin = comma + 1;
-  }
-  return numbers;
-}
-
-}  // namespace
 
 void add_intervene(CLI::App& app) {
   struct Arguments {

@@ -72,6 +72,7 @@ struct PruneStep {
 struct PromptImportance {
   at::Tensor before;                 ///< wide [T, Σ C]: what the causal-importance function gives
   at::Tensor after;                  ///< after the optimisation; 0 off the alive set
+  at::Tensor alive_entries;          ///< bool [T, Σ C]: above 0 before, up to the last target
   std::int64_t alive = 0, kept = 0;  ///< entries above 0, before (up to the last target) and after
 
   /// The columns that are kept at some position, ascending.
@@ -111,7 +112,7 @@ struct VerdictSettings {
   std::uint64_t seed = 0;
 };
 PruneVerdict judge_importance(const Decomposition& decomposition, const at::Tensor& tokens,
-                              const std::vector<OutputTarget>& targets, const at::Tensor& importance,
+                              const std::vector<OutputTarget>& targets, const PromptImportance& pruned,
                               PruneMasks masks, const VerdictSettings& settings = {},
                               const StopAsked& stop = {});
 

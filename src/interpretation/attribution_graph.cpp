@@ -1,0 +1,278 @@
+#include "vpd/interpretation/attribution_graph.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include <ATen/ATen.h>
+
+#include "given_masks.hpp"
+#include "vpd/passes/clean_pass.hpp"
+
+namespace vpd {
+namespace {
+
+using Kind = GraphNode::Kind;
+
+class GraphMaker {
+ public:
+  GraphMaker(const Decomposition& d, const at::Tensor& tokens, const std::vector<OutputTarget>& targets,
+             const at::Tensor& importance, const at::Tensor& before, const EdgeSettings& settings)
+      : d_(d),
+        tokens_(tokens),
+        gates_(importance.to(at::kDouble).cpu().contiguous()),
+        before_(before.to(at::kDouble).cpu().contiguous()),
+        settings_(settings) {
+    graph_.tokens = {tokens.const_data_ptr<std::int64_t>(),
+                     tokens.const_data_ptr<std::int64_t>() + tokens.numel()};
+    graph_.targets = targets;
+    for (const OutputTarget& target : targets) last_ = std::max(last_, target.at);
+  }
+
+  AttributionGraph make(Lanes& lanes, const StopAsked& stop) {
+    add_sources();
+    add_logits();
+    std::vector<EdgeTarget> targets;
+    std::vector<std::size_t> node_of;
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const GraphNode& node = graph_.nodes[i];
+      if (node.kind != Kind::subcomponent && node.kind != Kind::logit) continue;
+      targets.push_back({node.kind == Kind::logit, node.which, node.at});
+      node_of.push_back(i);
+    }
+    incoming_edges(
+        d_, tokens_, targets, lanes,
+        [&](std::size_t i, const IncomingEdges& edges) { add_edges(node_of[i], edges); }, stop);
+    keep_largest_edges();
+    prune_for_display(graph_.nodes, graph_.edges, settings_.node_share, settings_.edge_share);
+    return std::move(graph_);
+  }
+
+ private:
+  std::int64_t T() const { return tokens_.size(0); }
+
+  std::size_t add(GraphNode node) {
+    graph_.nodes.push_back(node);
+    return graph_.nodes.size() - 1;
+  }
+
+  void add_sources() {
+    const bool has_embedding = std::any_of(d_.target->matrices().begin(), d_.target->matrices().end(),
+                                           [](const Matrix& matrix) { return matrix.embedding; });
+    for (std::int64_t t = 0; has_embedding && t <= last_; ++t)
+      embeddings_.push_back(
+          add({.kind = Kind::embedding, .which = graph_.tokens[static_cast<std::size_t>(t)], .at = t}));
+    subcomponents_ = at::full({T(), d_.sites.total_C()}, -1, at::kLong);
+    for (std::size_t i = 0; i < d_.sites.size(); ++i) {
+      for (std::int64_t t = 0; t <= last_; ++t) {
+        deltas_[{t, i}] = add({.kind = Kind::delta, .which = static_cast<std::int64_t>(i), .at = t});
+        for (std::int64_t c = d_.sites[i].offset; c < d_.sites[i].offset + d_.sites[i].C; ++c) {
+          const double gate = gates_.const_data_ptr<double>()[t * gates_.size(1) + c];
+          if (gate <= 0.0) continue;
+          const std::size_t node =
+              add({.kind = Kind::subcomponent,
+                   .which = c,
+                   .at = t,
+                   .importance = gate,
+                   .importance_before = before_.const_data_ptr<double>()[t * before_.size(1) + c]});
+          subcomponents_[t][c] = static_cast<std::int64_t>(node);
+        }
+      }
+    }
+  }
+
+  /// The targets, and what else is said at their positions under the importances as masks.
+  void add_logits() {
+    const at::NoGradGuard no_grad;
+    const at::Tensor gates = gates_.to(d_.numerics.options());
+    const ColumnMasks masks{gates,
+                            at::zeros({T(), static_cast<std::int64_t>(d_.sites.size())}, gates.options())};
+    GivenMasks executor(d_, masks);
+    const at::Tensor p = d_.target->forward(tokens_.unsqueeze(0).to(gates.device()), executor)
+                             .to(at::kDouble)
+                             .softmax(1)
+                             .cpu();
+    std::map<std::int64_t, std::vector<std::int64_t>> wanted;
+    for (const OutputTarget& target : graph_.targets) {
+      std::vector<std::int64_t>& tokens = wanted[target.at];
+      if (target.token && std::find(tokens.begin(), tokens.end(), *target.token) == tokens.end())
+        tokens.push_back(*target.token);
+    }
+    for (auto& [t, tokens] : wanted) {
+      const auto [values, order] = p[t].sort(/*stable=*/true, 0, /*descending=*/true);
+      for (std::int64_t k = 0; k < order.size(0) && tokens.size() < settings_.logits; ++k) {
+        const auto token = order[k].item<std::int64_t>();
+        if (values[k].item<double>() <= settings_.shown_probability && !tokens.empty()) break;
+        if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) tokens.push_back(token);
+      }
+      for (const std::int64_t token : tokens)
+        add({.kind = Kind::logit, .which = token, .at = t, .importance = p[t][token].item<double>()});
+    }
+  }
+
+  void add_edges(std::size_t target, const IncomingEdges& edges) {
+    GraphNode& node = graph_.nodes[target];
+    node.F = edges.F;
+    const at::Tensor edge = edges.edge.cpu().contiguous(), delta = edges.delta.cpu().contiguous(),
+                     bias = edges.bias.cpu(), embedding = edges.embedding.cpu().contiguous();
+    const at::Tensor kept = edge * gates_;
+    node.balance = {kept.sum().item<double>(),
+                    (edge - kept).sum().item<double>(),
+                    delta.sum().item<double>(),
+                    bias.sum().item<double>(),
+                    embedding.sum().item<double>(),
+                    edges.constant,
+                    0.0};
+    node.balance[6] = node.F - std::accumulate(node.balance.begin(), node.balance.begin() + 6, 0.0);
+    const auto join = [&](std::int64_t source, double weight) {
+      if (weight != 0.0)
+        graph_.edges.push_back(
+            {static_cast<std::int32_t>(source), static_cast<std::int32_t>(target), weight});
+    };
+    const auto* weight = kept.const_data_ptr<double>();
+    const auto* number = subcomponents_.const_data_ptr<std::int64_t>();
+    for (std::int64_t k = 0; k < kept.numel(); ++k)
+      if (number[k] >= 0) join(number[k], weight[k]);
+    for (const auto& [place, source] : deltas_)
+      join(static_cast<std::int64_t>(source),
+           delta.const_data_ptr<double>()[place.first * delta.size(1) +
+                                          static_cast<std::int64_t>(place.second)]);
+    for (std::size_t t = 0; t < embeddings_.size(); ++t)
+      join(static_cast<std::int64_t>(embeddings_[t]), embedding.const_data_ptr<double>()[t]);
+  }
+
+  void keep_largest_edges() {
+    std::vector<double> into(graph_.nodes.size());
+    for (const GraphEdge& edge : graph_.edges)
+      into[static_cast<std::size_t>(edge.target)] += std::abs(edge.weight);
+    const auto share = [&](const GraphEdge& edge) {
+      return std::abs(edge.weight) / into[static_cast<std::size_t>(edge.target)];
+    };
+    // In an order that does not hang on which lane was first.
+    std::sort(graph_.edges.begin(), graph_.edges.end(), [](const GraphEdge& a, const GraphEdge& b) {
+      return std::pair(a.target, a.source) < std::pair(b.target, b.source);
+    });
+    if (graph_.edges.size() <= settings_.most_edges) return;
+    std::vector<double> shares;
+    for (const GraphEdge& edge : graph_.edges) shares.push_back(share(edge));
+    std::nth_element(shares.begin(), shares.begin() + static_cast<std::ptrdiff_t>(settings_.most_edges),
+                     shares.end(), std::greater<>());
+    const double least = shares[settings_.most_edges];
+    std::erase_if(graph_.edges, [&](const GraphEdge& edge) { return share(edge) <= least; });
+  }
+
+  const Decomposition& d_;
+  at::Tensor tokens_, gates_, before_;
+  const EdgeSettings& settings_;
+  AttributionGraph graph_;
+  std::int64_t last_ = 0;
+  std::vector<std::size_t> embeddings_;                                 // node of each position
+  at::Tensor subcomponents_;                                            // node of [T, Σ C], or -1
+  std::map<std::pair<std::int64_t, std::size_t>, std::size_t> deltas_;  // node of (position, site)
+};
+
+struct Influence {
+  std::vector<double> of_node;
+  std::vector<double> share;  // of each edge: its part of what leads into its target
+};
+
+Influence influence_of(const std::vector<double>& weight, const std::vector<GraphEdge>& edges,
+                       const std::vector<bool>& alive) {
+  const auto counts = [&](const GraphEdge& edge) {
+    return alive[static_cast<std::size_t>(edge.source)] && alive[static_cast<std::size_t>(edge.target)];
+  };
+  std::vector<double> into(weight.size());
+  for (const GraphEdge& edge : edges)
+    if (counts(edge)) into[static_cast<std::size_t>(edge.target)] += std::abs(edge.weight);
+  Influence influence{std::vector<double>(weight.size()), {}};
+  for (const GraphEdge& edge : edges) {
+    const double sum = into[static_cast<std::size_t>(edge.target)];
+    influence.share.push_back(counts(edge) && sum > 0.0 ? std::abs(edge.weight) / sum : 0.0);
+  }
+  // The graph has no cycles: after as many steps as its longest path nothing is left to pass on.
+  std::vector<double> step = weight;
+  for (bool any = true; any;) {
+    std::vector<double> next(weight.size());
+    for (std::size_t e = 0; e < edges.size(); ++e)
+      next[static_cast<std::size_t>(edges[e].source)] +=
+          step[static_cast<std::size_t>(edges[e].target)] * influence.share[e];
+    any = false;
+    for (std::size_t i = 0; i < next.size(); ++i) {
+      influence.of_node[i] += next[i];
+      any = any || next[i] != 0.0;
+    }
+    step = std::move(next);
+  }
+  return influence;
+}
+
+/// The least of the largest scores whose sum reaches `share` of all.
+double least_of_largest(std::vector<double> scores, double share) {
+  std::sort(scores.begin(), scores.end(), std::greater<>());
+  const double all = std::accumulate(scores.begin(), scores.end(), 0.0);
+  double sum = 0.0;
+  for (const double score : scores) {
+    sum += score;
+    if (sum >= share * all) return score;
+  }
+  return scores.empty() ? 0.0 : scores.back();
+}
+
+}  // namespace
+
+void prune_for_display(std::vector<GraphNode>& nodes, std::vector<GraphEdge>& edges, double node_share,
+                       double edge_share) {
+  const auto always = [&](std::size_t i) {
+    return nodes[i].kind == Kind::embedding || nodes[i].kind == Kind::logit;
+  };
+  std::vector<double> weight(nodes.size());
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    if (nodes[i].kind == Kind::logit) weight[i] = nodes[i].importance;
+  const Influence first = influence_of(weight, edges, std::vector<bool>(nodes.size(), true));
+  const double least_node = least_of_largest(first.of_node, node_share);
+  std::vector<bool> alive(nodes.size());
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    nodes[i].influence = first.of_node[i];
+    alive[i] = first.of_node[i] >= least_node || always(i);
+  }
+  const Influence again = influence_of(weight, edges, alive);
+  std::vector<double> scores;
+  for (std::size_t e = 0; e < edges.size(); ++e) {
+    const auto target = static_cast<std::size_t>(edges[e].target);
+    scores.push_back(again.share[e] * (again.of_node[target] + weight[target]));
+  }
+  const double least_edge = least_of_largest(scores, edge_share);
+  for (std::size_t e = 0; e < edges.size(); ++e)
+    edges[e].shown = scores[e] >= least_edge && edges[e].weight != 0.0 &&
+                     alive[static_cast<std::size_t>(edges[e].source)] &&
+                     alive[static_cast<std::size_t>(edges[e].target)];
+  for (bool changed = true; changed;) {
+    std::vector<bool> leads(nodes.size()), is_fed(nodes.size());
+    for (const GraphEdge& edge : edges) {
+      if (!edge.shown) continue;
+      leads[static_cast<std::size_t>(edge.source)] = true;
+      is_fed[static_cast<std::size_t>(edge.target)] = true;
+    }
+    changed = false;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      const bool stays =
+          alive[i] && (leads[i] || always(i)) && (is_fed[i] || nodes[i].kind != Kind::subcomponent);
+      changed = changed || stays != alive[i];
+      alive[i] = stays;
+    }
+    for (GraphEdge& edge : edges)
+      edge.shown = edge.shown && alive[static_cast<std::size_t>(edge.source)] &&
+                   alive[static_cast<std::size_t>(edge.target)];
+  }
+  for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i].shown = alive[i];
+}
+
+AttributionGraph attribute_graph(const Decomposition& d, const at::Tensor& tokens,
+                                 const std::vector<OutputTarget>& targets, const at::Tensor& importance,
+                                 const at::Tensor& before, const EdgeSettings& settings, Lanes& lanes,
+                                 const StopAsked& stop) {
+  return GraphMaker(d, tokens.cpu().contiguous(), targets, importance, before, settings).make(lanes, stop);
+}
+
+}  // namespace vpd

@@ -1,0 +1,101 @@
+#include "vpd/run/graph.hpp"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "activity.hpp"
+#include "command_line.hpp"
+#include "commands.hpp"
+#include "interrupt.hpp"
+
+namespace vpd {
+
+void add_graph(CLI::App& app) {
+  struct Arguments {
+    GraphOptions options;
+    std::string tokenizer, tokens, masks = "adversarial", schedule = "cosine", rest = "random", json;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  GraphOptions& options = arguments->options;
+  PruneSettings& pruning = options.pruning;
+  CLI::App* command = app.add_subcommand(
+      "graph", "Which subcomponents made the model say this, and how they feed each other");
+  add_run_options(*command, options);
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "A tokenizer.json; without it the one beside the target or its tokens")
+      ->check(CLI::ExistingFile);
+  CLI::Option* text = command->add_option("--prompt", options.prompt, "The text; nothing is added to it");
+  command->add_option("--prompt-tokens", arguments->tokens, "Its tokens' numbers, between commas")
+      ->excludes(text);
+  command
+      ->add_option("--target", options.targets,
+                   "What is explained: a token and its position, \" her@2\" or \"#5@2\", or all that is said "
+                   "there, kl@2 (repeatable); without it the most probable token behind the prompt")
+      ->allow_extra_args(false);
+  command->add_option("--continuation", options.continuation,
+                      "A text behind the prompt: each of its tokens is explained");
+  command->add_option("--steps", pruning.steps, "Steps of pruning")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command->add_option("--lambda", pruning.coefficient, "How much a subcomponent costs: more leaves fewer")
+      ->capture_default_str();
+  command
+      ->add_option("--masks", arguments->masks,
+                   "What pruning withstands: adversarial, stochastic or importance (neither: not faithful)")
+      ->capture_default_str();
+  command->add_flag("--compare", options.compare,
+                    "Prune with the other two kinds of masks, too, and show all three");
+  command->add_flag("--all-nodes", options.all_nodes,
+                    "Prune nothing: all subcomponents with an importance above 0");
+  command->add_option("--rate", pruning.rate, "Learning rate of pruning")->capture_default_str();
+  command->add_option("--schedule", arguments->schedule, "Of the learning rate: cosine or constant")
+      ->check(CLI::IsMember({"cosine", "constant"}))
+      ->capture_default_str();
+  command
+      ->add_option("--adversary-rest", arguments->rest,
+                   "Sources of the adversary's passes off the alive subcomponents, and of Δ: random or zero")
+      ->check(CLI::IsMember({"random", "zero"}))
+      ->capture_default_str();
+  command
+      ->add_option("--tolerance", options.verdict.tolerance,
+                   "Nats that an adversary may add to the loss of a graph that is called faithful")
+      ->capture_default_str();
+  command->add_option("--max-edges", options.edges.most_edges, "Edges that are kept, the largest by share")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command->add_option("--top", options.most, "Nodes that are shown")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command->add_option("--seed", pruning.seed, "Seed of masks and attacks")->capture_default_str();
+  command->add_option("--slug", options.slug, "The result's name, in RUN/interpretation/.../graphs")
+      ->capture_default_str();
+  add_json_option(*command, arguments->json, "the graph");
+  command->footer(
+      "Examples:\n"
+      "  vpd graph runs/demo --prompt \"And the children\" --steps 500\n"
+      "  vpd graph runs/demo --prompt \"The king\" --continuation \" of Israel\" --compare");
+  command->callback([arguments] {
+    GraphOptions& chosen = arguments->options;
+    if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
+    if (!arguments->tokens.empty())
+      chosen.prompt_tokens = numbers_between_commas("--prompt-tokens", arguments->tokens);
+    chosen.pruning.masks = parse_prune_masks(arguments->masks);
+    chosen.pruning.cosine = arguments->schedule == "cosine";
+    chosen.pruning.random_rest = arguments->rest == "random";
+    chosen.verdict.seed = chosen.pruning.seed;
+    chosen.command_line = command_line();
+    watch_interrupts("stopping");
+    const GraphResult result = [&] {
+      Activity activity;
+      Observer observer = activity.observer();
+      observer.stop = interrupted;
+      return graph_run(chosen, observer);
+    }();
+    warn(result.warnings);
+    present(graph_text(result), graph_json(result), arguments->json);
+  });
+}
+
+}  // namespace vpd
