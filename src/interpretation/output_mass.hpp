@@ -79,6 +79,9 @@ class MassPlan {
 void add_masses(const ProbabilityBlocks& blocks, std::int64_t b, std::span<const MassPlan> plans,
                 std::vector<HarvestColumn>& columns, std::vector<std::int64_t>& marginal);
 
+/// Of one harvest, all its parts together: masses have 63 bits then, and counts fit into 32.
+inline constexpr std::int64_t most_harvest_positions = static_cast<std::int64_t>(0x1p63 * mass_unit);
+
 /// A probability, or a sum of them, as whole multiples of mass_unit.
 inline std::int64_t mass_units(double p) { return static_cast<std::int64_t>(p / mass_unit + 0.5); }
 
