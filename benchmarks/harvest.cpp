@@ -15,6 +15,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/decomposition/opened_run.hpp"
+#include "vpd/machine/memory.hpp"
 #include "vpd/machine/numerics.hpp"
 
 namespace {
@@ -92,6 +93,7 @@ int main(int argc, char** argv) {
   app.add_option("--batches", options.batches, "Batches, the first of which is not counted")
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
+  vpd::keep_freed_memory();  // as the program does
   try {
     measure(options);
   } catch (const std::exception& error) {

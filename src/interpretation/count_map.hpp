@@ -23,6 +23,11 @@ class CountMap {
     slot.value += amount;
   }
 
+  /// Has the key's place read into the cache, for an add() that follows.
+  void prefetch(std::uint64_t key) const {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[mix_bits(key) & (slots_.size() - 1)], 1);
+  }
+
   /// Keys in ascending order, with their sums.
   std::vector<std::pair<std::uint64_t, std::int64_t>> sorted() const {
     std::vector<std::pair<std::uint64_t, std::int64_t>> entries;

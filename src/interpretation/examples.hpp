@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,10 @@ class BottomK {
  public:
   /// Whether a row's best, of that rank, would be kept.
   bool takes(std::uint64_t rank, std::int64_t row, std::int32_t centre, std::size_t most) const;
+  /// The largest rank that may be taken.
+  std::uint64_t last_rank(std::size_t most) const {
+    return kept_.size() < most ? std::numeric_limits<std::uint64_t>::max() : most > 0 ? kept_.back().rank : 0;
+  }
   /// One that takes() accepts.
   void keep(KeptExample example, std::size_t most);
   void merge(const BottomK& other, std::size_t most);

@@ -100,20 +100,22 @@ void Harvest::add(const Batch& batch) {
   // Columns are divided among the lanes, as even in firings as whole columns allow, and then blocks of
   // tokens.
   const int workers = batch.pool.count();
+  std::vector<MassPlan> plans(static_cast<std::size_t>(workers));
   batch.pool.run([&](int number) {
     ColumnWork work(s, seen);
     const Range part = lane_range(static_cast<std::int64_t>(seen.firings.size()), number, workers);
     for (std::size_t c = 0; c < s.A(); ++c) {
       if (seen.column_begin[c] >= part.begin && seen.column_begin[c] < part.end) work.add(c);
     }
+    MassPlan& plan = plans[static_cast<std::size_t>(number)] = work.take_plan();
+    plan.prepare(s.columns, s.vocabulary);
   });
-  if (const std::int64_t blocks = seen.probability.count(); blocks > 0) {
-    for (std::size_t c = 0; c < s.A(); ++c)
-      for (const std::int64_t i : seen.of(c))
-        s.columns[c].mass[seen.group(i)].resize(static_cast<std::size_t>(s.vocabulary));
+  if (seen.probability.count() > 0) {
     batch.pool.run([&](int number) {
-      const Range part = lane_range(blocks, number, workers);
-      if (part.size() > 0) ColumnWork(s, seen).add_masses(part.begin, part.end);
+      const Range part = lane_range(seen.probability.count(), number, workers);
+
+      for (std::int64_t b = part.begin; b < part.end; ++b)
+        add_masses(seen.probability, b, plans, s.columns, s.output_marginal);
     });
   }
   std::vector<double> total(s.A());

@@ -9,15 +9,13 @@
 #include <ATen/core/Tensor.h>
 
 #include "harvest_state.hpp"
+#include "output_mass.hpp"
 
 namespace vpd {
-
-/// What fired, position by position, columns ascending.
-struct Firings {
-  std::vector<std::int32_t> column, position;  ///< position in the batch
-  std::vector<float> importance, activation;
-
-  std::size_t size() const { return column.size(); }
+/// Where a subcomponent fires.
+struct Firing {
+  std::int32_t position = 0, row = 0;  ///< of the batch
+  float importance = 0.0f, activation = 0.0f;
 };
 
 /// A lane's positions.
@@ -26,32 +24,11 @@ struct LaneRows {
   at::Tensor importance, activation;  ///< float32 [n, Σ C]
   at::Tensor probability;  ///< float32 [n, k]: of the `likely` tokens, where an output side counts some
   at::Tensor likely;       ///< int64 [n, k]
-  Firings firings;
+  std::vector<std::int32_t> fired;   ///< columns, position by position, ascending
+  std::vector<Firing> firings;       ///< theirs
+  std::vector<std::int64_t> begin;   ///< [n]: numbers of a position's first firing
   std::vector<double> g, gg, a, aa;  ///< sums over positions, per column
   at::Tensor histogram;              ///< as Harvest::State has it, of these positions
-};
-
-/// Probabilities of all tokens of a batch, in blocks of some tokens that lie close together: what a pass over
-/// firings reads again and again stays in the cache.
-class ProbabilityBlocks {
- public:
-  static constexpr std::int64_t width = 32;  ///< tokens of a block
-
-  ProbabilityBlocks() = default;
-  ProbabilityBlocks(std::int64_t positions, std::int64_t V);
-
-  /// Probabilities [n, V] of positions `first` and on.
-  void put(std::int64_t first, const at::Tensor& probability) const;
-
-  std::int64_t count() const { return blocks_.defined() ? blocks_.size(0) : 0; }
-  std::int64_t positions() const { return blocks_.size(1); }
-  /// [positions][width].
-  const float* block(std::int64_t b) const {
-    return blocks_.const_data_ptr<float>() + b * blocks_.size(1) * width;
-  }
-
- private:
-  at::Tensor blocks_;  // [blocks, positions, width], 0 behind the last token
 };
 
 /// Tokens of each position: one, or, of features, those that are not 0.
@@ -64,24 +41,34 @@ struct PositionTokens {
 struct HarvestBatch {
   std::int64_t first_row = 0, B = 0, T = 0;
   std::vector<LaneRows> lanes;
-  std::vector<std::int32_t> lane_of;  ///< [positions]
+  std::vector<std::int32_t> lane_of;  ///< [rows]
   ProbabilityBlocks probability;
   PositionTokens tokens;
   std::vector<char> half;  ///< of each row: State::half()
 
-  Firings firings;
-  std::vector<std::int64_t> row_begin;     ///< [positions + 1]: numbers of firings
-  std::vector<std::int64_t> of_column;     ///< numbers of firings, by column, then by position
-  std::vector<std::int64_t> column_begin;  ///< [Σ C + 1]
+  std::vector<std::int32_t> fired;           ///< columns, position by position, ascending
+  std::vector<std::int64_t> position_begin;  ///< [positions + 1]: places in `fired`
+  std::vector<Firing> firings;               ///< by column, then by position
+  std::vector<std::int64_t> places;          ///< of these firings in `fired`
+  std::vector<std::int64_t> column_begin;    ///< [Σ C + 1]: numbers of firings
 
   std::int64_t positions() const { return B * T; }
-  std::int64_t row_of(std::int64_t firing) const {
-    return firings.position[static_cast<std::size_t>(firing)] / T;
+  std::size_t group(const Firing& firing) const {
+    const float a = firing.activation;
+    const FiringSign sign = a > 0 ? FiringSign::positive : a < 0 ? FiringSign::negative : FiringSign::none;
+    return group_of(sign, half[static_cast<std::size_t>(firing.row)]);
   }
-  std::size_t group(std::int64_t firing) const;
-  std::span<const std::int64_t> of(std::size_t column) const {
+  const LaneRows& lane(std::int32_t row) const {
+    return lanes[static_cast<std::size_t>(lane_of[static_cast<std::size_t>(row)])];
+  }
+  std::span<const Firing> of(std::size_t column) const { return part(firings, column); }
+  std::span<const std::int64_t> places_of(std::size_t column) const { return part(places, column); }
+
+ private:
+  template <class T>
+  std::span<const T> part(const std::vector<T>& all, std::size_t column) const {
     const auto begin = static_cast<std::size_t>(column_begin[column]);
-    return {of_column.data() + begin, static_cast<std::size_t>(column_begin[column + 1]) - begin};
+    return std::span(all).subspan(begin, static_cast<std::size_t>(column_begin[column + 1]) - begin);
   }
 };
 

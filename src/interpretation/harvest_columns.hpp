@@ -7,35 +7,34 @@ namespace vpd {
 /// Adds what a batch shows to the columns of a harvest. Different columns may be added at the same time.
 class ColumnWork {
  public:
-  ColumnWork(Harvest::State& state, const HarvestBatch& batch) : state_(state), batch_(batch) {}
+  ColumnWork(Harvest::State& state, const HarvestBatch& batch);
 
-  /// Everything about column c but the masses of all tokens.
+  /// Everything about column c but the masses of all tokens, which are put into the plan.
   void add(std::size_t c);
-  /// Masses of all tokens in the blocks begin, …, end - 1, of every column: after add() of all.
-  void add_masses(std::int64_t begin, std::int64_t end) const;
+
+  MassPlan take_plan() { return std::move(plan_); }
 
  private:
-  float g(std::int64_t i) const { return batch_.firings.importance[static_cast<std::size_t>(i)]; }
-  float a(std::int64_t i) const { return batch_.firings.activation[static_cast<std::size_t>(i)]; }
-  std::int64_t position(std::int64_t i) const { return batch_.firings.position[static_cast<std::size_t>(i)]; }
-  const LaneRows& lane(std::int64_t n) const {
-    return batch_.lanes[static_cast<std::size_t>(batch_.lane_of[static_cast<std::size_t>(n)])];
-  }
-
   void sums(HarvestColumn& column, std::size_t c);
-  void input(HarvestColumn& column) const;
+  void input(HarvestColumn& column);
   void some_outputs(HarvestColumn& column) const;
+  void all_outputs(std::size_t c);
   void together(HarvestColumn& column, std::size_t c) const;
   void examples(std::size_t c);
-  void offer(std::size_t c, ExampleKind kind, std::uint64_t rank, std::int64_t i);
+  void offer(std::size_t c, ExampleKind kind, std::span<const std::uint64_t> ranks);
+  KeptExample example(std::size_t c, std::uint64_t rank, const Firing& firing) const;
 
   Harvest::State& state_;
   const HarvestBatch& batch_;
-  std::span<const std::int64_t> numbers_;  ///< of the column's firings
-  std::vector<std::uint64_t> keys_;        ///< drawn for each of them
-};
+  std::vector<std::int32_t> bin_;  ///< position_bin() of each place in a row
+  MassPlan plan_;
 
-/// A probability, or a sum of them, as whole multiples of mass_unit.
-inline std::int64_t mass_units(double p) { return static_cast<std::int64_t>(p / mass_unit + 0.5); }
+  std::span<const Firing> firings_;  ///< of the column that is being added
+  std::vector<std::uint64_t> keys_, ranks_, positive_, negative_, strength_;
+  std::vector<std::uint64_t> tokens_;  ///< keys of input()
+  std::vector<std::int32_t> positions_;
+  std::vector<std::uint8_t> groups_;
+  std::vector<std::size_t> chosen_;
+};
 
 }  // namespace vpd

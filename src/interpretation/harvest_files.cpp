@@ -37,6 +37,19 @@ void put_maps(NamedTensors& tensors, const std::string& name, const std::vector<
   tensors.emplace_back(name + "/value", tensor_of(values));
 }
 
+/// Masses of all tokens, of those (column, group): the largest of all tables, and so without a copy between.
+at::Tensor masses_of(const Harvest::State& s, const std::vector<std::int64_t>& which) {
+  const auto V = s.output_vocabulary(), rows = static_cast<std::int64_t>(which.size());
+  at::Tensor masses = at::empty({rows * V}, at::kLong);
+  auto* to = masses.data_ptr<std::int64_t>();
+  for (const std::int64_t one : which) {
+    const auto at = static_cast<std::size_t>(one);
+    const std::vector<std::int64_t>& mass = s.columns[at / firing_groups].mass[at % firing_groups];
+    to = std::copy(mass.begin(), mass.end(), to);
+  }
+  return masses;
+}
+
 /// A column of the file, as a vector.
 template <class T>
 std::vector<T> take(const SafetensorsFile& file, const std::string& name) {
@@ -84,8 +97,7 @@ void Harvest::save(const std::filesystem::path& directory) const {
   put_maps(tensors, "input", s.columns, &HarvestColumn::input);
   put_maps(tensors, "output", s.columns, &HarvestColumn::output);
 
-  std::vector<std::int64_t> mass_of, mass;
-  std::vector<std::int64_t> offsets = {0};
+  std::vector<std::int64_t> mass_of, offsets = {0};
   std::vector<std::int32_t> other, together;
   ExampleTable examples;
   for (std::size_t c = 0; c < s.A(); ++c) {
@@ -93,7 +105,6 @@ void Harvest::save(const std::filesystem::path& directory) const {
     for (std::size_t group = 0; group < firing_groups; ++group) {
       if (column.mass[group].empty()) continue;
       mass_of.push_back(static_cast<std::int64_t>(c * firing_groups + group));
-      mass.insert(mass.end(), column.mass[group].begin(), column.mass[group].end());
     }
     for (std::size_t k = 0; k < column.together.size(); ++k) {
       if (column.together[k] == 0) continue;
@@ -104,7 +115,7 @@ void Harvest::save(const std::filesystem::path& directory) const {
     examples.add(column);
   }
   tensors.emplace_back("mass/of", tensor_of(mass_of));
-  tensors.emplace_back("mass/value", tensor_of(mass));
+  tensors.emplace_back("mass/value", masses_of(s, mass_of));
   tensors.emplace_back("together/offsets", tensor_of(offsets));
   tensors.emplace_back("together/other", tensor_of(other));
   tensors.emplace_back("together/count", tensor_of(together));
@@ -141,11 +152,15 @@ void Harvest::load(const std::filesystem::path& directory) {
   take_maps(file, "input", s.columns, &HarvestColumn::input);
   take_maps(file, "output", s.columns, &HarvestColumn::output);
 
-  const auto mass_of = take<std::int64_t>(file, "mass/of"), mass = take<std::int64_t>(file, "mass/value");
-  const auto V = static_cast<std::ptrdiff_t>(s.output_vocabulary());
+  const auto mass_of = take<std::int64_t>(file, "mass/of");
+  const at::Tensor mass = file.load("mass/value");
+  const auto V = s.output_vocabulary();
+  VPD_CHECK(mass.scalar_type() == at::kLong && mass.numel() == static_cast<std::int64_t>(mass_of.size()) * V,
+            DataError, "{}: expected {} × {} masses, found others; remove it", file.path().string(),
+            mass_of.size(), V);
   for (std::size_t r = 0; r < mass_of.size(); ++r) {
     const auto at = static_cast<std::size_t>(mass_of[r]);
-    const auto begin = mass.begin() + static_cast<std::ptrdiff_t>(r) * V;
+    const auto* begin = mass.const_data_ptr<std::int64_t>() + static_cast<std::int64_t>(r) * V;
     s.columns[at / firing_groups].mass[at % firing_groups].assign(begin, begin + V);
   }
   const auto offsets = take<std::int64_t>(file, "together/offsets");

@@ -73,18 +73,28 @@ at::Tensor mass_of(const std::vector<std::int64_t>& units) {
   return tensor_of(units).to(at::kDouble).mul_(mass_unit);
 }
 
-/// Rows [A, V] of a table in which every token has its place.
-at::Tensor dense(const TokenTable& table, const std::vector<std::int64_t>& units, std::int64_t V) {
-  const std::size_t rows = table.offsets.size() - 1;
-  const at::Tensor out = at::zeros({static_cast<std::int64_t>(rows), V});
-  auto* to = out.data_ptr<float>();
-  for (std::size_t r = 0; r < rows; ++r, to += V) {
-    for (auto i = static_cast<std::size_t>(table.offsets[r]);
-         i < static_cast<std::size_t>(table.offsets[r + 1]); ++i)
-      to[table.token[i]] = static_cast<float>(static_cast<double>(units[i]) * mass_unit);
+/// Masses of tables in which every token has its place: three float32 [alive, V].
+struct DenseMasses {
+  at::Tensor all, positive, half;
+
+  DenseMasses(std::int64_t alive, std::int64_t V)
+      : all(at::zeros({alive, V})), positive(at::zeros({alive, V})), half(at::zeros({alive, V})) {}
+
+  void put(std::int64_t row, const std::vector<TokenCount>& tokens) const {
+    const auto at_row = [&](const at::Tensor& table) {
+      return table.data_ptr<float>() + row * table.size(1);
+    };
+    float *to_all = at_row(all), *to_positive = at_row(positive), *to_half = at_row(half);
+    for (const TokenCount& count : tokens) {
+      const auto mass = [](std::int64_t units) {
+        return static_cast<float>(static_cast<double>(units) * mass_unit);
+      };
+      to_all[count.token] = mass(count.all);
+      to_positive[count.token] = mass(count.positive);
+      to_half[count.token] = mass(count.half);
+    }
   }
-  return out;
-}
+};
 
 /// Firings together, of both directions, of the most frequent partners first where there are too many.
 void put_partners(const std::vector<HarvestColumn>& columns, const std::vector<std::int32_t>& alive,
@@ -126,6 +136,8 @@ void Harvest::write_tables(const std::filesystem::path& directory, std::int64_t 
   const auto A = static_cast<std::int64_t>(s.A());
   std::vector<std::int32_t> alive;
   TokenTable input, output;
+  const bool all_outputs = s.settings.output_tokens == 0;
+  const DenseMasses masses(all_outputs ? this->alive() : 0, s.output_vocabulary());
   ExampleTable examples;
   const at::Tensor sign_divergence = at::zeros({2, A}), null_divergence = at::zeros({2, A});
   std::vector<std::uint8_t> polysemantic(s.A());
@@ -139,7 +151,11 @@ void Harvest::write_tables(const std::filesystem::path& directory, std::int64_t 
     const std::vector<TokenCount> tokens = by_token(column.input.sorted()),
                                   said = by_token(column.output_mass());
     input.add(tokens);
-    output.add(said);
+    if (all_outputs) {
+      masses.put(static_cast<std::int64_t>(alive.size()) - 1, said);
+    } else {
+      output.add(said);
+    }
     examples.add(column);
     const double balance = static_cast<double>(std::min(column.positive, column.negative)) /
                            static_cast<double>(column.firings());
@@ -201,11 +217,10 @@ void Harvest::write_tables(const std::filesystem::path& directory, std::int64_t 
                                                             {"half", whole(input.half)},
                                                             {"marginal", tensor_of(s.input_marginal)}});
   NamedTensors said = {{"subcomponent", tensor_of(alive)}, {"marginal", mass_of(s.output_marginal)}};
-  if (s.settings.output_tokens == 0) {
-    const std::int64_t V = s.output_vocabulary();
-    said.emplace_back("mass", dense(output, output.all, V));
-    said.emplace_back("positive", dense(output, output.positive, V));
-    said.emplace_back("half", dense(output, output.half, V));
+  if (all_outputs) {
+    said.emplace_back("mass", masses.all);
+    said.emplace_back("positive", masses.positive);
+    said.emplace_back("half", masses.half);
   } else {
     said.emplace_back("offsets", tensor_of(output.offsets));
     said.emplace_back("token", tensor_of(output.token));

@@ -4,7 +4,6 @@
 // Adds to `counts`; whole numbers, so any order of additions gives the same.
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "histogram_kernel.hpp"
@@ -22,10 +21,7 @@ void histogram(const HistogramParams& p) {
     for (std::int64_t n = 0; n < p.rows; ++n) {
       const T* __restrict x = static_cast<const T*>(p.x) + n * p.stride + begin;
       std::int32_t* __restrict to = bin.data();
-      for (std::int64_t c = 0; c < end - begin; ++c) {
-        const T place = std::ceil(x[c] * bins), held = place < bins ? place : bins;
-        to[c] = static_cast<std::int32_t>(x[c] > 0 ? held : T(0));
-      }
+      for (std::int64_t c = 0; c < end - begin; ++c) to[c] = histogram_bin(x[c], bins);
       for (std::int64_t c = begin; c < end; ++c) ++p.counts[to[c - begin] * p.columns + c];
       std::int64_t* __restrict above = p.counts + (p.bins + 1) * p.columns + begin;
       for (std::int64_t c = 0; c < end - begin; ++c) above[c] += x[c] > threshold ? 1 : 0;

@@ -1,10 +1,18 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "element_type.hpp"
 
 namespace vpd {
+
+/// ceil(x · bins), at most `bins`; 0 for what is not above 0.
+template <class T>
+std::int32_t histogram_bin(T x, T bins) {
+  const T place = std::ceil(x * bins), held = place < bins ? place : bins;
+  return static_cast<std::int32_t>(x > 0 ? held : T(0));
+}
 
 struct HistogramParams {
   std::int64_t rows = 0;

@@ -6,6 +6,7 @@
 
 #include "decomposition/inputs.hpp"
 #include "harvest_part.hpp"
+#include "interpretation/output_mass.hpp"
 #include "interpretation/sparse_cache.hpp"
 #include "machine/thread_number.hpp"
 #include "vpd/base/error.hpp"
@@ -14,6 +15,7 @@
 #include "vpd/cost/harvest.hpp"
 #include "vpd/cost/product_peak.hpp"
 #include "vpd/interpretation/results.hpp"
+#include "vpd/machine/memory.hpp"
 #include "vpd/machine/processes.hpp"
 
 namespace vpd {
@@ -69,6 +71,9 @@ std::int64_t rows_for(const HarvestOptions& options, const Dataset& data,
   const std::int64_t wanted = (options.positions.value_or(default_positions) + T - 1) / T;
   const std::int64_t rows = std::min(wanted, data.rows().value_or(wanted));
   VPD_CHECK(rows > 0, DataError, "{}: expected rows to harvest, found none", data.describe());
+  VPD_CHECK(rows <= most_harvest_positions / T, UsageError,
+            "--positions: expected at most {}, up to which the counts of a harvest are exact, found {}",
+            most_harvest_positions, options.positions.value_or(default_positions));
   if (options.positions && rows < wanted)
     warnings.push_back(
         fmt::format("--positions {}: there are only {}, and all are taken", *options.positions, rows * T));
@@ -375,16 +380,21 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
                forecast.rows);
   forecast.output_tokens =
       options.output_tokens.value_or(suitable_output_tokens(forecast.columns, architecture.output_width));
+  forecast.alive = (forecast.columns + 1) / 2;
+  forecast.l0 = static_cast<double>(std::min<std::int64_t>(200, forecast.alive));
   const HarvestCost cost = predict_harvest(workload, {.rows = forecast.batch_rows,
                                                       .positions = forecast.positions,
-                                                      .alive = forecast.columns / 2,
+                                                      .alive = forecast.alive,
+                                                      .l0 = forecast.l0,
                                                       .output_tokens = forecast.output_tokens,
                                                       .window = options.settings.window,
                                                       .examples = options.settings.examples,
                                                       .strongest = options.settings.strongest});
   forecast.operations_a_position = cost.operations;
-  forecast.memory_bytes =
-      cost.batch_bytes + cost.table_bytes + 4 * (workload.target.parameters + workload.components.count());
+  // What the program holds before it has read a weight.
+  const std::int64_t program = workload.numerics.device.is_cpu() ? peak_resident_bytes() : 0;
+  forecast.memory_bytes = program + cost.memory_bytes();
+  forecast.merge_memory_bytes = program + cost.merge_memory_bytes();
   forecast.disk_bytes = cost.disk_bytes;
   forecast.device = describe_device(numerics.device);
   observer.announce("measuring matrix products");

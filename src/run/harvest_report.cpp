@@ -47,8 +47,11 @@ std::string forecast_text(const HarvestForecast& f) {
   text += line("operations",
                fmt::format("{}FLOP a position, {}FLOP a million", human_count(f.operations_a_position),
                            human_count(f.operations_a_position * 1e6)));
-  text += line("memory",
-               human_bytes(static_cast<double>(f.memory_bytes)) + ", where half of the subcomponents fire");
+  text += line("assumed",
+               fmt::format("{} of {} subcomponents fire, {:g} at a position", f.alive, f.columns, f.l0));
+  text += line("memory", fmt::format("{}, and {} to put parts together",
+                                     human_bytes(static_cast<double>(f.memory_bytes)),
+                                     human_bytes(static_cast<double>(f.merge_memory_bytes))));
   text += line("disk", human_bytes(static_cast<double>(f.disk_bytes)));
   text += line("output", f.output_tokens == 0
                              ? "every token's probability"
@@ -68,7 +71,10 @@ std::string forecast_json(const HarvestForecast& f) {
                          {"rows", f.rows},
                          {"batch_rows", f.batch_rows},
                          {"operations_a_position", f.operations_a_position},
+                         {"alive", f.alive},
+                         {"l0", f.l0},
                          {"memory_bytes", f.memory_bytes},
+                         {"merge_memory_bytes", f.merge_memory_bytes},
                          {"disk_bytes", f.disk_bytes},
                          {"output_tokens", f.output_tokens},
                          {"device", f.device},

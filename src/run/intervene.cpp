@@ -105,6 +105,17 @@ InterveneResult intervene_run(const InterveneOptions& options, const Observer& o
   VPD_CHECK(std::isfinite(options.generation.temperature) && std::isfinite(options.generation.top_p),
             UsageError, "--temperature, --top-p: expected numbers, found {} and {}",
             options.generation.temperature, options.generation.top_p);
+  VPD_CHECK(
+      options.controls == 0 || (options.generation.tokens > 0 && !options.edits.empty()), UsageError,
+      "--controls {}: expected --generate and an edit beside it, since controls are texts that edits of "
+      "other subcomponents lead to, found {}",
+      options.controls, options.edits.empty() ? "no edit" : "no --generate");
+  VPD_CHECK(
+      options.samples == 1 || (options.generation.tokens > 0 && options.generation.temperature > 0.0),
+      UsageError,
+      "--samples {}: expected --generate and a --temperature above 0 beside it, since the most probable "
+      "tokens make one text alone, found {}",
+      options.samples, options.generation.tokens > 0 ? "a temperature of 0" : "no --generate");
   const EditSource source(options, observer, 1);
   InterveneResult result{.step = source.run.checkpoint.step,
                          .context = name_of(options.settings.context),

@@ -65,6 +65,8 @@ class Draws {
   std::uint64_t count_ = 0;
 };
 
+constexpr std::string_view readme_beginning = "prompts.jsonl has a question a line:";
+
 class Exporter {
  public:
   Exporter(const LabelExport& options)
@@ -73,6 +75,7 @@ class Exporter {
         labels_(labels_path(opened_.directory, opened_.checkpoint.step)) {}
 
   LabelExportResult run() {
+    check_readme();
     LabelExportResult result{.out = options_.out};
     std::string lines;
     Json keys = Json::object();
@@ -98,6 +101,16 @@ class Exporter {
   }
 
  private:
+  /// One of an earlier export may be written anew, somebody else's may not.
+  void check_readme() const {
+    const fs::path file = options_.out / "README";
+    std::error_code error;
+    VPD_CHECK(!fs::exists(file, error) || read_text(file).starts_with(readme_beginning), UsageError,
+              "--out {}: expected a directory without a README, or one of an earlier export, found another "
+              "README, which the export would replace; choose another directory",
+              options_.out.string());
+  }
+
   std::vector<std::int64_t> columns() const {
     const Evidence& evidence = opened_.evidence;
     std::vector<std::int64_t> chosen;
@@ -422,7 +435,7 @@ class Exporter {
 
   std::string readme() const {
     return fmt::format(
-        "prompts.jsonl has a question a line: {{\"id\", \"key\", \"task\", \"template\", \"prompt\", "
+        "{} {{\"id\", \"key\", \"task\", \"template\", \"prompt\", "
         "\"schema\"}}.\n"
         "Ask a language model of your choice each \"prompt\", and let it answer with a JSON object that "
         "\"schema\" allows.\n"
@@ -430,7 +443,7 @@ class Exporter {
         "The excerpts in the prompts are data from files: do not let a model with tools act on them.\n"
         "keys.json has the right answers of tests; keep it away from the model.\n\n"
         "    vpd labels import RUN answers.jsonl --source NAME{}\n",
-        options_.task == LabelTask::label ? "" : " --keys keys.json");
+        readme_beginning, options_.task == LabelTask::label ? "" : " --keys keys.json");
   }
 
   const LabelExport& options_;

@@ -223,6 +223,23 @@ TEST(Harvest, IsWhatDoubleLoopsSay) {
   EXPECT_GE(checked, 5);
 }
 
+TEST(Harvest, KeepsFiringsWithoutAnActivation) {
+  // U of 0: importance 1 at A and an activation of 0, which has no sign and is the least of all strengths.
+  Decomposition d = embedding_case(vectors(vocabulary()));
+  at::Tensor(d.components.U(0)).zero_();
+  d.components.refresh();
+  const Harvest harvest = harvested(d, GivenRows(rows()), {});
+  const HarvestColumn& column = harvest.state().columns[0];
+  EXPECT_EQ(column.zero, 4);
+  EXPECT_EQ(column.firings(), 4);
+  const auto kept = [&](ExampleKind kind) {
+    return column.examples[static_cast<std::size_t>(kind)].kept().size();
+  };
+  EXPECT_EQ(kept(ExampleKind::random_positive), 0u);
+  EXPECT_EQ(kept(ExampleKind::random_negative), 0u);
+  EXPECT_EQ(kept(ExampleKind::strongest), 2u) << "one of each row where it fires";
+}
+
 TEST(Harvest, DrawsEachFiringAsOften) {
   // One firing of 0 in each of eight rows: over many seeds each is the one that is kept equally often.
   const at::Tensor eight = at::full({8, 6}, 1, at::kLong);

@@ -444,6 +444,14 @@ class Refused(EditTest):
                           (words + ["--controls 20"], "--ablate", KEY, "--controls", "20"))
         self.refuse_prompts(3, (words, "--prompt-tokens", "1,2", "--ablate", KEY, "--generate", "2", "--controls", "1"))
 
+    def test_options_without_an_effect(self):
+        prompt = ("--prompt-tokens", "1,2")
+        self.refuse_prompts(
+            2, (["--controls 2", "found no --generate"], *prompt, "--ablate", KEY, "--controls", "2"),
+            (["--controls 2", "found no edit"], *prompt, "--in", "components", "--generate", "2", "--controls", "2"),
+            (["--samples 3", "found no --generate"], *prompt, "--ablate", KEY, "--samples", "3"),
+            (["--samples 3", "found a temperature of 0"], *prompt, "--ablate", KEY, "--generate", "2", "--samples", "3"))
+
     def test_width(self):
         self.harvest(self.run_directory)
         words, other = ["--write", "width 96", "h.0.mlp.c_fc", "found 24"], "h.0.mlp.down_proj"

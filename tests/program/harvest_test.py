@@ -544,6 +544,18 @@ class DryRun(HarvestTest):
         self.assertFalse((self.root / "sparse").exists())
 
 
+    def test_more_than_can_be_counted(self):
+        """Of rows that never end."""
+        toys = ROOT / "configs" / "toys"
+        target, run = self.root / "toy", self.root / "toy_run"
+        changes = ("training.steps=2", "training.batch_size=64", "evaluation.batch_size=64")
+        small = [word for change in changes for word in ("--set", change)]
+        self.run_program("pretrain", toys / "tms_5-2_target.yaml", "--out", target, *small, "--set", "evaluation.batches=1")
+        self.run_program("decompose", toys / "tms_5-2.yaml", "--out", run, *small, "--set", f"target.path={target}")
+        for more in ((), ("--dry-run",)):
+            self.refuse(2, ["--positions: expected at most 134217728", "found 134217729"], "harvest", run, "--positions", 2 ** 27 + 1, *more)
+
+
 class BadInput(HarvestTest):
     def setUp(self):
         super().setUp()
@@ -655,6 +667,8 @@ class BadInput(HarvestTest):
             *((form, *show, key) for key in ("h.0.mlp.c_fc", "h.0.mlp.c_fc:-1", "7x")),
             (["did you mean h.0.mlp.c_fc?"], *find, "--like", "h.0.mlp.c_fd:1"),
             (["expected --tokens or --like, found neither"], *find),
+            (["--tokens excludes --by"], *find, "--tokens", "#5", "--by", "V"),
+            (["--side excludes --like"], *find, "--like", "h.0.mlp.c_fc:1", "--side", "output"),
             (["'#61'", "below 61"], *find, "--tokens", "#5,#61"),
             (["' of'", "--tokenizer"], *find, "--tokens", " of"),
             (["'h.0.mlp.c_fd'", "h.0.mlp.c_fc"], *find, "--tokens", "#5", "--sites", "h.0.mlp.c_fd"))

@@ -241,6 +241,17 @@ class LabelsTest(ProgramTest):
                     "labels", "export", self.out, "--out", self.root / "none", "--max-tokens", "50")
         self.assertFalse((self.root / "none").exists())
 
+    def test_somebody_elses_readme(self):
+        out = self.root / "project"
+        out.mkdir()
+        (out / "README").write_text("My project.\n")
+        self.refuse(2, [f"--out {out}", "found another README"], "labels", "export", self.out, "--out", out)
+        self.assertEqual([path.name for path in out.iterdir()], ["README"])
+        self.assertEqual((out / "README").read_text(), "My project.\n")
+        (out / "README").unlink()
+        for top in ("2", "3"):
+            self.export("project", "--top", top)
+
     def test_bad_exports(self):
         keys = self.root / "keys.txt"
         keys.write_text(f"{self.hottest(1)[0]}\n\nh.0.mlp.c_fk:1\n")

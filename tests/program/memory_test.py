@@ -7,10 +7,11 @@ import struct
 import subprocess
 import sys
 import unittest
+from hashlib import sha256
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support import PROGRAM, ProgramTest, write_safetensors, write_shard
+from support import PROGRAM, ProgramTest, read_safetensors, write_safetensors, write_shard
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -35,6 +36,38 @@ class Memory(ProgramTest):
 
     def test_small(self):
         self.compare(self.configure())
+
+    def test_harvest(self):
+        """`vpd harvest --dry-run`, of a run in which half of the subcomponents fire, about 200 of them at a position, as it assumes."""
+        self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", self.root / "ss_2l", "--set", "training.steps=0")
+        draws = random.Random(0)
+        write_shard(self.root / "tokens.bin", draws.choices(range(4019), [1 / (v + 3) for v in range(4019)], k=16 * 512))
+        tokens, target = self.root / "tokens.bin", self.root / "ss_2l"
+        sets = [f"target.path={target}", f"data.train.path={tokens}", f"data.eval.path={tokens}", "training.steps=0", "device=cpu",
+                "training.faithfulness_warmup.steps=0", "evaluation.metrics=[]", "objective=[{type: faithfulness, coefficient: 1.0}]"]
+        self.run_program("decompose", CONFIGS / "ss_2l.yaml", "--out", self.out, *(word for one in sets for word in ("--set", one)))
+        checkpoint = self.out / "checkpoints" / "step_00000000"
+        file = checkpoint / "causal_importance.safetensors"
+        before = sha256(file.read_bytes()).hexdigest()
+        tensors = read_safetensors(file)
+        tensors["proj_out.bias"] = ["F32", [7104], struct.pack("<7104f", *[-3.6, -1000.0] * 3552)]
+        write_safetensors(file, tensors)
+        state = checkpoint / "state.json"
+        state.write_text(state.read_text().replace(before, sha256(file.read_bytes()).hexdigest()))
+        command = ("harvest", self.out, "--threads", "2", "--batch-size", "4")
+        self.run_program(*command, "--dry-run", "--json", self.root / "forecast.json")
+        forecast = json.loads((self.root / "forecast.json").read_text())
+        for merged, more in (("", ()), ("merge_", ("--merge",))):
+            if merged:
+                for shard in ("0/2", "1/2"):
+                    self.run_program(*command, "--shard", shard)
+            measured = self.measure([PROGRAM, *command, *more, "--json", self.root / "harvest.json"])
+            harvest = json.loads((self.root / "harvest.json").read_text())
+            self.assertAlmostEqual(harvest["alive"] / forecast["alive"], 1, delta=0.05)
+            self.assertAlmostEqual(harvest["firings_a_position"] / forecast["l0"], 1, delta=0.2)
+            predicted = forecast[f"{merged}memory_bytes"]
+            self.assertGreater(measured, 2 ** 30)
+            self.assertLess(abs(predicted / measured - 1), 0.25, f"{more}: predicted {predicted}, measured {measured}")
 
     def compare_simple_stories(self, *overrides, final="false"):
         self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", self.root / "ss_2l", "--set", "training.steps=0")

@@ -19,15 +19,19 @@ void add_find(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("find", "Find subcomponents by the tokens that they fire at, or by likeness");
   add_harvest_options(*command, options, arguments->tokenizer);
-  command->add_option("--tokens", options.tokens, "Tokens between commas, as in \" and, or\"; #5 is token 5");
+  CLI::Option* tokens = command->add_option("--tokens", options.tokens,
+                                            "Tokens between commas, as in \" and, or\"; #5 is token 5");
+  CLI::Option* side = command
+                          ->add_option("--side", arguments->side,
+                                       "input: the token at the position; output: what the model says there")
+                          ->check(CLI::IsMember({"input", "output"}))
+                          ->capture_default_str();
   command
-      ->add_option("--side", arguments->side,
-                   "input: the token at the position; output: what the model says there")
-      ->check(CLI::IsMember({"input", "output"}))
-      ->capture_default_str();
-  command->add_option("--like", options.like,
-                      "A subcomponent, as in h.0.mlp.c_fc:12, that others are to be like");
+      ->add_option("--like", options.like,
+                   "A subcomponent, as in h.0.mlp.c_fc:12, that others are to be like")
+      ->excludes(side);
   command->add_option("--by", options.vector, "Likeness of U (what it writes) or V (what it reads)")
+      ->excludes(tokens)
       ->check(CLI::IsMember({"U", "V"}))
       ->capture_default_str();
   command->add_option("--sites", options.sites, "Sites to look in, names or patterns between commas")

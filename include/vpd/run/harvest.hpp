@@ -63,7 +63,10 @@ HarvestResult harvest_run(const HarvestOptions& options, const Observer& observe
 struct HarvestForecast {
   std::int64_t positions = 0, rows = 0, batch_rows = 0, T = 0, columns = 0;
   double operations_a_position = 0.0;
-  std::int64_t memory_bytes = 0, disk_bytes = 0;  ///< where half of the subcomponents fire
+  std::int64_t alive = 0;                         ///< assumed to fire: half of the subcomponents
+  double l0 = 0.0;                                ///< of them at a position, assumed: 200, or all
+  std::int64_t memory_bytes = 0, disk_bytes = 0;  ///< of one process at its largest moment
+  std::int64_t merge_memory_bytes = 0;            ///< of putting the parts of shards together
   std::int64_t output_tokens = 0;
   std::string device;
   std::vector<std::string> warnings;
