@@ -482,8 +482,15 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   const std::int64_t step = opened ? opened->checkpoint.step : run.latest() ? run.latest()->step : 0;
   for (const auto& [kind, file] :
        {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json"),
-        std::pair("audits", "report.json")}) {
+        std::pair("audits", "report.json"), std::pair("graphs", "graph.json")}) {
     Json results = results_of(run, step, kind, file);
+    for (Json& result : results) {
+      if (!result.contains("nodes")) continue;
+      Json shown = Json::array();  // the page draws what pruning for display left
+      for (Json& node : result["nodes"])
+        if (node.value("shown", false)) shown.push_back(std::move(node));
+      result["nodes"] = std::move(shown);
+    }
     if (!results.empty()) data.meta[kind] = std::move(results);
   }
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);

@@ -9,20 +9,18 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edit_test import TOKENS, EditTest, listed
+from edit_test import TOKENS, listed
 from harvest_test import load
+from report_test import BROWSER, NEEDS_BROWSER, tour
 from support import PROGRAM
+from unlearn_test import UnlearnTest
 
 PROMPT = ("--prompt-tokens", listed(TOKENS))
 NODE = {"node_id": str, "feature": int, "layer": str, "ctx_idx": int, "feature_type": str, "jsNodeId": str, "clerp": str, "influence": float,
         "token_prob": float, "is_target_logit": bool, "run_idx": int, "reverse_ctx_idx": int}
 
 
-class GraphTest(EditTest):
-    def setUp(self):
-        super().setUp()
-        self.run_directory = self.make_run()
-
+class GraphTest(UnlearnTest):
     def graph(self, *arguments, slug="graph", steps="30"):
         text, _ = self.run_program("graph", self.run_directory, "--threads", "1", *PROMPT, "--steps", steps, "--lambda", "0.02", "--slug", slug, *arguments)
         directory = self.results(self.run_directory) / "graphs" / slug
@@ -80,6 +78,24 @@ class Found(GraphTest):
         for one in graphs:
             del one["seconds"]
         self.assertEqual(*graphs)
+
+
+class Page(GraphTest):
+    @unittest.skipUnless(BROWSER, NEEDS_BROWSER)
+    def test_page(self):
+        """The page draws every graph, on narrow screens too, and what was unlearned beside it."""
+        self.harvest(self.run_directory)
+        self.graph("--compare", slug="first")
+        self.graph("--target", "kl@3", slug="second")
+        self.unlearn("--budget", "0.05", "--baselines", "importance,mean_difference", "--relearn", "2")
+        self.run_program("report", self.run_directory, "--out", "page.html")
+        for width in (400, 1280):
+            found = tour(self.root / "page.html", ["graphs", "graphs?g=second", "edits"], width)
+            for way, page in found.items():
+                self.assertEqual((page["ready"], page["errors"], page["last"]), ("1", "0", ""), way)
+                self.assertLessEqual(page["needed"], page["width"] + 1, (way, page["wide"]))
+            self.assertIn("Not faithful", found["graphs"]["text"])
+            self.assertIn("unlearn a behaviour", found["edits"]["text"])
 
 
 class Refused(GraphTest):
