@@ -37,8 +37,7 @@ struct StepTerm {
 /// What the schedules of one term say at one step.
 struct TermValues {
   double coefficient = 0.0;
-  std::vector<AscentNumbers>
-      ascents;  ///< of a persistent adversary: those before the loss, and the one after
+  std::vector<AscentRule> ascents;  ///< of a persistent adversary: those before the loss, and the one after
   LateNumber adversarial_fraction = 1.0;  ///< of merged masks
 };
 
