@@ -18,6 +18,12 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
   return clean;
 }
 
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, const Range& rows,
+                     bool keep_outputs) {
+  const at::Tensor own = input.narrow(0, rows.begin, rows.size());
+  return clean_pass(decomposition, own.to(decomposition.numerics.device), keep_outputs);
+}
+
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters, const BoundSubcomponents& components,
                              bool want_lower, const GradientsReady& ready) {

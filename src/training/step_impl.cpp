@@ -56,6 +56,7 @@ TrainingStep::Impl::Impl(Decomposition& decomposition, const RunConfig& config, 
   }
   for (int i = 0; i < pool_.count(); ++i) {
     StepLane lane;
+    lane.number = static_cast<std::size_t>(i);
     lane.components_gradient = d_.components.make_gradient();
     const bool once = d_.ci->reads_parameters_once();
     if (once && pool_.count() > 1) lane.deferred = std::make_unique<DeferredGradients>();

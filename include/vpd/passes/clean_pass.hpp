@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/machine/lanes.hpp"
 
 namespace vpd {
 
@@ -23,6 +24,10 @@ struct CleanPass {
 
 /// Runs the target on an input (on the run's device) without gradients.
 CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs = false);
+
+/// Of these rows of an input, which may lie on another device.
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, const Range& rows,
+                     bool keep_outputs = false);
 
 /// Causal importances of all sites side by side, columns in the sites' order.
 struct Importance {
