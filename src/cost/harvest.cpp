@@ -6,7 +6,7 @@
 
 namespace vpd {
 
-HarvestCost predict_harvest(const Workload& w, const HarvestShape& shape) {
+HarvestCost predict_harvest(const StepShape& w, const HarvestShape& shape) {
   const std::int64_t N = shape.rows * w.T, columns = w.sites.total_C();
   const std::int64_t V = w.target.output_width, seen = std::min(shape.positions, std::int64_t{1} << 40);
   HarvestCost cost;

@@ -7,7 +7,7 @@
 #include "decomposition/inputs.hpp"
 #include "harvest_part.hpp"
 #include "interpretation/sparse_cache.hpp"
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
@@ -355,19 +355,19 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
             "{}: expected a complete checkpoint under checkpoints/, found none", directory.path().string());
   std::vector<std::string> overrides = overrides_of(options), warnings;
   if (options.device) overrides.push_back("device=" + *options.device);
-  const std::string source = directory.config_path().string();
+  const std::string config_name = directory.config_path().string();
   const RunConfig config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
-  const ThreadNumber threads(options.threads);
+  const ScopedThreadCount threads(options.threads);
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   const Architecture architecture = describe_target(config.target, warnings);
-  Workload workload = make_workload(config, architecture, numerics, threads.get(), source);
+  StepShape step_shape = make_step_shape(config, architecture, numerics, threads.get(), config_name);
   const bool train = options.split == "train";
   const auto data =
       open_dataset(train ? config.data.train : config.data.eval, architecture.input(), config.seed,
-                   train ? DataRole::train : DataRole::eval, source + ": data." + options.split);
-  workload.T = data->length();
+                   train ? DataRole::train : DataRole::eval, config_name + ": data." + options.split);
+  step_shape.T = data->length();
   HarvestForecast forecast{
-      .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = workload.sites.total_C()};
+      .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = step_shape.sites.total_C()};
   forecast.positions = forecast.rows * forecast.T;
   forecast.batch_rows =
       std::min(options.batch_rows.value_or(suitable_harvest_rows(
@@ -375,16 +375,16 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
                forecast.rows);
   forecast.output_tokens =
       options.output_tokens.value_or(suitable_output_tokens(forecast.columns, architecture.output_width));
-  const HarvestCost cost = predict_harvest(workload, {.rows = forecast.batch_rows,
-                                                      .positions = forecast.positions,
-                                                      .alive = forecast.columns / 2,
-                                                      .output_tokens = forecast.output_tokens,
-                                                      .window = options.settings.window,
-                                                      .examples = options.settings.examples,
-                                                      .strongest = options.settings.strongest});
+  const HarvestCost cost = predict_harvest(step_shape, {.rows = forecast.batch_rows,
+                                                        .positions = forecast.positions,
+                                                        .alive = forecast.columns / 2,
+                                                        .output_tokens = forecast.output_tokens,
+                                                        .window = options.settings.window,
+                                                        .examples = options.settings.examples,
+                                                        .strongest = options.settings.strongest});
   forecast.operations_a_position = cost.operations;
-  forecast.memory_bytes =
-      cost.batch_bytes + cost.table_bytes + 4 * (workload.target.parameters + workload.components.count());
+  forecast.memory_bytes = cost.batch_bytes + cost.table_bytes +
+                          4 * (step_shape.target.parameters + step_shape.components.count());
   forecast.disk_bytes = cost.disk_bytes;
   forecast.device = describe_device(numerics.device);
   observer.announce("measuring matrix products");

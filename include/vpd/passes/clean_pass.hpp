@@ -38,7 +38,7 @@ struct Importance {
 
 /// parameters, components: ParameterSet::bind() of the decomposition's ci_parameters and components. Some
 /// kinds read V, and their gradient reaches it where it is bound to a buffer. `lower` is left undefined where
-/// nobody wants it. `ready`: as in forward_telling().
+/// nobody wants it. `ready`: as in forward_notifying().
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters, const BoundSubcomponents& components,
                              bool want_lower = true, const GradientsReady& ready = {});
