@@ -143,7 +143,7 @@ void copy(State& state) {
 
 void gate_forward_uniform(State& state) {
   const at::Tensor h = real(state.range(0), state.range(1)), g = real(state.range(0), state.range(1));
-  const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = RandomKey{1, 2}};
+  const vpd::GateSources sources{vpd::DrawnSources{.key = RandomKey{1, 2}}};
   measure(state, 3.0 * compute_bytes() * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_forward(h, g, sources, {})); });
 }
@@ -151,7 +151,7 @@ void gate_forward_uniform(State& state) {
 void gate_backward_uniform(State& state) {
   const std::int64_t N = state.range(0), C = state.range(1);
   const at::Tensor h = real(N, C), g = real(N, C), dy = real(N, C), dg = wide(N, C);
-  const vpd::GateSources sources{.kind = vpd::SourceKind::uniform, .key = RandomKey{1, 2}};
+  const vpd::GateSources sources{vpd::DrawnSources{.key = RandomKey{1, 2}}};
   // reads h, dy, g and dg; writes dh, the gated h and dg
   measure(state, (5.0 * compute_bytes() + 8.0) * size(state), 0.0,
           [&] { benchmark::DoNotOptimize(vpd::gate_backward(dy, h, g, sources, {}, {}, dg, true)); });
@@ -188,12 +188,8 @@ void gate_backward_adversarial(State& state, bool ascent, bool compact, bool lis
     return (compact ? rows.mul(scale).to(narrow) : rows).narrow(1, 0, C + 1);
   };
   const vpd::SourceAscent climb{{.rate = 1e-3}, kept(at::kBFloat16, 1.0), kept(at::kBFloat16, 1.0)};
-  const vpd::GateSources sources{.kind = vpd::SourceKind::tensor,
-                                 .sources = kept(at::kShort, 32767.0),
-                                 .ascent = climb,
-                                 .time_length = N,
-                                 .batch_rows = 1,
-                                 .time_rows = N};
+  const vpd::GateSources sources{vpd::ReadSources{
+      .values = kept(at::kShort, 32767.0), .time_length = N, .time_rows = N, .destination = climb}};
   // reads h, dy, g, r and both moments; writes dh, r and the moments; r and the moments of every position
   const double of_masked = 4.0 * compute_bytes() + (ascent ? 0.0 : compute_bytes() + 8.0),
                of_all = compact ? 12.0 : 24.0;

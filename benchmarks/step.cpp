@@ -26,7 +26,7 @@
 #include "vpd/config/pretrain.hpp"
 #include "vpd/config/value.hpp"
 #include "vpd/cost/product_peak.hpp"
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/data.hpp"
 #include "vpd/io/files.hpp"
@@ -54,16 +54,16 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-ModelConfig pretrained_shapes(const std::filesystem::path& file) {
+LlamaSimpleMlpConfig pretrained_shapes(const std::filesystem::path& file) {
   const PretrainConfig config = load_pretrain_config(file, {}, config::Files::may_be_missing);
-  const auto* model = std::get_if<ModelConfig>(&config.model);
+  const auto* model = std::get_if<LlamaSimpleMlpConfig>(&config.model);
   VPD_CHECK(model, UsageError, "{}: expected a LlamaSimpleMLP under model, found a toy", file.string());
   return *model;
 }
 
 /// Shapes of a random target: a pretraining configuration's, a checkpoint's model_config, or those of the
 /// directory that the run names.
-ModelConfig random_model(const Options& options, const RunConfig& config) {
+LlamaSimpleMlpConfig random_model(const Options& options, const RunConfig& config) {
   std::vector<std::string> warnings;
   if (options.target.empty()) {
     const auto* target = std::get_if<LlamaSimpleMlpTarget>(&config.target);
@@ -117,7 +117,7 @@ Json parts_json(const std::vector<OperationCount>& counts, double peak, c10::Dev
   return parts;
 }
 
-Json workload_json(const Workload& w, const Json& target) {
+Json step_shape_json(const StepShape& w, const Json& target) {
   Json sites = Json::array();
   for (const Site& site : w.sites) sites.push_back({site.name, site.C});
   Json result = {{"target", target}, {"sites", sites}};
@@ -137,7 +137,7 @@ struct BenchmarkTarget {
 };
 
 BenchmarkTarget random_target(const Options& options, const RunConfig& config, const Numerics& numerics) {
-  const ModelConfig model = random_model(options, config);
+  const LlamaSimpleMlpConfig model = random_model(options, config);
   return {std::make_unique<LlamaSimpleMlp>(model, initial_llama_simple_mlp(model, config.seed), numerics),
           llama_simple_mlp_architecture(model, /*untied_head=*/false), Json::parse(model_config_json(model))};
 }
@@ -172,12 +172,13 @@ Json measure(const Options& options) {
   BenchmarkTarget found =
       options.random_target ? random_target(options, config, numerics) : target_of(config, numerics);
   const InputShape input = found.shapes.input();
-  const Workload workload = make_workload(config, found.shapes, numerics, threads, options.config.string());
+  const StepShape step_shape =
+      make_step_shape(config, found.shapes, numerics, threads, options.config.string());
   Decomposition decomposition =
       make_decomposition(config, numerics, options.config.string(), std::move(found.target));
   if (config.initialize_from && !options.random_target) load_weights(decomposition, *config.initialize_from);
-  Lanes lanes(workload.lanes, std::max(1, threads / workload.lanes));
-  const std::int64_t B = config.training.batch_size, T = workload.T;
+  Lanes lanes(step_shape.lanes, std::max(1, threads / step_shape.lanes));
+  const std::int64_t B = config.training.batch_size, T = step_shape.T;
   TrainingStep step(decomposition, config, T, lanes);
   const bool captured = config.training.cuda_graph && numerics.device.is_cuda();
 
@@ -205,7 +206,7 @@ Json measure(const Options& options) {
     losses[result.labels[k]] = result.losses[k].item<double>();
   const std::int64_t peak = peak_memory_bytes(numerics.device);
 
-  const std::vector<OperationCount> counts = count_operations(workload);
+  const std::vector<OperationCount> counts = count_operations(step_shape);
   const double operations = total(counts), achieved = operations / (1e-3 * typical);
   const double reachable = measure_product_peak(numerics, lanes, threads);
   const Json parts = captured ? Json() : parts_json(counts, reachable, numerics.device, one_step);
@@ -221,10 +222,10 @@ Json measure(const Options& options) {
       {"lanes", lanes.count()},
       {"batch", B},
       {"seq", T},
-      {"sites_count", workload.sites.size()},
-      {"subcomponents", workload.sites.total_C()},
-      {"parameters_components", workload.components.count()},
-      {"parameters_ci", workload.ci_parameters.count()},
+      {"sites_count", step_shape.sites.size()},
+      {"subcomponents", step_shape.sites.total_C()},
+      {"parameters_components", step_shape.components.count()},
+      {"parameters_ci", step_shape.ci_parameters.count()},
       {"ms_per_step", {{"median", typical}, {"min", *fastest}, {"max", *slowest}, {"steps", times.size()}}},
       {"tokens_per_s", 1e3 * static_cast<double>(B * T) / typical},
       {"peak_bytes", peak},
@@ -234,7 +235,7 @@ Json measure(const Options& options) {
       {"ratio_to_peak", achieved / reachable},
       {"parts", parts},
       {"losses", losses}};
-  out.update(workload_json(workload, found.described));
+  out.update(step_shape_json(step_shape, found.described));
   return out;
 }
 

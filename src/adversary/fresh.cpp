@@ -23,13 +23,11 @@ void step_fresh(const FreshSources& sources, double step_size) {
   at::Tensor(sources.gradient).zero_();
 }
 
-SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T,
-                    bool want_gradient) {
-  return {.layout = sources.layout,
-          .values = sources.values,
-          .gradient = want_gradient ? sources.gradient : at::Tensor(),
-          .first_batch = first_batch,
-          .T = T};
+SourceOf use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T,
+                   const at::Tensor& gradient) {
+  SourceDestination destination;
+  if (gradient.defined()) destination = SourceGradient{gradient};
+  return read_sources(sources.layout, sources.values, T, first_batch, destination);
 }
 
 }  // namespace vpd

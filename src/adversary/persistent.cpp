@@ -119,54 +119,45 @@ void PersistentAdversary::end_step() {
 
 at::Tensor PersistentAdversary::make_gradient() const { return at::zeros_like(values_); }
 
-SourceUse PersistentAdversary::use(std::int64_t first, std::int64_t count, std::int64_t T,
-                                   const at::Tensor& gradient, double gradient_scale, bool once) const {
-  SourceUse use{.layout = layout_,
-                .values = values_,
-                .gradient = gradient,
-                .gradient_scale = gradient_scale,
-                .first_batch = first,
-                .T = T};
+SourceOf PersistentAdversary::use(std::int64_t first, std::int64_t count, std::int64_t T,
+                                  const at::Tensor& gradient, double gradient_scale, bool once) const {
+  SourceGradient destination{.sum = gradient, .scale = gradient_scale};
   const Range own = local() ? rows_of_batch(first, count) : Range{0, layout_.rows()};
   if (local()) {
-    use.overwrite = once && layout_.time_rows == T;  // each entry is met exactly once
-    if (!use.overwrite) gradient.narrow(0, own.begin, own.size()).zero_();
+    destination.overwrite = once && layout_.time_rows == T;  // each entry is met exactly once
+    if (!destination.overwrite) gradient.narrow(0, own.begin, own.size()).zero_();
   }
+  at::Tensor values = values_;
   if (config_.parametrization == SourceParametrization::sigmoid) {
     // A lane computes its own rows alone; the others' are never read.
-    use.values = at::empty_like(values_);
-    use.values.narrow(0, own.begin, own.size()).copy_(values_.narrow(0, own.begin, own.size()).sigmoid());
+    values = at::empty_like(values_);
+    values.narrow(0, own.begin, own.size()).copy_(values_.narrow(0, own.begin, own.size()).sigmoid());
   }
-  return use;
+  return read_sources(layout_, values, T, first, destination);
 }
 
-SourceUse PersistentAdversary::climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
-                                             const AscentNumbers& numbers) const {
+SourceOf PersistentAdversary::climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
+                                            const AscentRule& rule) const {
   VPD_CHECK(climbs_in_pass(config_, AllRoutingConfig{}) && T == layout_.time_rows, UsageError,
             "persistent sources: expected clamped ones of each of {} positions to climb in a pass", T);
-  return {.layout = layout_,
-          .values = values_,
-          .gradient = {},
-          .ascent = SourceAscent{rule(numbers), m_, v_},
-          .gradient_scale = gradient_scale,
-          .first_batch = first,
-          .T = T};
+  return read_sources(layout_, values_, T, first, SourceAscent{rule, m_, v_, gradient_scale});
 }
 
-AscentRule PersistentAdversary::rule(const AscentNumbers& numbers) const {
-  AscentRule rule{.adam = m_.defined(),
-                  .rate = numbers.rate,
-                  .unbias1 = numbers.unbias1,
-                  .unbias2 = numbers.unbias2,
-                  .clamp = config_.parametrization == SourceParametrization::clamped};
-  if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
-    rule.beta1 = adam->beta1, rule.beta2 = adam->beta2, rule.eps = adam->eps;
-  }
-  return rule;
+AscentRule PersistentAdversary::rule(double rate, std::int64_t count) const {
+  const bool clamp = config_.parametrization == SourceParametrization::clamped;
+  const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer);
+  if (!adam) return {.adam = false, .rate = rate, .clamp = clamp};
+  return {.beta1 = adam->beta1,
+          .beta2 = adam->beta2,
+          .eps = adam->eps,
+          .rate = rate,
+          .unbias1 = bias_correction(adam->beta1, count),
+          .unbias2 = bias_correction(adam->beta2, count),
+          .clamp = clamp};
 }
 
 void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end,
-                                 const AscentNumbers& numbers) {
+                                 const AscentRule& rule) {
   const auto rows = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, end - begin) : x; };
   const at::Tensor values = rows(values_);
   at::Tensor direction = rows(gradient);
@@ -177,16 +168,7 @@ void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin,
   }
   at::Tensor counts;
   if (counts_.defined() && m_.defined()) counts = rows(counts_).add_(1);
-  vpd::ascend(values, direction, rows(m_), rows(v_), rule(numbers), counts);
-}
-
-AscentNumbers PersistentAdversary::numbers(double rate, std::int64_t count) const {
-  AscentNumbers numbers{.rate = rate};
-  if (const auto* adam = std::get_if<AdamAscentConfig>(&config_.optimizer)) {
-    numbers.unbias1 = bias_correction(adam->beta1, count),
-    numbers.unbias2 = bias_correction(adam->beta2, count);
-  }
-  return numbers;
+  vpd::ascend(values, direction, rows(m_), rows(v_), rule, counts);
 }
 
 at::Tensor PersistentAdversary::saturated() const {

@@ -13,7 +13,7 @@ const config::Type& pretrain_type() {
 }
 
 std::optional<config::Complaint> validate_length(const DataSource& source, std::string_view where,
-                                                 const ModelConfig& model) {
+                                                 const LlamaSimpleMlpConfig& model) {
   const auto* tokens = std::get_if<TokensData>(&source);
   if (!tokens || tokens->sequence_length <= model.block_size) return std::nullopt;
   return config::Complaint{fmt::format("data.{}.sequence_length", where),
@@ -32,7 +32,7 @@ std::optional<config::Complaint> PretrainConfig::validate() const {
     return config::Complaint{"evaluation.every",
                              "expected null while there are no rows in data.eval, found a number"};
   }
-  const auto* language_model = std::get_if<ModelConfig>(&model);
+  const auto* language_model = std::get_if<LlamaSimpleMlpConfig>(&model);
   if (!data || !language_model) return std::nullopt;
   if (auto complaint = validate_length(data->train, "train", *language_model)) return complaint;
   return data->eval ? validate_length(*data->eval, "eval", *language_model) : std::nullopt;

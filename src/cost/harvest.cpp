@@ -32,7 +32,7 @@ std::int64_t HarvestCost::merge_memory_bytes() const {
   return weight_bytes + table_bytes + std::max(merging_bytes, writing_bytes);
 }
 
-HarvestCost predict_harvest(const Workload& w, const HarvestShape& shape) {
+HarvestCost predict_harvest(const StepShape& w, const HarvestShape& shape) {
   const std::int64_t N = shape.rows * w.T, columns = w.sites.total_C(), alive = shape.alive;
   const bool says_tokens = w.target.features == 0;
   const std::int64_t V = says_tokens ? w.target.output_width : w.target.features;

@@ -8,7 +8,7 @@
 
 #include "term_passes.hpp"
 #include "vpd/adversary/persistent.hpp"
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/ops/differentiable.hpp"
 #include "vpd/ops/head_kl.hpp"
@@ -28,7 +28,7 @@ Parts largest_of(const std::vector<Parts>& moments) {
 class Memory {
  public:
   /// Of work on `rows` rows of T positions at once.
-  Memory(const Workload& w, std::int64_t rows, std::int64_t T)
+  Memory(const StepShape& w, std::int64_t rows, std::int64_t T)
       : w_(w),
         T_(T),
         N_(rows * T),
@@ -341,7 +341,7 @@ class Memory {
     return N_ * width * compute_;
   }
 
-  const Workload& w_;
+  const StepShape& w_;
   std::int64_t T_;  // positions a row
   std::int64_t N_;  // positions held at once
   std::int64_t compute_, wide_;
@@ -349,14 +349,15 @@ class Memory {
 
 }  // namespace
 
-std::vector<MemoryPart> predict_memory(const Workload& workload) {
-  const Memory step(workload, workload.micro(), workload.T);
+std::vector<MemoryPart> predict_memory(const StepShape& step_shape) {
+  const Memory step(step_shape, step_shape.micro(), step_shape.T);
   Parts parts = step.kept_all_along(), largest = step.training();
-  const EvaluationConfig& plan = workload.evaluation;
+  const EvaluationConfig& plan = step_shape.evaluation;
   if (plan.every || (plan.final && !plan.metrics.empty())) {
-    Parts evaluation = Memory(workload, workload.evaluation.batch_size, workload.evaluation_T).evaluation();
+    Parts evaluation =
+        Memory(step_shape, step_shape.evaluation.batch_size, step_shape.evaluation_T).evaluation();
     // A captured step keeps its memory while others work.
-    if (workload.training.cuda_graph && !workload.numerics.device.is_cpu())
+    if (step_shape.training.cuda_graph && !step_shape.numerics.device.is_cpu())
       evaluation.push_back({"the captured step's own memory", total(largest)});
     largest = largest_of({largest, evaluation});
   }

@@ -5,7 +5,7 @@
 #include "operations.hpp"
 
 #include "term_passes.hpp"
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 #include "vpd/training/part_names.hpp"
 
 namespace vpd {
@@ -32,7 +32,7 @@ double attention_of(const Stage& stage, std::int64_t N, std::int64_t T) {
 std::int64_t read_width(const MatrixShape& matrix) { return matrix.embedding ? 0 : matrix.d_in; }
 
 /// One masked pass of `kind` over N positions in which `masked_only` alone (-1: every site) is masked.
-double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int masked_only) {
+double masked_pass(const StepShape& w, std::int64_t N, const PassKind& kind, int masked_only) {
   double operations = 0.0;
   bool tracked = false;  // whether gradients reach the input of this stage
   bool next = false;
@@ -69,7 +69,7 @@ double masked_pass(const Workload& w, std::int64_t N, const PassKind& kind, int 
 }
 
 /// The clean forward again, back from the output, and both products of every subcomponent's attribution.
-double attributions(const Workload& w, std::int64_t N) {
+double attributions(const StepShape& w, std::int64_t N) {
   double operations = 0.0;
   bool tracked = false, next = false;
   for (std::size_t s = w.first_stage(); s < w.target.stages.size(); ++s) {
@@ -87,7 +87,7 @@ double attributions(const Workload& w, std::int64_t N) {
   return operations;
 }
 
-double passes(const Workload& w, std::int64_t N, const PassKind& kind) {
+double passes(const StepShape& w, std::int64_t N, const PassKind& kind) {
   if (!kind.layerwise) return masked_pass(w, N, kind, -1);
   double operations = 0.0;
   for (std::size_t i = 0; i < w.sites.size(); ++i) operations += masked_pass(w, N, kind, static_cast<int>(i));
@@ -96,7 +96,7 @@ double passes(const Workload& w, std::int64_t N, const PassKind& kind) {
 
 }  // namespace
 
-double clean_forward(const Workload& w, std::int64_t N) {
+double clean_forward(const StepShape& w, std::int64_t N) {
   double operations = 0.0;
   for (const Stage& stage : w.target.stages) operations += attention_of(stage, N, w.T);
   for (const MatrixShape& matrix : w.target.matrices)
@@ -104,7 +104,7 @@ double clean_forward(const Workload& w, std::int64_t N) {
   return operations;
 }
 
-std::vector<OperationCount> count_operations(const Workload& w) {
+std::vector<OperationCount> count_operations(const StepShape& w) {
   const std::int64_t N = w.B() * w.T;
   const double clean = clean_forward(w, N);
   const CausalImportanceCost importance = w.importance_cost(N);

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 
 namespace vpd {
 
 /// Operations of the target's clean forward pass over N positions.
-double clean_forward(const Workload& w, std::int64_t N);
+double clean_forward(const StepShape& w, std::int64_t N);
 
 }  // namespace vpd

@@ -6,7 +6,7 @@
 
 #include <ATen/ATen.h>
 
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 
 namespace vpd {
@@ -18,7 +18,7 @@ double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads,
   if (quick) sizes.pop_back();
   const int repeats = quick ? 5 : 8, unmeasured = 2;
   const auto options = numerics.options().dtype(numerics.compute);
-  const ThreadNumber whole_products_take(threads);
+  const ScopedThreadCount whole_products_take(threads);
   double best = 0.0;
   for (const std::int64_t n : sizes) {
     const auto factor = [&] { return at::rand({n, n}, numerics.options()).to(options.dtype()); };

@@ -77,12 +77,12 @@ class CiTransformer final : public CausalImportance {
 
   at::Tensor forward(const std::vector<at::Tensor>& inputs, std::int64_t B, const std::vector<Parameter>& p,
                      const BoundSubcomponents& components) const override {
-    return forward_telling(inputs, B, p, components, {});
+    return forward_notifying(inputs, B, p, components, {});
   }
 
-  at::Tensor forward_telling(const std::vector<at::Tensor>& inputs, std::int64_t B,
-                             const std::vector<Parameter>& p, const BoundSubcomponents&,
-                             const GradientsReady& ready) const override {
+  at::Tensor forward_notifying(const std::vector<at::Tensor>& inputs, std::int64_t B,
+                               const std::vector<Parameter>& p, const BoundSubcomponents&,
+                               const GradientsReady& ready) const override {
     const at::ScalarType type = numerics_.compute;
     const std::int64_t N = inputs.front().size(0);
     const RotaryTable& table = tables_.of(N / B);
@@ -100,18 +100,18 @@ class CiTransformer final : public CausalImportance {
       };
       // What is cheap to make is made again in the backward pass: both norms and the GELU.
       const auto norm_again = [type](const at::Tensor& input, int readers) {
-        return MadeAgain(readers, [type, input = input.detach()] {
+        return Recomputed(readers, [type, input = input.detach()] {
           return rms_norm_forward(input, {}, norm_eps, type, nullptr);
         });
       };
-      MadeAgain again = norm_again(stream.sum, 3);
+      Recomputed again = norm_again(stream.sum, 3);
       const at::Tensor q = rotary(linear(stream.norm, at(q_proj), {}, again), table),
                        k = rotary(linear(stream.norm, at(k_proj), {}, again), table),
                        v = linear(stream.norm, at(v_proj), {}, again);
       const at::Tensor mixed = attention(q, k, v, B, config_.n_heads, config_.n_heads, /*causal=*/false);
       stream = add_rms_norm(stream.sum, linear(mixed, at(o_proj)), {}, norm_eps, type);
       const at::Tensor h = linear(stream.norm, at(fc_weight), at(fc_bias), norm_again(stream.sum, 1));
-      again = MadeAgain(1, [h = h.detach()] { return gelu(h, /*tanh_form=*/false); });
+      again = Recomputed(1, [h = h.detach()] { return gelu(h, /*tanh_form=*/false); });
       const at::Tensor out = linear(gelu(h, /*tanh_form=*/false), at(proj_weight), at(proj_bias), again);
       if (i + 1 < config_.n_blocks) {
         stream = add_rms_norm(stream.sum, out, {}, norm_eps, type);

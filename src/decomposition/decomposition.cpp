@@ -17,12 +17,12 @@ std::size_t Decomposition::first_block() const {
   return first;
 }
 
-Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
-                                 std::unique_ptr<Target> target) {
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics,
+                                 const std::string& config_name, std::unique_ptr<Target> target) {
   Decomposition d;
   d.numerics = numerics;
   d.target = std::move(target);
-  d.sites = match_sites(shapes_of(*d.target), config.sites, source);
+  d.sites = match_sites(shapes_of(*d.target), config.sites, config_name);
   d.delta_component = config.delta_component;
   d.components = Subcomponents(d.sites, numerics);
   d.ci = make_causal_importance(config.causal_importance, d.sites, numerics);
@@ -32,9 +32,9 @@ Decomposition make_decomposition(const RunConfig& config, const Numerics& numeri
   return d;
 }
 
-Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
-                                 std::vector<std::string>& warnings) {
-  return make_decomposition(config, numerics, source, load_target(config.target, numerics, warnings));
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics,
+                                 const std::string& config_name, std::vector<std::string>& warnings) {
+  return make_decomposition(config, numerics, config_name, load_target(config.target, numerics, warnings));
 }
 
 void load_weights(Decomposition& decomposition, const std::filesystem::path& checkpoint) {

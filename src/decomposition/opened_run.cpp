@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "inputs.hpp"
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 
@@ -60,14 +60,14 @@ void verify_what_is_read(const OpenedRun& run, const OpenOptions& options, const
 
 struct OpenedRun::Threads {
   explicit Threads(int wanted) : number(wanted) {}
-  ThreadNumber number;
+  ScopedThreadCount number;
 };
 
 OpenedRun::OpenedRun(OpenedRun&&) noexcept = default;
 OpenedRun::~OpenedRun() = default;
 
 OpenedRun::OpenedRun(const fs::path& path, const OpenOptions& options, const Observer& observer)
-    : directory(RunDirectory::open(path)), source(directory.config_path().string()) {
+    : directory(RunDirectory::open(path)), config_name(directory.config_path().string()) {
   std::vector<std::string> overrides = options.overrides;
   if (options.device) overrides.push_back("device=" + *options.device);
   config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
@@ -77,12 +77,12 @@ OpenedRun::OpenedRun(const fs::path& path, const OpenOptions& options, const Obs
   threads_ = std::make_unique<Threads>(options.threads);
   numerics = resolve_numerics(config.device, config.precision);
   observer.announce("reading the target");
-  decomposition = make_decomposition(config, numerics, source, warnings);
+  decomposition = make_decomposition(config, numerics, config_name, warnings);
   verify_what_is_read(*this, options, observer);
   observer.announce("reading the checkpoint");
   checkpoint = load_chosen(directory, options.checkpoint, decomposition);
   eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
-                      source + ": data.eval");
+                      config_name + ": data.eval");
   compute_with(options.rows > 0 ? options.rows : config.evaluation.batch_size);
 }
 
@@ -95,7 +95,7 @@ void OpenedRun::compute_with(std::int64_t rows) {
 
 std::unique_ptr<Dataset> OpenedRun::open_train() const {
   return open_dataset(config.data.train, decomposition.target->input(), config.seed, DataRole::train,
-                      source + ": data.train");
+                      config_name + ": data.train");
 }
 
 std::optional<Tokenizer> find_tokenizer(const RunConfig& config) {

@@ -78,7 +78,7 @@ std::vector<MatrixShape> shapes_of(const Target& target) {
 }
 
 Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns,
-                  const std::string& source) {
+                  const std::string& config_name) {
   std::vector<Site> sites;
   std::vector<bool> taken(matrices.size(), false);
   for (std::size_t k = 0; k < patterns.size(); ++k) {
@@ -104,7 +104,7 @@ Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<Si
           fmt::format("{}: sites[{}].pattern: \"{}\" matches only weight matrices that earlier patterns "
                       "took: put it before "
                       "them or remove it",
-                      source, k, pattern.pattern));
+                      config_name, k, pattern.pattern));
     }
     std::vector<std::string> names;
     for (const MatrixShape& matrix : matrices) names.push_back(matrix.name);
@@ -112,7 +112,7 @@ Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<Si
     throw ConfigError(fmt::format(
         "{}: sites[{}].pattern: expected a shell pattern over the target's weight matrices ({} ... {}), but "
         "\"{}\" matches none{}",
-        source, k, names.front(), names.back(), pattern.pattern,
+        config_name, k, names.front(), names.back(), pattern.pattern,
         close ? fmt::format("; did you mean \"{}\"?", *close) : ""));
   }
   return Sites(std::move(sites), matrices.size());

@@ -47,10 +47,10 @@ class CeKl final : public Gatherer {
     measure("unmasked", batch, own, [](const PassContext&) { return constant_sources(1.0, 0.0); });
     measure("ci_masked", batch, own, [](const PassContext&) { return constant_sources(0.0, 0.0); });
     measure("stochastic", batch, own, [&](const PassContext& context) {
-      return random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 1));
+      return random_sources(context, SourceDistribution::uniform, batch.key(RandomPurpose::evaluation, 1));
     });
     measure("random", batch, zeros, [&](const PassContext& context) -> SourceOf {
-      return [uniform = random_sources(context, SourceKind::uniform,
+      return [uniform = random_sources(context, SourceDistribution::uniform,
                                        batch.key(RandomPurpose::evaluation, 2))](std::size_t site) {
         GateSources sources = uniform(site);
         sources.delta = false;

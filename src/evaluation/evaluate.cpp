@@ -53,10 +53,11 @@ std::string place_of(std::size_t number) { return fmt::format("evaluation.metric
 
 }  // namespace
 
-void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source) {
+void check_metrics(const Decomposition& decomposition, const RunConfig& config,
+                   const std::string& config_name) {
   const std::vector<MetricConfig>& metrics = config.evaluation.metrics;
   for (std::size_t k = 0; k < metrics.size(); ++k)
-    make_metric(config, k, decomposition, 0, fmt::format("{}: {}", source, place_of(k)));
+    make_metric(config, k, decomposition, 0, fmt::format("{}: {}", config_name, place_of(k)));
 }
 
 bool is_fast(const MetricConfig& metric) {

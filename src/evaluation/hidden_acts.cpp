@@ -22,7 +22,7 @@ class HiddenActs final : public Gatherer {
     entries_ += entries;
     add_to(ci_masked_, batch, [](const PassContext&) { return constant_sources(0.0, 0.0); });
     const double sum = add_to(stochastic_, batch, [&](const PassContext& context) {
-      return random_sources(context, SourceKind::uniform, batch.key(RandomPurpose::evaluation, 3));
+      return random_sources(context, SourceDistribution::uniform, batch.key(RandomPurpose::evaluation, 3));
     });
     window_.add(sum / entries);
   }

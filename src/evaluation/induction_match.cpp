@@ -101,7 +101,7 @@ class InductionMatch final : public Gatherer {
            .U = batch.components.U(i),
            .importance = site.columns(kept).to(d.numerics.wide).expand({lane.clean.N(), site.C}).contiguous(),
            .importance_gradient = {},
-           .sources = {.kind = SourceKind::constant, .value = 0.0, .delta_value = delta},
+           .sources = {ConstantSources{0.0, delta}},
            .routing = {},
            .masked = i == query_ || i == key_});
     }

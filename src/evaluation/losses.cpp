@@ -44,14 +44,13 @@ class TermLoss {
   double operator()(const ReconstructionPlan& plan) const { return std::visit(*this, plan.masks); }
 
   double operator()(const RandomMasks& masks) const {
-    const SourceKind kind =
-        masks.distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
     double total = 0.0;
     for (std::int64_t s = 0; s < masks.samples; ++s) {
       const auto draw = static_cast<std::uint64_t>(s);
       total += mean(
           [&](const PassContext& context) {
-            return random_sources(context, kind, batch_.key(RandomPurpose::mask_sources, number_, draw));
+            return random_sources(context, masks.distribution,
+                                  batch_.key(RandomPurpose::mask_sources, number_, draw));
           },
           draw);
     }

@@ -45,9 +45,9 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
         batch.key(RandomPurpose::routing, stream, static_cast<std::uint64_t>(batch.number));
     return batch.sum([&](const LaneBatch& lane) {
       const PassContext context = batch.context(lane);
-      SourceUse use = use_fresh(fresh, lane.first_batch, batch.T, false);
-      if (ascent) use.gradient = gradients[lane.number];
-      return reconstruct(context, tensor_sources(use), draw_routing(routing, routing_key, context),
+      const SourceOf sources =
+          use_fresh(fresh, lane.first_batch, batch.T, ascent ? gradients[lane.number] : at::Tensor());
+      return reconstruct(context, sources, draw_routing(routing, routing_key, context),
                          ascent ? 1.0 / batches.positions : 0.0, comparison);
     });
   };

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 // What says nothing about the decomposition: where it was logged, what its data and its target were called
 // elsewhere. Tokens and target are given to the import.
-constexpr std::array told_together = {
+constexpr std::array untranslated_keys = {
     "wandb_project",
     "wandb_run_name",
     "wandb_run_name_prefix",
@@ -210,10 +210,11 @@ void translate_output(ForeignMap& top, RunConfig& config) {
   output.checkpoint_every = top.whole("save_freq").value_or(std::max<std::int64_t>(config.training.steps, 1));
 }
 
-void warn_of_told_together(ForeignMap& top, std::vector<std::string>& warnings) {
+void warn_of_untranslated(ForeignMap& top, std::vector<std::string>& warnings) {
   std::vector<std::string> words;
   for (const auto& [key, value] : top.unasked()) {
-    if (std::find(told_together.begin(), told_together.end(), key) == told_together.end()) continue;
+    if (std::find(untranslated_keys.begin(), untranslated_keys.end(), key) == untranslated_keys.end())
+      continue;
     words.push_back(fmt::format("{} {}", key, value));
     top.has(key);
   }
@@ -287,7 +288,7 @@ TranslatedConfig translate_config(const fs::path& file) {
   config.training = TrainingTranslator(top, warnings).translate();
   config.evaluation = translate_evaluation(top, config.objective, config.delta_component, warnings);
   translate_output(top, config);
-  warn_of_told_together(top, warnings);
+  warn_of_untranslated(top, warnings);
   warn_of_unasked(top, warnings);
   return result;
 }

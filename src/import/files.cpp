@@ -115,7 +115,7 @@ std::optional<std::string> embedding_of(const ForeignState& state, const std::st
   return std::nullopt;
 }
 
-NamedTensors take_target(ForeignState& state, const std::string& prefix, const ModelConfig& model,
+NamedTensors take_target(ForeignState& state, const std::string& prefix, const LlamaSimpleMlpConfig& model,
                          std::vector<std::string>& warnings) {
   VPD_CHECK(!state.contains(prefix + "h.0.attn.c_attn.weight") || model.n_key_value_heads == model.n_head,
             DataError,

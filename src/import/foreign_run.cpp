@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "config.hpp"
-#include "io/workplace.hpp"
+#include "io/staging_directory.hpp"
 #include "learned.hpp"
 #include "parts.hpp"
 #include "vpd/base/error.hpp"
@@ -113,7 +113,7 @@ TargetDirectory find_target(const ImportOptions& options, const ForeignState& ru
 }
 
 // Where the tokens lie, or will lie.
-void set_data(const ImportOptions& options, const ModelConfig& model, RunConfig& config,
+void set_data(const ImportOptions& options, const LlamaSimpleMlpConfig& model, RunConfig& config,
               std::vector<std::string>& warnings) {
   fs::path path = data_to_come;
   if (options.tokens) {
@@ -190,8 +190,8 @@ void import_run(const ImportOptions& options, const Observer& observer, ForeignS
   }
 
   observer.announce("writing " + options.out.string());
-  Workplace workplace(options.out);
-  const RunDirectory run = RunDirectory::create(workplace.path());
+  StagingDirectory staging(options.out);
+  const RunDirectory run = RunDirectory::create(staging.path());
   write_llama_simple_mlp(run.path() / "target", summary.model, weights);
   const std::vector<std::string> unlinked = run.publish_checkpoint(
       summary.step.value_or(config.training.steps),
@@ -206,7 +206,7 @@ void import_run(const ImportOptions& options, const Observer& observer, ForeignS
   if (other) inputs.push_back(other->file());
   write_import_provenance(run.provenance_path(), options, inputs);
   write_atomically(run.config_path(), to_yaml(config));
-  workplace.publish("config.yaml");
+  staging.publish("config.yaml");
 
   summary.kind = "run";
   summary.target_parameters = elements(weights);

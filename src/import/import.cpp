@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "io/workplace.hpp"
-#include "machine/thread_number.hpp"
+#include "io/staging_directory.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "parts.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
@@ -44,10 +44,10 @@ void import_target(const ImportOptions& options, const Observer& observer, Forei
   const NamedTensors weights = take_target(state, "", summary.model, summary.warnings);
 
   observer.announce("writing " + options.out.string());
-  Workplace workplace(options.out);
-  write_llama_simple_mlp(workplace.path(), summary.model, weights);
+  StagingDirectory staging(options.out);
+  write_llama_simple_mlp(staging.path(), summary.model, weights);
   for (const fs::path& directory : directories) {
-    const fs::path copy = workplace.path() / "tokenizer.json";
+    const fs::path copy = staging.path() / "tokenizer.json";
     std::error_code error;
     if (!fs::exists(directory / "tokenizer.json", error) || fs::exists(copy, error)) continue;
     try {
@@ -56,9 +56,8 @@ void import_target(const ImportOptions& options, const Observer& observer, Forei
       summary.warnings.push_back(fmt::format("the tokenizer was not copied: {}", complaint.what()));
     }
   }
-  write_import_provenance(workplace.path() / "provenance.json", options,
-                          {state.file(), summary.model_config});
-  workplace.publish("model.safetensors");
+  write_import_provenance(staging.path() / "provenance.json", options, {state.file(), summary.model_config});
+  staging.publish("model.safetensors");
 
   summary.kind = "target";
   for (const auto& [name, weight] : weights) summary.target_parameters += weight.numel();
@@ -136,7 +135,7 @@ void import_state(const ImportOptions& options, const Observer& observer, Foreig
 }  // namespace
 
 ImportSummary import_artefact(const ImportOptions& options, const Observer& observer) {
-  const ThreadNumber threads(0);
+  const ScopedThreadCount threads(0);
   refuse_huggingface(options.path);
   const CheckpointFile checkpoint = find_checkpoint(options.path, options.step);
   ImportSummary summary;
@@ -162,7 +161,7 @@ std::string import_text(const ImportSummary& summary) {
   const auto line = [&](const char* name, const std::string& content) {
     text += fmt::format("  {:<18} {}\n", name, content);
   };
-  const ModelConfig& model = summary.model;
+  const LlamaSimpleMlpConfig& model = summary.model;
   line("target",
        fmt::format("LlamaSimpleMLP, {} blocks of width {}, vocabulary {}: {} parameters", model.n_layer,
                    model.n_embd, model.vocab_size, count(summary.target_parameters)));

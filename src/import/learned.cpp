@@ -54,13 +54,13 @@ bool same_sites(const Sites& sites, const std::vector<SitePattern>& found) {
 
 // The configuration's patterns stay where they mean the checkpoint's sites; else each site stands in them by
 // its name.
-Sites match_found_sites(RunConfig& config, const ModelConfig& model, const ForeignState& state,
-                        const std::string& source, std::vector<std::string>& warnings) {
+Sites match_found_sites(RunConfig& config, const LlamaSimpleMlpConfig& model, const ForeignState& state,
+                        const std::string& config_name, std::vector<std::string>& warnings) {
   const std::vector<MatrixShape> matrices =
       llama_simple_mlp_architecture(model, /*untied_head=*/true).matrices;
   const std::vector<SitePattern> found = sites_of(state, matrices);
   try {
-    Sites sites = match_sites(matrices, config.sites, source);
+    Sites sites = match_sites(matrices, config.sites, config_name);
     if (same_sites(sites, found)) return sites;
   } catch (const ConfigError&) {
     // A pattern that matches nothing here.
@@ -69,8 +69,8 @@ Sites match_found_sites(RunConfig& config, const ModelConfig& model, const Forei
   warnings.push_back(
       fmt::format("{}: module_info: its patterns do not give the {} matrices that the checkpoint "
                   "decomposes, and sites names each of them",
-                  source, found.size()));
-  return match_sites(matrices, config.sites, source);
+                  config_name, found.size()));
+  return match_sites(matrices, config.sites, config_name);
 }
 
 // Where a parameter of a causal-importance function stands in the original's state dict.
@@ -131,17 +131,17 @@ void check_rotary_tables(ForeignState& state, const GlobalSharedTransformerConfi
 
 }  // namespace
 
-Learned learned_by(RunConfig& config, const ModelConfig& model, const ForeignState& state,
-                   const std::string& source, std::vector<std::string>& warnings) {
+Learned learned_by(RunConfig& config, const LlamaSimpleMlpConfig& model, const ForeignState& state,
+                   const std::string& config_name, std::vector<std::string>& warnings) {
   const std::int64_t longest = std::max(model.block_size, model.n_ctx.value_or(model.block_size));
   const std::int64_t T = std::get<TokensData>(config.data.eval).sequence_length;
   VPD_CHECK(T <= longest, DataError,
             "{}: task_config.max_seq_len: expected at most the {} tokens that the target takes, found {}",
-            source, longest, T);
+            config_name, longest, T);
   Numerics shapes_only;
   shapes_only.device = at::kMeta;  // on which tensors have a shape and no memory
   Learned learned;
-  learned.sites = match_found_sites(config, model, state, source, warnings);
+  learned.sites = match_found_sites(config, model, state, config_name, warnings);
   const Subcomponents components(learned.sites, shapes_only);
   for (std::size_t i = 0; i < components.size(); ++i) learned.components.push_back(components.spec(i));
   learned.importance =

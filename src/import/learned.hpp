@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "foreign_state.hpp"
-#include "vpd/config/model.hpp"
+#include "vpd/config/llama_simple_mlp.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/sites.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -24,10 +24,10 @@ struct Learned {
 };
 
 /// From the checkpoint's own sites; `config.sites` names each of them where its patterns mean others.
-/// `source` is the configuration's file. Throws DataError where the checkpoint decomposes what there is not
-/// here, or where rows are longer than the target takes.
-Learned learned_by(RunConfig& config, const ModelConfig& model, const ForeignState& state,
-                   const std::string& source, std::vector<std::string>& warnings);
+/// `config_name` is the configuration's file. Throws DataError where the checkpoint decomposes what there is
+/// not here, or where rows are longer than the target takes.
+Learned learned_by(RunConfig& config, const LlamaSimpleMlpConfig& model, const ForeignState& state,
+                   const std::string& config_name, std::vector<std::string>& warnings);
 
 /// V and U under their names here.
 NamedTensors take_components(ForeignState& state, const Learned& learned);

@@ -32,7 +32,7 @@ std::optional<std::string> embedding_of(const ForeignState& state, const std::st
 
 /// The weights of a LlamaSimpleMLP whose tensors begin with `prefix`, under their names here; a head that is
 /// equal to the embedding is left out. `warnings` receives a sentence for each tensor that is no weight.
-NamedTensors take_target(ForeignState& state, const std::string& prefix, const ModelConfig& model,
+NamedTensors take_target(ForeignState& state, const std::string& prefix, const LlamaSimpleMlpConfig& model,
                          std::vector<std::string>& warnings);
 
 /// What became of the files of a result, for provenance.json: name and SHA-256 of what was read.

@@ -61,7 +61,7 @@ ColumnMasks masks_for(const Decomposition& d, const CleanPass& clean, const at::
   const PassContext context{
       .decomposition = &d, .clean = &clean, .importance = attacked, .components = &components};
   for (std::int64_t step = 0; step < settings.attack_steps; ++step) {
-    reconstruct(context, tensor_sources(use_fresh(sources, 0, clean.T(), /*want_gradient=*/true)), {},
+    reconstruct(context, use_fresh(sources, 0, clean.T(), sources.gradient), {},
                 1.0 / static_cast<double>(clean.N()));
     step_fresh(sources, settings.attack_step_size);
   }

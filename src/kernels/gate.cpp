@@ -11,8 +11,6 @@
 namespace vpd {
 namespace {
 
-bool has_matrix(const GateSources& s) { return s.kind == SourceKind::tensor || s.kind == SourceKind::mixed; }
-
 /// A contiguous byte a position, or null where there is none.
 const std::uint8_t* flags(const at::Tensor& x, std::int64_t N, const char* what) {
   if (!x.defined()) return nullptr;
@@ -20,6 +18,59 @@ const std::uint8_t* flags(const at::Tensor& x, std::int64_t N, const char* what)
             "gate: expected {} as contiguous uint8 of {} positions, found {} elements", what, N, x.numel());
   return x.const_data_ptr<std::uint8_t>();
 }
+
+/// Fills in where sources come from.
+class PutSources {
+ public:
+  PutSources(GateParams& params, at::ScalarType wide) : p(params), wide_(wide) {}
+
+  void operator()(const ConstantSources& s) const {
+    p.kind = SourceKind::constant;
+    p.value = s.r, p.delta_value = s.delta;
+  }
+
+  void operator()(const DrawnSources& s) const {
+    p.kind = s.distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
+    p.key = s.key, p.site = s.site, p.first_row = s.first_row;
+  }
+
+  void operator()(const ReadSources& s) const {
+    const std::int64_t N = p.all_rows;
+    p.kind = SourceKind::read;
+    VPD_CHECK(s.time_length > 0 && N % s.time_length == 0, UsageError,
+              "gate: expected whole sequences of {}, found {} positions", s.time_length, N);
+    VPD_CHECK(
+        s.batch_rows > 0 && s.first_batch >= 0 && (s.time_rows == 1 || s.time_rows == s.time_length),
+        UsageError,
+        "gate: expected sources for at least one batch row and for 1 or {} positions of it, found {} and {}",
+        s.time_length, s.batch_rows, s.time_rows);
+    p.compact = s.values.scalar_type() == at::kShort;
+    VPD_CHECK(!p.compact || wide_ == at::kFloat, UsageError,
+              "gate: expected float64 sources beside float64 activations, found compact ones");
+    check_matrix(s.values, s.batch_rows * s.time_rows, p.columns + 1, p.compact ? at::kShort : wide_,
+                 "gate: sources");
+    p.sources = s.values.const_data_ptr(), p.sources_stride = s.values.stride(0);
+    p.time_length = s.time_length, p.batch_rows = s.batch_rows, p.time_rows = s.time_rows;
+    p.first_batch = s.first_batch % s.batch_rows;
+    const bool in_order = s.time_rows == s.time_length && p.first_batch + N / s.time_length <= s.batch_rows;
+    p.first_source = in_order ? p.first_batch * s.time_rows : -1;
+    p.source_rows_shared = s.time_rows != s.time_length || N / s.time_length > s.batch_rows;
+  }
+
+  void operator()(const MixedSources& s) const {
+    VPD_CHECK(s.drawn.distribution == SourceDistribution::uniform, UsageError,
+              "gate: expected mixed sources to be read or drawn from U(0,1), found binomial draws");
+    (*this)(s.drawn);
+    (*this)(s.read);
+    p.kind = SourceKind::mixed;
+    p.from_matrix = flags(s.is_read, p.all_rows, "the choice between sources");
+    VPD_CHECK(p.from_matrix, UsageError, "gate: expected a choice between mixed sources, found none");
+  }
+
+ private:
+  GateParams& p;
+  at::ScalarType wide_;
+};
 
 GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateSources& s,
                   const GateRouting& routing) {
@@ -53,39 +104,15 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
       p.places = static_cast<const std::int32_t*>(routing.places.const_data_ptr());
     }
   }
-  p.kind = s.kind;
-  p.value = s.value, p.delta_value = s.delta_value, p.delta = s.delta;
-  p.key = s.key, p.site = s.site, p.first_row = s.first_row;
-  if (s.kind == SourceKind::mixed) {
-    p.from_matrix = flags(s.from_matrix, N, "the choice between sources");
-    VPD_CHECK(p.from_matrix, UsageError, "gate: expected a choice between mixed sources, found none");
-  }
-  if (has_matrix(s)) {
-    VPD_CHECK(s.time_length > 0 && N % s.time_length == 0, UsageError,
-              "gate: expected whole sequences of {}, found {} positions", s.time_length, N);
-    VPD_CHECK(
-        s.batch_rows > 0 && s.first_batch >= 0 && (s.time_rows == 1 || s.time_rows == s.time_length),
-        UsageError,
-        "gate: expected sources for at least one batch row and for 1 or {} positions of it, found {} and {}",
-        s.time_length, s.batch_rows, s.time_rows);
-    p.compact = s.sources.scalar_type() == at::kShort;
-    VPD_CHECK(!p.compact || wide == at::kFloat, UsageError,
-              "gate: expected float64 sources beside float64 activations, found compact ones");
-    check_matrix(s.sources, s.batch_rows * s.time_rows, C + 1, p.compact ? at::kShort : wide,
-                 "gate: sources");
-    p.sources = s.sources.const_data_ptr(), p.sources_stride = s.sources.stride(0);
-    p.time_length = s.time_length, p.batch_rows = s.batch_rows, p.time_rows = s.time_rows;
-    p.first_batch = s.first_batch % s.batch_rows;
-    const bool in_order = s.time_rows == s.time_length && p.first_batch + N / s.time_length <= s.batch_rows;
-    p.first_source = in_order ? p.first_batch * s.time_rows : -1;
-    p.source_rows_shared = s.time_rows != s.time_length || N / s.time_length > s.batch_rows;
-  }
+  p.delta = s.delta;
+  std::visit(PutSources(p, wide), s.from);
   return p;
 }
 
 /// Whether δ is 0 at every position that is masked, whatever is drawn.
 bool no_delta(const GateSources& s) {
-  return !s.delta || (s.kind == SourceKind::constant && s.delta_value == 0.0);
+  const auto* constant = std::get_if<ConstantSources>(&s.from);
+  return !s.delta || (constant && constant->delta == 0.0);
 }
 
 /// Adds gradients of positions, per_position [B T, C + 1], to those of the source rows that they share,
@@ -108,32 +135,66 @@ void add_per_source(const GateParams& p, const at::Tensor& per_position, const a
   }
 }
 
-/// Where dL/dr goes, or how the sources climb along it.
-void want_source_gradient(GateParams& p, const GateSources& s, at::ScalarType wide) {
-  const std::int64_t rows = s.batch_rows * s.time_rows, columns = p.columns + 1;
-  p.source_gradient_scale = s.gradient_scale;
-  VPD_CHECK(!(s.ascent || s.overwrite_gradient) || !p.source_rows_shared, UsageError,
-            "gate: expected to add to the gradient of sources that positions share, found the wish to {}",
-            s.ascent ? "climb along each position's" : "overwrite it");
-  if (!s.ascent) {
-    check_matrix(s.gradient, rows, columns, wide, "gate: source gradient");
-    p.source_gradient = s.gradient.mutable_data_ptr();
-    p.source_gradient_stride = s.gradient.stride(0);
-    p.source_gradient_overwrite = s.overwrite_gradient;
-    return;
+/// Fills in where dL/dr goes, or how the sources climb along it.
+class PutDestination {
+ public:
+  PutDestination(GateParams& params, const ReadSources& sources, at::ScalarType wide)
+      : p(params), sources_(sources), wide_(wide) {}
+
+  void operator()(std::monostate) const {}
+
+  void operator()(const SourceGradient& to) const {
+    check_once(!to.overwrite, "overwrite it");
+    check_matrix(to.sum, rows(), p.columns + 1, wide_, "gate: source gradient");
+    p.source_gradient = to.sum.mutable_data_ptr();
+    p.source_gradient_stride = to.sum.stride(0);
+    p.source_gradient_scale = to.scale;
+    p.source_gradient_overwrite = to.overwrite;
   }
-  VPD_CHECK(!s.gradient.defined(), UsageError,
-            "gate: expected either a gradient of sources to keep or an ascent, found both");
-  p.climbing = s.sources.mutable_data_ptr();
-  p.ascent = s.ascent->rule;
-  if (!p.ascent.adam) return;
-  for (const at::Tensor& moment : {s.ascent->m, s.ascent->v}) {
-    check_matrix(moment, rows, columns, p.compact ? at::kBFloat16 : wide, "gate: moment of sources");
-    VPD_CHECK(moment.stride(0) == p.sources_stride, UsageError,
-              "gate: expected moments with the sources' stride of {}, found {}", p.sources_stride,
-              moment.stride(0));
+
+  void operator()(const SourceAscent& to) const {
+    check_once(false, "climb along each position's");
+    p.climbing = sources_.values.mutable_data_ptr();
+    p.source_gradient_scale = to.scale;
+    p.ascent = to.rule;
+    if (!p.ascent.adam) return;
+    for (const at::Tensor& moment : {to.m, to.v}) {
+      check_matrix(moment, rows(), p.columns + 1, p.compact ? at::kBFloat16 : wide_,
+                   "gate: moment of sources");
+      VPD_CHECK(moment.stride(0) == p.sources_stride, UsageError,
+                "gate: expected moments with the sources' stride of {}, found {}", p.sources_stride,
+                moment.stride(0));
+    }
+    p.source_m = to.m.mutable_data_ptr(), p.source_v = to.v.mutable_data_ptr();
   }
-  p.source_m = s.ascent->m.mutable_data_ptr(), p.source_v = s.ascent->v.mutable_data_ptr();
+
+ private:
+  std::int64_t rows() const { return sources_.batch_rows * sources_.time_rows; }
+  void check_once(bool adds, const char* wish) const {
+    VPD_CHECK(adds || !p.source_rows_shared, UsageError,
+              "gate: expected to add to the gradient of sources that positions share, found the wish to {}",
+              wish);
+  }
+
+  GateParams& p;
+  const ReadSources& sources_;
+  at::ScalarType wide_;
+};
+
+/// All tensors that sources are made of, some undefined.
+struct SourceTensors {
+  at::Tensor is_read, values, gradient, m, v;
+};
+
+SourceTensors tensors_of(const GateSources& s) {
+  SourceTensors all;
+  if (const auto* mixed = std::get_if<MixedSources>(&s.from)) all.is_read = mixed->is_read;
+  const ReadSources* read = s.read();
+  if (!read) return all;
+  all.values = read->values;
+  if (const auto* to = std::get_if<SourceGradient>(&read->destination)) all.gradient = to->sum;
+  if (const auto* to = std::get_if<SourceAscent>(&read->destination)) all.m = to->m, all.v = to->v;
+  return all;
 }
 
 }  // namespace
@@ -147,8 +208,9 @@ GateOutput gate_forward(const at::Tensor& h, const at::Tensor& importance, const
     p.scale = out.scale.mutable_data_ptr();
   }
   p.gated = out.gated.mutable_data_ptr();
+  const SourceTensors of_sources = tensors_of(sources);
   on_device(
-      {h, importance, routing.masked, routing.positions, sources.from_matrix, sources.sources},
+      {h, importance, routing.masked, routing.positions, of_sources.is_read, of_sources.values},
       [&] { gate_forward_cpu(p); }, [&](void* stream) { gate_forward_cuda(p, stream); });
   return out;
 }
@@ -173,13 +235,12 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
     p.importance_gradient = importance_gradient.mutable_data_ptr();
     p.importance_gradient_stride = importance_gradient.stride(0);
   }
-  const bool wants_sources = has_matrix(sources) && sources.wants_gradient();
-  if (wants_sources) {
+  if (sources.wants_gradient()) {
     VPD_CHECK(!routing.positions.defined() || p.places, UsageError,
               "gate: expected each position's row beside {} listed positions, since a gradient of sources is "
               "wanted, found none",
               p.rows);
-    want_source_gradient(p, sources, wide);
+    std::visit(PutDestination(p, *sources.read(), wide), sources.read()->destination);
     if (sources.delta) {
       VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() &&
                     scale_gradient.numel() == p.rows && scale_gradient.scalar_type() == wide,
@@ -189,20 +250,20 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
       p.scale_gradient = scale_gradient.const_data_ptr();
     }
   }
-  at::Tensor m, v;
-  if (sources.ascent) m = sources.ascent->m, v = sources.ascent->v;
+  const SourceTensors of_sources = tensors_of(sources);
   on_device(
-      {h, importance, routing.masked, routing.positions, routing.places, sources.from_matrix, sources.sources,
-       sources.gradient, m, v, gradient, scale_gradient, importance_gradient},
+      {h, importance, routing.masked, routing.positions, routing.places, of_sources.is_read,
+       of_sources.values, of_sources.gradient, of_sources.m, of_sources.v, gradient, scale_gradient,
+       importance_gradient},
       [&] { gate_backward_cpu(p); },
       [&](void* stream) {
         if (!p.source_gradient || !p.source_rows_shared) return gate_backward_cuda(p, stream);
-        const at::Tensor per_position = at::empty({p.all_rows, p.columns + 1}, sources.gradient.options());
+        const at::Tensor per_position = at::empty({p.all_rows, p.columns + 1}, of_sources.gradient.options());
         p.source_gradient = per_position.mutable_data_ptr();
         p.source_gradient_stride = per_position.stride(0);
         p.source_gradient_overwrite = p.source_gradient_per_position = true;
         gate_backward_cuda(p, stream);
-        add_per_source(p, per_position, sources.gradient);
+        add_per_source(p, per_position, of_sources.gradient);
       });
   return out;
 }

@@ -29,7 +29,7 @@ __device__ __forceinline__ GateParams known(GateParams p) {
     p.delta = true;
     p.narrow_importance = std::is_same_v<Real, __nv_bfloat16>;
     p.ascent.adam = true;
-    p.kind = which == GateCase::read ? SourceKind::tensor : SourceKind::uniform;
+    p.kind = which == GateCase::read ? SourceKind::read : SourceKind::uniform;
     if constexpr (which == GateCase::drawn) p.sources = nullptr;
   }
   return p;
@@ -42,7 +42,7 @@ bool is_of(GateCase which, const GateParams& p) {
       p.narrow_importance != std::is_same_v<Real, __nv_bfloat16>)
     return false;
   if (which == GateCase::drawn) return p.kind == SourceKind::uniform;
-  return p.kind == SourceKind::tensor && (!p.climbing || p.ascent.adam);
+  return p.kind == SourceKind::read && (!p.climbing || p.ascent.adam);
 }
 
 /// What all threads of a row need.

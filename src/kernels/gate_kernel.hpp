@@ -7,12 +7,20 @@
 #include "element_type.hpp"
 #include "vpd/kernels/ascent_rule.hpp"
 #include "vpd/kernels/late_value.hpp"
-#include "vpd/kernels/source_kind.hpp"
 
 namespace vpd {
 
 /// Word i of random_words(key, column / 4, row, site) is column 4 (column / 4) + i. δ has a block of its own.
 inline constexpr std::uint32_t delta_block = 0xffffffffu;
+
+/// Where sources r and the Δ-mask δ come from: the alternatives of GateSources.
+enum class SourceKind : std::int32_t {
+  constant,  // r = value, δ = delta_value
+  uniform,   // r ~ U(0,1) per element, δ ~ U(0,1) per position
+  binomial,  // r in {0, 1} with equal chances, δ likewise
+  read,      // from a matrix whose last column is δ
+  mixed,     // at some positions read, at the others uniform
+};
 
 /// Pointers are to element type `real` or `wide` of gate.hpp; strides count elements between rows.
 struct GateParams {
@@ -93,7 +101,7 @@ VPD_HOST_DEVICE std::int64_t source_row(const GateParams& p, std::int64_t n) {
 
 /// Whether position n reads the source matrix.
 VPD_HOST_DEVICE bool reads_matrix(const GateParams& p, std::int64_t n) {
-  return p.kind == SourceKind::tensor || (p.kind == SourceKind::mixed && p.from_matrix[n]);
+  return p.kind == SourceKind::read || (p.kind == SourceKind::mixed && p.from_matrix[n]);
 }
 
 void gate_forward_cpu(const GateParams& params);

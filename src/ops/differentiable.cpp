@@ -24,16 +24,16 @@ at::Tensor on_graph(const Parameter& parameter) {
                 });
 }
 
-struct MadeAgain::State {
+struct Recomputed::State {
   int readers;
   std::function<at::Tensor()> make;
   at::Tensor value;
 };
 
-MadeAgain::MadeAgain(int readers, std::function<at::Tensor()> make)
+Recomputed::Recomputed(int readers, std::function<at::Tensor()> make)
     : state_(std::make_shared<State>(readers, std::move(make), at::Tensor())) {}
 
-at::Tensor MadeAgain::take() const {
+at::Tensor Recomputed::take() const {
   const at::NoGradGuard no_grad;
   at::Tensor value = state_->value.defined() ? state_->value : state_->make();
   state_->value = --state_->readers > 0 ? value : at::Tensor();
@@ -60,7 +60,7 @@ void DeferredGradients::make(const std::vector<const DeferredGradients*>& lists,
     const Range rows =
         lane_range(first[k].dy.size(1), static_cast<int>(part), static_cast<int>(lists.size()));
     if (rows.size() == 0) continue;
-    bool accumulate = !first[k].weight.stores;
+    bool accumulate = !first[k].weight.overwrites_gradient;
     for (const DeferredGradients* list : lists) {
       VPD_CHECK(list->products_.size() == first.size() &&
                     list->products_[k].weight.gradient.data_ptr() == first[k].weight.gradient.data_ptr(),
@@ -78,7 +78,7 @@ void DeferredGradients::make(const std::vector<const DeferredGradients*>& lists,
 }
 
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias,
-                  const MadeAgain& again) {
+                  const Recomputed& again) {
   const at::ScalarType type = x.scalar_type();
   at::Tensor y, kept;
   {
@@ -103,8 +103,9 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter&
           weight.deferred->add(weight, bias, input, dy);
         } else {
           if (weight.gradient.defined())
-            matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/!weight.stores);
-          if (bias.gradient.defined()) add_column_sums(bias.gradient, dy, /*accumulate=*/!bias.stores);
+            matrix_product_into(weight.gradient, dy.t(), input, /*accumulate=*/!weight.overwrites_gradient);
+          if (bias.gradient.defined())
+            add_column_sums(bias.gradient, dy, /*accumulate=*/!bias.overwrites_gradient);
         }
         if (wanted(0)) out[0] = matrix_product(dy, weight.value).to(type);
       });

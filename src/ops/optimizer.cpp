@@ -35,7 +35,7 @@ at::Tensor square_of(const at::Tensor& x) {
 
 }  // namespace
 
-void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes) {
+void sum_over_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes) {
   lanes.run([&](int lane) {
     const at::NoGradGuard no_grad;
     add_stretch(gradients, lane_range(gradients.front().numel(), lane, lanes.count()));

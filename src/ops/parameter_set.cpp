@@ -29,12 +29,12 @@ at::Tensor ParameterSet::view(const at::Tensor& buffer, std::size_t i) const {
   return buffer.narrow(0, offsets_[i], count_elements(specs_[i].shape)).view(specs_[i].shape);
 }
 
-std::vector<Parameter> ParameterSet::bind(const at::Tensor& gradient, bool stores,
+std::vector<Parameter> ParameterSet::bind(const at::Tensor& gradient, bool overwrites_gradient,
                                           DeferredGradients* deferred) const {
   std::vector<Parameter> parameters;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    parameters.push_back(
-        {view(compute_, i), gradient.defined() ? view(gradient, i) : at::Tensor(), stores, deferred});
+    parameters.push_back({view(compute_, i), gradient.defined() ? view(gradient, i) : at::Tensor(),
+                          overwrites_gradient, deferred});
   }
   return parameters;
 }

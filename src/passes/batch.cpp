@@ -92,9 +92,7 @@ Batch BatchReader::read(std::int64_t k) const {
     LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
     lane.number = static_cast<std::size_t>(i);
     lane.first_batch = part.begin;
-    lane.clean = clean_pass(decomposition_,
-                            input.narrow(0, part.begin, part.size()).to(decomposition_.numerics.device),
-                            options_.outputs);
+    lane.clean = clean_pass(decomposition_, input, part, options_.outputs);
     if (!options_.kept) {
       lane.importance = causal_importance(decomposition_, lane.clean, ci_parameters_, components_);
     }

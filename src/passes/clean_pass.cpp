@@ -18,6 +18,12 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
   return clean;
 }
 
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, const Range& rows,
+                     bool keep_outputs) {
+  const at::Tensor own = input.narrow(0, rows.begin, rows.size());
+  return clean_pass(decomposition, own.to(decomposition.numerics.device), keep_outputs);
+}
+
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters, const BoundSubcomponents& components,
                              bool want_lower, const GradientsReady& ready) {
@@ -27,7 +33,7 @@ Importance causal_importance(const Decomposition& decomposition, const CleanPass
   }
   Importance importance;
   const Numerics& numerics = decomposition.numerics;
-  importance.z = decomposition.ci->forward_telling(inputs, clean.B(), parameters, components, ready);
+  importance.z = decomposition.ci->forward_notifying(inputs, clean.B(), parameters, components, ready);
   if (importance.z.scalar_type() != numerics.compute) importance.z = importance.z.to(numerics.wide);
   importance.z = importance.z.contiguous();  // a custom function's need not be
   if (want_lower) importance.lower = importance.z.detach().to(numerics.wide).clamp(0.0, 1.0);

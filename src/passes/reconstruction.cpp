@@ -12,17 +12,14 @@
 
 namespace vpd {
 
-SourceOf random_sources(const PassContext& context, SourceKind kind, const LateKey& key) {
-  return [kind, key, first_row = context.first_row](std::size_t site) {
-    return GateSources{
-        .kind = kind, .key = key, .site = static_cast<std::uint32_t>(site), .first_row = first_row};
+SourceOf random_sources(const PassContext& context, SourceDistribution distribution, const LateKey& key) {
+  return [distribution, key, first_row = context.first_row](std::size_t site) {
+    return GateSources{DrawnSources{distribution, key, static_cast<std::uint32_t>(site), first_row}};
   };
 }
 
 SourceOf constant_sources(double r, double delta) {
-  return [r, delta](std::size_t) {
-    return GateSources{.kind = SourceKind::constant, .value = r, .delta_value = delta};
-  };
+  return [r, delta](std::size_t) { return GateSources{ConstantSources{r, delta}}; };
 }
 
 double masked_share(const RoutingConfig& config, std::int64_t L) {

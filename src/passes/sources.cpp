@@ -60,23 +60,22 @@ void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const L
   }
 }
 
-SourceOf tensor_sources(const SourceUse& use) {
-  return [use](std::size_t i) {
-    const auto columns = [&](const at::Tensor& x) {
-      return x.defined() ? site_columns(x, use.layout, i) : x;
+SourceOf read_sources(const SourceLayout& layout, const at::Tensor& values, std::int64_t T,
+                      std::int64_t first_batch, const SourceDestination& destination) {
+  return [=](std::size_t i) {
+    const auto columns = [&](at::Tensor& x) {
+      if (x.defined()) x = site_columns(x, layout, i);
     };
-    std::optional<SourceAscent> ascent;
-    if (use.ascent) ascent = {use.ascent->rule, columns(use.ascent->m), columns(use.ascent->v)};
-    return GateSources{.kind = SourceKind::tensor,
-                       .sources = columns(use.values),
-                       .gradient = columns(use.gradient),
-                       .gradient_scale = use.gradient_scale,
-                       .overwrite_gradient = use.overwrite,
-                       .ascent = ascent,
-                       .time_length = use.T,
-                       .first_batch = use.first_batch,
-                       .batch_rows = use.layout.batch_rows,
-                       .time_rows = use.layout.time_rows};
+    ReadSources site{.values = values,
+                     .time_length = T,
+                     .first_batch = first_batch,
+                     .batch_rows = layout.batch_rows,
+                     .time_rows = layout.time_rows,
+                     .destination = destination};
+    columns(site.values);
+    if (auto* to = std::get_if<SourceGradient>(&site.destination)) columns(to->sum);
+    if (auto* to = std::get_if<SourceAscent>(&site.destination)) columns(to->m), columns(to->v);
+    return GateSources{std::move(site)};
   };
 }
 
@@ -103,9 +102,10 @@ SourceOf merged_sources(SourceOf sources, const at::Tensor& adversarial, const L
                         const PassContext& context) {
   return [sources = std::move(sources), adversarial, key, first_row = context.first_row](std::size_t site) {
     GateSources mixed = sources(site);
-    mixed.kind = SourceKind::mixed;
-    mixed.key = key, mixed.site = static_cast<std::uint32_t>(site), mixed.first_row = first_row;
-    mixed.from_matrix = adversarial[static_cast<std::int64_t>(site)];
+    mixed.from =
+        MixedSources{.read = std::get<ReadSources>(std::move(mixed.from)),
+                     .drawn = {.key = key, .site = static_cast<std::uint32_t>(site), .first_row = first_row},
+                     .is_read = adversarial[static_cast<std::int64_t>(site)]};
     return mixed;
   };
 }

@@ -1,6 +1,5 @@
 #include "vpd/pretraining/pretrain.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -115,15 +114,13 @@ at::Tensor Pretraining::mean_loss(const at::Tensor& input, bool trains) {
       lane.matrices_gradient.zero_();
       lane.vectors_gradient.zero_();
     }
-    const Range part = lane_range(B, number, pool_.count());
-    for (std::int64_t first = part.begin; first < part.end; first += most_rows) {
-      const std::int64_t count = std::min(most_rows, part.end - first);
-      const at::Tensor rows = page_locked(input.narrow(0, first, count), numerics_.device);
+    for_each_part(lane_range(B, number, pool_.count()), most_rows, [&](const Range& part) {
+      const at::Tensor rows = page_locked(input.narrow(0, part.begin, part.size()), numerics_.device);
       const at::Tensor sum =
           task_->summed_loss(*lane.model, rows.to(numerics_.device, /*non_blocking=*/true));
       if (trains) torch::autograd::backward({sum}, {at::full_like(sum, 1.0 / predictions)});
       lane.loss.add_(sum.detach());
-    }
+    });
   });
   at::Tensor loss = lanes_.front().loss;
   for (std::size_t i = 1; i < lanes_.size(); ++i) loss = loss + lanes_[i].loss;

@@ -6,7 +6,7 @@
 
 namespace vpd {
 
-std::unique_ptr<PretrainTask> pretrain_task(const ModelConfig& model);
+std::unique_ptr<PretrainTask> pretrain_task(const LlamaSimpleMlpConfig& model);
 std::unique_ptr<PretrainTask> pretrain_task(const TmsConfig& model);
 std::unique_ptr<PretrainTask> pretrain_task(const ResidualMlpConfig& model);
 std::unique_ptr<PretrainTask> pretrain_task(const InductionConfig& model);

@@ -14,7 +14,7 @@ namespace {
 /// Position t predicts token t + 1 of its row, so a row has T - 1 predictions.
 class LanguageModelTask final : public PretrainTask {
  public:
-  explicit LanguageModelTask(const ModelConfig& model) : model_(model) {}
+  explicit LanguageModelTask(const LlamaSimpleMlpConfig& model) : model_(model) {}
 
   InputShape input() const override {
     return {.vocabulary = model_.vocab_size,
@@ -49,12 +49,12 @@ class LanguageModelTask final : public PretrainTask {
   }
 
  private:
-  ModelConfig model_;
+  LlamaSimpleMlpConfig model_;
 };
 
 }  // namespace
 
-std::unique_ptr<PretrainTask> pretrain_task(const ModelConfig& model) {
+std::unique_ptr<PretrainTask> pretrain_task(const LlamaSimpleMlpConfig& model) {
   return std::make_unique<LanguageModelTask>(model);
 }
 

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "base/slow_work.hpp"
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "training_job.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
@@ -100,25 +100,27 @@ CheckReport check_run(const CheckOptions& options, const Observer& observer) {
   const Numerics numerics = elsewhere ? numerics_on(at::Device(report.config.device), report.config.precision)
                                       : resolve_numerics(report.config.device, report.config.precision);
   report.device = elsewhere ? numerics.device.str() : describe_device(numerics.device);
-  const ThreadNumber threads(options.threads);
+  const ScopedThreadCount threads(options.threads);
   report.threads = threads.get();
   report.threads_bound = threads.bound();
 
   observer.announce("reading the target's shapes");
   const Architecture target = describe_target(report.config.target, report.warnings);
-  report.workload = make_workload(report.config, target, numerics, report.threads, options.config.string());
+  report.step_shape =
+      make_step_shape(report.config, target, numerics, report.threads, options.config.string());
   if (report.config.initialize_from) {
-    check_parameters(*report.config.initialize_from / components_file, report.workload.components);
-    check_parameters(*report.config.initialize_from / causal_importance_file, report.workload.ci_parameters);
+    check_parameters(*report.config.initialize_from / components_file, report.step_shape.components);
+    check_parameters(*report.config.initialize_from / causal_importance_file,
+                     report.step_shape.ci_parameters);
   }
 
-  if (!report.workload.ci->cost(report.workload.B() * report.workload.T, report.workload.T)) {
+  if (!report.step_shape.ci->cost(report.step_shape.B() * report.step_shape.T, report.step_shape.T)) {
     report.warnings.emplace_back(
         "the causal-importance function does not say what it costs (CausalImportance::cost): its operations "
         "and activations are not counted");
   }
-  report.operations = count_operations(report.workload);
-  report.memory = predict_memory(report.workload);
+  report.operations = count_operations(report.step_shape);
+  report.memory = predict_memory(report.step_shape);
   if (!elsewhere) {
     MemoryLimit limit = usable_memory(numerics.device);
     report.available = limit.bytes;
@@ -139,7 +141,7 @@ CheckReport check_run(const CheckOptions& options, const Observer& observer) {
   }
   observer.announce("measuring how fast matrix products are here");
   try {
-    Lanes lanes(report.workload.lanes, std::max(1, report.threads / report.workload.lanes));
+    Lanes lanes(report.step_shape.lanes, std::max(1, report.threads / report.step_shape.lanes));
     report.product_peak = measure_product_peak(numerics, lanes, report.threads, /*quick=*/true);
   } catch (const std::exception& error) {  // of memory, say: the rest of the report does not hang on it
     report.warnings.push_back(fmt::format(

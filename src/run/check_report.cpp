@@ -30,7 +30,7 @@ Value list_of(const Parts& parts, const Entry& entry) {
 }  // namespace
 
 std::string check_text(const CheckReport& report) {
-  const Workload& w = report.workload;
+  const StepShape& w = report.step_shape;
   std::string out = to_yaml(report.config);
   const auto line = [&](const std::string& content = "") { out += content + "\n"; };
   line();
@@ -114,7 +114,7 @@ std::string check_text(const CheckReport& report) {
 }
 
 std::string check_json(const CheckReport& report) {
-  const Workload& w = report.workload;
+  const StepShape& w = report.step_shape;
   Value::Map parameters = {{"target", number(report.target_parameters())},
                            {"decomposed", number(w.sites.entries())},
                            {"components", number(w.components.count())},

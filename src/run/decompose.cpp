@@ -7,7 +7,6 @@
 #include "decomposition/provenance.hpp"
 #include "run_log.hpp"
 #include "status_keeper.hpp"
-#include "taking_part.hpp"
 #include "training_job.hpp"
 #include "training_run.hpp"
 #include "vpd/base/error.hpp"
@@ -20,6 +19,7 @@
 #include "vpd/io/run_directory.hpp"
 #include "vpd/run/failure.hpp"
 #include "vpd/training/checkpoint.hpp"
+#include "worker_process.hpp"
 
 namespace vpd {
 namespace {
@@ -119,22 +119,22 @@ void tell_began(const Observer& observer, const RunDirectory& run) {
   if (observer.began) observer.began(run.path());
 }
 
-void say_configuration(const fs::path& source, RunLog& log) {
-  log.say(fmt::format("{:<18} {}", "configuration", source.string()));
+void say_configuration(const fs::path& file, RunLog& log) {
+  log.say(fmt::format("{:<18} {}", "configuration", file.string()));
 }
 
 fs::path start(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
   RunLog log(observer);
-  const std::string source = options.config.string();
+  const std::string config_name = options.config.string();
   RunConfig config = load_run_config(options.config, all_overrides(options));
   VPD_CHECK(fs::is_regular_file(options.config), ConfigError,
             "{}: expected a regular file, which provenance.json can name and whose directory relative paths "
             "begin at, found something else: write the configuration to a file",
-            source);
-  tell_configuration(processes, config, source);
+            config_name);
+  tell_configuration(processes, config, config_name);
   if (options.out) RunDirectory::check_free(*options.out);  // before every token is read
   say_configuration(options.config, log);
-  TrainingJob job(std::move(config), source, options.threads, processes, options.launch.local_rank,
+  TrainingJob job(std::move(config), config_name, options.threads, processes, options.launch.local_rank,
                   job_observer(processes, observer));
   if (job.config.initialize_from) load_start(job);
   const RunDirectory run = create_run(job, options, log);
@@ -153,8 +153,8 @@ fs::path start(const DecomposeOptions& options, const Observer& observer, Proces
 /// The configuration to go on with: the run's own, with what it may change while it runs.
 RunConfig resumed_config(const DecomposeOptions& options, const RunDirectory& run, RunLog& log) {
   const RunConfig stored = load_run_config(run.config_path(), {}, config::Files::may_be_missing);
-  const fs::path source = options.config.empty() ? run.config_path() : options.config;
-  const RunConfig now = load_run_config(source, all_overrides(options), config::Files::may_be_missing);
+  const fs::path file = options.config.empty() ? run.config_path() : options.config;
+  const RunConfig now = load_run_config(file, all_overrides(options), config::Files::may_be_missing);
   const std::vector<std::string> refused = forbidden_differences(run.provenance_path(), stored, now);
   VPD_CHECK(refused.empty(), ConfigError,
             "{}: expected the configuration that the run began with (only output and the pace of evaluation "
@@ -214,7 +214,7 @@ fs::path resume(const DecomposeOptions& options, const Observer& observer, Proce
             options.resume->string());
   log.open(found.log_path());
   const RunDirectory run = RunDirectory::open_for_resume(*options.resume);
-  const std::string source = run.config_path().string();
+  const std::string config_name = run.config_path().string();
   std::optional<Checkpoint> checkpoint;
   RunConfig config;
   try {
@@ -242,9 +242,9 @@ fs::path resume(const DecomposeOptions& options, const Observer& observer, Proce
                               run.path().string()));
       return;
     }
-    tell_configuration(processes, config, source);
+    tell_configuration(processes, config, config_name);
     verify();
-    TrainingJob job(config, source, options.threads, processes, options.launch.local_rank, before);
+    TrainingJob job(config, config_name, options.threads, processes, options.launch.local_rank, before);
     tell_run(processes, checkpoint ? checkpoint->path : fs::path(), run.path());
     std::optional<std::int64_t> made;
     if (checkpoint) {
@@ -298,7 +298,7 @@ fs::path decompose(const DecomposeOptions& options, const Observer& observer) {
   };
   try {
     check_told_alike(options, processes);
-    if (!processes.writes()) return take_part(options, own, processes);
+    if (!processes.writes()) return run_as_worker(options, own, processes);
     return begin_or_go_on(options, own, processes);
   } catch (const Interrupted& interrupted) {
     processes.fail(interrupted);

@@ -35,7 +35,7 @@ EditSource::EditSource(const RunToEdit& chosen, const Observer& observer, std::i
       evidence(evidence_of(chosen.run, run.checkpoint.step, chosen.tokenizer)),
       tokenizer(chosen.tokenizer ? std::optional(Tokenizer::load(*chosen.tokenizer)) : run.tokenizer()) {
   VPD_CHECK(run.decomposition.target->vocabulary_size() > 0, DataError,
-            "{}: expected a target of tokens, found one of features", run.source);
+            "{}: expected a target of tokens, found one of features", run.config_name);
 }
 
 std::int64_t EditSource::token_named(const std::string& text) const {

@@ -25,7 +25,7 @@ std::string name_of(const MetricConfig& metric) {
 
 /// The metrics that were asked for, by type or by a pgd metric's name.
 MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std::vector<std::string>& wanted,
-                            const std::string& source) {
+                            const std::string& config_name) {
   if (wanted.empty()) return {};
   std::vector<std::string> known;
   for (const MetricConfig& metric : metrics) {
@@ -35,7 +35,7 @@ MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std:
   for (const std::string& name : wanted) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const auto close = nearest(name, known);
-    throw ConfigError(fmt::format("--metrics: expected metrics of {} ({}), found \"{}\"{}", source,
+    throw ConfigError(fmt::format("--metrics: expected metrics of {} ({}), found \"{}\"{}", config_name,
                                   join_words(known), name,
                                   close ? fmt::format("; did you mean \"{}\"?", *close) : ""));
   }
@@ -86,12 +86,12 @@ EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& obse
   EvaluateResult result;
   MetricChoice wanted;
   const auto check = [&](const RunConfig& config) {
-    const std::string source = RunDirectory::open(options.run).config_path().string();
-    wanted = chosen_metrics(config.evaluation.metrics, options.metrics, source);
+    const std::string config_name = RunDirectory::open(options.run).config_path().string();
+    wanted = chosen_metrics(config.evaluation.metrics, options.metrics, config_name);
     VPD_CHECK(!config.evaluation.metrics.empty(), ConfigError,
               "{}: evaluation.metrics is empty: nothing to measure; add one with --set, as in "
               "--set 'evaluation.metrics=[{{type: ce_kl}}, {{type: ci_l0}}]'",
-              source);
+              config_name);
   };
   OpenedRun run(options.run,
                 {.checkpoint = options.checkpoint,
@@ -102,7 +102,7 @@ EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& obse
                 observer);
   result.warnings = std::move(run.warnings);
   result.step = run.checkpoint.step;
-  check_metrics(run.decomposition, run.config, run.source);
+  check_metrics(run.decomposition, run.config, run.config_name);
   result.metrics = evaluate(run.decomposition, run.config, *run.eval, result.step, wanted, *run.lanes,
                             &result.arrays, observer.stop, observer.status);
   result.budgets = attack_budgets(run.config, wanted);

@@ -8,7 +8,7 @@
 #include "harvest_part.hpp"
 #include "interpretation/output_mass.hpp"
 #include "interpretation/sparse_cache.hpp"
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
@@ -360,19 +360,19 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
             "{}: expected a complete checkpoint under checkpoints/, found none", directory.path().string());
   std::vector<std::string> overrides = overrides_of(options), warnings;
   if (options.device) overrides.push_back("device=" + *options.device);
-  const std::string source = directory.config_path().string();
+  const std::string config_name = directory.config_path().string();
   const RunConfig config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
-  const ThreadNumber threads(options.threads);
+  const ScopedThreadCount threads(options.threads);
   const Numerics numerics = resolve_numerics(config.device, config.precision);
   const Architecture architecture = describe_target(config.target, warnings);
-  Workload workload = make_workload(config, architecture, numerics, threads.get(), source);
+  StepShape step_shape = make_step_shape(config, architecture, numerics, threads.get(), config_name);
   const bool train = options.split == "train";
   const auto data =
       open_dataset(train ? config.data.train : config.data.eval, architecture.input(), config.seed,
-                   train ? DataRole::train : DataRole::eval, source + ": data." + options.split);
-  workload.T = data->length();
+                   train ? DataRole::train : DataRole::eval, config_name + ": data." + options.split);
+  step_shape.T = data->length();
   HarvestForecast forecast{
-      .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = workload.sites.total_C()};
+      .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = step_shape.sites.total_C()};
   forecast.positions = forecast.rows * forecast.T;
   forecast.batch_rows =
       std::min(options.batch_rows.value_or(suitable_harvest_rows(
@@ -382,7 +382,7 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
       options.output_tokens.value_or(suitable_output_tokens(forecast.columns, architecture.output_width));
   forecast.alive = (forecast.columns + 1) / 2;
   forecast.l0 = static_cast<double>(std::min<std::int64_t>(200, forecast.alive));
-  const HarvestCost cost = predict_harvest(workload, {.rows = forecast.batch_rows,
+  const HarvestCost cost = predict_harvest(step_shape, {.rows = forecast.batch_rows,
                                                       .positions = forecast.positions,
                                                       .alive = forecast.alive,
                                                       .l0 = forecast.l0,
@@ -392,7 +392,7 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
                                                       .strongest = options.settings.strongest});
   forecast.operations_a_position = cost.operations;
   // What the program holds before it has read a weight.
-  const std::int64_t program = workload.numerics.device.is_cpu() ? peak_resident_bytes() : 0;
+  const std::int64_t program = step_shape.numerics.device.is_cpu() ? peak_resident_bytes() : 0;
   forecast.memory_bytes = program + cost.memory_bytes();
   forecast.merge_memory_bytes = program + cost.merge_memory_bytes();
   forecast.disk_bytes = cost.disk_bytes;

@@ -6,7 +6,7 @@
 #include <system_error>
 
 #include "inspect_kinds.hpp"
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/file_format.hpp"
 #include "vpd/base/path_meaning.hpp"
@@ -70,7 +70,7 @@ Findings look_into(const fs::path& path, const Observer& observer) {
 }  // namespace
 
 Inspection inspect(const fs::path& path, const Observer& observer) {
-  const ThreadNumber threads(0);
+  const ScopedThreadCount threads(0);
   Findings findings = look_into(path, observer);
   config::Value::List warnings;
   for (const std::string& warning : findings.warnings) {

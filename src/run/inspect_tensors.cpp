@@ -11,7 +11,7 @@
 #include "inspect_kinds.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
-#include "vpd/config/model.hpp"
+#include "vpd/config/llama_simple_mlp.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/run_directory.hpp"
 #include "vpd/io/safetensors.hpp"

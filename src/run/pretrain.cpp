@@ -10,8 +10,8 @@
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
-#include "io/workplace.hpp"
-#include "machine/thread_number.hpp"
+#include "io/staging_directory.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
@@ -57,7 +57,7 @@ class Job {
       if (shared) say("warning: " + *shared);
     }
     // Nothing that a wrong configuration could stop comes after this.
-    workplace_ = std::make_unique<Workplace>(options.out);
+    staging_ = std::make_unique<StagingDirectory>(options.out);
   }
 
   PretrainSummary run() {
@@ -71,7 +71,7 @@ class Job {
     say(fmt::format("target of {} parameters on {}{}", human_count(static_cast<double>(parameters)),
                     describe_device(numerics_.device), cpu ? fmt::format(", {} threads", threads) : ""));
     if (config_.training.steps > 0 || eval_) {
-      MetricsLog metrics(workplace_->path() / "metrics.jsonl", -1);
+      MetricsLog metrics(staging_->path() / "metrics.jsonl", -1);
       Lanes lanes(lane_count, std::max(1, threads / lane_count));
       Pretraining training(config_, weights, numerics_, lanes);
       train(training, metrics);
@@ -152,7 +152,7 @@ class Job {
 
   void write(const NamedTensors& weights) {
     const std::string loss(task_->loss());
-    task_->write(workplace_->path(), weights);
+    task_->write(staging_->path(), weights);
     const nlohmann::ordered_json record = {{"version", version()},
                                            {"git_revision", git_revision()},
                                            {"device", describe_device(numerics_.device)},
@@ -162,17 +162,17 @@ class Job {
                                            {"train_" + loss, number(summary_.train_loss)},
                                            {"eval_" + loss, number(summary_.eval_loss)},
                                            {"config", nlohmann::ordered_json::parse(to_json(config_))}};
-    write_atomically(workplace_->path() / "pretrain.json", json_text(record, 2) + "\n");
-    workplace_->publish("model.safetensors");
+    write_atomically(staging_->path() / "pretrain.json", json_text(record, 2) + "\n");
+    staging_->publish("model.safetensors");
   }
 
-  ThreadNumber threads_;
+  ScopedThreadCount threads_;
   const PretrainConfig& config_;
   const Observer& observer_;
   std::unique_ptr<PretrainTask> task_;
   Numerics numerics_;
   std::unique_ptr<Dataset> train_, eval_;
-  std::unique_ptr<Workplace> workplace_;
+  std::unique_ptr<StagingDirectory> staging_;
   PretrainSummary summary_;
   std::int64_t evaluated_at_ = -1;
   Clock::time_point started_;

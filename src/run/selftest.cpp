@@ -29,9 +29,9 @@ double seconds_since(Clock::time_point start) {
 }
 
 /// The directory that everything is written into, removed at the end unless it was asked for.
-class Workshop {
+class TemporaryDirectory {
  public:
-  explicit Workshop(const std::optional<fs::path>& wanted) : keep_(wanted.has_value()) {
+  explicit TemporaryDirectory(const std::optional<fs::path>& wanted) : keep_(wanted.has_value()) {
     path_ = wanted ? fs::absolute(*wanted)
                    : fs::temp_directory_path() / fmt::format("vpd-selftest-{}", ::getpid());
     std::error_code error;
@@ -43,12 +43,12 @@ class Workshop {
     VPD_CHECK(!error, DataError, "{}: cannot make this directory: {}; choose another with --out",
               path_.string(), error.message());
   }
-  ~Workshop() {
+  ~TemporaryDirectory() {
     std::error_code ignored;
     if (!keep_) fs::remove_all(path_, ignored);
   }
-  Workshop(const Workshop&) = delete;
-  Workshop& operator=(const Workshop&) = delete;
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
   fs::path operator/(const char* name) const { return path_ / name; }
 
@@ -84,14 +84,14 @@ bool SelftestReport::recovered() const {
 
 SelftestReport selftest(const SelftestOptions& options, const Observer& observer) try {
   SelftestReport report{.seed = options.seed};
-  const Workshop workshop(options.out);
-  write_atomically(workshop / "target.yaml", std::string(selftest_target_config));
-  write_atomically(workshop / "decomposition.yaml", std::string(selftest_decomposition_config));
+  const TemporaryDirectory directory(options.out);
+  write_atomically(directory / "target.yaml", std::string(selftest_target_config));
+  write_atomically(directory / "decomposition.yaml", std::string(selftest_decomposition_config));
   const std::string seed = fmt::format("seed={}", options.seed);
-  std::vector<std::string> overrides = {seed, "target.path=" + (workshop / "target").string()};
+  std::vector<std::string> overrides = {seed, "target.path=" + (directory / "target").string()};
   overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
   // Mistakes in these are better told before the training than after it.
-  load_run_config(workshop / "decomposition.yaml", overrides, config::Files::may_be_missing);
+  load_run_config(directory / "decomposition.yaml", overrides, config::Files::may_be_missing);
   const Observer silent{.say = {}, .status = observer.status, .stop = observer.stop};
 
   const auto say = [&](const std::string& line) {
@@ -99,8 +99,8 @@ SelftestReport selftest(const SelftestOptions& options, const Observer& observer
   };
   say("training a toy model of superposition: 5 features in 2 dimensions");
   Clock::time_point start = Clock::now();
-  pretrain({.config = workshop / "target.yaml",
-            .out = workshop / "target",
+  pretrain({.config = directory / "target.yaml",
+            .out = directory / "target",
             .overrides = {seed},
             .device = options.device,
             .threads = options.threads},
@@ -109,8 +109,8 @@ SelftestReport selftest(const SelftestOptions& options, const Observer& observer
 
   say("decomposing it");
   start = Clock::now();
-  const fs::path run = decompose({.config = workshop / "decomposition.yaml",
-                                  .out = workshop / "run",
+  const fs::path run = decompose({.config = directory / "decomposition.yaml",
+                                  .out = directory / "run",
                                   .resume = {},
                                   .overrides = overrides,
                                   .device = options.device,

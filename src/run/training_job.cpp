@@ -34,46 +34,47 @@ int lanes_to_use(const TrainingJob& job) {
 
 }  // namespace
 
-void check_division(const RunConfig& config, int processes, const std::string& source) {
+void check_division(const RunConfig& config, int processes, const std::string& config_name) {
   const TrainingConfig& training = config.training;
   VPD_CHECK(
       training.batch_size % processes == 0, ConfigError,
       "{}: training.batch_size: expected a multiple of the number of processes, which is {}, since each "
       "takes as many rows, found {}",
-      source, processes, training.batch_size);
+      config_name, processes, training.batch_size);
   const std::int64_t rows = training.batch_size / processes;
   VPD_CHECK(
       rows % rows_at_once(training, processes) == 0, ConfigError,
       "{}: training.micro_batch_size: expected a divisor of the {} rows that each of {} processes takes, "
       "found {}",
-      source, rows, processes, rows_at_once(training, processes));
+      config_name, rows, processes, rows_at_once(training, processes));
   VPD_CHECK(
       processes == 1 || !config.device.starts_with("cuda:"), ConfigError,
       "{}: device: expected auto, cuda or cpu with {} processes, each of which takes the GPU of its number, "
       "found {}",
-      source, processes, config.device);
+      config_name, processes, config.device);
   VPD_CHECK(
       processes == 1 || !training.cuda_graph, ConfigError,
       "{}: training.cuda_graph: expected false with {} processes, whose sums a captured step would hold, "
       "found true",
-      source, processes);
+      config_name, processes);
 }
 
-TrainingJob::TrainingJob(RunConfig run_config, const std::string& source, int wanted_threads,
+TrainingJob::TrainingJob(RunConfig run_config, const std::string& config_name, int wanted_threads,
                          Processes& run_processes, int local_rank, const Observer& observer)
     : threads(wanted_threads),
       config(std::move(run_config)),
       processes(run_processes),
       warnings(vpd::warnings(config)),
       numerics(resolve_numerics(config.device, config.precision, local_rank)),
-      decomposition(make_decomposition(config, numerics, source, warnings)),
-      train(open_data(config.data.train, DataRole::train, *decomposition.target, *this, source, observer)),
-      eval(open_data(config.data.eval, DataRole::eval, *decomposition.target, *this, source, observer)),
+      decomposition(make_decomposition(config, numerics, config_name, warnings)),
+      train(
+          open_data(config.data.train, DataRole::train, *decomposition.target, *this, config_name, observer)),
+      eval(open_data(config.data.eval, DataRole::eval, *decomposition.target, *this, config_name, observer)),
       threads_per_lane(std::max(1, threads.get() / lanes_to_use(*this))),
       lanes(lanes_to_use(*this), threads_per_lane),
       step(decomposition, config, train->length(), lanes, processes) {
   if (const auto shared = warning_of_shared_files(*train, *eval)) warnings.push_back(*shared);
-  check_metrics(decomposition, config, source);
+  check_metrics(decomposition, config, config_name);
   processes.use_device(numerics.device);
   processes.meet();  // what is wrong with one of them is found before anything is written
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "machine/thread_number.hpp"
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/base/observer.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
@@ -18,13 +18,14 @@ namespace vpd {
 /// Everything that a decomposition computes with, made from its configuration. Whatever can be wrong there is
 /// found here.
 struct TrainingJob {
-  /// `source` names the configuration in errors; threads as in DecomposeOptions; `local_rank` is the number
-  /// of this process on its machine. The configuration has to suit the number of processes: check_division().
-  /// Of process 0 every token is checked: `observer` is told, and Interrupted thrown once it says so.
-  TrainingJob(RunConfig run_config, const std::string& source, int threads, Processes& processes,
+  /// `config_name` names the configuration in errors; threads as in DecomposeOptions; `local_rank` is the
+  /// number of this process on its machine. The configuration has to suit the number of processes:
+  /// check_division(). Of process 0 every token is checked: `observer` is told, and Interrupted thrown once
+  /// it says so.
+  TrainingJob(RunConfig run_config, const std::string& config_name, int threads, Processes& processes,
               int local_rank, const Observer& observer);
 
-  ThreadNumber threads;
+  ScopedThreadCount threads;
   RunConfig config;
   Processes& processes;
   std::vector<std::string> warnings;
@@ -36,8 +37,8 @@ struct TrainingJob {
   TrainingStep step;
 };
 
-/// Throws ConfigError, naming `source`, where a run cannot be divided among that many processes.
-void check_division(const RunConfig& config, int processes, const std::string& source);
+/// Throws ConfigError, naming `config_name`, where a run cannot be divided among that many processes.
+void check_division(const RunConfig& config, int processes, const std::string& config_name);
 
 /// The essentials of a run, one line each.
 std::vector<std::string> describe(const TrainingJob& job);

@@ -15,13 +15,13 @@ namespace {
 constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
                                                        "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
 
-std::int64_t longest_sequence(const ModelConfig& config) {
+std::int64_t longest_sequence(const LlamaSimpleMlpConfig& config) {
   return std::max(config.block_size, config.n_ctx.value_or(config.block_size));
 }
 
 }  // namespace
 
-std::vector<TensorSpec> llama_simple_mlp_weights(const ModelConfig& c, bool untied_head) {
+std::vector<TensorSpec> llama_simple_mlp_weights(const LlamaSimpleMlpConfig& c, bool untied_head) {
   const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
   std::vector<TensorSpec> specs = {{"wte.weight", {c.vocab_size, d}}};
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
@@ -44,7 +44,7 @@ std::vector<TensorSpec> llama_simple_mlp_weights(const ModelConfig& c, bool unti
   return specs;
 }
 
-Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_head) {
+Architecture llama_simple_mlp_architecture(const LlamaSimpleMlpConfig& c, bool untied_head) {
   const std::int64_t d = c.n_embd, kv = c.n_key_value_heads * c.head_dim(), wide = c.n_intermediate;
   const AttentionShape attention{c.n_head, c.n_key_value_heads, c.head_dim()};
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = longest_sequence(c)};
@@ -63,7 +63,7 @@ Architecture llama_simple_mlp_architecture(const ModelConfig& c, bool untied_hea
   return architecture;
 }
 
-LlamaSimpleMlp::LlamaSimpleMlp(const ModelConfig& config, const NamedTensors& weights,
+LlamaSimpleMlp::LlamaSimpleMlp(const LlamaSimpleMlpConfig& config, const NamedTensors& weights,
                                const Numerics& numerics, const NamedTensors& gradients)
     : Target(numerics), config_(config), longest_(vpd::longest_sequence(config)) {
   const NamedWeights source("LlamaSimpleMLP", weights, gradients, numerics);

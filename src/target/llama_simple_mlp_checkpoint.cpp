@@ -21,7 +21,7 @@ struct StoredWeights {
   bool untied_head = false;
 };
 
-StoredWeights stored_weights(const SafetensorsFile& file, const ModelConfig& config) {
+StoredWeights stored_weights(const SafetensorsFile& file, const LlamaSimpleMlpConfig& config) {
   const bool has_embedding = file.find(embedding_name) != nullptr, has_head = file.find(head_name) != nullptr;
   VPD_CHECK(has_embedding || has_head, DataError,
             "{}: expected a tensor '{}', found none of that name among {}; vpd import takes a LlamaSimpleMLP "
@@ -40,9 +40,9 @@ StoredWeights stored_weights(const SafetensorsFile& file, const ModelConfig& con
 
 }  // namespace
 
-std::pair<ModelConfig, bool> describe_llama_simple_mlp(const fs::path& directory,
-                                                       std::vector<std::string>& warnings) {
-  const ModelConfig config = read_model_config(find_model_config(directory), warnings);
+std::pair<LlamaSimpleMlpConfig, bool> describe_llama_simple_mlp(const fs::path& directory,
+                                                                std::vector<std::string>& warnings) {
+  const LlamaSimpleMlpConfig config = read_model_config(find_model_config(directory), warnings);
   const SafetensorsFile file(find_weights(directory));
   const StoredWeights stored = stored_weights(file, config);
   check_headers(file, stored.specs);
@@ -61,7 +61,7 @@ LlamaSimpleMlpCheckpoint read_llama_simple_mlp(const fs::path& directory,
   return checkpoint;
 }
 
-NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t seed) {
+NamedTensors initial_llama_simple_mlp(const LlamaSimpleMlpConfig& config, std::uint64_t seed) {
   InitialWeights draws(seed);
   const double residual = 1.0 / std::sqrt(2.0 * static_cast<double>(config.n_layer));
   NamedTensors weights;
@@ -77,7 +77,7 @@ NamedTensors initial_llama_simple_mlp(const ModelConfig& config, std::uint64_t s
   return weights;
 }
 
-void write_llama_simple_mlp(const fs::path& directory, const ModelConfig& config,
+void write_llama_simple_mlp(const fs::path& directory, const LlamaSimpleMlpConfig& config,
                             const NamedTensors& weights) {
   write_checkpoint(directory, model_config_json(config), weights);
 }

@@ -130,12 +130,10 @@ at::Tensor ReferenceStep::loss_of(const Batch& batch, std::size_t term, const Re
     for (std::int64_t s = 0; s < masks->samples; ++s) {
       // The gate of ones with importances of 0 gives r - δ, and δ beside it.
       const auto random = [&](std::size_t i) {
-        GateSources drawn;
-        drawn.kind =
-            masks->distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
-        drawn.key = key(RandomPurpose::mask_sources, batch.step, term, s);
-        drawn.site = static_cast<std::uint32_t>(i);
-        drawn.delta = d_.delta_component;
+        const GateSources drawn{
+            DrawnSources{masks->distribution, key(RandomPurpose::mask_sources, batch.step, term, s),
+                         static_cast<std::uint32_t>(i)},
+            d_.delta_component};
         const at::Tensor ones = at::ones({N, d_.sites[i].C}, at::kDouble);
         const GateOutput gate = gate_forward(ones, at::zeros_like(ones), drawn, {});
         const at::Tensor delta = gate.scale.defined() ? gate.scale.unsqueeze(1) : none;

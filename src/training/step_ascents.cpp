@@ -31,12 +31,12 @@ void TrainingStep::Impl::ascend_shared(const at::Tensor& tokens, const StepConte
     const std::int64_t ascents = fresh ? fresh->steps : term.persistent->config().warmup_steps;
     for (std::int64_t a = 0; a < ascents; ++a) {
       zero_gradients();
-      for (std::int64_t first = 0; first < rows_.size(); first += micro_) {
-        if (micro_ < rows_.size()) prepare(tokens, first, /*graph=*/false, nullptr);
+      for_each_micro_batch([&](const Range& micro_batch) {
+        if (micro_ < rows_.size()) prepare(tokens, micro_batch, /*graph=*/false, nullptr);
         pool_.run([&](int i) {
           reconstruction_pass(step, lanes_[static_cast<std::size_t>(i)], term, Aim::ascend, a);
         });
-      }
+      });
       begin_source_sum(term);
       ascend_together(term, step.values, a);
     }

@@ -1,5 +1,11 @@
 // What terms need of the whole batch before any loss: the sums of penalties, and which subcomponents have the
 // largest attributions. With it the clean pass and the importances that every pass reads.
+//
+// Rows are divided and passed as a BatchReader's are (lane_range(), clean_pass(), LaneBatch). The reader
+// itself does not serve here: it makes a new Batch, with everything frozen, for each that it reads, while the
+// lanes of a step keep their buffers and bound parameters, whose addresses a captured graph has; their
+// importances are on a graph; of micro-batches they begin anew for every ascent of shared sources; and they
+// add up penalties and attributions while their rows are at hand.
 
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
@@ -11,10 +17,10 @@
 
 namespace vpd {
 
-/// Clean forward and causal importances of rows [first, first + micro) in every lane; with a graph where
-/// losses follow. `whole_batch` adds what terms need of all rows before any loss: sums of penalties and
+/// Clean forward and causal importances of a micro-batch's rows in every lane; with a graph where losses
+/// follow. `whole_batch` adds what terms need of all rows before any loss: sums of penalties and
 /// attributions.
-void TrainingStep::Impl::prepare(const at::Tensor& tokens, std::int64_t first, bool graph,
+void TrainingStep::Impl::prepare(const at::Tensor& tokens, const Range& micro_batch, bool graph,
                                  const StepContext* whole_batch) {
   GradientsReady ready;
   if (graph && !processes_.alone() && lanes_.size() == 1) {
@@ -24,18 +30,19 @@ void TrainingStep::Impl::prepare(const at::Tensor& tokens, std::int64_t first, b
   }
   pool_.run([&](int i) {
     StepLane& lane = lanes_[static_cast<std::size_t>(i)];
-    const Range part = lane_range(micro_, i, pool_.count());
-    lane.first_here = first + part.begin;
-    lane.first_batch = rows_.begin + lane.first_here;
+    const Range part = lane_range(micro_batch, i, pool_.count());
+    lane.first_here = part.begin;
+    lane.first_batch = rows_.begin + part.begin;
     lane.forget_batch();
     {
       RECORD_USER_SCOPE(step_part::clean_forward);
-      lane.clean = clean_pass(d_, tokens.narrow(0, lane.first_here, part.size()), keep_outputs_);
+      lane.clean = clean_pass(d_, tokens, part, keep_outputs_);
     }
     {
       RECORD_USER_SCOPE(step_part::importance_forward);
       const at::AutoGradMode record(graph);
-      const std::vector<Parameter>& trained = first == 0 ? lane.first_ci_parameters : lane.ci_parameters;
+      const std::vector<Parameter>& trained =
+          micro_batch.begin == 0 ? lane.first_ci_parameters : lane.ci_parameters;
       lane.importance =
           causal_importance(d_, lane.clean, graph ? trained : lane.frozen_ci_parameters,
                             graph ? lane.components : lane.frozen_components, /*want_lower=*/false, ready);
@@ -66,8 +73,8 @@ WholeBatch TrainingStep::Impl::whole_batch(const at::Tensor& tokens, StepContext
   if (step.kept.defined() && !processes_.alone()) step.kept.zero_();
   const bool at_once = micro_ == rows_.size();
   if (at_once || !minimality.empty() || step.kept.defined()) {
-    for (std::int64_t first = 0; first < rows_.size(); first += micro_)
-      prepare(tokens, first, /*graph=*/at_once, &step);
+    for_each_micro_batch(
+        [&](const Range& micro_batch) { prepare(tokens, micro_batch, /*graph=*/at_once, &step); });
   }
   if (step.kept.defined()) {
     processes_.sum(step.kept);  // each has filled its own rows

@@ -56,6 +56,7 @@ TrainingStep::Impl::Impl(Decomposition& decomposition, const RunConfig& config, 
   }
   for (int i = 0; i < pool_.count(); ++i) {
     StepLane lane;
+    lane.number = static_cast<std::size_t>(i);
     lane.components_gradient = d_.components.make_gradient();
     const bool once = d_.ci->reads_parameters_once();
     if (once && pool_.count() > 1) lane.deferred = std::make_unique<DeferredGradients>();
@@ -63,7 +64,8 @@ TrainingStep::Impl::Impl(Decomposition& decomposition, const RunConfig& config, 
     const at::Tensor ci_gradient = lane.ci_gradient.defined() ? lane.ci_gradient : lanes_.front().ci_gradient;
     lane.components = d_.components.bind(lane.components_gradient);
     lane.frozen_components = d_.components.bind({});
-    lane.ci_parameters = d_.ci_parameters.bind(ci_gradient, /*stores=*/false, lane.deferred.get());
+    lane.ci_parameters =
+        d_.ci_parameters.bind(ci_gradient, /*overwrites_gradient=*/false, lane.deferred.get());
     lane.first_ci_parameters = d_.ci_parameters.bind(ci_gradient, once, lane.deferred.get());
     lane.frozen_ci_parameters = d_.ci_parameters.bind({});
     lane.source_gradients.resize(terms_.size());

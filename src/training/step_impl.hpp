@@ -35,13 +35,18 @@ struct TrainingStep::Impl {
   void begin(const StepContext& step, bool want_l0);
 
   // The whole batch.
-  void prepare(const at::Tensor& tokens, std::int64_t first, bool graph, const StepContext* whole_batch);
+  void prepare(const at::Tensor& tokens, const Range& micro_batch, bool graph,
+               const StepContext* whole_batch);
   WholeBatch whole_batch(const at::Tensor& tokens, StepContext& step);
   void take_sums(WholeBatch& whole, const StepContext& step);
 
-  // Micro-batches.
+  // Micro-batches, parts of this process's rows, numbered from its first.
+  template <class Visit>
+  void for_each_micro_batch(const Visit& visit) {
+    for_each_part(Range{0, rows_.size()}, micro_, visit);
+  }
   void pass_over(const at::Tensor& tokens, const StepContext& step, WholeBatch& whole);
-  void lane_losses(StepLane& lane, std::size_t number, const StepContext& step, bool first_micro_batch);
+  void lane_losses(StepLane& lane, const StepContext& step, bool first_micro_batch);
   void lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties);
   StepResult add_up(const StepContext& step, const WholeBatch& whole, bool want_l0);
 

@@ -13,7 +13,7 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/objective/minimality.hpp"
 #include "vpd/ops/optimizer.hpp"
-#include "vpd/passes/clean_pass.hpp"
+#include "vpd/passes/batch.hpp"
 #include "vpd/training/late_block.hpp"
 
 namespace vpd {
@@ -37,8 +37,7 @@ struct StepTerm {
 /// What the schedules of one term say at one step.
 struct TermValues {
   double coefficient = 0.0;
-  std::vector<AscentNumbers>
-      ascents;  ///< of a persistent adversary: those before the loss, and the one after
+  std::vector<AscentRule> ascents;  ///< of a persistent adversary: those before the loss, and the one after
   LateNumber adversarial_fraction = 1.0;  ///< of merged masks
 };
 
@@ -61,8 +60,8 @@ struct StepValues {
 StepValues values_at(const RunConfig& config, const std::vector<MinimalitySum>& minimality, std::int64_t step,
                      const std::vector<StepTerm>& terms, std::int64_t updates, LateBlock& late);
 
-/// One lane: its gradient buffers, and its rows of the present batch.
-struct StepLane {
+/// One lane: its rows of the present batch, numbered in the whole one, and its gradient buffers.
+struct StepLane : LaneBatch {
   at::Tensor components_gradient, ci_gradient;
   std::unique_ptr<DeferredGradients> deferred;  ///< where lanes share the first one's ci_gradient; else null
   BoundSubcomponents components, frozen_components;
@@ -70,10 +69,7 @@ struct StepLane {
   std::vector<Parameter> first_ci_parameters;  // of the first micro-batch, which may store gradients
   std::vector<at::Tensor> source_gradients;    ///< per term, of sources that lanes share
 
-  std::int64_t first_batch = 0;  ///< number of its first row in the whole batch
-  std::int64_t first_here = 0;   ///< and among the rows of this process
-  CleanPass clean;
-  Importance importance;
+  std::int64_t first_here = 0;  ///< number of its first row among those of this process
   at::Tensor importance_gradient;
   at::Tensor active;               ///< int64: its active importances, z > 0; undefined: not counted
   std::vector<at::Tensor> sums;    ///< per minimality sum, float64 [Σ C]

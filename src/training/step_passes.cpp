@@ -13,8 +13,7 @@ namespace vpd {
 
 /// What needs one lane alone: ascents of its own sources, losses, and their backward passes to U, V and the
 /// causal importances.
-void TrainingStep::Impl::lane_losses(StepLane& lane, std::size_t number, const StepContext& step,
-                                     bool first_micro_batch) {
+void TrainingStep::Impl::lane_losses(StepLane& lane, const StepContext& step, bool first_micro_batch) {
   for (const StepTerm& term : terms_) {
     at::Tensor& loss = lane.losses[term.number];
     if (term.plan.reconstruction()) {
@@ -23,7 +22,7 @@ void TrainingStep::Impl::lane_losses(StepLane& lane, std::size_t number, const S
       loss.add_(reconstruction_pass(step, lane, term, aim_of_loss(step, term), draw));
     } else if (!term.plan.minimality() && first_micro_batch) {  // minimality's sums run over the whole batch
       RECORD_USER_SCOPE(term.plan.label);
-      loss.add_(parameter_pass(step, lane, term, share_of(number), shares()));
+      loss.add_(parameter_pass(step, lane, term, share_of(lane.number), shares()));
     }
   }
 }
@@ -38,24 +37,25 @@ void TrainingStep::Impl::lane_importances(StepLane& lane, const std::vector<Pena
 }
 
 void TrainingStep::Impl::pass_over(const at::Tensor& tokens, const StepContext& step, WholeBatch& whole) {
-  for (std::int64_t first = 0; first < rows_.size(); first += micro_) {
-    if (micro_ < rows_.size()) prepare(tokens, first, /*graph=*/true, nullptr);
+  for_each_micro_batch([&](const Range& micro_batch) {
+    const bool first = micro_batch.begin == 0, last = micro_batch.end == rows_.size();
+    if (micro_ < rows_.size()) prepare(tokens, micro_batch, /*graph=*/true, nullptr);
     pool_.run([&](int i) {
       StepLane& lane = lanes_[static_cast<std::size_t>(i)];
-      if (first == 0) {
+      if (first) {
         lane.components_gradient.zero_();
         if (!d_.ci->reads_parameters_once()) lane.ci_gradient.zero_();
       }
-      lane_losses(lane, static_cast<std::size_t>(i), step, first == 0);
+      lane_losses(lane, step, first);
       if (!lanes_meet_) lane_importances(lane, whole.penalties);
     });
     if (lanes_meet_) {
-      if (first == 0) take_sums(whole, step);
-      if (first + micro_ == rows_.size()) begin_gradient_sums();
+      if (first) take_sums(whole, step);
+      if (last) begin_gradient_sums();
       pool_.run([&](int i) { lane_importances(lanes_[static_cast<std::size_t>(i)], whole.penalties); });
     }
     make_deferred_gradients();
-  }
+  });
 }
 
 /// The losses of all lanes and processes.

@@ -50,7 +50,7 @@ std::size_t TrainingStep::Impl::share_of(std::size_t lane) const {
 }
 
 void TrainingStep::Impl::begin_components_sum() {
-  add_lanes(lane_gradients(&StepLane::components_gradient), pool_);
+  sum_over_lanes(lane_gradients(&StepLane::components_gradient), pool_);
   components_sum_ = processes_.begin_sum(lanes_.front().components_gradient);
 }
 
@@ -64,7 +64,7 @@ void TrainingStep::Impl::begin_gradient_sums() {
 void TrainingStep::Impl::finish_gradient_sums() {
   if (importance_reaches_components(d_)) begin_components_sum();
   if (!ci_sum_) {
-    add_lanes(lane_gradients(&StepLane::ci_gradient), pool_);
+    sum_over_lanes(lane_gradients(&StepLane::ci_gradient), pool_);
     ci_sum_.emplace(processes_, lanes_.front().ci_gradient, 0);
   }
   ci_sum_->finish();

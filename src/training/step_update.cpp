@@ -55,7 +55,7 @@ at::Tensor TrainingStep::Impl::warm_up() {
   });
   for (std::size_t i = 1; i < values.size(); ++i) values.front().add_(values[i]);
   if (!processes_.alone()) {
-    add_lanes(gradients, pool_);
+    sum_over_lanes(gradients, pool_);
     gradients.resize(1);
     Processes::Sum gradient = processes_.begin_sum(gradients.front());
     processes_.sum(values.front());

@@ -5,11 +5,14 @@
 namespace vpd {
 namespace {
 
-AscentNumbers late_numbers(const AscentNumbers& now, LateBlock& late, std::size_t term, std::int64_t ascent) {
-  const auto number = [&](const char* what, const LateNumber& value) {
-    return late.number(fmt::format("{} of ascent {} of term {}", what, ascent, term), value.value);
+AscentRule late_rule(AscentRule rule, LateBlock& late, std::size_t term, std::int64_t ascent) {
+  const auto make_late = [&](const char* what, LateNumber& value) {
+    value = late.number(fmt::format("{} of ascent {} of term {}", what, ascent, term), value.value);
   };
-  return {number("rate", now.rate), number("unbias1", now.unbias1), number("unbias2", now.unbias2)};
+  make_late("rate", rule.rate);
+  make_late("unbias1", rule.unbias1);
+  make_late("unbias2", rule.unbias2);
+  return rule;
 }
 
 }  // namespace
@@ -43,8 +46,8 @@ StepValues values_at(const RunConfig& config, const std::vector<MinimalitySum>& 
     const PersistentAdversaryConfig& adversary = term.persistent->config();
     const double rate = value_at(adversary.learning_rate, step, steps);
     for (std::int64_t i = 0; i <= adversary.warmup_steps; ++i) {
-      const AscentNumbers now = term.persistent->numbers(rate, term.persistent->ascents + i + 1);
-      of_term.ascents.push_back(late_numbers(now, late, term.number, i));
+      const AscentRule now = term.persistent->rule(rate, term.persistent->ascents + i + 1);
+      of_term.ascents.push_back(late_rule(now, late, term.number, i));
     }
   }
   return values;

@@ -50,14 +50,12 @@ class MaskedPasses {
                  .first_row = lane.first_batch * step.T} {}
 
   at::Tensor operator()(const RandomMasks& masks) const {
-    const SourceKind kind =
-        masks.distribution == SourceDistribution::uniform ? SourceKind::uniform : SourceKind::binomial;
     const double share = 1.0 / static_cast<double>(masks.samples);
     at::Tensor sum;
     for (std::int64_t s = 0; s < masks.samples; ++s) {
       const at::Tensor one =
-          pass(context_, random_sources(context_, kind, key(RandomPurpose::mask_sources, s)), routing(s),
-               backward_.seed * share);
+          pass(context_, random_sources(context_, masks.distribution, key(RandomPurpose::mask_sources, s)),
+               routing(s), backward_.seed * share);
       sum = sum.defined() ? sum.add_(one) : one;
     }
     return sum.mul_(share);
@@ -77,7 +75,7 @@ class MaskedPasses {
   at::Tensor operator()(const AdversarialMasks& masks) const {
     const std::int64_t draw = term_.persistent ? draw_ : 0;  // a fresh adversary keeps its first
     const RoutingDraw drawn = routing(draw);
-    SourceOf sources = tensor_sources(adversary_sources(drawn));
+    SourceOf sources = adversary_sources(drawn);
     if (masks.merged) {
       const LateNumber& fraction = step_.values.terms[term_.number].adversarial_fraction;
       sources = merged_sources(
@@ -103,13 +101,12 @@ class MaskedPasses {
   }
 
   /// The adversary's sources, and where this pass leaves their gradient.
-  SourceUse adversary_sources(const RoutingDraw& routing) const {
+  SourceOf adversary_sources(const RoutingDraw& routing) const {
     const bool local = term_.local();
     const at::Tensor gradient = local ? term_.local_gradient : lane_.source_gradients[term_.number];
     if (!term_.persistent) {
-      SourceUse use = use_fresh(term_.fresh, lane_.first_batch, step_.T, /*want_gradient=*/false);
-      if (aim_ == Aim::ascend) use.gradient = gradient;
-      return use;
+      return use_fresh(term_.fresh, lane_.first_batch, step_.T,
+                       aim_ == Aim::ascend ? gradient : at::Tensor());
     }
     if (term_.climbs) {
       return term_.persistent->climb_in_pass(

@@ -78,8 +78,8 @@ TEST(Merged, TheEndsAreTheTwoKindsOfMasks) {
   const Case c;
   const SourceLayout layout = make_layout(c.d.sites, B, T);
   const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, at::kDouble);
-  const SourceOf adversarial = tensor_sources({.layout = layout, .values = values, .T = T}),
-                 random = random_sources(c.context, SourceKind::uniform, key);
+  const SourceOf adversarial = read_sources(layout, values, T),
+                 random = random_sources(c.context, SourceDistribution::uniform, key);
   const auto merged = [&](double fraction) {
     return c.loss(merged_sources(adversarial, c.draw(MergedDraw::per_position, fraction), key, c.context));
   };
@@ -93,8 +93,8 @@ TEST(Merged, EachSiteReadsTheSourcesThatItDrew) {
   const Case c;
   const SourceLayout layout = make_layout(c.d.sites, B, T);
   const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, at::kDouble);
-  const SourceOf adversarial = tensor_sources({.layout = layout, .values = values, .T = T}),
-                 random = random_sources(c.context, SourceKind::uniform, key);
+  const SourceOf adversarial = read_sources(layout, values, T),
+                 random = random_sources(c.context, SourceDistribution::uniform, key);
   const at::Tensor choice = c.draw(MergedDraw::per_step, 0.5);
   const SourceOf by_site = [&](std::size_t i) {
     return choice[static_cast<std::int64_t>(i)][0].item<bool>() ? adversarial(i) : random(i);
@@ -108,7 +108,7 @@ TEST(Merged, InFloat32IsTheSame) {
     const Case c(type);
     const SourceLayout layout = make_layout(c.d.sites, B, T);
     const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, type);
-    const SourceOf adversarial = tensor_sources({.layout = layout, .values = values, .T = T});
+    const SourceOf adversarial = read_sources(layout, values, T);
     const at::Tensor choice = c.draw(MergedDraw::per_position, 0.5);
     losses[type == at::kDouble] = c.loss(merged_sources(adversarial, choice, key, c.context)).item<double>();
   }

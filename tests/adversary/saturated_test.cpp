@@ -44,7 +44,7 @@ TEST_P(Saturated, IsThePartNearTheBounds) {
   const at::Tensor direction = adversary.make_gradient();
   direction.view({-1}).copy_(at::arange(direction.numel(), direction.options()).remainder(7) - 3.0);
   for (std::int64_t count = 1; count <= 40; ++count) {
-    adversary.ascend(direction, 0, adversary.layout().rows(), adversary.numbers(0.2, count));
+    adversary.ascend(direction, 0, adversary.layout().rows(), adversary.rule(0.2, count));
   }
   const double end = adversary.saturated().item<double>();
   EXPECT_DOUBLE_EQ(end, plainly(sources()));

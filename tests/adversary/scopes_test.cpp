@@ -31,7 +31,8 @@ class Scopes : public DeviceTest {
   }
   /// Sources in [0, 1] as a pass reads them.
   at::Tensor sources(const PersistentAdversary& adversary) const {
-    return without_gaps(adversary.use(0, B, T, adversary.make_gradient(), 1.0, false).values);
+    const SourceOf use = adversary.use(0, B, T, adversary.make_gradient(), 1.0, false);
+    return at::cat({use(0).read()->values, use(1).read()->values}, 1).cpu().to(at::kDouble);
   }
   at::Tensor without_gaps(const at::Tensor& values) const {
     const SourceLayout layout = make_layout(sites_, 1, 1);
@@ -70,20 +71,21 @@ TEST_P(Scopes, OnlyClampedOnesOfEachPositionClimbInAPass) {
         PersistentAdversaryConfig{.parametrization = SourceParametrization::sigmoid}}) {
     const PersistentAdversary adversary = make(config);
     EXPECT_FALSE(climbs_in_pass(config, AllRoutingConfig{}));
-    EXPECT_THROW(adversary.climb_in_pass(0, T, 1.0, adversary.numbers(0.1, 1)), UsageError);
+    EXPECT_THROW(adversary.climb_in_pass(0, T, 1.0, adversary.rule(0.1, 1)), UsageError);
   }
   const PersistentAdversary adversary = make({});
   EXPECT_TRUE(climbs_in_pass({}, AllRoutingConfig{}));
   EXPECT_FALSE(climbs_in_pass({}, LayerwiseRoutingConfig{}));
-  const SourceUse use = adversary.climb_in_pass(1, T, -2.0, adversary.numbers(0.25, 3));
-  EXPECT_FALSE(use.gradient.defined());
-  EXPECT_EQ(use.first_batch, 1);
-  EXPECT_EQ(use.gradient_scale, -2.0);
-  ASSERT_TRUE(use.ascent.has_value());
-  EXPECT_TRUE(use.ascent->rule.adam && use.ascent->rule.clamp);
-  EXPECT_EQ(use.ascent->rule.rate.get(), 0.25);
-  EXPECT_EQ(use.ascent->rule.unbias1.get(), 1.0 / (1.0 - 0.125));
-  EXPECT_THROW(adversary.climb_in_pass(0, T + 1, 1.0, adversary.numbers(0.1, 1)), UsageError);
+  const GateSources sources = adversary.climb_in_pass(1, T, -2.0, adversary.rule(0.25, 3))(1);
+  EXPECT_EQ(sources.read()->first_batch, 1);
+  const auto* ascent = std::get_if<SourceAscent>(&sources.read()->destination);
+  ASSERT_NE(ascent, nullptr);
+  EXPECT_EQ(ascent->m.sizes(), sources.read()->values.sizes());
+  EXPECT_EQ(ascent->scale, -2.0);
+  EXPECT_TRUE(ascent->rule.adam && ascent->rule.clamp);
+  EXPECT_EQ(ascent->rule.rate.get(), 0.25);
+  EXPECT_EQ(ascent->rule.unbias1.get(), 1.0 / (1.0 - 0.125));
+  EXPECT_THROW(adversary.climb_in_pass(0, T + 1, 1.0, adversary.rule(0.1, 1)), UsageError);
 }
 
 TEST_P(Scopes, ASigmoidsValueClimbsByTheChainRule) {
@@ -107,7 +109,7 @@ TEST_P(Scopes, ASigmoidsValueClimbsByTheChainRule) {
         } else {
           x = x + 0.3 * slope.sign();
         }
-        adversary.ascend(with_gaps(a), 0, rows, adversary.numbers(0.3, step));
+        adversary.ascend(with_gaps(a), 0, rows, adversary.rule(0.3, step));
         // A source near 0 or 1 keeps fewer digits of its logit: compare sources, not what is held.
         expect_close(sources(adversary), x.sigmoid(), {0.0, 500 * epsilon(dtype())}, "sources");
       }
@@ -135,9 +137,9 @@ TEST_P(Scopes, FreshSourcesClimbTheSignAndStayWithinTheirBounds) {
       const bool own = scope == FreshScope::per_datapoint;
       const std::int64_t rows = own ? B * T : 1;
       ASSERT_EQ(fresh.values.sizes(), at::IntArrayRef({rows, 2 * source_alignment}));
-      const SourceUse use = use_fresh(fresh, 0, T, true);
-      EXPECT_EQ(use.layout.batch_rows, own ? B : 1);
-      EXPECT_EQ(use.layout.time_rows, own ? T : 1);
+      const GateSources sources = use_fresh(fresh, 0, T)(0);
+      EXPECT_EQ(sources.read()->batch_rows, own ? B : 1);
+      EXPECT_EQ(sources.read()->time_rows, own ? T : 1);
       at::Tensor expected = without_gaps(fresh.values);
       if (init == FreshInit::zeros) {
         EXPECT_EQ(expected.abs().max().item<double>(), 0.0);

@@ -62,13 +62,12 @@ void expect_plain(const Problem& problem, const GateRouting& routing) {
                 .importance = problem.g.detach(),
                 .importance_gradient = at::zeros_like(problem.g),
                 .routing = routing};
-  pass.sources = {.kind = SourceKind::tensor,
-                  .delta = problem.delta,
-                  .sources = problem.sources.detach(),
-                  .gradient = at::zeros_like(problem.sources),
-                  .time_length = N,
-                  .batch_rows = 1,
-                  .time_rows = N};
+  const at::Tensor source_gradient = at::zeros_like(problem.sources);
+  pass.sources = {ReadSources{.values = problem.sources.detach(),
+                              .time_length = N,
+                              .time_rows = N,
+                              .destination = SourceGradient{source_gradient}},
+                  problem.delta};
   const at::Tensor x = problem.x.detach().clone().requires_grad_(true);
   const at::Tensor y = apply_masked(x, matrix, pass);
   torch::autograd::backward({y}, {problem.dy});
@@ -79,7 +78,7 @@ void expect_plain(const Problem& problem, const GateRouting& routing) {
   expect_close(pass.V.gradient, problem.V.grad(), tolerance, "dV");
   expect_close(pass.U.gradient, problem.U.grad(), tolerance, "dU");
   expect_close(pass.importance_gradient, problem.g.grad(), tolerance, "dg");
-  expect_close(pass.sources.gradient, problem.sources.grad(), tolerance, "dr and dδ");
+  expect_close(source_gradient, problem.sources.grad(), tolerance, "dr and dδ");
 }
 
 const std::vector<Shape> shapes = {{1, 1, 1, 1}, {7, 5, 3, 11}, {13, 8, 17, 4}};
@@ -117,7 +116,7 @@ TEST(MaskedSite, NothingIsRecordedWhereNobodyWantsAGradient) {
   const SitePass pass{.V = {p.V.detach(), {}},
                       .U = {p.U.detach(), {}},
                       .importance = p.g.detach(),
-                      .sources = {.value = 0.5}};
+                      .sources = {ConstantSources{.r = 0.5}}};
   EXPECT_FALSE(apply_masked(p.x.detach(), matrix, pass).requires_grad());
 }
 

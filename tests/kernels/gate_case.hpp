@@ -3,6 +3,7 @@
 // One call of the gate with everything it is made from, and the method's formulas beside it.
 
 #include <algorithm>
+#include <variant>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -21,34 +22,47 @@ struct Size {
 inline const std::vector<Size> sizes = {{1, 1, 1},  {1, 3, 2},   {2, 3, 5},   {3, 2, 4},
                                         {2, 5, 64}, {4, 1, 131}, {1, 2, 1031}};
 
-/// Sources to try. Tensors: how many batch rows and positions they have (0: as many as the pass), where the
+/// Alternatives of GateSources, and their draws.
+enum class From { constant, uniform, binomial, matrix, mixed };
+
+/// Sources to try. Matrices: how many batch rows and positions they have (0: as many as the pass), where the
 /// pass begins.
 struct Kind {
   const char* name;
-  SourceKind kind;
+  From from;
   double value = 0.0, delta_value = 0.0;
   std::int64_t batch_rows = 0, time_rows = 0, first_batch = 0;
   bool extra_batch = false;  // sources of more batch rows than the pass has
 };
 inline const std::vector<Kind> kinds = {
-    {"zero", SourceKind::constant},
-    {"ones", SourceKind::constant, 1.0, 1.0},
-    {"between", SourceKind::constant, 0.25, 0.75},
-    {"uniform", SourceKind::uniform},
-    {"binomial", SourceKind::binomial},
-    {"per position", SourceKind::tensor},
-    {"per position, a part", SourceKind::tensor, 0, 0, 0, 0, 2, true},
-    {"per position, wrapped", SourceKind::tensor, 0, 0, 0, 0, 1},
-    {"shared across batch", SourceKind::tensor, 0, 0, 1, 0},
-    {"shared across all", SourceKind::tensor, 0, 0, 1, 1},
-    {"shared across time", SourceKind::tensor, 0, 0, 0, 1},
-    {"n sources", SourceKind::tensor, 0, 0, 2, 0, 3},
-    {"mixed", SourceKind::mixed},
-    {"mixed, shared across all", SourceKind::mixed, 0, 0, 1, 1},
-    {"mixed, shared across time", SourceKind::mixed, 0, 0, 0, 1},
+    {"zero", From::constant},
+    {"ones", From::constant, 1.0, 1.0},
+    {"between", From::constant, 0.25, 0.75},
+    {"uniform", From::uniform},
+    {"binomial", From::binomial},
+    {"per position", From::matrix},
+    {"per position, a part", From::matrix, 0, 0, 0, 0, 2, true},
+    {"per position, wrapped", From::matrix, 0, 0, 0, 0, 1},
+    {"shared across batch", From::matrix, 0, 0, 1, 0},
+    {"shared across all", From::matrix, 0, 0, 1, 1},
+    {"shared across time", From::matrix, 0, 0, 0, 1},
+    {"n sources", From::matrix, 0, 0, 2, 0, 3},
+    {"mixed", From::mixed},
+    {"mixed, shared across all", From::mixed, 0, 0, 1, 1},
+    {"mixed, shared across time", From::mixed, 0, 0, 0, 1},
 };
 
-inline bool has_matrix(SourceKind kind) { return kind == SourceKind::tensor || kind == SourceKind::mixed; }
+inline SourceDistribution distribution(From from) {
+  return from == From::binomial ? SourceDistribution::binomial : SourceDistribution::uniform;
+}
+/// Of sources that have one.
+inline ReadSources& read_of(GateSources& sources) {
+  if (auto* mixed = std::get_if<MixedSources>(&sources.from)) return mixed->read;
+  return std::get<ReadSources>(sources.from);
+}
+inline at::Tensor gradient_of(const GateSources& sources) {
+  return std::get<SourceGradient>(sources.read()->destination).sum;
+}
 
 inline constexpr RandomKey key{0x12345678u, 0x9abcdef0u};
 inline constexpr std::uint32_t site = 7;
@@ -60,7 +74,7 @@ inline double word_as_uniform(std::uint32_t block, std::uint64_t row, int word) 
 }
 
 /// r [N, C] and, as last column, δ, as the documentation of the counters says. float64.
-inline at::Tensor drawn(SourceKind kind, std::int64_t N, std::int64_t C, std::int64_t first_row) {
+inline at::Tensor drawn(From from, std::int64_t N, std::int64_t C, std::int64_t first_row) {
   at::Tensor r = at::empty({N, C + 1}, at::kDouble);
   auto values = r.accessor<double, 2>();
   for (std::int64_t n = 0; n < N; ++n) {
@@ -70,7 +84,7 @@ inline at::Tensor drawn(SourceKind kind, std::int64_t N, std::int64_t C, std::in
     }
     values[n][C] = word_as_uniform(0xffffffffu, row, 0);
   }
-  return kind == SourceKind::binomial ? r.ge(0.5).to(at::kDouble) : r;
+  return from == From::binomial ? r.ge(0.5).to(at::kDouble) : r;
 }
 
 /// One call with everything it is made from, on the device and in float64.
@@ -89,41 +103,53 @@ class GateCase : public DeviceTest {
     routing_ = at::Tensor();
     if (routed) routing_ = uniform_values({N_}, 5).gt(-0.3).to(device(), at::kByte);
 
-    sources_ = GateSources{};
-    sources_.kind = kind.kind, sources_.value = kind.value, sources_.delta_value = kind.delta_value,
-    sources_.delta = delta;
-    sources_.key = key, sources_.site = site, sources_.first_row = 11;
     rows_.clear();
-    if (kind.kind == SourceKind::mixed) {
-      sources_.from_matrix = uniform_values({N_}, 7).gt(-0.2).to(device(), at::kByte);
+    const DrawnSources draws{distribution(kind.from), key, site, 11};
+    if (kind.from == From::constant) sources_.from = ConstantSources{kind.value, kind.delta_value};
+    if (kind.from == From::uniform || kind.from == From::binomial) sources_.from = draws;
+    if (kind.from == From::matrix) sources_.from = matrix_of(size, kind, strided);
+    if (kind.from == From::mixed) {
+      sources_.from = MixedSources{matrix_of(size, kind, strided), draws,
+                                   uniform_values({N_}, 7).gt(-0.2).to(device(), at::kByte)};
     }
-    if (has_matrix(kind.kind)) {
-      sources_.time_length = T, sources_.first_batch = kind.first_batch;
-      sources_.batch_rows = (kind.batch_rows ? kind.batch_rows : B) + (kind.extra_batch ? 2 : 0);
-      sources_.time_rows = kind.time_rows ? kind.time_rows : T;
-      sources_.sources =
-          layout(broad(uniform_values({sources_.batch_rows * sources_.time_rows, C + 1}, 6, 0.0, 1.0)));
-      for (std::int64_t b = 0; b < B; ++b) {
-        for (std::int64_t t = 0; t < T; ++t) {
-          const std::int64_t source = (b + kind.first_batch) % sources_.batch_rows;
-          rows_.push_back(source * sources_.time_rows + (sources_.time_rows == 1 ? 0 : t));
-        }
-      }
-    }
+    sources_.delta = delta;
   }
 
-  /// float64 sources of each position, [N, C + 1], from `matrix` where the kind is a tensor.
-  at::Tensor position_sources(const at::Tensor& matrix) const {
-    if (has_matrix(sources_.kind)) {
-      const at::Tensor read = matrix.index_select(0, at::tensor(rows_, at::kLong));
-      if (sources_.kind == SourceKind::tensor) return read;
-      return at::where(sources_.from_matrix.cpu().to(at::kBool).unsqueeze(1), read,
-                       drawn(SourceKind::uniform, N_, C_, sources_.first_row));
+  ReadSources matrix_of(const Size& size, const Kind& kind, bool strided) {
+    ReadSources read{.time_length = size.T, .first_batch = kind.first_batch};
+    read.batch_rows = (kind.batch_rows ? kind.batch_rows : size.B) + (kind.extra_batch ? 2 : 0);
+    read.time_rows = kind.time_rows ? kind.time_rows : size.T;
+    read.values = broad(uniform_values({read.batch_rows * read.time_rows, size.C + 1}, 6, 0.0, 1.0));
+    if (strided) read.values = column_slice(read.values);
+    for (std::int64_t b = 0; b < size.B; ++b) {
+      for (std::int64_t t = 0; t < size.T; ++t) {
+        const std::int64_t source = (b + kind.first_batch) % read.batch_rows;
+        rows_.push_back(source * read.time_rows + (read.time_rows == 1 ? 0 : t));
+      }
     }
-    if (sources_.kind != SourceKind::constant) return drawn(sources_.kind, N_, C_, sources_.first_row);
-    return at::cat({at::full({N_, C_}, sources_.value, at::kDouble),
-                    at::full({N_, 1}, sources_.delta_value, at::kDouble)},
-                   1);
+    return read;
+  }
+
+  bool has_matrix() const { return sources_.read() != nullptr; }
+  ReadSources& read() { return read_of(sources_); }
+  /// The matrix that is read, undefined where there is none.
+  at::Tensor values() const { return has_matrix() ? sources_.read()->values : at::Tensor(); }
+
+  /// float64 sources of each position, [N, C + 1]; `matrix` where they are read.
+  at::Tensor position_sources(const at::Tensor& matrix) const {
+    if (const auto* constant = std::get_if<ConstantSources>(&sources_.from)) {
+      return at::cat(
+          {at::full({N_, C_}, constant->r, at::kDouble), at::full({N_, 1}, constant->delta, at::kDouble)}, 1);
+    }
+    if (const auto* draws = std::get_if<DrawnSources>(&sources_.from)) {
+      const bool binomial = draws->distribution == SourceDistribution::binomial;
+      return drawn(binomial ? From::binomial : From::uniform, N_, C_, draws->first_row);
+    }
+    const at::Tensor read = matrix.index_select(0, at::tensor(rows_, at::kLong));
+    const auto* mixed = std::get_if<MixedSources>(&sources_.from);
+    if (!mixed) return read;
+    return at::where(mixed->is_read.cpu().to(at::kBool).unsqueeze(1), read,
+                     drawn(From::uniform, N_, C_, mixed->drawn.first_row));
   }
 
   struct Reference {
@@ -156,8 +182,8 @@ class GateCase : public DeviceTest {
   }
   /// What the sources are, [R, C + 1].
   at::Tensor source_leaf() const {
-    const bool compact = sources_.sources.scalar_type() == at::kShort;
-    return leaf(compact ? sources_.sources.to(at::kCPU, at::kDouble) / 32767.0 : sources_.sources);
+    const bool compact = values().scalar_type() == at::kShort;
+    return leaf(compact ? values().to(at::kCPU, at::kDouble) / 32767.0 : values());
   }
 
   Tolerance stored() const { return rounding(wide(), 8, 8.0, dtype()); }
@@ -167,8 +193,7 @@ class GateCase : public DeviceTest {
   /// Returns dL/dr, float64, undefined where nothing is read.
   at::Tensor check_backward_pass() {
     const at::Tensor h = leaf(h_), g = leaf(g_), before = broad(uniform_values({N_, C_}, 9));
-    const at::Tensor matrix = has_matrix(sources_.kind) ? source_leaf() : at::Tensor(),
-                     dg = column_slice(before);
+    const at::Tensor matrix = has_matrix() ? source_leaf() : at::Tensor(), dg = column_slice(before);
     const GateGradients out =
         gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, /*want_gated=*/true);
     const Reference expected = reference(h, g, matrix);
@@ -184,8 +209,7 @@ class GateCase : public DeviceTest {
 
   /// Which rows of the sources any position reads.
   at::Tensor met() const {
-    return at::zeros({sources_.sources.size(0), 1}, at::kBool)
-        .index_fill_(0, at::tensor(rows_, at::kLong), true);
+    return at::zeros({values().size(0), 1}, at::kBool).index_fill_(0, at::tensor(rows_, at::kLong), true);
   }
 
   bool rows_are_shared() const {

@@ -32,17 +32,17 @@ class GateCompactTest : public GateCase {
 
   /// Makes the sources of the case compact, with both ends among them.
   void make_compact(bool strided) {
-    const at::Tensor values = sources_.sources.to(at::kCPU, at::kDouble).mul(32767.0).round();
-    values.view({-1})[0] = 0.0;
-    values.view({-1})[-1] = 32767.0;
-    sources_.sources = laid_out(values.to(device(), at::kShort), -5.0, strided);
+    const at::Tensor levels = values().to(at::kCPU, at::kDouble).mul(32767.0).round();
+    levels.view({-1})[0] = 0.0;
+    levels.view({-1})[-1] = 32767.0;
+    read().values = laid_out(levels.to(device(), at::kShort), -5.0, strided);
   }
 
   template <class Check>
   void for_each_compact_case(const Check& check) {
     for_each_case([&] {
-      if (!has_matrix(sources_.kind)) return;
-      const bool strided = sources_.sources.stride(0) != C_ + 1;
+      if (!has_matrix()) return;
+      const bool strided = values().stride(0) != C_ + 1;
       make_compact(strided);
       check(strided);
     });
@@ -51,14 +51,13 @@ class GateCompactTest : public GateCase {
   void check_climbing(bool adam, bool strided) {
     const at::Tensor start = source_leaf().detach();
     const auto moment = [&](std::uint64_t seed, double low) {
-      const at::Tensor values = uniform_values(start.sizes(), seed, low, 1.0).to(device(), at::kBFloat16);
-      return laid_out(values, 3.0, strided);
+      const at::Tensor x = uniform_values(start.sizes(), seed, low, 1.0).to(device(), at::kBFloat16);
+      return laid_out(x, 3.0, strided);
     };
     const at::Tensor m = moment(10, -1.0), v = moment(11, 0.1), exact_m = leaf(m).detach(),
                      exact_v = leaf(v).detach();
-    sources_.gradient_scale = -0.5;
-    sources_.ascent =
-        SourceAscent{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5}, m, v};
+    read().destination =
+        SourceAscent{{.adam = adam, .eps = 1e-8, .rate = 0.125, .unbias1 = 1.5, .unbias2 = 2.5}, m, v, -0.5};
     const at::Tensor d = check_backward_pass() * -0.5, new_m = 0.5 * exact_m + 0.5 * d,
                      new_v = 0.99 * exact_v + 0.01 * d.square();
     const at::Tensor moved =
@@ -80,7 +79,7 @@ class GateCompactTest : public GateCase {
       expect_close(at::where(clear, found, wanted), wanted, half_level, "sources");
     }
     if (!strided) return;
-    EXPECT_TRUE(untouched_around(sources_.sources, -5.0));
+    EXPECT_TRUE(untouched_around(values(), -5.0));
     EXPECT_TRUE(untouched_around(m, 3.0) && untouched_around(v, 3.0));
   }
 };
@@ -107,23 +106,23 @@ TEST_P(GateCompactTest, EveryLevelStays) {
   constexpr std::int64_t levels = 32768;
   const at::Tensor all = at::arange(levels, at::kShort).view({1, levels}).to(device()),
                    ones = real(at::ones({1, levels - 1})), zeros = broad(at::zeros({1, levels - 1}));
-  GateSources sources{.kind = SourceKind::tensor, .sources = all.clone()};
-  expect_close(gate_forward(ones, zeros, {.kind = SourceKind::tensor, .delta = false, .sources = all}, {})
-                   .gated.to(at::kDouble),
+  const at::Tensor values = all.clone();
+  expect_close(gate_forward(ones, zeros, {ReadSources{all}, /*delta=*/false}, {}).gated.to(at::kDouble),
                all.narrow(1, 0, levels - 1).to(at::kDouble) / 32767.0, rounding(at::kFloat, 2, 1.0, dtype()),
                "r");
-  sources.ascent = SourceAscent{{.adam = false, .rate = 0.125}, {}, {}};
-  gate_backward(at::zeros_like(ones), ones, zeros, sources, {}, broad(at::zeros({1})), {}, false);
-  expect_identical(sources.sources, all, "levels");
+  const GateSources climbing{
+      ReadSources{.values = values, .destination = SourceAscent{{.adam = false, .rate = 0.125}, {}, {}}}};
+  gate_backward(at::zeros_like(ones), ones, zeros, climbing, {}, broad(at::zeros({1})), {}, false);
+  expect_identical(values, all, "levels");
 }
 
 TEST_P(GateCompactTest, SaysWhatIsWrong) {
-  prepare({1, 3, 2}, {"per position", SourceKind::tensor}, false, true, false);
+  prepare({1, 3, 2}, {"per position", From::matrix}, false, true, false);
   make_compact(false);
   const at::Tensor h = h_.to(at::kDouble), g = g_.to(at::kDouble);
   expect_usage_error([&] { gate_forward(h, g, sources_, {}); },
                      "expected float64 sources beside float64 activations, found compact ones");
-  sources_.ascent = SourceAscent{{}, broad(at::zeros({3, 3})), broad(at::zeros({3, 3}))};
+  read().destination = SourceAscent{{}, broad(at::zeros({3, 3})), broad(at::zeros({3, 3}))};
   expect_usage_error([&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, {}, false); },
                      "moment of sources: expected BFloat16");
 }

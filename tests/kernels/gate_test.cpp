@@ -15,9 +15,8 @@ class GateTest : public GateCase {
  protected:
   void check_forward() {
     const GateOutput out = gate_forward(h_, g_, sources_, routing_);
-    const Reference expected =
-        reference(h_.to(at::kCPU, at::kDouble), g_.to(at::kCPU, at::kDouble),
-                  sources_.sources.defined() ? sources_.sources.to(at::kCPU, at::kDouble) : at::Tensor());
+    const Reference expected = reference(h_.to(at::kCPU, at::kDouble), g_.to(at::kCPU, at::kDouble),
+                                         has_matrix() ? values().to(at::kCPU, at::kDouble) : at::Tensor());
     expect_close(out.gated, expected.gated.to(dtype()), stored(), "gated");
     if (out.scale.defined()) {
       expect_close(out.scale, expected.scale.to(wide()), {}, "scale");
@@ -27,13 +26,12 @@ class GateTest : public GateCase {
   }
 
   void check_backward(bool overwrite, double factor) {
-    const bool wants_sources = has_matrix(sources_.kind);
+    const bool wants_sources = has_matrix();
     at::Tensor before;
     if (wants_sources) {
       // A slice of a wider matrix, so that writes beside it would show.
-      before = broad(uniform_values(sources_.sources.sizes(), 8));
-      sources_.gradient = column_slice(before);
-      sources_.overwrite_gradient = overwrite, sources_.gradient_scale = factor;
+      before = broad(uniform_values(values().sizes(), 8));
+      read().destination = SourceGradient{column_slice(before), factor, overwrite};
       before = before.to(at::kCPU, at::kDouble);
     }
     at::Tensor dr = check_backward_pass();
@@ -41,8 +39,9 @@ class GateTest : public GateCase {
     // Rows that no position reads keep what they held.
     dr = overwrite ? at::where(met(), dr * factor, before) : dr * factor + before;
     const auto shared = static_cast<double>(rows_.size());
-    expect_close(sources_.gradient, dr.to(wide()), computed(8.0 + shared + static_cast<double>(C_)), "dL/dr");
-    EXPECT_TRUE(surroundings_are_untouched(sources_.gradient)) << "dL/dr";
+    const at::Tensor found = gradient_of(sources_);
+    expect_close(found, dr.to(wide()), computed(8.0 + shared + static_cast<double>(C_)), "dL/dr");
+    EXPECT_TRUE(surroundings_are_untouched(found)) << "dL/dr";
   }
 };
 
@@ -61,24 +60,23 @@ TEST_P(GateTest, BackwardOverwritesWhereRowsAreMetOnce) {
 }
 
 TEST_P(GateTest, GradientsOfSourcesTurnToZeroWhereRoutingIsOff) {
-  prepare({1, 3, 5}, {"per position", SourceKind::tensor}, false, true, false);
+  prepare({1, 3, 5}, {"per position", From::matrix}, false, true, false);
   routing_ = at::zeros({3}, at::TensorOptions().dtype(at::kByte).device(device()));
-  sources_.gradient = at::ones({3, 6}, g_.options());
-  sources_.overwrite_gradient = true;
+  read().destination = SourceGradient{.sum = at::ones({3, 6}, g_.options()), .overwrite = true};
   gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false);
-  expect_identical(sources_.gradient, at::zeros({3, 6}, wide()), "overwritten");
+  expect_identical(gradient_of(sources_), at::zeros({3, 6}, wide()), "overwritten");
 }
 
 TEST_P(GateTest, WhatLiesBeyondZeroAndOneIsClamped) {
   for (const std::int64_t C : {3, 64, 157}) {
-    prepare({1, 7, C}, {"per position", SourceKind::tensor}, false, true, false);
+    prepare({1, 7, C}, {"per position", From::matrix}, false, true, false);
     const at::Tensor z = broad(uniform_values({7, C}, 9, -1.0, 2.0)), g = z.clamp(0.0, 1.0);
     expect_identical(gate_forward(h_, z, sources_, {}).gated, gate_forward(h_, g, sources_, {}).gated,
                      "gated");
-    sources_.overwrite_gradient = true;
     at::Tensor gradients[2][3];
     for (const int raw : {0, 1}) {
-      sources_.gradient = gradients[raw][0] = at::zeros({7, C + 1}, z.options());
+      gradients[raw][0] = at::zeros({7, C + 1}, z.options());
+      read().destination = SourceGradient{.sum = gradients[raw][0], .overwrite = true};
       gradients[raw][1] = at::zeros_like(z);
       gradients[raw][2] =
           gate_backward(dgated_, h_, raw ? z : g, sources_, {}, dscale_, gradients[raw][1], true).h;
@@ -104,14 +102,16 @@ TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
     const at::Tensor before = broad(uniform_values({N_, C_}, 9));
     const at::Tensor dg = column_slice(before), part_dg = column_slice(before);
     GateSources part_sources = sources_;
-    if (has_matrix(sources_.kind)) {
-      sources_.gradient = at::ones_like(sources_.sources), part_sources.gradient = sources_.gradient.clone();
-      sources_.overwrite_gradient = part_sources.overwrite_gradient = !rows_are_shared();
+    if (has_matrix()) {
+      for (GateSources* sources : {&sources_, &part_sources}) {
+        read_of(*sources).destination =
+            SourceGradient{.sum = at::ones_like(values()), .overwrite = !rows_are_shared()};
+      }
     }
     const GateGradients back = gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, dg, true),
                         part_back = gate_backward(gathered(dgated_), gathered(h_), g_, part_sources,
                                                   at_positions, gathered(dscale_), part_dg, true);
-    if (has_matrix(sources_.kind)) expect_identical(part_sources.gradient, sources_.gradient, "dL/dr");
+    if (has_matrix()) expect_identical(gradient_of(part_sources), gradient_of(sources_), "dL/dr");
     expect_rows(part_back.h, back.h, "dL/dh");
     expect_rows(part_back.gated, back.gated, "gated again");
     expect_identical(part_dg, dg, "dL/dg");
@@ -120,17 +120,17 @@ TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
 }
 
 TEST_P(GateTest, UnwantedOutputsStayUndefined) {
-  prepare({1, 3, 5}, {"zero", SourceKind::constant}, false, true, false);
+  prepare({1, 3, 5}, {"zero", From::constant}, false, true, false);
   EXPECT_FALSE(gate_forward(h_, g_, sources_, {}).scale.defined());
   EXPECT_FALSE(gate_backward(dgated_, h_, g_, sources_, {}, {}, {}, false).gated.defined());
-  sources_.kind = SourceKind::uniform;
+  sources_.from = DrawnSources{};
   EXPECT_TRUE(gate_forward(h_, g_, sources_, {}).scale.defined());
   sources_.delta = false;
   EXPECT_FALSE(gate_forward(h_, g_, sources_, {}).scale.defined());
 }
 
 TEST_P(GateTest, NoRowsAreNoWork) {
-  prepare({1, 1, 5}, {"uniform", SourceKind::uniform}, false, true, false);
+  prepare({1, 1, 5}, {"uniform", From::uniform}, false, true, false);
   const GateOutput out = gate_forward(h_.narrow(0, 0, 0), g_.narrow(0, 0, 0), sources_, {});
   EXPECT_EQ(out.gated.sizes(), at::IntArrayRef({0, 5}));
   EXPECT_EQ(
@@ -139,18 +139,18 @@ TEST_P(GateTest, NoRowsAreNoWork) {
 }
 
 TEST_P(GateTest, RepeatsItselfExactly) {
-  prepare({3, 5, 131}, {"shared across all", SourceKind::tensor, 0, 0, 1, 1}, true, true, false);
+  prepare({3, 5, 131}, {"shared across all", From::matrix, 0, 0, 1, 1}, true, true, false);
   at::Tensor first;
   for (int i = 0; i < 3; ++i) {
-    sources_.gradient = at::zeros_like(sources_.sources);
+    read().destination = SourceGradient{at::zeros_like(values())};
     gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false);
-    if (first.defined()) expect_identical(sources_.gradient, first, "dL/dr");
-    first = sources_.gradient;
+    if (first.defined()) expect_identical(gradient_of(sources_), first, "dL/dr");
+    first = gradient_of(sources_);
   }
 }
 
 TEST_P(GateTest, SaysWhatIsWrong) {
-  prepare({2, 3, 4}, {"per position", SourceKind::tensor}, true, true, false);
+  prepare({2, 3, 4}, {"per position", From::matrix}, true, true, false);
   const auto forward = [&] { gate_forward(h_, g_, sources_, routing_); };
   const auto backward = [&] { gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false); };
   const auto with = [](auto& place, auto value, const auto& call, const char* words) {
@@ -165,20 +165,21 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(g_, g_.to(at::kHalf), forward, "gate: importance: expected");
   with(routing_, routing_.to(at::kBool), forward, "expected routing as contiguous uint8 of 6 positions");
   with(routing_, routing_.narrow(0, 0, 5), forward, "found 5 elements");
-  with(sources_.time_length, std::int64_t{4}, forward, "whole sequences of 4, found 6 positions");
-  with(sources_.time_rows, std::int64_t{2}, forward, "for 1 or 3 positions of it, found 2 and 2");
-  with(sources_.batch_rows, std::int64_t{0}, forward, "at least one batch row");
-  with(sources_.first_batch, std::int64_t{-1}, forward, "at least one batch row");
+  with(read().time_length, std::int64_t{4}, forward, "whole sequences of 4, found 6 positions");
+  with(read().time_rows, std::int64_t{2}, forward, "for 1 or 3 positions of it, found 2 and 2");
+  with(read().batch_rows, std::int64_t{0}, forward, "at least one batch row");
+  with(read().first_batch, std::int64_t{-1}, forward, "at least one batch row");
   with(g_, g_.to(at::kMeta), forward, "on one device, found one on meta beside one on");
-  with(sources_.sources, sources_.sources.narrow(1, 0, 4), forward, "gate: sources: expected");
-  sources_.gradient = at::zeros_like(sources_.sources);
+  with(read().values, values().narrow(1, 0, 4), forward, "gate: sources: expected");
+  at::Tensor& gradient = read().destination.emplace<SourceGradient>().sum;
+  gradient = at::zeros_like(values());
   with(dgated_, dgated_.t().contiguous().t(), backward, "contiguous gradient");
   with(dgated_, dgated_.narrow(0, 0, 5), backward, "gate: gradient: expected");
   with(dscale_, at::Tensor(), backward, "needs the contiguous");
   with(dscale_, dscale_.to(at::kMeta), backward, "on one device");
   with(dgated_, dgated_.to(at::kMeta), backward, "on one device");
   with(dscale_, dscale_.narrow(0, 0, 5), backward, "at 6 positions");
-  with(sources_.gradient, sources_.gradient.narrow(0, 0, 5), backward, "gate: source gradient: expected");
+  with(gradient, gradient.narrow(0, 0, 5), backward, "gate: source gradient: expected");
   expect_usage_error(
       [&] { gate_backward(dgated_, h_, g_, sources_, {}, dscale_, g_.narrow(1, 0, 3), false); },
       "gate: importance gradient: expected");
@@ -195,25 +196,24 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(at_positions.places, routing_, forward_at_positions,
        "a row for each of 6 positions as contiguous int32, found 6 of Byte");
   with(at_positions.places, at_positions.positions.narrow(0, 0, 5), forward_at_positions, "found 5 of Int");
-  prepare({2, 3, 4}, {"mixed", SourceKind::mixed}, false, true, false);
-  with(sources_.from_matrix, at::Tensor(), forward, "expected a choice between mixed sources, found none");
-  with(sources_.from_matrix, sources_.from_matrix.narrow(0, 0, 5), forward,
+  prepare({2, 3, 4}, {"mixed", From::mixed}, false, true, false);
+  auto& mixed = std::get<MixedSources>(sources_.from);
+  with(mixed.drawn.distribution, SourceDistribution::binomial, forward,
+       "mixed sources to be read or drawn from U(0,1), found binomial draws");
+  with(mixed.is_read, at::Tensor(), forward, "expected a choice between mixed sources, found none");
+  with(mixed.is_read, mixed.is_read.narrow(0, 0, 5), forward,
        "the choice between sources as contiguous uint8 of 6 positions, found 5");
-  prepare({2, 3, 4}, {"shared across batch", SourceKind::tensor, 0, 0, 1, 0}, false, true, false);
-  sources_.gradient = at::zeros_like(sources_.sources);
-  sources_.overwrite_gradient = true;
+  prepare({2, 3, 4}, {"shared across batch", From::matrix, 0, 0, 1, 0}, false, true, false);
+  read().destination = SourceGradient{.sum = at::zeros_like(values()), .overwrite = true};
   expect_usage_error(backward, "sources that positions share, found the wish to overwrite it");
-  sources_.gradient = at::Tensor(), sources_.overwrite_gradient = false;
-  sources_.ascent.emplace().rule.adam = false;
+  read().destination = SourceAscent{{.adam = false}, {}, {}};
   expect_usage_error(backward, "found the wish to climb along each position's");
-  prepare({2, 3, 4}, {"per position", SourceKind::tensor}, false, true, false);
-  const at::Tensor moment = at::zeros_like(sources_.sources);
-  sources_.ascent.emplace().m = moment;
-  sources_.ascent->v = moment.clone();
-  with(sources_.ascent->m, at::Tensor(), backward, "gate: moment of sources: expected");
-  with(sources_.ascent->v, moment.narrow(0, 0, 5), backward, "gate: moment of sources: expected");
-  with(sources_.ascent->v, column_slice(moment), backward, "moments with the sources' stride of 5, found 10");
-  with(sources_.gradient, moment, backward, "either a gradient of sources to keep or an ascent, found both");
+  prepare({2, 3, 4}, {"per position", From::matrix}, false, true, false);
+  const at::Tensor moment = at::zeros_like(values());
+  auto& ascent = read().destination.emplace<SourceAscent>(AscentRule{}, moment, moment.clone());
+  with(ascent.m, at::Tensor(), backward, "gate: moment of sources: expected");
+  with(ascent.v, moment.narrow(0, 0, 5), backward, "gate: moment of sources: expected");
+  with(ascent.v, column_slice(moment), backward, "moments with the sources' stride of 5, found 10");
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, GateTest,
@@ -227,20 +227,17 @@ TEST(GateGradient, IsTheSlopeOfTheForwardPass) {
   const at::Tensor dgated = uniform_values({6, 5}, 4), dscale = uniform_values({6}, 5);
   const at::Tensor routing = at::tensor({1, 1, 0, 1, 1, 1}, at::kByte);
   const auto sources_of = [](const at::Tensor& matrix) {
-    GateSources sources;
-    sources.kind = SourceKind::tensor, sources.sources = matrix, sources.time_length = 3,
-    sources.time_rows = 3;
-    return sources;
+    return GateSources{ReadSources{.values = matrix, .time_length = 3, .time_rows = 3}};
   };
   GateSources sources = sources_of(r);
-  sources.gradient = at::zeros_like(r);
+  read_of(sources).destination = SourceGradient{at::zeros_like(r)};
   const at::Tensor dg = at::zeros_like(g);
   const GateGradients out = gate_backward(dgated, h, g, sources, routing, dscale, dg, false);
   const auto loss = [&](const std::vector<at::Tensor>& x) {
     const GateOutput y = gate_forward(x[0], x[1], sources_of(x[2]), routing);
     return (y.gated * dgated).sum() + (y.scale * dscale).sum();
   };
-  check_gradient(loss, {h, g, r}, {out.h, dg, sources.gradient}, "h, g, r");
+  check_gradient(loss, {h, g, r}, {out.h, dg, gradient_of(sources)}, "h, g, r");
 }
 
 }  // namespace

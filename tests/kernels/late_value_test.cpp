@@ -51,9 +51,8 @@ TEST_P(LateValueTest, KeysOfDraws) {
 TEST_P(LateValueTest, KeysOfMasks) {
   const at::Tensor h = real(uniform_values({9, 70}, 1)), g = broad(uniform_values({9, 70}, 2, 0.0, 1.0));
   const at::Tensor gradient = real(uniform_values({9, 70}, 3));
-  for (const SourceKind kind : {SourceKind::uniform, SourceKind::binomial}) {
-    GateSources now{.kind = kind, .key = key, .site = 4, .first_row = 7}, later = now;
-    later.key = late(key);
+  for (const SourceDistribution drawn : {SourceDistribution::uniform, SourceDistribution::binomial}) {
+    const GateSources now{DrawnSources{drawn, key, 4, 7}}, later{DrawnSources{drawn, late(key), 4, 7}};
     const GateOutput a = gate_forward(h, g, now, {}), b = gate_forward(h, g, later, {});
     expect_identical(b.gated, a.gated, "gated");
     expect_identical(b.scale, a.scale, "scale");

@@ -31,15 +31,15 @@ TEST_P(LinearTest, IsTheFormulaAndItsGradients) {
   for (const auto& [N, d_in, d_out] :
        {std::array<std::int64_t, 3>{1, 1, 1}, {2, 3, 5}, {13, 31, 7}, {67, 16, 64}}) {
     for (const bool biased : {false, true}) {
-      for (const bool made_again : {false, true}) {
+      for (const bool recomputed : {false, true}) {
         SCOPED_TRACE(::testing::Message() << N << " x " << d_in << " to " << d_out << (biased ? ", bias" : "")
-                                          << (made_again ? ", made again" : ""));
+                                          << (recomputed ? ", made again" : ""));
         const at::Tensor x = real(uniform_values({N, d_in}, 1)).requires_grad_();
         const Parameter weight = trained(real(uniform_values({d_out, d_in}, 2)));
         const Parameter bias = biased ? trained(real(uniform_values({d_out}, 3))) : Parameter();
         const at::Tensor dy = real(uniform_values({N, d_out}, 4));
-        const MadeAgain again =
-            made_again ? MadeAgain(1, [x = x.detach()] { return x.clone(); }) : MadeAgain();
+        const Recomputed again =
+            recomputed ? Recomputed(1, [x = x.detach()] { return x.clone(); }) : Recomputed();
 
         const at::Tensor y = linear(x, weight, bias, again);
         torch::autograd::backward({y}, {dy});
@@ -70,7 +70,7 @@ TEST_P(LinearTest, StoresGradientsWhereItIsTold) {
   for (const std::int64_t N : {std::int64_t{7}, std::int64_t{0}}) {
     const at::Tensor x = real(uniform_values({N, 3}, 1)), dy = real(uniform_values({N, 5}, 4));
     Parameter weight = trained(real(uniform_values({5, 3}, 2))), bias = trained(real(uniform_values({5}, 3)));
-    weight.stores = bias.stores = true;
+    weight.overwrites_gradient = bias.overwrites_gradient = true;
     for (const Parameter& parameter : {weight, bias}) at::Tensor(parameter.gradient).fill_(NAN);
     torch::autograd::backward({linear(x, weight, bias)}, {dy});
     expect_close(weight.gradient, exact(dy).t().mm(exact(x)).to(wide()), tolerance(N), "dW");
@@ -81,7 +81,7 @@ TEST_P(LinearTest, StoresGradientsWhereItIsTold) {
 // Three lanes with different numbers of rows; more lanes than a weight has rows, too.
 TEST_P(LinearTest, DeferredGradientsAreThoseOfAllLanes) {
   const std::vector<std::int64_t> rows = {7, 1, 4};
-  for (const bool stores : {false, true}) {
+  for (const bool overwrites : {false, true}) {
     for (const bool biased : {false, true}) {
       for (const std::int64_t d_out : {2, 5}) {
         Parameter first = trained(real(uniform_values({3, 6}, 2))),
@@ -92,8 +92,8 @@ TEST_P(LinearTest, DeferredGradientsAreThoseOfAllLanes) {
         at::Tensor dW_first = at::zeros({3, 6}, at::kDouble), dW_second = at::zeros({d_out, 3}, at::kDouble),
                    db = at::zeros({3}, at::kDouble);
         for (Parameter* parameter : {&first, &second, &bias}) {
-          parameter->stores = stores;
-          if (parameter->gradient.defined()) parameter->gradient.fill_(stores ? NAN : 2.0);
+          parameter->overwrites_gradient = overwrites;
+          if (parameter->gradient.defined()) parameter->gradient.fill_(overwrites ? NAN : 2.0);
         }
         for (std::size_t lane = 0; lane < 3; ++lane) {
           for (Parameter* parameter : {&first, &second, &bias}) parameter->deferred = &lists[lane];
@@ -108,7 +108,7 @@ TEST_P(LinearTest, DeferredGradientsAreThoseOfAllLanes) {
           all.push_back(&lists[lane]);
         }
         for (std::size_t part = 0; part < 3; ++part) DeferredGradients::make(all, part);
-        const double before = stores ? 0.0 : 2.0;
+        const double before = overwrites ? 0.0 : 2.0;
         expect_close(second.gradient, (dW_second + before).to(wide()), tolerance(36), "dW of the second");
         expect_close(first.gradient, (dW_first + before).to(wide()), tolerance(36), "dW of the first");
         if (biased) expect_close(bias.gradient, (db + before).to(wide()), tolerance(36), "db");
@@ -140,17 +140,17 @@ TEST_P(LinearTest, LanesHaveToDeferTheSameGradients) {
 
 TEST_P(LinearTest, WhatIsMadeAgainIsNotKept) {
   const Parameter weight = trained(real(uniform_values({4, 3}, 2)));
-  for (const bool made_again : {false, true}) {
+  for (const bool recomputed : {false, true}) {
     at::Tensor x = real(uniform_values({5, 3}, 1));
     const c10::weak_intrusive_ptr<c10::StorageImpl> storage = x.storage().getWeakStorageImpl();
-    const MadeAgain again = made_again ? MadeAgain(1,
-                                                   [this] {
-                                                     return real(uniform_values({5, 3}, 1));
-                                                   })
-                                       : MadeAgain();
+    const Recomputed again = recomputed ? Recomputed(1,
+                                                     [this] {
+                                                       return real(uniform_values({5, 3}, 1));
+                                                     })
+                                        : Recomputed();
     const at::Tensor y = linear(x, weight, {}, again);
     x.reset();
-    EXPECT_EQ(storage.expired(), made_again);
+    EXPECT_EQ(storage.expired(), recomputed);
     torch::autograd::backward({y}, {at::ones_like(y)});
     EXPECT_TRUE(storage.expired());
   }
@@ -160,7 +160,7 @@ TEST_P(LinearTest, IsMadeAgainOnceForAllItsReaders) {
   const at::Tensor x = real(uniform_values({5, 3}, 1)).requires_grad_();
   int made = 0;
   c10::weak_intrusive_ptr<c10::StorageImpl> storage = x.storage().getWeakStorageImpl();
-  const MadeAgain again(3, [&] {
+  const Recomputed again(3, [&] {
     ++made;
     at::Tensor copy = x.detach().clone();
     storage = copy.storage().getWeakStorageImpl();
@@ -185,7 +185,7 @@ TEST_P(LinearTest, IsMadeAgainOnceForAllItsReaders) {
 TEST_P(LinearTest, NothingIsMadeAgainForFrozenWeights) {
   const at::Tensor x = real(uniform_values({5, 3}, 1)).requires_grad_();
   const Parameter frozen{real(uniform_values({4, 3}, 2)), {}};
-  const MadeAgain again(1, []() -> at::Tensor {
+  const Recomputed again(1, []() -> at::Tensor {
     ADD_FAILURE() << "nobody needs the input";
     return {};
   });

@@ -48,26 +48,27 @@ struct Problem {
             .bias = {},
             .master = table.t()};
   }
-  SitePass pass(SourceKind kind, bool gradients) const {
+  static DrawnSources drawn(SourceDistribution distribution) {
+    return {distribution, make_key(5, RandomPurpose::mask_sources), 2, 11};
+  }
+  /// All of it, one row for each position. dL/dr goes to `gradient`, unless that is undefined.
+  ReadSources read(const at::Tensor& gradient = {}) const {
+    ReadSources all{.values = sources, .time_length = shape.N, .time_rows = shape.N};
+    if (gradient.defined()) all.destination = SourceGradient{gradient};
+    return all;
+  }
+  MixedSources mixed(const at::Tensor& gradient) const {
+    return {read(gradient), drawn(SourceDistribution::uniform),
+            uniform_values({shape.N}, 10).gt(0.0).to(at::kByte)};
+  }
+  SitePass pass(const decltype(GateSources::from)& from, bool gradients) const {
     const auto like = [&](const at::Tensor& x) { return gradients ? at::zeros_like(x) : at::Tensor(); };
     SitePass p{.V = {V, like(V)},
                .U = {U, like(U)},
                .importance = g,
                .importance_gradient = like(g),
                .routing = routing};
-    p.sources = {.kind = kind,
-                 .value = 0.3,
-                 .delta_value = 0.8,
-                 .delta = delta,
-                 .key = make_key(5, RandomPurpose::mask_sources),
-                 .site = 2,
-                 .first_row = 11};
-    if (kind == SourceKind::mixed)
-      p.sources.from_matrix = uniform_values({shape.N}, 10).gt(0.0).to(at::kByte);
-    if (kind == SourceKind::tensor || kind == SourceKind::mixed) {
-      p.sources.sources = sources, p.sources.gradient = like(sources);
-      p.sources.time_length = p.sources.time_rows = shape.N;
-    }
+    p.sources = {from, delta};
     return p;
   }
   at::Tensor one_hot() const { return at::one_hot(tokens, shape.vocabulary).to(at::kDouble); }
@@ -111,14 +112,15 @@ TEST_P(EmbeddingSite, EqualsTheFormWithOneHotVectorsAndSoDoItsGradients) {
       expect_close(a.to(at::kDouble), b, close, what);
     };
 
-    const SitePass pass = p.pass(SourceKind::tensor, /*gradients=*/true);
+    const at::Tensor source_gradient = at::zeros_like(p.sources);
+    const SitePass pass = p.pass(p.read(source_gradient), /*gradients=*/true);
     const at::Tensor y = apply_masked_embedding(p.tokens, p.matrix(), pass);
     torch::autograd::backward({y}, {p.dy});
     expect_same(y.detach(), expected.detach(), "y");
     expect_same(pass.V.gradient, leaves[0].grad(), "dV");
     expect_same(pass.U.gradient, leaves[1].grad(), "dU");
     expect_same(pass.importance_gradient, leaves[2].grad(), "dg");
-    expect_same(pass.sources.gradient, leaves[3].grad(), "dr and dδ");
+    expect_same(source_gradient, leaves[3].grad(), "dr and dδ");
   };
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
     for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{7, 5, 3, 11}, Shape{40, 13, 17, 4}})
@@ -129,34 +131,45 @@ TEST_P(EmbeddingSite, EqualsTheFormWithOneHotVectorsAndSoDoItsGradients) {
 TEST_P(EmbeddingSite, GradientsAreTheSlopes) {
   const auto [with_routing, with_delta] = GetParam();
   const Problem p({6, 4, 3, 5}, with_routing, with_delta);
-  const SitePass pass = p.pass(SourceKind::tensor, /*gradients=*/true);
+  const at::Tensor source_gradient = at::zeros_like(p.sources);
+  const SitePass pass = p.pass(p.read(source_gradient), /*gradients=*/true);
   torch::autograd::backward({apply_masked_embedding(p.tokens, p.matrix(), pass)}, {p.dy});
   check_gradient(
       [&](const std::vector<at::Tensor>& in) {
-        SitePass moved = p.pass(SourceKind::tensor, /*gradients=*/false);
-        moved.V.value = in[0], moved.U.value = in[1], moved.importance = in[2], moved.sources.sources = in[3];
+        ReadSources sources = p.read();
+        sources.values = in[3];
+        SitePass moved = p.pass(sources, /*gradients=*/false);
+        moved.V.value = in[0], moved.U.value = in[1], moved.importance = in[2];
         return (apply_masked_embedding(p.tokens, p.matrix(), moved) * p.dy).sum();
       },
       {p.V, p.U, p.g, p.sources},
-      {pass.V.gradient, pass.U.gradient, pass.importance_gradient, pass.sources.gradient}, "V, U, g, r");
+      {pass.V.gradient, pass.U.gradient, pass.importance_gradient, source_gradient}, "V, U, g, r");
 }
 
 TEST_P(EmbeddingSite, EveryKindOfSourcesIsThatOfALinearSite) {
   const auto [with_routing, with_delta] = GetParam();
   const Problem p({40, 13, 17, 4}, with_routing, with_delta);
-  for (const SourceKind kind : {SourceKind::constant, SourceKind::uniform, SourceKind::binomial,
-                                SourceKind::tensor, SourceKind::mixed}) {
+  const at::Tensor gradient = at::zeros_like(p.sources), other_gradient = at::zeros_like(p.sources);
+  using From = decltype(GateSources::from);
+  const std::vector<std::pair<From, From>> kinds = {
+      {ConstantSources{0.3, 0.8}, ConstantSources{0.3, 0.8}},
+      {p.drawn(SourceDistribution::uniform), p.drawn(SourceDistribution::uniform)},
+      {p.drawn(SourceDistribution::binomial), p.drawn(SourceDistribution::binomial)},
+      {p.read(gradient), p.read(other_gradient)},
+      {p.mixed(gradient), p.mixed(other_gradient)}};
+  for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
     Matrix matrix = p.matrix();
-    const SitePass pass = p.pass(kind, true), other = p.pass(kind, true);
+    const SitePass pass = p.pass(kinds[kind].first, true), other = p.pass(kinds[kind].second, true);
     const at::Tensor y = apply_masked_embedding(p.tokens, matrix, pass);
     const at::Tensor x = p.one_hot().requires_grad_(true), expected = apply_masked(x, matrix, other);
     torch::autograd::backward({y}, {p.dy});
     torch::autograd::backward({expected}, {p.dy});
-    const std::string what = "source kind " + std::to_string(static_cast<int>(kind));
+    const std::string what = "source kind " + std::to_string(kind);
     expect_close(y.detach(), expected.detach(), tight, what);
     expect_close(pass.V.gradient, other.V.gradient, tight, what + ", dV");
     expect_close(pass.U.gradient, other.U.gradient, tight, what + ", dU");
     expect_close(pass.importance_gradient, other.importance_gradient, tight, what + ", dg");
+    expect_close(gradient, other_gradient, tight, what + ", dr");
   }
 }
 
@@ -165,7 +178,8 @@ INSTANTIATE_TEST_SUITE_P(Forms, EmbeddingSite, ::testing::Combine(::testing::Boo
 TEST(EmbeddingSite, NothingIsRecordedWhereNobodyWantsAGradient) {
   const Problem p({4, 3, 2, 5}, false, true);
   EXPECT_FALSE(
-      apply_masked_embedding(p.tokens, p.matrix(), p.pass(SourceKind::uniform, false)).requires_grad());
+      apply_masked_embedding(p.tokens, p.matrix(), p.pass(p.drawn(SourceDistribution::uniform), false))
+          .requires_grad());
 }
 
 // Whole models with the embedding among their sites.
@@ -321,7 +335,7 @@ TEST_P(EmbeddingOf, GradientsOfALossAreTheSlopes) {
                         .importance_gradient = importance_gradient,
                         .components = &components};
     const RandomKey key = make_key(1, RandomPurpose::mask_sources);
-    return reconstruct(context, random_sources(context, SourceKind::uniform, key),
+    return reconstruct(context, random_sources(context, SourceDistribution::uniform, key),
                        draw_routing(UniformKSubsetRoutingConfig{}, key, context), seed);
   };
   loss(trained, g, dg, 1.0);

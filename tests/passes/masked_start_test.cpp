@@ -40,8 +40,8 @@ TEST_P(MaskedStart, IsTheFirstBlockThatHasASite) {
                                 .importance = importance,
                                 .importance_gradient = importance_gradients[k],
                                 .components = &components};
-      losses[k] = reconstruct(context, random_sources(context, SourceKind::uniform, RandomKey{1, 2}), {}, 0.5,
-                              GetParam());
+      losses[k] = reconstruct(context, random_sources(context, SourceDistribution::uniform, RandomKey{1, 2}),
+                              {}, 0.5, GetParam());
       scores[k] = at::zeros({clean.N(), d.sites.total_C()}, wide);
       attribute_squared_norm(d, clean, components, scores[k]);
     }

@@ -109,10 +109,8 @@ class Reconstruction : public ::testing::TestWithParam<std::tuple<bool, at::Scal
       };
     }
     SourceOf sources() const {
-      return tensor_sources({.layout = layout,
-                             .values = values.detach().to(gradient.scalar_type()),
-                             .gradient = gradient,
-                             .T = test.clean_.T()});
+      return read_sources(layout, values.detach().to(gradient.scalar_type()), test.clean_.T(), 0,
+                          SourceGradient{gradient});
     }
     void expect_gradient() const { test.expect_near(gradient, gradient_of(values), "dr and dδ"); }
 

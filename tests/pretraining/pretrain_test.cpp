@@ -28,30 +28,32 @@ struct Shape {
 
 PretrainConfig config_of(const Shape& shape) {
   PretrainConfig config;
-  config.model = ModelConfig{.vocab_size = 29,
-                             .n_layer = 2,
-                             .n_head = 4,
-                             .n_embd = 24,
-                             .n_intermediate = 40,
-                             .n_key_value_heads = shape.grouped ? 2 : 4,
-                             .block_size = 16,
-                             .n_ctx = {},
-                             .rotary_base = 50.0,
-                             .rotary_adjacent_pairs = shape.adjacent_pairs,
-                             .attn_bias = shape.biases,
-                             .mlp_bias = shape.biases};
+  config.model = LlamaSimpleMlpConfig{.vocab_size = 29,
+                                      .n_layer = 2,
+                                      .n_head = 4,
+                                      .n_embd = 24,
+                                      .n_intermediate = 40,
+                                      .n_key_value_heads = shape.grouped ? 2 : 4,
+                                      .block_size = 16,
+                                      .n_ctx = {},
+                                      .rotary_base = 50.0,
+                                      .rotary_adjacent_pairs = shape.adjacent_pairs,
+                                      .attn_bias = shape.biases,
+                                      .mlp_bias = shape.biases};
   config.training.steps = 100;
   config.training.batch_size = 5;
   config.training.learning_rate = {.start = 1e-2};
   return config;
 }
 
-const ModelConfig& model_of(const PretrainConfig& config) { return std::get<ModelConfig>(config.model); }
+const LlamaSimpleMlpConfig& model_of(const PretrainConfig& config) {
+  return std::get<LlamaSimpleMlpConfig>(config.model);
+}
 
 constexpr Shape plain{"plain", false, false, false, false};
 
 // Far enough from zero that every part of the model matters to the loss.
-NamedTensors random_weights(const ModelConfig& model, bool untied_head) {
+NamedTensors random_weights(const LlamaSimpleMlpConfig& model, bool untied_head) {
   NamedTensors weights;
   for (const TensorSpec& spec : llama_simple_mlp_weights(model, untied_head)) {
     const at::Tensor draw = uniform_values(spec.shape, 100 + weights.size(), -0.4, 0.4);
@@ -70,7 +72,7 @@ at::Tensor random_tokens(const PretrainConfig& config, std::int64_t T = 13) {
 // The model of the method's section 8, without any of the library's operations. x [B, T, d].
 class PlainModel {
  public:
-  PlainModel(const ModelConfig& model, const NamedTensors& weights) : model_(model) {
+  PlainModel(const LlamaSimpleMlpConfig& model, const NamedTensors& weights) : model_(model) {
     for (const auto& [name, weight] : weights) weights_[name] = weight.clone().requires_grad_();
   }
 
@@ -139,7 +141,7 @@ class PlainModel {
     return linear(name + "o_proj", at::cat(heads, -1));
   }
 
-  ModelConfig model_;
+  LlamaSimpleMlpConfig model_;
   std::map<std::string, at::Tensor> weights_;
 };
 

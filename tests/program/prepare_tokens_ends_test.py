@@ -18,7 +18,7 @@ FILES = ["tokenizer.json", "train_00000.bin"]
 
 
 class Places(PrepareTokens):
-    """Workplace itself, which needs no package."""
+    """StagingDirectory itself, which needs no package."""
 
     def setUp(self):
         super().setUp()
@@ -26,26 +26,26 @@ class Places(PrepareTokens):
         self.before = sorted(os.listdir(self.root))
 
     def open(self, out=None):
-        workplace = self.script.Workplace(out or self.out)
+        staging = self.script.StagingDirectory(out or self.out)
         try:
             with contextlib.redirect_stdout(io.StringIO()) as said:
-                workplace.open()
+                staging.open()
         except BaseException:
-            workplace.close()
+            staging.close()
             raise
         self.said = said.getvalue()
-        self.addCleanup(workplace.close)
-        return workplace
+        self.addCleanup(staging.close)
+        return staging
 
-    def write(self, workplace):
+    def write(self, staging):
         for name in FILES:
-            (workplace.path / name).write_text(name)
+            (staging.path / name).write_text(name)
 
-    def publish(self, workplace):
-        self.write(workplace)
-        workplace.publish()
-        workplace.close()
-        self.assert_published(workplace.destination)
+    def publish(self, staging):
+        self.write(staging)
+        staging.publish()
+        staging.close()
+        self.assert_published(staging.destination)
 
     def assert_published(self, out):
         self.assertEqual({name: (out / name).read_text() for name in os.listdir(out) if name != "lost+found"}, {name: name for name in FILES})
@@ -61,9 +61,9 @@ class Places(PrepareTokens):
             self.assertIn(word, str(caught.exception))
 
     def test_a_new_directory(self):
-        workplace = self.open()
+        staging = self.open()
         self.assertFalse(self.out.exists())
-        self.publish(workplace)
+        self.publish(staging)
         self.assertEqual(self.out.stat().st_mode & 0o777, 0o777 & ~self.umask())
         self.publish(self.open(self.root / "a" / "b"))
         self.publish(self.open(self.root / ("n" * 255)))
@@ -74,13 +74,13 @@ class Places(PrepareTokens):
         return mask
 
     def test_what_is_not_published_leaves_nothing(self):
-        workplace = self.open(self.root / "a" / "b" / "c")
-        self.write(workplace)
-        workplace.close()
+        staging = self.open(self.root / "a" / "b" / "c")
+        self.write(staging)
+        staging.close()
         self.out.mkdir()
-        workplace = self.open()
-        self.write(workplace)
-        workplace.close()
+        staging = self.open()
+        self.write(staging)
+        staging.close()
         self.assertEqual(os.listdir(self.out), [])
         self.assertEqual(sorted(os.listdir(self.root)), sorted(self.before + ["out"]))
 
@@ -105,24 +105,24 @@ class Places(PrepareTokens):
         for out in (self.root / "new", self.root / "empty"):
             if out.name == "empty":
                 out.mkdir()
-            workplace = self.open(out)
-            self.write(workplace)
+            staging = self.open(out)
+            self.write(staging)
             out.mkdir(exist_ok=True)
             (out / "train_00000.bin").write_text("somebody else's")
             with self.assertRaisesRegex(self.script.Failure, "cannot move .*not empty.* lies in .*: move it from there") as caught:
-                workplace.publish()
-            workplace.close()
-            self.assertIn(str(workplace.path), str(caught.exception))
-            self.assertEqual(sorted(os.listdir(workplace.path)), FILES)
+                staging.publish()
+            staging.close()
+            self.assertIn(str(staging.path), str(caught.exception))
+            self.assertEqual(sorted(os.listdir(staging.path)), FILES)
             self.assertEqual((out / "train_00000.bin").read_text(), "somebody else's")
             # The next one says that it lies there, and leaves it alone.
             (out / "train_00000.bin").unlink()
             if out.name == "new":
                 out.rmdir()
             again = self.open(out)
-            self.assertIn(f"{workplace.path}: left by an earlier prepare_tokens", self.said)
+            self.assertIn(f"{staging.path}: left by an earlier prepare_tokens", self.said)
             again.close()
-            self.assertEqual(sorted(os.listdir(workplace.path)), FILES)
+            self.assertEqual(sorted(os.listdir(staging.path)), FILES)
 
     def test_one_at_a_time(self):
         for out in (self.out, self.root / "empty", self.root / "new" / "b"):
@@ -161,13 +161,13 @@ class Places(PrepareTokens):
 
     def test_a_move_that_fails_in_the_middle(self):
         self.out.mkdir()
-        workplace = self.open()
-        self.write(workplace)
+        staging = self.open()
+        self.write(staging)
         self.refuse_renaming(lambda path: path.name == "tokenizer.json")
         with self.assertRaisesRegex(self.script.Failure, "cannot move"):
-            workplace.publish()
-        workplace.close()
-        self.assertEqual(sorted(os.listdir(workplace.path)), FILES)
+            staging.publish()
+        staging.close()
+        self.assertEqual(sorted(os.listdir(staging.path)), FILES)
 
     def test_places_that_are_none(self):
         (self.root / "file").write_text("")

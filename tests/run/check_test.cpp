@@ -40,11 +40,11 @@ auto as_map(const Parts& parts, Number number) {
 TEST(Check, CountsParameters) {
   const CheckReport report = check_plain();
   EXPECT_EQ(report.target_parameters(), 61 * 24 + 2 * (24 + 24 + 4 * 24 * 24 + 2 * 24 * 96) + 24);
-  EXPECT_EQ(report.workload.sites.entries(), 2 * (4 * 24 * 24 + 2 * 24 * 96));
-  EXPECT_EQ(report.workload.components.count(), 2 * (4 * 16 * 48 + 40 * 120 + 37 * 120));
-  EXPECT_EQ(report.workload.sites.total_C(), 2 * (4 * 16 + 40 + 37));
+  EXPECT_EQ(report.step_shape.sites.entries(), 2 * (4 * 24 * 24 + 2 * 24 * 96));
+  EXPECT_EQ(report.step_shape.components.count(), 2 * (4 * 16 * 48 + 40 * 120 + 37 * 120));
+  EXPECT_EQ(report.step_shape.sites.total_C(), 2 * (4 * 16 + 40 + 37));
   // proj_in reads 432 values, proj_out gives 282.
-  EXPECT_EQ(report.workload.ci_parameters.count(),
+  EXPECT_EQ(report.step_shape.ci_parameters.count(),
             432 * 32 + 32 + 2 * (4 * 32 * 32 + 2 * 32 * 48 + 48 + 32) + 282 * 32 + 282);
 }
 
@@ -173,7 +173,7 @@ TEST(Check, CountsEachKindOfCausalImportance) {
     const auto operations = as_map(report.operations, &OperationCount::operations);
     EXPECT_DOUBLE_EQ(operations.at("causal importance, forward"), two_N * forward);
     EXPECT_DOUBLE_EQ(operations.at("causal importance, backward"), two_N * backward);
-    EXPECT_DOUBLE_EQ(static_cast<double>(report.workload.importance_cost(51).kept), 4 * 51 * kept);
+    EXPECT_DOUBLE_EQ(static_cast<double>(report.step_shape.importance_cost(51).kept), 4 * 51 * kept);
     EXPECT_EQ(report.warnings.size(), 1u);  // ci_masked_recon trains
   }
 }
@@ -187,9 +187,9 @@ TEST(Check, CountsAnEmbeddingSite) {
   const CheckReport report =
       check_plain({"initialize_from=null", std::string("sites=") + site, std::string("objective=") + terms});
   EXPECT_EQ(report.target_parameters(), 15408);
-  EXPECT_EQ(report.workload.sites.entries(), 61 * 24);
-  EXPECT_EQ(report.workload.components.count(), 61 * 5 + 5 * 24);
-  EXPECT_EQ(report.workload.ci_parameters.count(),
+  EXPECT_EQ(report.step_shape.sites.entries(), 61 * 24);
+  EXPECT_EQ(report.step_shape.components.count(), 61 * 5 + 5 * 24);
+  EXPECT_EQ(report.step_shape.ci_parameters.count(),
             5 * 32 + 32 + 2 * (4 * 32 * 32 + 2 * 32 * 48 + 48 + 32) + 5 * 32 + 5);
   const auto operations = as_map(report.operations, &OperationCount::operations);
   constexpr double N = 51, inner = 2 * N * 5 * 24, attention = 2 * 4 * N * 9 * 24,
@@ -338,9 +338,9 @@ TEST(Check, GradientsOfLanes) {
     if (std::string(kind) == "mlp") overrides.push_back("causal_importance={type: mlp, hidden_dims: [3]}");
     const CheckReport report = check_run({.config = plain, .overrides = overrides, .threads = 2});
     const auto memory = as_map(report.memory, &MemoryPart::bytes);
-    EXPECT_EQ(report.workload.lanes, 2);
-    const std::int64_t second =
-        std::string(kind) == "mlp" ? memory.at("parameters") : 4 * report.workload.components.flat().numel();
+    EXPECT_EQ(report.step_shape.lanes, 2);
+    const std::int64_t second = std::string(kind) == "mlp" ? memory.at("parameters")
+                                                           : 4 * report.step_shape.components.flat().numel();
     EXPECT_EQ(memory.at("gradients, one buffer for each lane that needs its own"),
               memory.at("parameters") + second)
         << kind;
@@ -412,7 +412,7 @@ TEST(Check, ADeviceOfAnotherMachineIsCounted) {
   if (has_cuda()) GTEST_SKIP() << "this machine has a CUDA device";
   const CheckReport there = check_plain({"device=cuda", "precision=auto"}),
                     here = check_plain({"precision=bf16"});
-  EXPECT_EQ(there.workload.numerics.compute, at::kBFloat16);
+  EXPECT_EQ(there.step_shape.numerics.compute, at::kBFloat16);
   EXPECT_EQ(there.available, std::nullopt);
   EXPECT_EQ(there.fits(), std::nullopt);
   EXPECT_EQ(total(there.operations), total(here.operations));

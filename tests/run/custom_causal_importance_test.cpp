@@ -99,7 +99,7 @@ TEST(CustomCausalImportance, TrainsStopsAndResumes) {
   EXPECT_LT(offset.mean().item<double>(), 0.25) << "minimality pushes every importance down";
 
   const vpd::CheckReport report = vpd::check_run({.config = plain, .overrides = overrides(), .threads = 2});
-  EXPECT_EQ(report.workload.ci_parameters.count(), 2 * 282);
+  EXPECT_EQ(report.step_shape.ci_parameters.count(), 2 * 282);
   ASSERT_EQ(report.warnings.size(), 2u);  // ci_masked_recon trains, too
   EXPECT_NE(report.warnings.back().find("does not say what it costs"), std::string::npos);
 }

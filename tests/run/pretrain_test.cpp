@@ -76,7 +76,7 @@ TEST(PretrainJob, LearnsWritesAndTells) {
   EXPECT_LT(*summary.eval_loss, 0.5);  // ln 7 = 1.95 for a model that knows nothing
 
   const LlamaSimpleMlpCheckpoint target = read(corpus.out());
-  auto model = std::get<ModelConfig>(load_pretrain_config(corpus.config()).model);
+  auto model = std::get<LlamaSimpleMlpConfig>(load_pretrain_config(corpus.config()).model);
   model.n_ctx = model.block_size;  // which the file spells out
   EXPECT_EQ(target.config, model);
   const nlohmann::json record = record_of(corpus.out());

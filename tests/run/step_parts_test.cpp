@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "training/run_case.hpp"
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/training/part_names.hpp"
 
@@ -43,10 +43,10 @@ class Listener {
 Names counted(testing::RunCase& run, int lanes) {
   const auto& target = std::get<LlamaSimpleMlpTarget>(run.config.target);
   const auto [model, untied_head] = describe_llama_simple_mlp(target.path, run.warnings);
-  const Workload workload =
-      make_workload(run.config, llama_simple_mlp_architecture(model, untied_head), run.numerics, lanes, "");
+  const StepShape step_shape =
+      make_step_shape(run.config, llama_simple_mlp_architecture(model, untied_head), run.numerics, lanes, "");
   Names names;
-  for (const OperationCount& count : count_operations(workload)) names.insert(count.part);
+  for (const OperationCount& count : count_operations(step_shape)) names.insert(count.part);
   return names;
 }
 

@@ -234,15 +234,15 @@ TEST(LlamaFiles, MissingFilesAreRefused) {
 }
 
 TEST(LlamaInitial, HasTheSpreadOfTheMethod) {
-  const ModelConfig config{.vocab_size = 100,
-                           .n_layer = 8,
-                           .n_head = 4,
-                           .n_embd = 64,
-                           .n_intermediate = 256,
-                           .n_key_value_heads = 2,
-                           .block_size = 16,
-                           .n_ctx = {},
-                           .attn_bias = true};
+  const LlamaSimpleMlpConfig config{.vocab_size = 100,
+                                    .n_layer = 8,
+                                    .n_head = 4,
+                                    .n_embd = 64,
+                                    .n_intermediate = 256,
+                                    .n_key_value_heads = 2,
+                                    .block_size = 16,
+                                    .n_ctx = {},
+                                    .attn_bias = true};
   for (const auto& [name, weight] : initial_llama_simple_mlp(config, 3)) {
     if (weight.dim() == 1) {
       EXPECT_TRUE(at::equal(weight, at::full_like(weight, name.ends_with("bias") ? 0.0 : 1.0))) << name;
@@ -258,7 +258,7 @@ TEST(LlamaInitial, HasTheSpreadOfTheMethod) {
 }
 
 TEST(LlamaInitial, IsAFunctionOfTheSeed) {
-  const ModelConfig config = Copy("plain").read().config;
+  const LlamaSimpleMlpConfig config = Copy("plain").read().config;
   const NamedTensors a = initial_llama_simple_mlp(config, 7), b = initial_llama_simple_mlp(config, 7),
                      c = initial_llama_simple_mlp(config, 8);
   for (std::size_t i = 0; i < a.size(); ++i) {

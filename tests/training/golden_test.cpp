@@ -132,9 +132,8 @@ TEST_P(Golden, ReconstructionLossesAndGradients) {
         routing.masks[static_cast<std::int64_t>(i)].copy_(golden.drawn("routing/" + sites[i].name));
     }
     const bool drawn = loss == "stochastic_recon" || loss == "adversarial_recon";
-    const SourceOf sources =
-        drawn ? tensor_sources({.layout = layout, .values = values, .gradient = gradient, .T = T})
-              : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
+    const SourceOf sources = drawn ? read_sources(layout, values, T, 0, SourceGradient{gradient})
+                                   : constant_sources(loss == "unmasked_recon" ? 1.0 : 0.0, 0.0);
     const double N = static_cast<double>(B * T);
     const double value =
         reconstruct(w.context, sources, routing, 1.0 / N,

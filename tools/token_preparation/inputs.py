@@ -10,7 +10,7 @@ import stat
 from .formats import ENDINGS, READABLE, ending_of, is_compressed, look
 from .readers import dataset_rows, documents_of, is_saved_data_set, parquet_file
 from .speech import Failure, names_of, need, say
-from .workplace import status
+from .staging_directory import status
 
 MAGIC = re.compile(r"[*?[]")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)

@@ -19,8 +19,9 @@ FreshSources start_fresh(const FreshAdversaryConfig& config, const Sites& sites,
 /// One step along the gradient's sign, clamped to [0, 1]; the gradient is zeroed for the next.
 void step_fresh(const FreshSources& sources, double step_size);
 
-/// Sources for batch rows from first_batch on, of length T.
-SourceUse use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T,
-                    bool want_gradient);
+/// Sources for batch rows from first_batch on, of length T. dL/dr is added to `gradient`, of the sources'
+/// shape, unless it is undefined.
+SourceOf use_fresh(const FreshSources& sources, std::int64_t first_batch, std::int64_t T,
+                   const at::Tensor& gradient = {});
 
 }  // namespace vpd

@@ -17,11 +17,6 @@
 
 namespace vpd {
 
-/// What changes from ascent to ascent.
-struct AscentNumbers {
-  LateNumber rate, unbias1 = 1.0, unbias2 = 1.0;
-};
-
 /// Whether sources can climb in the backward pass itself, which then keeps no gradient of them: clamped ones
 /// that one position each meets, and once.
 bool climbs_in_pass(const PersistentAdversaryConfig& config, const RoutingConfig& routing);
@@ -60,22 +55,22 @@ class PersistentAdversary {
   /// the whole batch, or, for local() sources, among this process's rows. `gradient`, a buffer of
   /// make_gradient()'s shape, receives gradient_scale · dL/dr: `once` says that this pass is all
   /// that it is to hold, so that local() rows need not be zeroed before.
-  SourceUse use(std::int64_t first, std::int64_t count, std::int64_t T, const at::Tensor& gradient,
-                double gradient_scale, bool once) const;
+  SourceOf use(std::int64_t first, std::int64_t count, std::int64_t T, const at::Tensor& gradient,
+               double gradient_scale, bool once) const;
 
   /// As use(), for sources that climb in the backward pass itself: ascend() is not to follow.
-  SourceUse climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
-                          const AscentNumbers& numbers) const;
+  SourceOf climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
+                         const AscentRule& rule) const;
 
   /// Zeroed, with the sources' shape.
   at::Tensor make_gradient() const;
 
   /// One ascent along `gradient` (of the loss itself) on rows [begin, end) of the sources.
-  void ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, const AscentNumbers& numbers);
+  void ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end, const AscentRule& rule);
 
-  /// The numbers of the ascent that is number `count` (from 1) of the run. Pooled sources correct Adam's bias
-  /// by their own counts instead.
-  AscentNumbers numbers(double rate, std::int64_t count) const;
+  /// How sources climb in the ascent that is number `count` (from 1) of the run. Pooled ones correct Adam's
+  /// bias by their own counts instead.
+  AscentRule rule(double rate, std::int64_t count) const;
 
   /// Part of the sources within 0.01 of 0 or 1, zero-dimensional float64 on their device. One pass over them.
   at::Tensor saturated() const;
@@ -93,7 +88,6 @@ class PersistentAdversary {
   void load(const SafetensorsFile& file, const std::string& prefix, const Sites& sites);
 
  private:
-  AscentRule rule(const AscentNumbers& numbers) const;
   NamedTensors buffers() const;
   NamedTensors parts(const Sites& sites, Processes& processes) const;
 

@@ -10,8 +10,8 @@
 
 #include "vpd/config/common.hpp"
 #include "vpd/config/field.hpp"
+#include "vpd/config/llama_simple_mlp.hpp"
 #include "vpd/config/load.hpp"
-#include "vpd/config/model.hpp"
 #include "vpd/config/schedule.hpp"
 #include "vpd/config/toys.hpp"
 
@@ -90,7 +90,7 @@ struct PretrainEvaluationConfig {
   bool operator==(const PretrainEvaluationConfig&) const = default;
 };
 
-using PretrainModelConfig = std::variant<ModelConfig, TmsConfig, ResidualMlpConfig, InductionConfig>;
+using PretrainModelConfig = std::variant<LlamaSimpleMlpConfig, TmsConfig, ResidualMlpConfig, InductionConfig>;
 
 struct PretrainConfig {
   static constexpr std::string_view summary = "the training of a target";
@@ -110,9 +110,10 @@ struct PretrainConfig {
     visit(field("seed", "of every random stream"), self.seed);
     visit(device_field(), self.device);
     visit(precision_field(), self.precision);
-    visit(
-        field("model", "shapes and constants of the target").required().of_kind_by_default(ModelConfig::kind),
-        self.model);
+    visit(field("model", "shapes and constants of the target")
+              .required()
+              .of_kind_by_default(LlamaSimpleMlpConfig::kind),
+          self.model);
     visit(field("data", "where rows come from; null: none, for a run of no steps"), self.data);
     visit(field("training", "the training loop").required(), self.training);
     visit(field("evaluation", "when the loss is measured on other rows"), self.evaluation);

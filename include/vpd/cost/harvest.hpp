@@ -1,6 +1,6 @@
 #pragma once
 
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 
 namespace vpd {
 
@@ -32,6 +32,6 @@ struct HarvestShape {
   std::int64_t window = 20, examples = 20, strongest = 10;
 };
 
-HarvestCost predict_harvest(const Workload& workload, const HarvestShape& shape);
+HarvestCost predict_harvest(const StepShape& step_shape, const HarvestShape& shape);
 
 }  // namespace vpd

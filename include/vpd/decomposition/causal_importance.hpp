@@ -60,10 +60,10 @@ class CausalImportance {
   }
 
   /// forward(), with `ready` called as often as the function can tell in its backward pass; here: never.
-  virtual at::Tensor forward_telling(const std::vector<at::Tensor>& inputs, std::int64_t B,
-                                     const std::vector<Parameter>& parameters,
-                                     const BoundSubcomponents& components,
-                                     const GradientsReady& ready) const {
+  virtual at::Tensor forward_notifying(const std::vector<at::Tensor>& inputs, std::int64_t B,
+                                       const std::vector<Parameter>& parameters,
+                                       const BoundSubcomponents& components,
+                                       const GradientsReady& ready) const {
     static_cast<void>(ready);
     return forward(inputs, B, parameters, components);
   }
@@ -72,8 +72,8 @@ class CausalImportance {
   virtual bool reaches_components() const { return true; }
 
   /// Whether each parameter is read by linear() alone and once in a call of forward(), so that its gradient
-  /// can be stored where nothing is to be added to (Parameter::stores), or deferred until all lanes are
-  /// through (Parameter::deferred).
+  /// can be stored where nothing is to be added to (Parameter::overwrites_gradient), or deferred until all
+  /// lanes are through (Parameter::deferred).
   virtual bool reads_parameters_once() const { return false; }
 };
 

@@ -37,15 +37,15 @@ struct Decomposition {
   }
 };
 
-/// Loads the target and makes the parameters, initialised from `config.seed`. `source` names the
+/// Loads the target and makes the parameters, initialised from `config.seed`. `config_name` names the
 /// configuration in errors: ConfigError where a pattern of `sites` matches nothing, DataError for a target
 /// that cannot be read.
-Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
-                                 std::vector<std::string>& warnings);
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics,
+                                 const std::string& config_name, std::vector<std::string>& warnings);
 
 /// The same for a target that is already there, whatever `config.target` says.
-Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics, const std::string& source,
-                                 std::unique_ptr<Target> target);
+Decomposition make_decomposition(const RunConfig& config, const Numerics& numerics,
+                                 const std::string& config_name, std::unique_ptr<Target> target);
 
 /// Names of a checkpoint's two weight files.
 inline constexpr const char* components_file = "decomposition.safetensors";

@@ -60,7 +60,7 @@ class OpenedRun {
   std::unique_ptr<Dataset> eval;      ///< the held-out rows
   std::unique_ptr<Lanes> lanes;       ///< that suit `rows` on this machine
   std::vector<std::string> warnings;  ///< a sentence for each thing that was passed over
-  std::string source;                 ///< the configuration's name in errors
+  std::string config_name;            ///< the configuration's name in errors
 
   /// Lanes that suit so many rows at once, in place of those that OpenOptions::rows asked for. What uses the
   /// old ones is to be made after.

@@ -75,9 +75,9 @@ inline std::int64_t column_of(const SubcomponentId& id, const Sites& sites) {
 
 /// The first shell pattern that matches a matrix makes it a site. The head and an embedding are sites only
 /// where a pattern is their name in full. Throws ConfigError where a pattern matches nothing, or only what
-/// earlier patterns took, naming `source` (the file).
+/// earlier patterns took, naming `config_name` (the file).
 Sites match_sites(const std::vector<MatrixShape>& matrices, const std::vector<SitePattern>& patterns,
-                  const std::string& source);
+                  const std::string& config_name);
 std::vector<MatrixShape> shapes_of(const Target& target);
 
 /// Whether the name matches a shell pattern (*, ?, [..]).

@@ -15,9 +15,10 @@
 
 namespace vpd {
 
-/// Throws ConfigError, naming `source` (the file), for a metric of the configuration that this decomposition
-/// cannot be measured with, such as cross-entropy on a target that is no language model.
-void check_metrics(const Decomposition& decomposition, const RunConfig& config, const std::string& source);
+/// Throws ConfigError, naming `config_name` (the file), for a metric of the configuration that this
+/// decomposition cannot be measured with, such as cross-entropy on a target that is no language model.
+void check_metrics(const Decomposition& decomposition, const RunConfig& config,
+                   const std::string& config_name);
 
 /// Which of the configuration's metrics to measure; empty: all.
 using MetricChoice = std::function<bool(const MetricConfig&)>;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "vpd/base/observer.hpp"
-#include "vpd/config/model.hpp"
+#include "vpd/config/llama_simple_mlp.hpp"
 
 namespace vpd {
 
@@ -30,7 +30,7 @@ struct ImportSummary {
   std::filesystem::path checkpoint;  ///< what was read
   std::filesystem::path out;
   std::optional<std::int64_t> step;  ///< of the checkpoint, where its name says it
-  ModelConfig model;
+  LlamaSimpleMlpConfig model;
   std::filesystem::path model_config;  ///< where the model's shapes stood
   std::int64_t target_parameters = 0;
 

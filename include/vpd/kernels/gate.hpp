@@ -6,53 +6,107 @@
 // Shapes: B rows of the batch, T positions, N = B T (n = b T + t), C subcomponents of the site.
 // "real" is the type of activations (float32, float64 or bfloat16), "wide" that of importances and sources
 // (float32, or float64 beside float64 activations). Matrices may be column slices of wider ones; each row is
-// contiguous. Throws UsageError for tensors that are
-// not as stated.
+// contiguous. Throws UsageError for tensors that are not as stated.
+//
+// What goes together:
+//
+//   sources          r and δ at a position               dL/dr, where the backward pass leaves it
+//   ConstantSources  one number each                     nowhere
+//   DrawnSources     from counters                       nowhere
+//   ReadSources      a row of a matrix                   nowhere, SourceGradient, or SourceAscent
+//   MixedSources     a row of a matrix, or from counters as ReadSources; 0 of positions that draw
+//
+//   the matrix       beside                              moments of an ascent by Adam
+//   wide             any activations                     wide
+//   compact (int16)  float32 or bfloat16 activations     bfloat16
+//
+//   a row met        SourceGradient                      SourceAscent
+//   once             added, or stored (`overwrite`)      yes
+//   several times    added                               no
+//
+//   routing          rows of h                           with a gradient of sources
+//   everywhere, or   one for each position               nothing more
+//     by bytes
+//   at positions     one for each listed position        needs `places`
+//
+// Sources without a Δ-component (`delta` false) go with all of it.
 
 #include <cstdint>
-#include <optional>
-#include <utility>
+#include <variant>
 
 #include <ATen/core/Tensor.h>
 
+#include "vpd/config/masks.hpp"
 #include "vpd/kernels/ascent_rule.hpp"
 #include "vpd/kernels/late_value.hpp"
-#include "vpd/kernels/source_kind.hpp"
 
 namespace vpd {
 
-/// How sources that are read climb in a backward pass.
+/// The same at every position.
+struct ConstantSources {
+  double r = 0.0;
+  double delta = 0.0;
+};
+
+/// r of each element and δ of each position are drawn from counters: from U(0,1), or 0 and 1 with equal
+/// chances.
+struct DrawnSources {
+  SourceDistribution distribution = SourceDistribution::uniform;
+  LateKey key;
+  std::uint32_t site = 0;      ///< index of the site, part of the counter
+  std::int64_t first_row = 0;  ///< number of row 0 in the global batch, part of the counter
+};
+
+/// The backward pass adds dL/dr.
+struct SourceGradient {
+  at::Tensor sum;          ///< wide, of the sources' shape
+  double scale = 1.0;      ///< dL/dr is multiplied by this before it is added
+  bool overwrite = false;  ///< store instead of add: only where every row is met once
+};
+
+/// The backward pass takes one step of an ascent along dL/dr, and keeps no gradient: only where every row is
+/// met once.
 struct SourceAscent {
   AscentRule rule;
   at::Tensor m, v;  ///< Adam's moments, like the sources, bfloat16 of compact ones, and with their strides;
                     ///< undefined for sign steps
+  double scale = 1.0;  ///< dL/dr is multiplied by this first
 };
 
-/// The sources of one site in one forward pass. Kinds uniform and binomial draw them, tensor reads them, and
-/// mixed does either.
-struct GateSources {
-  SourceKind kind = SourceKind::constant;
-  double value = 0.0;          ///< constant: r
-  double delta_value = 0.0;    ///< constant: δ. Other kinds: unused
-  bool delta = true;           ///< false: no Δ-component, δ = 0 whatever the kind
-  LateKey key;                 ///< drawn
-  std::uint32_t site = 0;      ///< drawn: index of the site, part of the counter
-  std::int64_t first_row = 0;  ///< drawn: number of row 0 in the global batch, part of the counter
-  at::Tensor from_matrix;      ///< mixed: uint8 [N], 1 where `sources` are read and 0 where r is drawn
-  at::Tensor sources;          ///< read: wide [R, C + 1], or, where that is float32, compact: int16
-                               ///< multiples of 1/32767; row of position (b, t) is ((b + first_batch) %
-                               ///< batch_rows) * time_rows + t % time_rows
-  at::Tensor gradient;         ///< read: where the backward pass adds dL/dr, wide of that shape, or undefined
-  double gradient_scale = 1.0;         ///< dL/dr is multiplied by this before it is added
-  bool overwrite_gradient = false;     ///< store instead of add: only where every entry is met exactly once
-  std::optional<SourceAscent> ascent;  ///< read: in place of storing dL/dr, the backward pass takes one step
-                                       ///< of an ascent along it; only where every entry is met exactly once
-  std::int64_t time_length = 1;        ///< read: T
-  std::int64_t first_batch = 0;        ///< read: index in the source's batch of this pass's first batch row
-  std::int64_t batch_rows = 1;         ///< read: B, the number of sources, or 1
-  std::int64_t time_rows = 1;          ///< read: T or 1
+/// Where dL/dr goes; monostate: nowhere.
+using SourceDestination = std::variant<std::monostate, SourceGradient, SourceAscent>;
 
-  bool wants_gradient() const { return gradient.defined() || ascent.has_value(); }
+/// Sources of a matrix. Position (b, t) reads row ((b + first_batch) % batch_rows) * time_rows + t %
+/// time_rows, whose last column is δ.
+struct ReadSources {
+  at::Tensor values;  ///< wide [batch_rows * time_rows, C + 1], or compact: int16 multiples of 1/32767
+  std::int64_t time_length = 1;  ///< T
+  std::int64_t first_batch = 0;  ///< index in the source's batch of this pass's first batch row
+  std::int64_t batch_rows = 1;   ///< B, the number of sources, or 1
+  std::int64_t time_rows = 1;    ///< T or 1
+  SourceDestination destination{};
+};
+
+/// Read at some positions and drawn from U(0,1) at the others.
+struct MixedSources {
+  ReadSources read;
+  DrawnSources drawn;
+  at::Tensor is_read;  ///< uint8 [N], 1 where they are read
+};
+
+/// The sources of one site in one forward pass.
+struct GateSources {
+  std::variant<ConstantSources, DrawnSources, ReadSources, MixedSources> from;
+  bool delta = true;  ///< false: no Δ-component, δ = 0 whatever `from` says
+
+  /// What is read from a matrix; null where nothing is.
+  const ReadSources* read() const {
+    if (const auto* mixed = std::get_if<MixedSources>(&from)) return &mixed->read;
+    return std::get_if<ReadSources>(&from);
+  }
+  bool wants_gradient() const {
+    return read() && !std::holds_alternative<std::monostate>(read()->destination);
+  }
 };
 
 /// Where a site is masked: everywhere, where a byte says so, or at listed positions. Of listed ones alone

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -48,14 +49,28 @@ class Lanes {
 /// no more than keep the lanes' buffers of `elements_each` float32 within 1 GiB together.
 int suitable_lanes(const c10::Device& device, std::int64_t rows, int threads, std::int64_t elements_each = 1);
 
-/// Part `lane` of [0, total) divided as evenly as whole numbers allow.
 struct Range {
   std::int64_t begin = 0;
   std::int64_t end = 0;
   std::int64_t size() const { return end - begin; }
 };
+
+// How whoever works on a batch divides its rows: training, evaluation, interpretation and pretraining.
+
+/// Part `lane` of a range divided as evenly as whole numbers allow.
+inline Range lane_range(const Range& whole, int lane, int lanes) {
+  return {whole.begin + whole.size() * lane / lanes, whole.begin + whole.size() * (lane + 1) / lanes};
+}
+/// Of [0, total).
 inline Range lane_range(std::int64_t total, int lane, int lanes) {
-  return {total * lane / lanes, total * (lane + 1) / lanes};
+  return lane_range(Range{0, total}, lane, lanes);
+}
+
+/// Calls visit(part) with parts of at most `most`, one after the other.
+template <class Visit>
+void for_each_part(const Range& whole, std::int64_t most, const Visit& visit) {
+  for (std::int64_t begin = whole.begin; begin < whole.end; begin += most)
+    visit(Range{begin, std::min(begin + most, whole.end)});
 }
 
 }  // namespace vpd

@@ -24,7 +24,7 @@ namespace vpd {
 struct Parameter {
   at::Tensor value;     ///< in the type of matrix products
   at::Tensor gradient;  ///< float32 (float64 for float64), same shape
-  bool stores =
+  bool overwrites_gradient =
       false;  ///< the one linear() that reads it stores its gradient instead of adding to what is there
   class DeferredGradients* deferred = nullptr;  ///< where that linear() leaves what its gradient is made of
 };
@@ -56,13 +56,13 @@ at::Tensor on_graph(const Parameter& parameter);
 
 /// An input of linear() that the backward pass makes again instead of keeping it: once for all its readers,
 /// and the last of them lets go of it. Copies share the tensor.
-class MadeAgain {
+class Recomputed {
  public:
   /// Nothing is made again.
-  MadeAgain() = default;
+  Recomputed() = default;
   /// `make` has the input's very values out of what the graph keeps anyway; `readers` is how many calls of
   /// linear() get this object.
-  MadeAgain(int readers, std::function<at::Tensor()> make);
+  Recomputed(int readers, std::function<at::Tensor()> make);
 
   explicit operator bool() const { return state_ != nullptr; }
   at::Tensor take() const;
@@ -75,7 +75,7 @@ class MadeAgain {
 /// x Wᵀ + bias: x [N, d_in], weight [d_out, d_in], bias [d_out] or an undefined value. Returns [N, d_out] in
 /// the weight's type. x is kept for the weight's gradient unless it can be made again.
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter& bias = {},
-                  const MadeAgain& again = {});
+                  const Recomputed& again = {});
 
 /// Rows of `weight` [V, d] at tokens [N] (int64). Returns [N, d].
 at::Tensor embedding(const at::Tensor& tokens, const Parameter& weight);

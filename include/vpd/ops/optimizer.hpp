@@ -33,7 +33,7 @@ at::Tensor clip_divisor(const at::Tensor& norm, std::optional<double> limit);
 
 /// Adds gradients[1], gradients[2], ... (one buffer per lane, flat and wide like the parameters) to
 /// gradients[0], each lane a stretch of it.
-void add_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes);
+void sum_over_lanes(const std::vector<at::Tensor>& gradients, Lanes& lanes);
 
 /// The same, and takes the norm of the sum.
 ClippedNorm reduce_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> limit,

@@ -36,8 +36,8 @@ class ParameterSet {
   at::Tensor view(const at::Tensor& buffer, std::size_t i) const;
 
   /// The parameters as operations see them: values in the type of matrix products, gradients in `gradient`,
-  /// or frozen where that is undefined. `stores` and `deferred`: as in Parameter, of all.
-  std::vector<Parameter> bind(const at::Tensor& gradient, bool stores = false,
+  /// or frozen where that is undefined. `overwrites_gradient` and `deferred`: as in Parameter, of all.
+  std::vector<Parameter> bind(const at::Tensor& gradient, bool overwrites_gradient = false,
                               DeferredGradients* deferred = nullptr) const;
 
   /// Brings the values of the type of matrix products up to date with the masters. Nothing to do where the

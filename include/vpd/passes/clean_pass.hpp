@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/decomposition/decomposition.hpp"
+#include "vpd/machine/lanes.hpp"
 
 namespace vpd {
 
@@ -24,6 +25,10 @@ struct CleanPass {
 /// Runs the target on an input (on the run's device) without gradients.
 CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs = false);
 
+/// Of these rows of an input, which may lie on another device.
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, const Range& rows,
+                     bool keep_outputs = false);
+
 /// Causal importances of all sites side by side, columns in the sites' order.
 struct Importance {
   at::Tensor z;  ///< [N, Σ C] in the type of activations, or wide: pre-activations, on the graph of the CI
@@ -33,7 +38,7 @@ struct Importance {
 
 /// parameters, components: ParameterSet::bind() of the decomposition's ci_parameters and components. Some
 /// kinds read V, and their gradient reaches it where it is bound to a buffer. `lower` is left undefined where
-/// nobody wants it. `ready`: as in forward_telling().
+/// nobody wants it. `ready`: as in forward_notifying().
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,
                              const std::vector<Parameter>& parameters, const BoundSubcomponents& components,
                              bool want_lower = true, const GradientsReady& ready = {});

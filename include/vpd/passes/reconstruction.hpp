@@ -27,7 +27,7 @@ struct PassContext {
 using SourceOf = std::function<GateSources(std::size_t site)>;
 
 /// Random sources of every site; two keys never meet.
-SourceOf random_sources(const PassContext& context, SourceKind kind, const LateKey& key);
+SourceOf random_sources(const PassContext& context, SourceDistribution distribution, const LateKey& key);
 /// Constant sources: masks g + (1 - g) r, Δ-mask `delta`.
 SourceOf constant_sources(double r, double delta);
 

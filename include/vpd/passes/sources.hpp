@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -50,21 +49,10 @@ void copy_channels(const at::Tensor& sources, const SourceLayout& layout, const 
 void draw_sources(const at::Tensor& sources, const SourceLayout& layout, const LateKey& key,
                   std::int64_t first_row);
 
-/// Sources in a pass over batch rows first_batch, first_batch + 1, ... of length T; `gradient` (same shape,
-/// or undefined) receives gradient_scale · dL/dr: stored where every entry is met exactly once, else added.
-/// With an ascent the backward pass moves the sources themselves along it.
-struct SourceUse {
-  SourceLayout layout;
-  at::Tensor values;
-  at::Tensor gradient;
-  std::optional<SourceAscent>
-      ascent;  ///< moments with the sources' shape; only where every entry is met once
-  double gradient_scale = 1.0;
-  bool overwrite = false;
-  std::int64_t first_batch = 0;
-  std::int64_t T = 1;
-};
-SourceOf tensor_sources(const SourceUse& use);
+/// Sources [R, columns] of all sites in a pass over batch rows first_batch, first_batch + 1, ... of length T.
+/// The tensors of `destination` have their shape, too: each site's gradient or ascent is in its columns.
+SourceOf read_sources(const SourceLayout& layout, const at::Tensor& values, std::int64_t T,
+                      std::int64_t first_batch = 0, const SourceDestination& destination = {});
 
 /// Which (site, position) of a pass a merged term leaves to the adversary: uint8 [L, N], each 1 with chance
 /// `fraction`, drawn from counters per position, per row of the batch or once for all of it.

@@ -8,7 +8,7 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/config/run.hpp"
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 
 namespace vpd {
 
@@ -39,7 +39,7 @@ struct MeasuredStep {
 /// What a run would be, found out without building it.
 struct CheckReport {
   RunConfig config;
-  Workload workload;
+  StepShape step_shape;
   std::string device;  ///< in words
   int threads = 1;
   std::string threads_bound;  ///< what makes them fewer than LibTorch would use; empty: nothing does
@@ -55,7 +55,7 @@ struct CheckReport {
   /// Of a step: measured, or estimated; nothing where the device is not here.
   std::optional<double> step_seconds() const;
 
-  std::int64_t target_parameters() const { return workload.target.parameters; }
+  std::int64_t target_parameters() const { return step_shape.target.parameters; }
   std::optional<bool> fits() const {
     return available ? std::optional<bool>(total(memory) <= *available) : std::nullopt;
   }

@@ -69,7 +69,7 @@ def others_in(directory):
     return [name for name in os.listdir(directory) if name != "lost+found" and not name.startswith(INSIDE)]
 
 
-class Workplace:
+class StagingDirectory:
     """A directory beside --out that is renamed to it, or, where --out is an empty directory already (a volume cannot be renamed onto) or
     directories cannot be renamed, one inside of it, whose files are moved up. Whether that can be done is tried at the start."""
 

@@ -1,4 +1,4 @@
-#include "vpd/config/model.hpp"
+#include "vpd/config/llama_simple_mlp.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,19 +13,19 @@ constexpr const char* complete = R"({
   "block_size": 16, "n_ctx": 16, "rotary_base": 500, "rotary_adjacent_pairs": true, "rms_norm_eps": 1e-05,
   "attn_bias": true, "mlp_bias": true})";
 
-const ModelConfig expected = {.vocab_size = 53,
-                              .n_layer = 3,
-                              .n_head = 4,
-                              .n_embd = 32,
-                              .n_intermediate = 80,
-                              .n_key_value_heads = 2,
-                              .block_size = 16,
-                              .n_ctx = 16,
-                              .rotary_base = 500.0,
-                              .rotary_adjacent_pairs = true,
-                              .rms_norm_eps = 1e-5,
-                              .attn_bias = true,
-                              .mlp_bias = true};
+const LlamaSimpleMlpConfig expected = {.vocab_size = 53,
+                                       .n_layer = 3,
+                                       .n_head = 4,
+                                       .n_embd = 32,
+                                       .n_intermediate = 80,
+                                       .n_key_value_heads = 2,
+                                       .block_size = 16,
+                                       .n_ctx = 16,
+                                       .rotary_base = 500.0,
+                                       .rotary_adjacent_pairs = true,
+                                       .rms_norm_eps = 1e-5,
+                                       .attn_bias = true,
+                                       .mlp_bias = true};
 
 class ModelConfigTest : public testing::Test {
  protected:
@@ -56,7 +56,7 @@ TEST_F(ModelConfigTest, WhatItWritesItReads) {
   const auto path = scratch.write("model_config.json", model_config_json(expected));
   EXPECT_EQ(read_model_config(path, warnings), expected);
   EXPECT_TRUE(warnings.empty()) << warnings[0];
-  ModelConfig without = expected;
+  LlamaSimpleMlpConfig without = expected;
   without.n_ctx.reset();
   scratch.write("model_config.json", model_config_json(without));
   EXPECT_EQ(read_model_config(path, warnings).n_ctx, without.block_size);
@@ -101,7 +101,7 @@ TEST_F(ModelConfigTest, KeysThatTheOriginalCodeDoesNotRead) {
 }
 
 TEST_F(ModelConfigTest, WithoutGroupedQueryAttentionHeadsAreAsMany) {
-  ModelConfig all = expected;
+  LlamaSimpleMlpConfig all = expected;
   all.n_key_value_heads = 4;
   const std::string from = "\"use_grouped_query_attention\": true",
                     to = "\"use_grouped_query_attention\": false";
@@ -115,7 +115,7 @@ TEST_F(ModelConfigTest, WithoutGroupedQueryAttentionHeadsAreAsMany) {
 }
 
 TEST_F(ModelConfigTest, AHeadOfItsOwnIsKept) {
-  ModelConfig untied = expected;
+  LlamaSimpleMlpConfig untied = expected;
   untied.tied_head = false;
   EXPECT_EQ(read_model_config(file("\"rotary_dim\": 8", "\"tie_word_embeddings\": false"), warnings), untied);
   const auto path = scratch.write("model_config.json", model_config_json(untied));
@@ -148,7 +148,7 @@ TEST_F(ModelConfigTest, YamlIsReadToo) {
   const auto path = scratch.write(
       "model_config.yaml",
       "vocab_size: 61\nn_layer: 2\nn_head: 3\nn_embd: 24\nn_intermediate: 96\nblock_size: 32\n");
-  const ModelConfig model = read_model_config(path, warnings);
+  const LlamaSimpleMlpConfig model = read_model_config(path, warnings);
   EXPECT_EQ(model.n_key_value_heads, 3);
   EXPECT_EQ(model.rms_norm_eps, 1e-6);
 }

@@ -1,4 +1,4 @@
-#include "taking_part.hpp"
+#include "worker_process.hpp"
 
 #include "machine/stop_vote.hpp"
 #include "training_job.hpp"
@@ -28,8 +28,8 @@ void check_told_alike(const DecomposeOptions& options, Processes& processes) {
       first, own);
 }
 
-void tell_configuration(Processes& processes, const RunConfig& config, const std::string& source) {
-  check_division(config, processes.count(), source);
+void tell_configuration(Processes& processes, const RunConfig& config, const std::string& config_name) {
+  check_division(config, processes.count(), config_name);
   processes.broadcast(processes.alone() ? std::string() : to_json(config));
 }
 
@@ -38,10 +38,10 @@ void tell_run(Processes& processes, const fs::path& checkpoint, const fs::path& 
   processes.broadcast(run.string());
 }
 
-fs::path take_part(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
-  const std::string source = "the configuration of process 0";
-  TrainingJob job(parse_run_config(processes.broadcast(""), source), source, options.threads, processes,
-                  options.launch.local_rank, observer);
+fs::path run_as_worker(const DecomposeOptions& options, const Observer& observer, Processes& processes) {
+  const std::string config_name = "the configuration of process 0";
+  TrainingJob job(parse_run_config(processes.broadcast(""), config_name), config_name, options.threads,
+                  processes, options.launch.local_rank, observer);
   std::optional<std::int64_t> resumed_at;
   const fs::path checkpoint = processes.broadcast("");
   if (!checkpoint.empty()) {

@@ -15,9 +15,9 @@ namespace vpd {
 /// affair.
 void check_told_alike(const DecomposeOptions& options, Processes& processes);
 
-/// Process 0, which alone reads the configuration, tells the others. Throws ConfigError, naming `source`,
-/// where the run cannot be divided among them.
-void tell_configuration(Processes& processes, const RunConfig& config, const std::string& source);
+/// Process 0, which alone reads the configuration, tells the others. Throws ConfigError, naming
+/// `config_name`, where the run cannot be divided among them.
+void tell_configuration(Processes& processes, const RunConfig& config, const std::string& config_name);
 
 /// And once everything is there that can be wrong: the checkpoint to go on from, or nothing, and the run's
 /// directory.
@@ -26,7 +26,7 @@ void tell_run(Processes& processes, const std::filesystem::path& checkpoint,
 
 /// The run as a process lives through it that writes nothing: it hears the above, computes its rows, and
 /// waits while process 0 measures or writes. Returns the run's directory.
-std::filesystem::path take_part(const DecomposeOptions& options, const Observer& observer,
-                                Processes& processes);
+std::filesystem::path run_as_worker(const DecomposeOptions& options, const Observer& observer,
+                                    Processes& processes);
 
 }  // namespace vpd

@@ -1,4 +1,4 @@
-#include "vpd/config/model.hpp"
+#include "vpd/config/llama_simple_mlp.hpp"
 
 #include <algorithm>
 
@@ -11,7 +11,7 @@
 namespace vpd {
 namespace {
 
-// What a checkpoint's file says beyond ModelConfig.
+// What a checkpoint's file says beyond LlamaSimpleMlpConfig.
 struct CheckpointKeys {
   static constexpr std::string_view summary = "keys of a checkpoint beside its shapes and constants";
   std::string model_type = "LlamaSimpleMLP";
@@ -60,8 +60,9 @@ void warn_of_unread(const config::Value* found, std::string_view key, std::int64
                                  config::describe_found(*found), meaning, computed));
 }
 
-ModelConfig parse(const config::Value& file, const std::string& name, std::vector<std::string>& warnings) {
-  const config::Type model_type = config::type_of<ModelConfig>();
+LlamaSimpleMlpConfig parse(const config::Value& file, const std::string& name,
+                           std::vector<std::string>& warnings) {
+  const config::Type model_type = config::type_of<LlamaSimpleMlpConfig>();
   const config::Type extra_type = config::type_of<CheckpointKeys>();
   VPD_CHECK(file.map(), DataError, "{}: expected the keys of a model, found {}", name,
             config::describe_found(file));
@@ -90,7 +91,7 @@ ModelConfig parse(const config::Value& file, const std::string& name, std::vecto
     if (const config::Value* queries = file.find("n_head"))
       model_part.map()->push_back({key_value, *queries});
   }
-  auto model = config::from_value<ModelConfig>(std::move(model_part), model_type, {});
+  auto model = config::from_value<LlamaSimpleMlpConfig>(std::move(model_part), model_type, {});
   model.tied_head = extra.tie_word_embeddings.value_or(true);
   warn_of_unread(file.find(rotary_dim), rotary_dim, model.head_dim(),
                  "the whole of a head is rotated, whose width", warnings);
@@ -104,7 +105,7 @@ ModelConfig parse(const config::Value& file, const std::string& name, std::vecto
 
 }  // namespace
 
-std::optional<config::Complaint> ModelConfig::validate() const {
+std::optional<config::Complaint> LlamaSimpleMlpConfig::validate() const {
   if (n_embd % n_head != 0 || n_embd / n_head % 2 != 0) {
     return config::Complaint{
         "n_head", fmt::format("expected a number that divides n_embd, which is {}, into even parts "
@@ -119,7 +120,8 @@ std::optional<config::Complaint> ModelConfig::validate() const {
   return std::nullopt;
 }
 
-ModelConfig read_model_config(const std::filesystem::path& path, std::vector<std::string>& warnings) {
+LlamaSimpleMlpConfig read_model_config(const std::filesystem::path& path,
+                                       std::vector<std::string>& warnings) {
   try {
     return parse(config::read_file(path), path.string(), warnings);
   } catch (const ConfigError& error) {
@@ -127,7 +129,7 @@ ModelConfig read_model_config(const std::filesystem::path& path, std::vector<std
   }
 }
 
-std::string model_config_json(const ModelConfig& model) {
+std::string model_config_json(const LlamaSimpleMlpConfig& model) {
   config::Value value = config::value_of(model);
   if (config::Value& n_ctx = *value.find("n_ctx"); n_ctx.is_null()) n_ctx = config::Value(model.block_size);
   config::Value::Map& map = *value.map();

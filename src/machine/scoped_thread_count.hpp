@@ -12,9 +12,9 @@ namespace vpd {
 /// LibTorch's number of CPU threads for the length of a job: the wanted one, or where that is 0 the present
 /// one, but no more than this process may use. Afterwards it is what it was: the program around the job has a
 /// number of its own.
-class ThreadNumber {
+class ScopedThreadCount {
  public:
-  explicit ThreadNumber(int wanted) : before_(at::get_num_threads()) {
+  explicit ScopedThreadCount(int wanted) : before_(at::get_num_threads()) {
     VPD_CHECK(wanted >= 0, UsageError, "expected a number of threads of at least 0, found {}", wanted);
     if (const auto complaint = too_many_threads(wanted)) throw UsageError("threads: " + *complaint);
     if (wanted > 0) {
@@ -28,9 +28,9 @@ class ThreadNumber {
     at::set_num_threads(limit.count);
     bound_ = std::move(limit.giver);
   }
-  ~ThreadNumber() { at::set_num_threads(before_); }
-  ThreadNumber(const ThreadNumber&) = delete;
-  ThreadNumber& operator=(const ThreadNumber&) = delete;
+  ~ScopedThreadCount() { at::set_num_threads(before_); }
+  ScopedThreadCount(const ScopedThreadCount&) = delete;
+  ScopedThreadCount& operator=(const ScopedThreadCount&) = delete;
 
   int get() const { return at::get_num_threads(); }
   /// What makes the number smaller than LibTorch's own; empty: nothing does.

@@ -13,7 +13,7 @@
 
 namespace vpd {
 
-struct ModelConfig {
+struct LlamaSimpleMlpConfig {
   static constexpr std::string_view kind = "llama_simple_mlp";
   static constexpr std::string_view summary = "shapes and constants of a LlamaSimpleMLP";
 
@@ -56,15 +56,15 @@ struct ModelConfig {
   }
 
   std::optional<config::Complaint> validate() const;
-  bool operator==(const ModelConfig&) const = default;
+  bool operator==(const LlamaSimpleMlpConfig&) const = default;
 };
 
 // Reads the model_config.yaml or .json of a checkpoint. Unknown keys become a warning each, since checkpoints
 // in the wild carry more, and so do keys that the original code never reads where they contradict what it
 // computes; a value that is wrong, or that this program cannot compute with, is a DataError.
-ModelConfig read_model_config(const std::filesystem::path& path, std::vector<std::string>& warnings);
+LlamaSimpleMlpConfig read_model_config(const std::filesystem::path& path, std::vector<std::string>& warnings);
 
 // The text of a model_config.json with every key of the format, those that follow from others among them.
-std::string model_config_json(const ModelConfig& model);
+std::string model_config_json(const LlamaSimpleMlpConfig& model);
 
 }  // namespace vpd

@@ -8,14 +8,14 @@ namespace vpd {
 /// The directory `out` of a job's result, held against other programs from the start, and in it a hidden one
 /// in which the result grows. Finished files move from there to `out` by a rename within one directory, which
 /// mount points allow too. Unless that happened, `out` is afterwards as it was before.
-class Workplace {
+class StagingDirectory {
  public:
   /// Throws DataError where `out` is neither new nor an empty directory, where another program writes there,
   /// or where nothing can be written or renamed: tried here, since a job may take days.
-  explicit Workplace(const std::filesystem::path& out);
-  ~Workplace();
-  Workplace(const Workplace&) = delete;
-  Workplace& operator=(const Workplace&) = delete;
+  explicit StagingDirectory(const std::filesystem::path& out);
+  ~StagingDirectory();
+  StagingDirectory(const StagingDirectory&) = delete;
+  StagingDirectory& operator=(const StagingDirectory&) = delete;
 
   /// Where the result grows.
   const std::filesystem::path& path() const { return path_; }

@@ -19,7 +19,7 @@ namespace vpd {
 
 /// Everything that the cost of a training step depends on, known from shapes alone: no weight is read or
 /// made.
-struct Workload {
+struct StepShape {
   Architecture target;
   Sites sites;
   Subcomponents components;    ///< without memory: shapes, names and counts
@@ -50,10 +50,10 @@ struct Workload {
   }
 };
 
-/// `threads`: how many the run would use. `source` names the configuration in errors (ConfigError where a
-/// pattern matches nothing, or where rows are longer than the target takes).
-Workload make_workload(const RunConfig& config, const Architecture& target, const Numerics& numerics,
-                       int threads, const std::string& source);
+/// `threads`: how many the run would use. `config_name` names the configuration in errors (ConfigError where
+/// a pattern matches nothing, or where rows are longer than the target takes).
+StepShape make_step_shape(const RunConfig& config, const Architecture& target, const Numerics& numerics,
+                          int threads, const std::string& config_name);
 
 /// Floating-point operations of one training step in matrix products and attention, two for each
 /// multiplication with its addition. Everything else in a step moves memory and is not counted. Products that
@@ -62,7 +62,7 @@ struct OperationCount {
   std::string part;
   double operations = 0.0;
 };
-std::vector<OperationCount> count_operations(const Workload& workload);
+std::vector<OperationCount> count_operations(const StepShape& step_shape);
 double total(const std::vector<OperationCount>& parts);
 
 /// What training holds at its largest moment, in a step or in an evaluation, apart from the program itself.
@@ -70,7 +70,7 @@ struct MemoryPart {
   std::string_view part;  ///< text that lives as long as the program
   std::int64_t bytes = 0;
 };
-std::vector<MemoryPart> predict_memory(const Workload& workload);
+std::vector<MemoryPart> predict_memory(const StepShape& step_shape);
 std::int64_t total(const std::vector<MemoryPart>& parts);
 
 }  // namespace vpd

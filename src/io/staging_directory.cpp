@@ -1,4 +1,4 @@
-#include "workplace.hpp"
+#include "staging_directory.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -40,7 +40,7 @@ bool counts_as_empty(const fs::path& directory, std::error_code& error) {
 
 }  // namespace
 
-Workplace::Workplace(const fs::path& out) {
+StagingDirectory::StagingDirectory(const fs::path& out) {
   out_ = fs::absolute(out).lexically_normal();
   if (out_.filename().empty()) out_ = out_.parent_path();
   path_ = out_ / working_name;
@@ -52,7 +52,7 @@ Workplace::Workplace(const fs::path& out) {
   }
 }
 
-void Workplace::take(const fs::path& out) {
+void StagingDirectory::take(const fs::path& out) {
   std::error_code error;
   if (fs::exists(out_, error)) {
     VPD_CHECK(fs::is_directory(out_, error), DataError,
@@ -96,9 +96,9 @@ void Workplace::take(const fs::path& out) {
   fs::remove(probe, error);
 }
 
-Workplace::~Workplace() { clear(); }
+StagingDirectory::~StagingDirectory() { clear(); }
 
-void Workplace::clear() noexcept {
+void StagingDirectory::clear() noexcept {
   std::error_code ignored;
   if (!finished_) {
     if (!path_.empty()) fs::remove_all(path_, ignored);
@@ -107,7 +107,7 @@ void Workplace::clear() noexcept {
   if (lock_ >= 0) ::close(std::exchange(lock_, -1));
 }
 
-void Workplace::publish(std::string_view last) {
+void StagingDirectory::publish(std::string_view last) {
   finished_ = true;  // from here on it is worth too much to be removed
   try {
     write_atomically(path_ / finished_mark, "");

@@ -1,4 +1,4 @@
-#include "vpd/cost/workload.hpp"
+#include "vpd/cost/step_shape.hpp"
 
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
@@ -7,11 +7,11 @@
 #include "vpd/training/step.hpp"
 
 namespace vpd {
-CausalImportanceCost Workload::importance_cost(std::int64_t N) const {
+CausalImportanceCost StepShape::importance_cost(std::int64_t N) const {
   return ci->cost(N, T).value_or(CausalImportanceCost{});
 }
 
-std::size_t Workload::first_stage() const {
+std::size_t StepShape::first_stage() const {
   std::size_t with_site = 0;
   for (; with_site < target.stages.size(); ++with_site) {
     const Stage& stage = target.stages[with_site];
@@ -27,11 +27,11 @@ std::size_t Workload::first_stage() const {
   return first;
 }
 
-Workload make_workload(const RunConfig& config, const Architecture& target, const Numerics& numerics,
-                       int threads, const std::string& source) {
-  Workload w;
+StepShape make_step_shape(const RunConfig& config, const Architecture& target, const Numerics& numerics,
+                          int threads, const std::string& config_name) {
+  StepShape w;
   w.target = target;
-  w.sites = match_sites(target.matrices, config.sites, source);
+  w.sites = match_sites(target.matrices, config.sites, config_name);
   // On LibTorch's meta device a tensor has a shape and no memory.
   Numerics shapes_only = numerics;
   shapes_only.device = at::kMeta;
@@ -48,9 +48,9 @@ Workload make_workload(const RunConfig& config, const Architecture& target, cons
   w.evaluation_T = row_length(config.data.eval);
   VPD_CHECK(w.T <= target.longest_sequence, ConfigError,
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
-            source, target.longest_sequence, w.T);
+            config_name, target.longest_sequence, w.T);
   if (const LargestMasks* largest = largest_masks(w.objective))
-    check_kept(largest->kept, w.B() * w.T, w.sites, source + ": objective: topk_attribution_recon.k");
+    check_kept(largest->kept, w.B() * w.T, w.sites, config_name + ": objective: topk_attribution_recon.k");
   w.lanes = suitable_lanes(numerics.device, w.micro(), threads,
                            gradients_of_a_lane(w.components, w.ci_parameters, *w.ci));
   return w;
