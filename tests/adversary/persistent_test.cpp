@@ -46,8 +46,8 @@ class Pool : public DeviceTest {
     copy_channels(whole, adversary.layout(), gradient);
     for (int a = 0; a < ascents; ++a) {
       // In two parts, as two lanes do.
-      adversary.ascend(whole, 0, 2, {.rate = 0.05});
-      adversary.ascend(whole, 2, B, {.rate = 0.05});
+      adversary.ascend(whole, 0, 2, adversary.rule(0.05, 1));
+      adversary.ascend(whole, 2, B, adversary.rule(0.05, 1));
     }
     adversary.end_step();
   }
