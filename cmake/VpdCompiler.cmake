@@ -14,8 +14,10 @@ endif()
 
 find_program(VPD_CCACHE ccache)
 if(VPD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # Precompiled headers need both sloppiness settings; the base directory lets clones in different places share hits.
-  set(launcher env "CCACHE_SLOPPINESS=pch_defines,time_macros" "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${VPD_CCACHE}")
+  # Precompiled headers need both sloppiness settings; the base directory lets clones in different places share hits. By the
+  # compiler's list of dependencies instead of a run of the preprocessor, which would read the precompiled header once more.
+  set(launcher env "CCACHE_SLOPPINESS=pch_defines,time_macros" "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_DEPEND=1
+      "${VPD_CCACHE}")
   set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
 endif()
