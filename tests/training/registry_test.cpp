@@ -2,23 +2,15 @@
 // leaves out would meet no lanes, micro-batches, processes or emulated kernels.
 
 #include <set>
+#include <string>
 
 #include <gtest/gtest.h>
 
+#include "support/kinds.hpp"
 #include "trace.hpp"
 
 namespace vpd::testing {
 namespace {
-
-template <class... Kinds>
-std::set<std::string> kinds_of(const std::variant<Kinds...>*) {
-  return {std::string(Kinds::kind)...};
-}
-
-template <class Variant>
-std::string kind_of(const Variant& value) {
-  return std::visit([]<class Kind>(const Kind&) { return std::string(Kind::kind); }, value);
-}
 
 TEST(Registry, TracesHaveEveryKindOfTermMasksAdversaryAndRouting) {
   const GoldenCase golden("plain", at::kFloat, {every_term});
