@@ -383,13 +383,13 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
   forecast.alive = (forecast.columns + 1) / 2;
   forecast.l0 = static_cast<double>(std::min<std::int64_t>(200, forecast.alive));
   const HarvestCost cost = predict_harvest(step_shape, {.rows = forecast.batch_rows,
-                                                      .positions = forecast.positions,
-                                                      .alive = forecast.alive,
-                                                      .l0 = forecast.l0,
-                                                      .output_tokens = forecast.output_tokens,
-                                                      .window = options.settings.window,
-                                                      .examples = options.settings.examples,
-                                                      .strongest = options.settings.strongest});
+                                                        .positions = forecast.positions,
+                                                        .alive = forecast.alive,
+                                                        .l0 = forecast.l0,
+                                                        .output_tokens = forecast.output_tokens,
+                                                        .window = options.settings.window,
+                                                        .examples = options.settings.examples,
+                                                        .strongest = options.settings.strongest});
   forecast.operations_a_position = cost.operations;
   // What the program holds before it has read a weight.
   const std::int64_t program = step_shape.numerics.device.is_cpu() ? peak_resident_bytes() : 0;
