@@ -4,6 +4,7 @@
     apt-get install bible-kjv
     python3 -m venv build/tokens && build/tokens/bin/pip install tokenizers==0.23.3
     build/tokens/bin/python tools/demo_data/make_tokens.py --out configs/demo
+    build/tokens/bin/python tools/demo_data/make_tokens.py --vocab-size 4096 --out configs/case_studies
 
 writes tokenizer.json (byte-level BPE), train.bin and val.bin (llm.c shards of uint16). Running it again
 gives the same bytes. The split is by blocks of 100 verses, every twentieth of which is held out: a
@@ -23,7 +24,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 VERSES = 31102
 BLOCK = 100
 HELD_OUT_EVERY = 20
-VOCABULARY = 1024
 
 SHARD_MAGIC = 20240520
 SHARD_VERSION = 1
@@ -54,19 +54,19 @@ def split(verses: list[str]) -> tuple[list[str], list[str]]:
     return train, held_out
 
 
-def train_tokenizer(blocks: list[str]) -> Tokenizer:
+def train_tokenizer(blocks: list[str], vocabulary: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     # All 256 bytes are in the alphabet, so that any prompt, not only this text, can be encoded.
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(blocks, trainer)
-    if tokenizer.get_vocab_size() != VOCABULARY:
-        sys.exit(f"make_tokens: expected {VOCABULARY} tokens, the trainer made {tokenizer.get_vocab_size()}")
+    if tokenizer.get_vocab_size() != vocabulary:
+        sys.exit(f"make_tokens: expected {vocabulary} tokens, the trainer made {tokenizer.get_vocab_size()}")
     return tokenizer
 
 
@@ -82,11 +82,12 @@ def write_shard(path: pathlib.Path, tokens: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="directory for the three files")
+    parser.add_argument("--vocab-size", type=int, default=1024, help="tokens of the tokenizer (default: 1024, the demo's)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     train_blocks, held_out_blocks = split(read_verses())
-    tokenizer = train_tokenizer(train_blocks)
+    tokenizer = train_tokenizer(train_blocks, arguments.vocab_size)
     (arguments.out / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
     for name, blocks in (("train.bin", train_blocks), ("val.bin", held_out_blocks)):
         text = "".join(blocks)
