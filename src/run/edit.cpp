@@ -46,11 +46,13 @@ std::vector<ControlledFigure> compare(const NamedFigures& edit, const std::vecto
   for (std::size_t i = 0; i < edit.size(); ++i) {
     ControlledFigure figure{.name = edit[i].first, .edit = edit[i].second};
     const auto count = static_cast<double>(controls.size());
+    double below = 0.0;
     for (const NamedFigures& control : controls) {
       const double x = control[i].second.mean;
       figure.control_mean += x / count;
-      figure.percentile += x < figure.edit.mean ? 1.0 / count : 0.0;
+      below += x < figure.edit.mean;
     }
+    if (count > 0.0) figure.percentile = below / count;
     for (const NamedFigures& control : controls) {
       const double apart = control[i].second.mean - figure.control_mean;
       figure.control_spread += apart * apart / std::max(1.0, count - 1.0);
