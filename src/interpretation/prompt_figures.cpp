@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include "machine/scoped_thread_count.hpp"
 #include "vpd/interpretation/prompt_set.hpp"
 
 namespace vpd {
@@ -45,6 +46,16 @@ void divide_work(std::size_t count, Lanes& lanes, const std::function<void(std::
     for (auto i = static_cast<std::size_t>(lane); i < count; i += static_cast<std::size_t>(lanes.count()))
       work(i);
   });
+}
+
+void compute_undivided(const Decomposition& d, std::int64_t positions, const std::function<void()>& work) {
+  constexpr std::int64_t worth_dividing = 8'000'000;  // multiplications of the largest product
+  std::int64_t largest = 0;
+  for (const Matrix& matrix : d.target->matrices())
+    if (!matrix.embedding) largest = std::max(largest, matrix.d_in() * matrix.d_out());
+  if (positions * largest >= worth_dividing) return work();
+  const ScopedThreadCount one(1);
+  work();
 }
 
 PromptFigures prompt_figures(const Decomposition& d, const std::vector<AuditPrompt>& prompts,

@@ -286,6 +286,15 @@ class Unlearning {
     return points;
   }
 
+  /// Of the largest pass of a fit.
+  std::int64_t positions_at_once() const {
+    std::int64_t most = 0;
+    for (const auto* prompts : {&behaviour_.select, &against_.select})
+      for (const PromptBatch& batch : batch_prompts(*prompts, at::kCPU))
+        most = std::max(most, batch.tokens.numel());
+    return most;
+  }
+
   std::vector<CurvePoint> low_rank(std::int64_t rank, Baseline baseline) {
     std::vector<std::size_t> matrices;
     for (const std::int64_t column : result_.set) {
@@ -299,14 +308,17 @@ class Unlearning {
     const double before = mean_of(prompt_figures(d_, behaviour_.select, {}, lanes_).metric);
     std::vector<CurvePoint> points = {meter_.untouched()};
     for (const double part : {0.25, 0.5, 0.75, 1.0}) {
-      strongest_[baseline] = with_updates(fit_updates(d_, matrices, behaviour_.select, against_.select,
-                                                      {.rank = rank,
-                                                       .steps = settings_.fit_steps,
-                                                       .metric = before + part * chosen_.effect,
-                                                       .before = before,
-                                                       .budget = settings_.budget,
-                                                       .seed = settings_.audit.seed,
-                                                       .each_step = [this] { stop_if_asked(); }}));
+      const FitSettings fit{.rank = rank,
+                            .steps = settings_.fit_steps,
+                            .metric = before + part * chosen_.effect,
+                            .before = before,
+                            .budget = settings_.budget,
+                            .seed = settings_.audit.seed,
+                            .each_step = [this] { stop_if_asked(); }};
+      compute_undivided(d_, positions_at_once(), [&] {
+        strongest_[baseline] =
+            with_updates(fit_updates(d_, matrices, behaviour_.select, against_.select, fit));
+      });
       points.push_back(meter_.point(fmt::format("{:g} of the effect", part), strongest_[baseline]));
     }
     return points;
@@ -356,8 +368,10 @@ class Unlearning {
                                    .rate = settings_.relearn_rate,
                                    .each_step = [this] { stop_if_asked(); }};
     const auto learn = [&](const std::string& name, const Alteration& alteration) {
-      result_.relearning.push_back(
-          relearn(d_, alteration, behaviour_.select, behaviour_.report, settings, lanes_));
+      compute_undivided(d_, positions_at_once(), [&] {
+        result_.relearning.push_back(
+            relearn(d_, alteration, behaviour_.select, behaviour_.report, settings, lanes_));
+      });
       result_.relearning.back().name = name;
     };
     learn("target", {});

@@ -12,6 +12,7 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
+#include "vpd/interpretation/prompt_set.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/passes/clean_pass.hpp"
@@ -193,7 +194,8 @@ GraphResult graph_run(const GraphOptions& options, const Observer& observer) {
          judge_importance(d, tokens, targets, found, masks, options.verdict, observer.stop)});
     return found;
   };
-  const PromptImportance found = prune(options.pruning.masks);
+  PromptImportance found;
+  compute_undivided(d, tokens.size(0), [&] { found = prune(options.pruning.masks); });
   result.alive = found.alive;
   if (options.all_nodes) {
     result.pruned.front().verdict.faithful = false;
@@ -202,7 +204,8 @@ GraphResult graph_run(const GraphOptions& options, const Observer& observer) {
   }
   if (options.compare) {
     for (const PruneMasks masks : {PruneMasks::adversarial, PruneMasks::stochastic, PruneMasks::importance})
-      if (masks != options.pruning.masks) static_cast<void>(prune(masks));
+      if (masks != options.pruning.masks)
+        compute_undivided(d, tokens.size(0), [&] { static_cast<void>(prune(masks)); });
   }
   if (found.kept > 4000)
     result.warnings.push_back(fmt::format("the graph has {} nodes: it will be slow to look at", found.kept));

@@ -74,4 +74,9 @@ PromptFigures prompt_figures(const Decomposition& decomposition, const std::vect
 /// Runs work(i) for each i below count, divided among the lanes.
 void divide_work(std::size_t count, Lanes& lanes, const std::function<void(std::size_t)>& work);
 
+/// Runs work(), on one thread where the target's products over `positions` are so small that dividing each
+/// among threads takes longer than it saves.
+void compute_undivided(const Decomposition& decomposition, std::int64_t positions,
+                       const std::function<void()>& work);
+
 }  // namespace vpd
