@@ -50,8 +50,7 @@ void EffectMeasure::add(const Batch& batch) {
     const at::Tensor before = lane.clean.output.to(at::kFloat).log_softmax(1),
                      after = edited.to(at::kFloat).log_softmax(1);
     const at::Tensor kl = (before.exp() * (before - after)).sum(1, false, at::kDouble).view({B, T});
-    const at::Tensor g = lane.importance.lower.index_select(
-        1, at::tensor(columns_, at::kLong).to(lane.importance.lower.device()));
+    const at::Tensor g = importance_of(lane, columns_);
     const at::Tensor important = g.gt(settings_.threshold).any(1).view({B, T});
     const at::Tensor far = g.eq(0.0).all(1).view({B, T}), near = close_to(important, settings_.near);
 

@@ -135,8 +135,7 @@ void MechanismMeasure::add(const Batch& batch) {
     if (settings_.along_stream) {
       StreamWatch watch(d, columns_, roles_);
       d.target->forward(lane.clean.input, watch);
-      const at::Tensor g = lane.importance.lower.index_select(
-          1, at::tensor(columns_, at::kLong).to(lane.importance.lower.device()));
+      const at::Tensor g = importance_of(lane, columns_);
       const at::Tensor important = g.gt(settings_.threshold).any(1).view({B, T});
       at::Tensor cosines, gains;
       for (const auto& [y, s] : watch.found) {

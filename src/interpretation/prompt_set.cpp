@@ -23,18 +23,25 @@ void check_tokens(const std::vector<std::int64_t>& tokens, std::int64_t vocabula
               "{}: expected tokens below {}, which the target knows, found {}", where, vocabulary, token);
 }
 
+/// Calls visit(line, "FILE: line N") for each that is not empty.
+void each_line(const std::filesystem::path& path,
+               const std::function<void(const std::string& line, const std::string& where)>& visit) {
+  std::istringstream lines(read_text(path));
+  std::int64_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") != std::string::npos)
+      visit(line, fmt::format("{}: line {}", path.string(), number));
+  }
+}
+
 }  // namespace
 
 std::vector<AuditPrompt> read_prompts(const std::filesystem::path& path, std::int64_t vocabulary,
                                       std::int64_t longest, const EncodeText& encode,
                                       std::vector<std::string>& warnings) {
   std::vector<AuditPrompt> prompts;
-  std::istringstream lines(read_text(path));
-  std::int64_t number = 0;
-  for (std::string text; std::getline(lines, text);) {
-    ++number;
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string where = fmt::format("{}: line {}", path.string(), number);
+  each_line(path, [&](const std::string& text, const std::string& where) {
     const Json line = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     VPD_CHECK(line.is_object(), DataError,
               "{}: expected a JSON object such as {{\"prompt\": \"The\", \"target\": \" king\"}}, found "
@@ -79,7 +86,7 @@ std::vector<AuditPrompt> read_prompts(const std::filesystem::path& path, std::in
       if (token) all.push_back(*token);
     check_tokens(all, vocabulary, where);
     prompts.push_back(std::move(prompt));
-  }
+  });
   VPD_CHECK(!prompts.empty(), DataError, "{}: expected prompts, one a line, found none", path.string());
   return prompts;
 }
@@ -87,17 +94,13 @@ std::vector<AuditPrompt> read_prompts(const std::filesystem::path& path, std::in
 std::vector<AuditPrompt> read_text_prompts(const std::filesystem::path& path, std::int64_t vocabulary,
                                            std::int64_t longest, const EncodeText& encode) {
   std::vector<AuditPrompt> prompts;
-  std::istringstream lines(read_text(path));
-  std::int64_t number = 0;
-  for (std::string text; std::getline(lines, text);) {
-    ++number;
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+  each_line(path, [&](const std::string& text, const std::string& where) {
     AuditPrompt prompt{.tokens = encode(text)};
     if (static_cast<std::int64_t>(prompt.tokens.size()) > longest)
       prompt.tokens.resize(static_cast<std::size_t>(longest));
-    check_tokens(prompt.tokens, vocabulary, fmt::format("{}: line {}", path.string(), number));
+    check_tokens(prompt.tokens, vocabulary, where);
     if (!prompt.tokens.empty()) prompts.push_back(std::move(prompt));
-  }
+  });
   VPD_CHECK(!prompts.empty(), DataError, "{}: expected text, found none", path.string());
   return prompts;
 }

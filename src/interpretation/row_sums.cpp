@@ -8,6 +8,11 @@
 
 namespace vpd {
 
+at::Tensor importance_of(const LaneBatch& lane, const std::vector<std::int64_t>& columns) {
+  const at::Tensor& all = lane.importance.lower;
+  return all.index_select(1, at::tensor(columns, at::kLong).to(all.device()));
+}
+
 void put_figure(std::vector<RowFigures>& rows, std::size_t figure, const at::Tensor& value,
                 const at::Tensor& where) {
   const at::Tensor

@@ -45,8 +45,7 @@ void keep(const AuditRunResult& result, const AuditOptions& options, const EditS
                       {"auc_importance", column_of(ranking, &AuditedSubcomponent::auc_importance)},
                       {"auc_activation", column_of(ranking, &AuditedSubcomponent::auc_activation)}});
     write_atomically(to / "report.json", audit_json(result));
-    write_about(to, about_result(options.command_line, result.step, weight_hashes(source.run.checkpoint.path),
-                                 result.warnings));
+    write_about_edit(to, source, options.command_line, result.warnings);
   });
 }
 

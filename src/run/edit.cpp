@@ -234,8 +234,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
                      json_text(Json(edits_json(options.edits)), 1) + "\n");  // JSON is YAML
     const auto& kl = measures.front().kl();
     save_safetensors(directory / "tokens.safetensors", {{"kl", at::tensor(kl, at::kFloat).view({-1, T})}});
-    write_about(directory, about_result(options.command_line, result.step,
-                                        weight_hashes(source.run.checkpoint.path), result.warnings));
+    write_about_edit(directory, source, options.command_line, result.warnings);
   });
   return result;
 }

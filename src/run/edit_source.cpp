@@ -4,6 +4,7 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/columns.hpp"
+#include "vpd/interpretation/results.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {
@@ -82,6 +83,12 @@ std::vector<RankOneEdit> EditSource::make(const std::vector<EditSpec>& specs) co
     material.key_heads = stage.attention->key_heads;
   }
   return make_edits(specs, run.decomposition, material);
+}
+
+void write_about_edit(const fs::path& directory, const EditSource& source, const std::string& command_line,
+                      const std::vector<std::string>& warnings) {
+  write_about(directory, about_result(command_line, source.run.checkpoint.step,
+                                      weight_hashes(source.run.checkpoint.path), warnings));
 }
 
 std::vector<EditSpec> moved(const std::vector<EditSpec>& specs, const Sites& sites,

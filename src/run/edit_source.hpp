@@ -28,6 +28,10 @@ class EditSource {
   std::vector<std::int64_t> prompt_of(const std::string& text, const std::vector<std::int64_t>& tokens) const;
 };
 
+/// The about.json of a result: which command of which program made it, of which weights.
+void write_about_edit(const std::filesystem::path& directory, const EditSource& source,
+                      const std::string& command_line, const std::vector<std::string>& warnings);
+
 /// The same edits of other subcomponents: `from[i]` becomes `to[i]`.
 std::vector<EditSpec> moved(const std::vector<EditSpec>& specs, const Sites& sites,
                             const std::vector<std::int64_t>& from, const std::vector<std::int64_t>& to);

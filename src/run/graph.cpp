@@ -155,8 +155,7 @@ void keep(const GraphResult& result, const GraphOptions& options, const EditSour
                                                 {"weight", at::tensor(weights, at::kDouble).to(at::kFloat)}});
     write_atomically(to / "graph.json", graph_json(result));
     write_atomically(to / "viewer.json", viewer_json(result, options.slug));
-    write_about(to, about_result(options.command_line, result.step, weight_hashes(source.run.checkpoint.path),
-                                 result.warnings));
+    write_about_edit(to, source, options.command_line, result.warnings);
   });
 }
 

@@ -115,8 +115,7 @@ void keep(const UnlearnRunResult& result, const UnlearnOptions& options, const E
     write_atomically(to / "curve.json", json_text(curves_json(result), 1) + "\n");
     write_atomically(to / "edits.yaml",
                      json_text(Json(edits_json(ablations(result.keys))), 1) + "\n");  // JSON is YAML
-    write_about(to, about_result(options.command_line, result.step, weight_hashes(source.run.checkpoint.path),
-                                 result.warnings));
+    write_about_edit(to, source, options.command_line, result.warnings);
   });
 }
 

@@ -4,11 +4,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "interrupt.hpp"
 #include "prompt_options.hpp"
+#include "watched.hpp"
 
 namespace vpd {
 
@@ -41,13 +40,8 @@ void add_audit(CLI::App& app) {
     if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
     chosen.settings.from = candidates_from(arguments->from);
     chosen.command_line = command_line();
-    watch_interrupts("stopping");
-    const AuditRunResult result = [&] {
-      Activity activity;
-      Observer observer = activity.observer();
-      observer.stop = interrupted;
-      return audit_run(chosen, observer);
-    }();
+    const AuditRunResult result =
+        watched([&](const Observer& observer) { return audit_run(chosen, observer); });
     warn(result.warnings);
     present(audit_text(result), audit_json(result), arguments->json);
   });

@@ -4,11 +4,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "edit_options.hpp"
-#include "interrupt.hpp"
+#include "watched.hpp"
 
 namespace vpd {
 
@@ -70,13 +69,8 @@ void add_edit(CLI::App& app) {
     if (!arguments->out.empty()) chosen.out = arguments->out;
     chosen.edits = arguments->edits.specs();
     chosen.command_line = command_line();
-    watch_interrupts("stopping");
-    const EditRunResult result = [&] {
-      Activity activity;
-      Observer observer = activity.observer();
-      observer.stop = interrupted;
-      return edit_run(chosen, observer);
-    }();
+    const EditRunResult result =
+        watched([&](const Observer& observer) { return edit_run(chosen, observer); });
     warn(result.warnings);
     present(edit_text(result), edit_json(result), arguments->json);
   });

@@ -4,10 +4,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "interrupt.hpp"
+#include "watched.hpp"
 
 namespace vpd {
 
@@ -86,13 +85,7 @@ void add_graph(CLI::App& app) {
     chosen.pruning.random_rest = arguments->rest == "random";
     chosen.verdict.seed = chosen.pruning.seed;
     chosen.command_line = command_line();
-    watch_interrupts("stopping");
-    const GraphResult result = [&] {
-      Activity activity;
-      Observer observer = activity.observer();
-      observer.stop = interrupted;
-      return graph_run(chosen, observer);
-    }();
+    const GraphResult result = watched([&](const Observer& observer) { return graph_run(chosen, observer); });
     warn(result.warnings);
     present(graph_text(result), graph_json(result), arguments->json);
   });

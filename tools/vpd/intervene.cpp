@@ -4,11 +4,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "edit_options.hpp"
-#include "interrupt.hpp"
+#include "watched.hpp"
 
 namespace vpd {
 
@@ -86,13 +85,8 @@ void add_intervene(CLI::App& app) {
     chosen.settings.context = parse_context(arguments->context);
     chosen.generation.seed = chosen.settings.seed;
     chosen.command_line = command_line();
-    watch_interrupts("stopping");
-    const InterveneResult result = [&] {
-      Activity activity;
-      Observer observer = activity.observer();
-      observer.stop = interrupted;
-      return intervene_run(chosen, observer);
-    }();
+    const InterveneResult result =
+        watched([&](const Observer& observer) { return intervene_run(chosen, observer); });
     warn(result.warnings);
     present(intervene_text(result), intervene_json(result), arguments->json);
   });

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <system_error>
@@ -24,6 +25,22 @@ void say(const std::string& text) {
 int complain(const std::string& sentence, int exit_code) {
   say("error: " + sentence);
   return exit_code;
+}
+
+/// "; did you mean --prompts in place of --promts?", of the first option that the command does not have: it
+/// may be why another one is missing.
+std::string misspelt(const CLI::App& command, int argc, char** argv) {
+  std::vector<std::string> names = {"--help"};
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = std::string_view(argv[i]).substr(0, std::string_view(argv[i]).find('='));
+    if (word == "--") break;  // what follows are no options
+    if (!word.starts_with("--") || std::find(names.begin(), names.end(), word) != names.end()) continue;
+    const auto close = vpd::nearest(word, names);
+    return close ? fmt::format("; did you mean {} in place of {}?", *close, word) : "";
+  }
+  return "";
 }
 
 int run(int argc, char** argv) {
@@ -78,7 +95,7 @@ int run(int argc, char** argv) {
       asked = asked->get_subcommands().front();
       name += " " + asked->get_name();
     }
-    return complain(fmt::format("{}: see {} --help", error.what(), name), 2);
+    return complain(fmt::format("{}{}: see {} --help", error.what(), misspelt(*asked, argc, argv), name), 2);
   }
   return 0;
 }

@@ -4,11 +4,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "activity.hpp"
 #include "command_line.hpp"
 #include "commands.hpp"
-#include "interrupt.hpp"
 #include "prompt_options.hpp"
+#include "watched.hpp"
 
 namespace vpd {
 
@@ -75,13 +74,8 @@ void add_unlearn(CLI::App& app) {
     chosen.settings.baselines = parse_baselines(arguments->baselines);
     chosen.settings.audit.from = candidates_from(arguments->from);
     chosen.command_line = command_line();
-    watch_interrupts("stopping");
-    const UnlearnRunResult result = [&] {
-      Activity activity;
-      Observer observer = activity.observer();
-      observer.stop = interrupted;
-      return unlearn_run(chosen, observer);
-    }();
+    const UnlearnRunResult result =
+        watched([&](const Observer& observer) { return unlearn_run(chosen, observer); });
     warn(result.warnings);
     present(unlearn_text(result), unlearn_json(result), arguments->json);
   });

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "vpd/base/philox.hpp"
+#include "vpd/passes/batch.hpp"
 
 namespace vpd {
 
@@ -22,6 +23,9 @@ struct RowFigures {
   std::vector<double> sum;
   std::vector<std::int64_t> count;
 };
+
+/// Importances of these columns, [N, columns], of a lane's rows.
+at::Tensor importance_of(const LaneBatch& lane, const std::vector<std::int64_t>& columns);
 
 /// Puts into each row's `figure` the sum of value [B, T] over the positions where `where` [B, T] is true.
 void put_figure(std::vector<RowFigures>& rows, std::size_t figure, const at::Tensor& value,
