@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include <ATen/ATen.h>
 
@@ -14,12 +15,12 @@ namespace {
 
 constexpr std::uint64_t stream_of_mechanisms = 9;
 
-/// Watches what chosen subcomponents write in the target's own pass, and the stream that it is added to.
+/// Watches what chosen subcomponents write, and the stream that it is added to.
 class StreamWatch final : public ForwardingExecutor {
  public:
-  StreamWatch(const Decomposition& d, const std::vector<std::int64_t>& columns,
-              const std::vector<StreamRole>& roles)
-      : d_(d), columns_(columns), roles_(roles) {}
+  StreamWatch(const Decomposition& d, const std::vector<std::vector<std::int64_t>>& sets,
+              const std::vector<StreamRole>& roles, Executor& below)
+      : ForwardingExecutor(&below), found(sets.size()), d_(d), sets_(sets), roles_(roles) {}
 
   at::Tensor residual(std::size_t block, const at::Tensor& x) override {
     at::Tensor stream = inner().residual(block, x);
@@ -35,25 +36,35 @@ class StreamWatch final : public ForwardingExecutor {
     return y;
   }
 
-  /// Per subcomponents of one site: what they write, and the stream in front of it, float64 [N, d].
-  std::vector<std::pair<at::Tensor, at::Tensor>> found;
+  /// Of a set, for each of its sites that write.
+  struct Found {
+    at::Tensor cosine, gain;  // float64 [N]
+  };
+  std::vector<std::vector<Found>> found;
 
  private:
   void look(std::size_t i, const at::Tensor& x) {
     const Site& site = d_.sites[i];
-    at::Tensor written;
-    for (const std::int64_t column : columns_) {
-      const std::int64_t c = column - site.offset;
-      if (c < 0 || c >= site.C) continue;
-      const at::Tensor own = at::outer(x.matmul(d_.components.V(i).select(1, c).to(at::kDouble)),
-                                       d_.components.U(i)[c].to(at::kDouble));
-      written = written.defined() ? written + own : own;
+    at::Tensor squared;
+    for (std::size_t k = 0; k < sets_.size(); ++k) {
+      at::Tensor written;
+      for (const std::int64_t column : sets_[k]) {
+        const std::int64_t c = column - site.offset;
+        if (c < 0 || c >= site.C) continue;
+        const at::Tensor own = at::outer(x.matmul(d_.components.V(i).select(1, c).to(at::kDouble)),
+                                         d_.components.U(i)[c].to(at::kDouble));
+        written = written.defined() ? written + own : own;
+      }
+      if (!written.defined()) continue;
+      if (!squared.defined()) squared = stream_.square().sum(1);
+      const at::Tensor along = (written * stream_).sum(1);
+      found[k].push_back(
+          {along / (written.norm(2, {1}) * squared.sqrt()).clamp_min(1e-300), along / squared});
     }
-    if (written.defined()) found.emplace_back(written, stream_);
   }
 
   const Decomposition& d_;
-  const std::vector<std::int64_t>& columns_;
+  const std::vector<std::vector<std::int64_t>>& sets_;
   const std::vector<StreamRole>& roles_;
   at::Tensor stream_;
 };
@@ -62,9 +73,11 @@ class StreamWatch final : public ForwardingExecutor {
 /// heads.
 class AttentionWatch final : public ForwardingExecutor {
  public:
+  /// `marked` undefined: it looks at nothing.
   AttentionWatch(const at::Tensor& marked, Executor* below) : ForwardingExecutor(below), marked_(marked) {}
 
   at::Tensor attention(const AttentionCall& call) override {
+    if (!marked_.defined()) return inner().attention(call);
     const std::int64_t B = call.B, T = call.q.size(0) / B, width = call.q.size(1) / call.heads;
     const auto by_head = [&](const at::Tensor& x, std::int64_t heads) {
       return x.to(at::kFloat).view({B, T, heads, width}).transpose(1, 2);
@@ -105,83 +118,89 @@ std::pair<at::Tensor, at::Tensor> keys_across(const at::Tensor& tokens,
 
 }  // namespace
 
-MechanismMeasure::MechanismMeasure(const Decomposition& d, std::vector<RankOneEdit> edits,
+MechanismMeasure::MechanismMeasure(const Decomposition& d, std::vector<std::vector<RankOneEdit>> sets,
                                    MechanismSettings settings)
-    : edits_(std::move(edits)),
-      columns_(edited_columns(edits_)),
-      settings_(std::move(settings)),
-      roles_(matrix_roles(d)) {
+    : sets_(std::move(sets)), settings_(std::move(settings)), roles_(matrix_roles(d)), rows_(sets_.size()) {
+  for (const std::vector<RankOneEdit>& set : sets_) columns_.push_back(edited_columns(set));
   if (!settings_.along_stream) return;
-  const bool writes = std::any_of(edits_.begin(), edits_.end(), [&](const RankOneEdit& edit) {
+  const bool writes = std::any_of(sets_.front().begin(), sets_.front().end(), [&](const RankOneEdit& edit) {
     return roles_[d.sites[edit.site].matrix] == StreamRole::writes && !d.sites[edit.site].embedding;
   });
   VPD_CHECK(
       writes, UsageError,
       "--along-stream: expected an edited subcomponent of a matrix that writes the residual stream, such "
       "as an attention output or a down-projection, found {} alone",
-      d.sites[edits_.front().site].name);
+      d.sites[sets_.front().front().site].name);
+}
+
+std::vector<MechanismMeasure::Rows> MechanismMeasure::rows_of(const Decomposition& d,
+                                                              const LaneBatch& lane) const {
+  const at::NoGradGuard no_grad;
+  const std::int64_t B = lane.clean.B(), T = lane.clean.T();
+  const at::Tensor& tokens = lane.clean.input;
+  std::vector<Rows> found(sets_.size(), Rows(static_cast<std::size_t>(B), RowFigures(figures)));
+  at::Tensor marked, counted;
+  if (!settings_.boundary.empty()) {
+    std::tie(marked, counted) = keys_across(tokens, settings_.boundary);
+    marked = marked.to(at::kFloat);
+  }
+  AttentionWatch before(marked, nullptr);
+  const std::vector<std::vector<std::int64_t>> none;
+  StreamWatch stream(d, settings_.along_stream ? columns_ : none, roles_, before);
+  d.target->forward(tokens, stream);
+  for (std::size_t k = 0; k < sets_.size(); ++k) {
+    if (settings_.along_stream && !stream.found[k].empty()) {
+      const at::Tensor important =
+          importance_of(lane, columns_[k]).gt(settings_.threshold).any(1).view({B, T});
+      // Of several sites: the mean cosine, and what they add together.
+      at::Tensor cosines = at::zeros({B * T}, stream.found[k][0].cosine.options()), gains = cosines;
+      for (const StreamWatch::Found& one : stream.found[k]) {
+        cosines = cosines + one.cosine / static_cast<double>(stream.found[k].size());
+        gains = gains + one.gain;
+      }
+      put_figure(found[k], cosine, cosines.view({B, T}), important);
+      put_figure(found[k], gain, gains.view({B, T}), important);
+    }
+    if (!settings_.boundary.empty()) {
+      EditedExecutor edited(
+          d, sets_[k],
+          edit_factors(sets_[k], lane.clean.N(), T, lane.importance.lower, d.numerics.options()));
+      AttentionWatch after(marked, &edited);
+      d.target->forward(tokens, after);
+      put_figure(found[k], attended_before, before.mass(), counted);
+      put_figure(found[k], attended_after, after.mass(), counted);
+      put_figure(found[k], attended_change, after.mass() - before.mass(), counted);
+    }
+  }
+  return found;
 }
 
 void MechanismMeasure::add(const Batch& batch) {
-  std::vector<std::vector<RowFigures>> found(batch.lanes.size());
-  const Decomposition& d = batch.decomposition;
+  std::vector<std::vector<Rows>> found(batch.lanes.size());
   batch.pool.run([&](int number) {
     const auto l = static_cast<std::size_t>(number);
-    if (l >= batch.lanes.size()) return;
-    const at::NoGradGuard no_grad;
-    const LaneBatch& lane = batch.lanes[l];
-    const std::int64_t B = lane.clean.B(), T = lane.clean.T();
-    found[l].assign(static_cast<std::size_t>(B), RowFigures(figures));
-    if (settings_.along_stream) {
-      StreamWatch watch(d, columns_, roles_);
-      d.target->forward(lane.clean.input, watch);
-      const at::Tensor g = importance_of(lane, columns_);
-      const at::Tensor important = g.gt(settings_.threshold).any(1).view({B, T});
-      at::Tensor cosines, gains;
-      for (const auto& [y, s] : watch.found) {
-        const at::Tensor along = (y * s).sum(1), squared = s.square().sum(1);
-        const at::Tensor cosine_here = along / (y.norm(2, {1}) * squared.sqrt()).clamp_min(1e-300),
-                         gain_here = along / squared;
-        cosines = cosines.defined() ? cosines + cosine_here : cosine_here;
-        gains = gains.defined() ? gains + gain_here : gain_here;
-      }
-      // Of several sites: the mean cosine, and what they add together.
-      put_figure(found[l], cosine, (cosines / static_cast<double>(watch.found.size())).view({B, T}),
-                 important);
-      put_figure(found[l], gain, gains.view({B, T}), important);
-    }
-    if (!settings_.boundary.empty()) {
-      const auto [marked, counted] = keys_across(lane.clean.input, settings_.boundary);
-      const at::Tensor weight = marked.to(at::kFloat);
-      AttentionWatch before(weight, nullptr);
-      d.target->forward(lane.clean.input, before);
-      EditedExecutor edited(
-          d, edits_, edit_factors(edits_, lane.clean.N(), T, lane.importance.lower, d.numerics.options()));
-      AttentionWatch after(weight, &edited);
-      d.target->forward(lane.clean.input, after);
-      put_figure(found[l], attended_before, before.mass(), counted);
-      put_figure(found[l], attended_after, after.mass(), counted);
-      put_figure(found[l], attended_change, after.mass() - before.mass(), counted);
-    }
+    if (l < batch.lanes.size()) found[l] = rows_of(batch.decomposition, batch.lanes[l]);
   });
-  for (const auto& rows : found) rows_.insert(rows_.end(), rows.begin(), rows.end());
+  for (const std::vector<Rows>& lane : found)
+    for (std::size_t k = 0; k < lane.size(); ++k)
+      rows_[k].insert(rows_[k].end(), lane[k].begin(), lane[k].end());
 }
 
-Interval MechanismMeasure::interval(Figure figure, bool intervals) const {
-  return interval_of(rows_, figure, intervals ? settings_.resamples : 0,
+Interval MechanismMeasure::interval(std::size_t set, Figure figure, bool intervals) const {
+  return interval_of(rows_[set], figure, intervals ? settings_.resamples : 0,
                      make_key(settings_.seed, RandomPurpose::control, stream_of_mechanisms));
 }
 
-std::optional<StreamFigures> MechanismMeasure::stream(bool intervals) const {
+std::optional<StreamFigures> MechanismMeasure::stream(std::size_t set, bool intervals) const {
   if (!settings_.along_stream) return std::nullopt;
-  return StreamFigures{.cosine = interval(cosine, intervals), .gain = interval(gain, intervals)};
+  return StreamFigures{.cosine = interval(set, cosine, intervals), .gain = interval(set, gain, intervals)};
 }
 
-std::optional<AcrossFigures> MechanismMeasure::across(bool intervals) const {
+std::optional<AcrossFigures> MechanismMeasure::across(std::size_t set, bool intervals) const {
   if (settings_.boundary.empty()) return std::nullopt;
-  return AcrossFigures{.before = interval(attended_before, intervals),
-                       .after = interval(attended_after, intervals),
-                       .change = interval(attended_change, intervals)};
+  return AcrossFigures{.before = interval(set, attended_before, intervals),
+                       .after = interval(set, attended_after, intervals),
+                       .change = interval(set, attended_change, intervals)};
 }
 
 }  // namespace vpd

@@ -63,13 +63,14 @@ std::vector<ControlledFigure> compare(const NamedFigures& edit, const std::vecto
   return compared;
 }
 
-NamedFigures figures_of(const MechanismMeasure& measure, bool intervals) {
+NamedFigures figures_of(const MechanismMeasure& measure, std::size_t set, bool intervals) {
   NamedFigures figures;
-  if (const auto stream = measure.stream(intervals)) {
+  if (const auto stream = measure.stream(set, intervals)) {
     figures.emplace_back("stream_cosine", stream->cosine);
     figures.emplace_back("stream_gain", stream->gain);
   }
-  if (const auto across = measure.across(intervals)) figures.emplace_back("attention_change", across->change);
+  if (const auto across = measure.across(set, intervals))
+    figures.emplace_back("attention_change", across->change);
   return figures;
 }
 
@@ -162,10 +163,10 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
       .resamples = settings.resamples,
       .seed = settings.seed};
   std::vector<EffectMeasure> measures;
-  std::vector<MechanismMeasure> mechanisms;
+  std::vector<std::vector<RankOneEdit>> sets;
   const auto measure = [&](const std::vector<RankOneEdit>& one) {
     measures.emplace_back(one, settings);
-    if (mechanism.along_stream || !mechanism.boundary.empty()) mechanisms.emplace_back(d, one, mechanism);
+    sets.push_back(one);
   };
   measure(edits);
   if (options.controls > 0) {
@@ -186,6 +187,8 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
           "{} of {} controls fire more or less often by over a quarter: there are not as many nearer ones",
           controls.beyond, result.controls));
   }
+  std::optional<MechanismMeasure> inside;
+  if (mechanism.along_stream || !mechanism.boundary.empty()) inside.emplace(d, sets, mechanism);
   const std::int64_t T = source.run.eval->length(), wanted_rows = (options.positions + T - 1) / T;
   const std::int64_t all_rows = std::min(wanted_rows, source.run.eval->rows().value_or(wanted_rows));
   const std::int64_t at_once = std::clamp<std::int64_t>(
@@ -198,7 +201,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
                                   k * at_once, all_rows));
     const Batch batch = reader.read(k);
     for (EffectMeasure& one : measures) one.add(batch);
-    for (MechanismMeasure& one : mechanisms) one.add(batch);
+    if (inside) inside->add(batch);
   }
   result.positions = all_rows * T;
   observer.announce("drawing intervals");
@@ -210,13 +213,13 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   std::vector<NamedFigures> others;
   for (const EditEffect& control : controls) others.push_back(figures_of(control, wanted));
   result.figures = compare(figures_of(result.effect, wanted), others);
-  if (!mechanisms.empty()) {
-    result.stream = mechanisms.front().stream();
-    result.across = mechanisms.front().across();
+  if (inside) {
+    result.stream = inside->stream(0);
+    result.across = inside->across(0);
     others.clear();
-    for (std::size_t i = 1; i < mechanisms.size(); ++i)
-      others.push_back(figures_of(mechanisms[i], /*intervals=*/false));
-    result.mechanism = compare(figures_of(mechanisms.front(), /*intervals=*/true), others);
+    for (std::size_t i = 1; i < sets.size(); ++i)
+      others.push_back(figures_of(*inside, i, /*intervals=*/false));
+    result.mechanism = compare(figures_of(*inside, 0, /*intervals=*/true), others);
   }
   result.sentence = sentence_of(result.effect, controls, wanted);
 

@@ -51,7 +51,8 @@ class Mechanism : public ::testing::TestWithParam<const char*> {
     return column_of(subcomponent_of(key, d.sites), d.sites);
   }
   MechanismMeasure measured(const std::vector<RankOneEdit>& edits, const MechanismSettings& settings) {
-    MechanismMeasure measure(d, edits, settings);
+    // Beside another set, which must change nothing.
+    MechanismMeasure measure(d, {edits, ablations_of({1, 2}, d)}, settings);
     const GivenRows data(rows);
     const BatchReader reader(d, data, lanes, {.rows = 2});
     for (std::int64_t k = 0; reader.rows_of(k) > 0; ++k) measure.add(reader.read(k));
@@ -94,15 +95,15 @@ TEST_P(Mechanism, StreamFiguresAreThoseOfALoop) {
     }
     ASSERT_GT(count, 0);
     const auto figures =
-        measured(ablations_of({col}, d), {.threshold = threshold, .along_stream = true}).stream();
+        measured(ablations_of({col}, d), {.threshold = threshold, .along_stream = true}).stream(0);
     EXPECT_EQ(figures->cosine.count, count);
     EXPECT_NEAR(figures->cosine.mean, cosine / static_cast<double>(count), 1e-9);
     EXPECT_NEAR(figures->gain.mean, gain / static_cast<double>(count), 1e-9);
     EXPECT_LE(figures->gain.low, figures->gain.mean);
   }
-  EXPECT_THROW(MechanismMeasure(d, ablations_of({column("h.1.attn.q_proj:1")}, d), {.along_stream = true}),
+  EXPECT_THROW(MechanismMeasure(d, {ablations_of({column("h.1.attn.q_proj:1")}, d)}, {.along_stream = true}),
                UsageError);
-  EXPECT_FALSE(measured(ablations_of({0}, d), {}).stream());
+  EXPECT_FALSE(measured(ablations_of({0}, d), {}).stream(0));
 }
 
 TEST_P(Mechanism, AttentionAcrossIsThatOfALoop) {
@@ -146,7 +147,7 @@ TEST_P(Mechanism, AttentionAcrossIsThatOfALoop) {
   const auto [before, queries] = mass(nullptr);
   const auto [after, same_queries] = mass(&executor);
   ASSERT_GT(queries, 0);
-  const auto figures = measured(edits, {.boundary = boundary}).across();
+  const auto figures = measured(edits, {.boundary = boundary}).across(0);
   EXPECT_EQ(figures->before.count, queries);
   EXPECT_NEAR(figures->before.mean, before, 1e-6);  // attention is looked at in float32
   EXPECT_NEAR(figures->after.mean, after, 1e-6);

@@ -35,26 +35,29 @@ struct AcrossFigures {
   Interval before, after, change;
 };
 
-/// Sums of a batch after the other, row by row.
+/// Sums of a batch after the other, row by row, of several sets of edits: one pass of the target serves them
+/// all.
 class MechanismMeasure {
  public:
-  /// Throws UsageError where the stream is asked for and no edited subcomponent writes it.
-  MechanismMeasure(const Decomposition& decomposition, std::vector<RankOneEdit> edits,
+  /// Throws UsageError where the stream is asked for and no subcomponent of the first set writes it.
+  MechanismMeasure(const Decomposition& decomposition, std::vector<std::vector<RankOneEdit>> sets,
                    MechanismSettings settings);
   void add(const Batch& batch);
 
-  std::optional<StreamFigures> stream(bool intervals = true) const;
-  std::optional<AcrossFigures> across(bool intervals = true) const;
+  std::optional<StreamFigures> stream(std::size_t set, bool intervals = true) const;
+  std::optional<AcrossFigures> across(std::size_t set, bool intervals = true) const;
 
  private:
   enum Figure { cosine, gain, attended_before, attended_after, attended_change, figures };
-  Interval interval(Figure figure, bool intervals) const;
+  using Rows = std::vector<RowFigures>;
+  std::vector<Rows> rows_of(const Decomposition& decomposition, const LaneBatch& lane) const;
+  Interval interval(std::size_t set, Figure figure, bool intervals) const;
 
-  std::vector<RankOneEdit> edits_;
-  std::vector<std::int64_t> columns_;
+  std::vector<std::vector<RankOneEdit>> sets_;
+  std::vector<std::vector<std::int64_t>> columns_;  // of each set
   MechanismSettings settings_;
   std::vector<StreamRole> roles_;  // of each matrix
-  std::vector<RowFigures> rows_;
+  std::vector<Rows> rows_;         // of each set
 };
 
 }  // namespace vpd
