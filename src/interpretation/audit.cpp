@@ -86,7 +86,7 @@ at::Tensor estimated_effects(const Decomposition& d, const std::vector<AuditProm
   const BoundSubcomponents components = d.components.bind({});
   divide_work(prompts.size(), lanes, [&](std::size_t i) {
     if (!prompts[i].target) return;
-    end_if_asked(observer.stop, "the audit");
+    end_if_asked(observer.stop, "the screen of subcomponents");
     const at::AutoGradMode record(true);
     const at::Tensor row = row_of(prompts[i], d);
     const at::Tensor scores = at::zeros({row.numel(), d.sites.total_C()}, d.numerics.options());
@@ -131,7 +131,7 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
         std::clamp<std::int64_t>((std::int64_t{1} << 25) / (before.numel() * lanes.count()), 1, 32));
     const at::Tensor log_p = before.log_softmax(1), p_before = log_p.exp();
     for (std::size_t first = 0; first < columns.size(); first += at_once) {
-      end_if_asked(observer.stop, "the audit");
+      end_if_asked(observer.stop, "taking out subcomponents");
       const std::vector<std::int64_t> some(
           columns.begin() + static_cast<std::ptrdiff_t>(first),
           columns.begin() + static_cast<std::ptrdiff_t>(std::min(first + at_once, columns.size())));

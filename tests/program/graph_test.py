@@ -9,11 +9,9 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edit_test import TOKENS, listed
-from harvest_test import load
-from report_test import BROWSER, NEEDS_BROWSER, tour
+from interpretation_support import TOKENS, UnlearnTest, listed, load
+from page_support import needs_browser, tour
 from support import PROGRAM
-from unlearn_test import UnlearnTest
 
 PROMPT = ("--prompt-tokens", listed(TOKENS))
 NODE = {"node_id": str, "feature": int, "layer": str, "ctx_idx": int, "feature_type": str, "jsNodeId": str, "clerp": str, "influence": float,
@@ -81,7 +79,7 @@ class Found(GraphTest):
 
 
 class Page(GraphTest):
-    @unittest.skipUnless(BROWSER, NEEDS_BROWSER)
+    @needs_browser
     def test_page(self):
         """The page draws every graph, on narrow screens too, and what was unlearned beside it."""
         self.harvest(self.run_directory)

@@ -10,41 +10,8 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from edit_test import EditTest, listed
-from harvest_test import load
+from interpretation_support import UnlearnTest, load, prompts
 from support import DATA, PROGRAM
-
-
-def prompts(count, first, target, **more):
-    return [{"tokens": [(first + 3 * i) % 61, (first + 7 * i) % 61, (first + i) % 61], "target": target, **more} for i in range(count)]
-
-
-class UnlearnTest(EditTest):
-    def setUp(self):
-        super().setUp()
-        self.run_directory = self.make_run()
-        likely = self.likely_target()
-        self.behaviour = self.write("behaviour.jsonl", [{**one, "group": "ab"[i % 2]} for i, one in enumerate(prompts(24, 5, likely))])
-        self.against = self.write("against.jsonl", prompts(24, 11, (likely + 1) % 61))
-
-    def write(self, name, lines):
-        path = self.root / name
-        path.write_text("".join(json.dumps(one) + "\n" for one in lines))
-        return path
-
-    def likely_target(self):
-        """The token that the target says most often behind such prompts."""
-        said = self.intervene(self.run_directory, "--ablate", "h.0.mlp.c_fc:1", tokens=prompts(1, 5, 0)[0]["tokens"])
-        return max(said["next"], key=lambda one: one["target"])["token"]
-
-    def both(self):
-        return ("--prompts", self.behaviour, "--against", self.against)
-
-    def unlearn(self, *arguments, exit_code=0):
-        return self.run_program("unlearn", self.run_directory, "--threads", "1", *self.both(), *arguments, exit_code=exit_code)
-
-    def report(self, slug):
-        return json.loads((self.results(self.run_directory) / "audits" / slug / "report.json").read_text())
 
 
 class Found(UnlearnTest):
