@@ -24,6 +24,12 @@ struct ReportData {
 /// `all_examples`: every example that is kept, and smaller chunks.
 ReportData report_data(const ReportOptions& options, bool all_examples, const Observer& observer);
 
+/// Everything of the page that comes from a harvest: its share of `meta`, the index and the chunks.
+void add_harvest(const OpenedEvidence& opened, bool all_examples, ReportData& data);
+
+/// A number with as many digits as a page shows.
+double rounded(double x, int digits = 4);
+
 /// Two runs' subcomponents, matched: {sites: [...], pairs: [...]}; for what one of them lacks, a warning.
 nlohmann::ordered_json compare_runs(const ReportOptions& options, std::vector<std::string>& warnings,
                                     const Observer& observer);
