@@ -20,10 +20,7 @@ void add_audit(CLI::App& app) {
   AuditOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand("audit", "Rank subcomponents by how much a behaviour hangs on them");
   add_run_options(*command, options);
-  command
-      ->add_option("--tokenizer", arguments->tokenizer,
-                   "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
+  add_tokenizer_option(*command, arguments->tokenizer);
   add_prompt_options(*command, options.prompts);
   add_candidate_options(*command, options.settings, arguments->from);
   command->add_option("--top", options.most, "How many are shown")

@@ -76,6 +76,13 @@ CLI::Validator a_path() {
 CLI::Validator at_least_one() { return whole_number(1); }
 CLI::Validator at_least_zero() { return whole_number(0); }
 
+void add_tokenizer_option(CLI::App& command, std::string& tokenizer) {
+  command
+      .add_option("--tokenizer", tokenizer,
+                  "A tokenizer.json; without it the one beside the target or its tokens")
+      ->check(CLI::ExistingFile);
+}
+
 void add_threads_option(CLI::App& command, int& threads) {
   command
       .add_option("--threads", threads,

@@ -17,6 +17,9 @@ CLI::Validator at_least_zero();
 /// The option --threads, which takes no more than this process could sensibly start.
 void add_threads_option(CLI::App& command, int& threads);
 
+/// The option --tokenizer.
+void add_tokenizer_option(CLI::App& command, std::string& tokenizer);
+
 /// Which run, which checkpoint of it, and where to compute: what every command that opens a run takes.
 template <class Options>
 void add_run_options(CLI::App& command, Options& options) {
@@ -35,10 +38,7 @@ void add_harvest_options(CLI::App& command, Options& options, std::string& token
   command.add_option("run", options.run, "Run directory")->required();
   command.add_option("--checkpoint", options.checkpoint,
                      "Step of the checkpoint; without it the last that has a harvest");
-  command
-      .add_option("--tokenizer", tokenizer,
-                  "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
+  add_tokenizer_option(command, tokenizer);
 }
 
 /// "5,8,9" of an option. Throws UsageError.

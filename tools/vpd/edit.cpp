@@ -22,10 +22,7 @@ void add_edit(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("edit", "Edit the target for good: measure what changes, and write its weights");
   add_run_options(*command, options);
-  command
-      ->add_option("--tokenizer", arguments->tokenizer,
-                   "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
+  add_tokenizer_option(*command, arguments->tokenizer);
   add_edit_options(*command, arguments->edits);
   command
       ->add_option("--out", arguments->out,

@@ -6,6 +6,7 @@
 
 #include "command_line.hpp"
 #include "commands.hpp"
+#include "prompt_options.hpp"
 #include "watched.hpp"
 
 namespace vpd {
@@ -21,13 +22,8 @@ void add_graph(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "graph", "Which subcomponents made the model say this, and how they feed each other");
   add_run_options(*command, options);
-  command
-      ->add_option("--tokenizer", arguments->tokenizer,
-                   "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
-  CLI::Option* text = command->add_option("--prompt", options.prompt, "The text; nothing is added to it");
-  command->add_option("--prompt-tokens", arguments->tokens, "Its tokens' numbers, between commas")
-      ->excludes(text);
+  add_tokenizer_option(*command, arguments->tokenizer);
+  add_prompt_text_options(*command, options.prompt, arguments->tokens);
   command
       ->add_option("--target", options.targets,
                    "What is explained: a token and its position, \" her@2\" or \"#5@2\", or all that is said "

@@ -7,6 +7,7 @@
 #include "command_line.hpp"
 #include "commands.hpp"
 #include "edit_options.hpp"
+#include "prompt_options.hpp"
 #include "watched.hpp"
 
 namespace vpd {
@@ -22,13 +23,8 @@ void add_intervene(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("intervene", "Edit subcomponents on one prompt, and see what the model says");
   add_run_options(*command, options);
-  command
-      ->add_option("--tokenizer", arguments->tokenizer,
-                   "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
-  CLI::Option* text = command->add_option("--prompt", options.prompt, "The text; nothing is added to it");
-  command->add_option("--prompt-tokens", arguments->tokens, "Its tokens' numbers, between commas")
-      ->excludes(text);
+  add_tokenizer_option(*command, arguments->tokenizer);
+  add_prompt_text_options(*command, options.prompt, arguments->tokens);
   add_edit_options(*command, arguments->edits);
   command->add_option("--in", arguments->context, "target, components, stochastic, adversarial or keep-only")
       ->capture_default_str();

@@ -4,6 +4,11 @@
 
 namespace vpd {
 
+void add_prompt_text_options(CLI::App& command, std::string& prompt, std::string& tokens) {
+  CLI::Option* text = command.add_option("--prompt", prompt, "The text; nothing is added to it");
+  command.add_option("--prompt-tokens", tokens, "Its tokens' numbers, between commas")->excludes(text);
+}
+
 void add_prompt_options(CLI::App& command, AuditedPrompts& prompts) {
   command
       .add_option("--prompts", prompts.behaviour,

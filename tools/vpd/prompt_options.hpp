@@ -7,6 +7,9 @@
 
 namespace vpd {
 
+/// The options --prompt and --prompt-tokens, of which one is given; `tokens` takes numbers between commas.
+void add_prompt_text_options(CLI::App& command, std::string& prompt, std::string& tokens);
+
 /// The options that name prompts: what `audit` and `unlearn` share.
 void add_prompt_options(CLI::App& command, AuditedPrompts& prompts);
 

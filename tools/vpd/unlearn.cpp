@@ -22,10 +22,7 @@ void add_unlearn(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "unlearn", "Take a behaviour out with little damage elsewhere, beside plain baselines");
   add_run_options(*command, options);
-  command
-      ->add_option("--tokenizer", arguments->tokenizer,
-                   "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
+  add_tokenizer_option(*command, arguments->tokenizer);
   add_prompt_options(*command, options.prompts);
   command
       ->add_option("--budget", settings.budget,
