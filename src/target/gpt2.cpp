@@ -13,6 +13,10 @@ namespace {
 constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
                                                        "attn.c_proj", "mlp.c_fc",    "mlp.c_proj"};
 
+Activation activation_of(const Gpt2Config& c) {
+  return c.activation_function == GeluForm::tanh ? Activation::gelu_tanh : Activation::gelu;
+}
+
 }  // namespace
 
 std::vector<TensorSpec> gpt2_weights(const Gpt2Config& c) {
@@ -82,11 +86,29 @@ std::size_t Gpt2::block_of(const Matrix& matrix) const {
   return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
 }
 
+std::optional<Anatomy> Gpt2::anatomy() const {
+  const auto parts = [&](const Norm& norm) {
+    return NormParts{&norm.weight, &norm.bias, config_.layer_norm_epsilon};
+  };
+  Anatomy anatomy{.positions = positions_, .last = parts(ln_f_), .head = matrices_.size() - 1};
+  for (const Block& block : blocks_) {
+    const std::size_t i = block.first_matrix;
+    anatomy.blocks.push_back(
+        {.attention = AttentionParts{.norm = parts(block.ln_1),
+                                     .q = i,
+                                     .k = i + 1,
+                                     .v = i + 2,
+                                     .o = i + 3,
+                                     .shape = {config_.n_head, config_.n_head, config_.head_width()}},
+         .mlp = MlpParts{
+             .norm = parts(block.ln_2), .in = i + 4, .out = i + 5, .activation = activation_of(config_)}});
+  }
+  return anatomy;
+}
+
 at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1), d = config_.n_embd;
-  VPD_CHECK(T <= config_.n_positions, UsageError,
-            "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
-            config_.n_positions, T);
+  check_length(start.position + T);
   const auto normalised = [&](std::size_t b, NormPlace place, const Norm& norm, const at::Tensor& x) {
     return executor.norm({.block = b,
                           .place = place,
@@ -99,9 +121,10 @@ at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor, const Pass
   at::Tensor x = start.residual;
   if (!x.defined()) {
     x = executor.embedding(matrices_.front(), tokens.reshape({B * T}));
-    x = executor.residual(0, at::add(x.view({B, T, d}), positions_.narrow(0, 0, T)).view({B * T, d}));
+    const at::Tensor positions = executor.positions(positions_.narrow(0, start.position, T));
+    x = executor.residual(0, at::add(x.view({B, T, d}), positions).view({B * T, d}));
   }
-  const bool tanh_form = config_.activation_function == GeluForm::tanh;
+  const Activation activation = activation_of(config_);
   for (std::size_t b = start.first_block(); b < blocks_.size(); ++b) {
     const Block& block = blocks_[b];
     const auto apply = [&](std::size_t i, const at::Tensor& input) {
@@ -112,7 +135,7 @@ at::Tensor Gpt2::hidden(const at::Tensor& tokens, Executor& executor, const Pass
     x = at::add(x, apply(3, executor.attention({b, q, k, v, B, config_.n_head, config_.n_head,
                                                 /*causal=*/true})));
     h = apply(4, normalised(b, NormPlace::mlp, block.ln_2, x));
-    x = executor.residual(b + 1, at::add(x, apply(5, gelu(h, tanh_form))));
+    x = executor.residual(b + 1, at::add(x, apply(5, executor.activation(activation, h))));
   }
   return normalised(blocks_.size(), NormPlace::last, ln_f_, x);
 }

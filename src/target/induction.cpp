@@ -73,14 +73,24 @@ std::size_t InductionTransformer::block_of(const Matrix& matrix) const {
   return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
 }
 
+std::optional<Anatomy> InductionTransformer::anatomy() const {
+  Anatomy anatomy{.head = matrices_.size() - 1};
+  const AttentionShape shape{config_.n_heads, config_.n_heads, config_.d_model / config_.n_heads};
+  for (std::size_t b = 0; b < blocks(); ++b) {
+    const std::size_t i = 1 + b * block_matrices.size();
+    anatomy.blocks.push_back(
+        {.attention = AttentionParts{
+             .q = i, .k = i + 1, .v = i + 2, .o = i + 3, .shape = shape, .added_positions = positions_}});
+  }
+  return anatomy;
+}
+
 at::Tensor InductionTransformer::hidden(const at::Tensor& tokens, Executor& executor,
                                         const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1), d = config_.d_model;
-  VPD_CHECK(T <= config_.block_size, UsageError,
-            "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
-            config_.block_size, T);
+  check_length(start.position + T);
   const at::ScalarType type = numerics().compute;
-  const at::Tensor positions = positions_.narrow(0, 0, T);
+  const at::Tensor positions = positions_.narrow(0, start.position, T);
   const auto placed = [&](const at::Tensor& x) {
     return at::add(x.view({B, T, d}), positions).view({B * T, d});
   };

@@ -118,12 +118,37 @@ std::size_t Llama::block_of(const Matrix& matrix) const {
   return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
 }
 
+std::optional<Anatomy> Llama::anatomy() const {
+  const auto norm = [&](const Parameter& weight) {
+    return weight.value.defined() ? NormParts{&weight, nullptr, config_.rms_norm_eps} : NormParts{};
+  };
+  Anatomy anatomy{.last = norm(norm_), .head = matrices_.size() - 1};
+  const AttentionShape shape{config_.num_attention_heads, config_.key_heads(), config_.head_width()};
+  for (const Block& block : blocks_) {
+    const std::size_t i = block.first_matrix;
+    anatomy.blocks.push_back(
+        {.attention = AttentionParts{.norm = norm(block.norm_1),
+                                     .q = i,
+                                     .k = i + 1,
+                                     .v = i + 2,
+                                     .o = i + 3,
+                                     .shape = shape,
+                                     .q_norm = norm(block.q_norm),
+                                     .k_norm = norm(block.k_norm),
+                                     .rotary = [this](std::int64_t T) { return tables_.of(T); }},
+         .mlp = MlpParts{.norm = norm(block.norm_2),
+                         .gate = i + 4,
+                         .in = i + 5,
+                         .out = i + 6,
+                         .activation = Activation::silu}});
+  }
+  return anatomy;
+}
+
 at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1);
-  VPD_CHECK(T <= longest_sequence(), UsageError,
-            "the target takes sequences of at most {} tokens, found {}: lower sequence_length",
-            longest_sequence(), T);
-  const RotaryTable& table = tables_.of(T);
+  check_length(start.position + T);
+  const RotaryTable table = tables_.of(start.position + T).rows(start.position, T);
   const RmsNorms norms{config_.rms_norm_eps, numerics().compute};
   // Heads [N, K d_head], normalised each where there is a norm for it, turned.
   const auto turned = [&](const at::Tensor& heads, std::size_t b, NormPlace place, const Parameter& norm) {
@@ -145,7 +170,7 @@ at::Tensor Llama::hidden(const at::Tensor& tokens, Executor& executor, const Pas
         {b, q, k, v, B, config_.num_attention_heads, config_.key_heads(), /*causal=*/true});
     stream.add(apply(3, mixed), norms.at(b, NormPlace::mlp, block.norm_2));
     const at::Tensor gate = apply(4, stream.norm()), up = apply(5, stream.norm());
-    stream.end_block(b, apply(6, swiglu(gate, up)));
+    stream.end_block(b, apply(6, executor.gated(gate, up)));
   }
   return stream.norm();
 }

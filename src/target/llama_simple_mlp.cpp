@@ -91,12 +91,32 @@ std::size_t LlamaSimpleMlp::block_of(const Matrix& matrix) const {
   return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
 }
 
+std::optional<Anatomy> LlamaSimpleMlp::anatomy() const {
+  const auto norm = [&](const Parameter& weight) {
+    return NormParts{&weight, nullptr, config_.rms_norm_eps};
+  };
+  Anatomy anatomy{.last = norm(ln_f_), .head = matrices_.size() - 1};
+  for (const Block& block : blocks_) {
+    const std::size_t i = block.first_matrix;
+    anatomy.blocks.push_back(
+        {.attention = AttentionParts{.norm = norm(block.rms_1),
+                                     .q = i,
+                                     .k = i + 1,
+                                     .v = i + 2,
+                                     .o = i + 3,
+                                     .shape = {config_.n_head, config_.n_key_value_heads, config_.head_dim()},
+                                     .rotary = [this](std::int64_t T) { return rotary_.rows(0, T); }},
+         .mlp = MlpParts{
+             .norm = norm(block.rms_2), .in = i + 4, .out = i + 5, .activation = Activation::gelu_tanh}});
+  }
+  return anatomy;
+}
+
 at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor,
                                   const PassStart& start) const {
   const std::int64_t B = tokens.size(0), T = tokens.size(1);
-  VPD_CHECK(T <= longest_, UsageError,
-            "the target takes sequences of at most {} tokens, found {}: lower sequence_length", longest_, T);
-  const RotaryTable table{rotary_.cosine.narrow(0, 0, T), rotary_.sine.narrow(0, 0, T), rotary_.adjacent};
+  check_length(start.position + T);
+  const RotaryTable table = rotary_.rows(start.position, T);
   const RmsNorms norms{config_.rms_norm_eps, numerics().compute};
   ResidualStream stream(executor, start, norms.before(blocks_, &Block::rms_1, ln_f_),
                         [&] { return executor.embedding(matrices_.front(), tokens.reshape({B * T})); });
@@ -110,7 +130,7 @@ at::Tensor LlamaSimpleMlp::hidden(const at::Tensor& tokens, Executor& executor,
     const at::Tensor mixed =
         executor.attention({b, q, k, v, B, config_.n_head, config_.n_key_value_heads, /*causal=*/true});
     stream.add(apply(3, mixed), norms.at(b, NormPlace::mlp, block.rms_2));
-    stream.end_block(b, apply(5, gelu(apply(4, stream.norm()), /*tanh_form=*/true)));
+    stream.end_block(b, apply(5, executor.activation(Activation::gelu_tanh, apply(4, stream.norm()))));
   }
   return stream.norm();
 }

@@ -64,13 +64,23 @@ std::size_t ResidualMlp::block_of(const Matrix& matrix) const {
   return matrix.index == 0 ? 0 : (matrix.index - 1) / 2;
 }
 
+std::optional<Anatomy> ResidualMlp::anatomy() const {
+  Anatomy anatomy{.head = matrices_.size() - 1};
+  for (std::size_t b = 0; b < blocks(); ++b) {
+    anatomy.blocks.push_back(
+        {.mlp = MlpParts{.in = 1 + 2 * b, .out = 2 + 2 * b, .activation = Activation::relu}});
+  }
+  return anatomy;
+}
+
 at::Tensor ResidualMlp::hidden(const at::Tensor& features, Executor& executor, const PassStart& start) const {
   at::Tensor r = start.residual;
   if (!r.defined())
     r = executor.residual(0, executor.linear(matrices_.front(), features.to(numerics().compute)));
   for (std::size_t b = start.first_block(); b < blocks(); ++b) {
     const Matrix &in = matrices_[1 + 2 * b], &out = matrices_[2 + 2 * b];
-    r = executor.residual(b + 1, at::add(r, executor.linear(out, vpd::relu(executor.linear(in, r)))));
+    const at::Tensor active = executor.activation(Activation::relu, executor.linear(in, r));
+    r = executor.residual(b + 1, at::add(r, executor.linear(out, active)));
   }
   return r;
 }

@@ -50,7 +50,7 @@ Tms::Tms(const TmsConfig& config, const NamedTensors& weights, const Numerics& n
 at::Tensor Tms::hidden(const at::Tensor& features, Executor& executor, const PassStart& /*start*/) const {
   at::Tensor x = features.to(numerics().compute);
   for (const Matrix& matrix : matrices_) x = executor.linear(matrix, x);
-  return vpd::relu(x);
+  return executor.activation(Activation::relu, x);
 }
 
 NamedTensors initial_tms(const TmsConfig& c, std::uint64_t seed) {

@@ -3,34 +3,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "support/device_case.hpp"
 #include "support/expect_close.hpp"
-#include "vpd/target/huggingface.hpp"
-#include "vpd/target/induction.hpp"
-#include "vpd/target/llama_simple_mlp.hpp"
-#include "vpd/target/residual_mlp.hpp"
+#include "support/targets.hpp"
 
 namespace vpd::testing {
 namespace {
-
-/// A target of every kind that has blocks.
-std::unique_ptr<Target> make(const std::string& name, const Numerics& numerics) {
-  const std::filesystem::path data = VPD_TEST_DATA;
-  if (name == "induction") {
-    const InductionConfig config{.vocab_size = 50, .block_size = 20, .d_model = 12, .n_heads = 2};
-    return std::make_unique<InductionTransformer>(config, initial_induction(config, 1), numerics);
-  }
-  if (name == "residual_mlp") {
-    const ResidualMlpConfig config{.n_features = 9, .d_embed = 12, .d_mlp = 7, .n_layers = 3};
-    return std::make_unique<ResidualMlp>(config, initial_residual_mlp(config, 1), numerics);
-  }
-  std::vector<std::string> warnings;
-  if (name == "plain" || name == "grouped") {
-    const LlamaSimpleMlpCheckpoint checkpoint = read_llama_simple_mlp(data / name / "target", warnings);
-    return std::make_unique<LlamaSimpleMlp>(checkpoint.config, checkpoint.weights, numerics);
-  }
-  return make_target(read_huggingface(data / "huggingface" / name, warnings), numerics);
-}
 
 /// Notes the residual stream of every block.
 class Watching final : public ForwardingExecutor {
@@ -55,9 +32,22 @@ class Watching final : public ForwardingExecutor {
     return ForwardingExecutor::add_norm(call, x, added);
   }
 
+  at::Tensor activation(Activation kind, const at::Tensor& x) override {
+    ++activated;
+    return ForwardingExecutor::activation(kind, x);
+  }
+  at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) override {
+    ++activated;
+    return ForwardingExecutor::gated(gate, up);
+  }
+  at::Tensor positions(const at::Tensor& rows) override {
+    ++placed;
+    return ForwardingExecutor::positions(rows);
+  }
+
   std::vector<at::Tensor> streams;
   std::vector<NormPlace> places;
-  std::size_t attended = 0;
+  std::size_t attended = 0, activated = 0, placed = 0;
 };
 
 /// Another residual stream before one block.
@@ -71,21 +61,15 @@ class Patched final : public ForwardingExecutor {
   at::Tensor x_;
 };
 
-class PassStarts : public ::testing::TestWithParam<const char*> {
- protected:
-  at::Tensor input(const Target& target) const {
-    if (target.features() > 0) return uniform_values({4, target.features()}, 3);
-    return at::arange(2 * 7, at::kLong).mul_(5).remainder_(47).view({2, 7});
-  }
-};
+class PassStarts : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(PassStarts, FromAnyBlockToTheSameBits) {
   for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16}) {
     const Numerics numerics{
         .device = at::kCPU, .compute = type, .wide = type == at::kDouble ? at::kDouble : at::kFloat};
     const at::NoGradGuard no_grad;
-    const std::unique_ptr<Target> target = make(GetParam(), numerics);
-    const at::Tensor x = input(*target).to(target->features() > 0 ? numerics.wide : at::kLong);
+    const std::unique_ptr<Target> target = target_with_blocks(GetParam(), numerics);
+    const at::Tensor x = input_of(*target).to(target->features() > 0 ? numerics.wide : at::kLong);
     Watching watching;
     const at::Tensor whole = target->forward(x, watching);
     ASSERT_EQ(watching.streams.size(), target->blocks() + 1);
@@ -99,7 +83,7 @@ TEST_P(PassStarts, FromAnyBlockToTheSameBits) {
 }
 
 TEST_P(PassStarts, MatricesKnowTheirBlock) {
-  const std::unique_ptr<Target> target = make(GetParam(), {});
+  const std::unique_ptr<Target> target = target_with_blocks(GetParam(), {});
   for (const Matrix& matrix : target->matrices()) {
     const std::size_t dot = matrix.name.find('.');
     const std::size_t expected = matrix.in_block     ? std::stoul(matrix.name.substr(dot + 1))
@@ -112,8 +96,8 @@ TEST_P(PassStarts, MatricesKnowTheirBlock) {
 TEST_P(PassStarts, AChangedStreamIsWhatFollowingBlocksRead) {
   const Numerics numerics{.device = at::kCPU, .compute = at::kDouble, .wide = at::kDouble};
   const at::NoGradGuard no_grad;
-  const std::unique_ptr<Target> target = make(GetParam(), numerics);
-  const at::Tensor x = input(*target).to(target->features() > 0 ? at::kDouble : at::kLong);
+  const std::unique_ptr<Target> target = target_with_blocks(GetParam(), numerics);
+  const at::Tensor x = input_of(*target).to(target->features() > 0 ? at::kDouble : at::kLong);
   Watching watching;
   const at::Tensor whole = target->forward(x, watching);
   for (std::size_t b = 0; b <= target->blocks(); ++b) {
@@ -126,23 +110,23 @@ TEST_P(PassStarts, AChangedStreamIsWhatFollowingBlocksRead) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, PassStarts,
-                         ::testing::Values("plain", "grouped", "gpt2", "gpt2_untied", "llama", "qwen2",
-                                           "qwen3", "induction", "residual_mlp"),
+INSTANTIATE_TEST_SUITE_P(Targets, PassStarts, ::testing::ValuesIn(targets_with_blocks),
                          [](const auto& one) { return std::string(one.param); });
 
-TEST(Executors, SeeAttentionAndEveryNorm) {
+TEST(Executors, SeeAttentionEveryNormAndActivation) {
   const auto places = [](const char* name) {
-    const std::unique_ptr<Target> target = make(name, {});
+    const std::unique_ptr<Target> target = target_with_blocks(name, {});
     Watching watching;
     target->forward(at::arange(10, at::kLong).view({2, 5}), watching);
     EXPECT_EQ(watching.attended, target->blocks()) << name;
+    EXPECT_EQ(watching.activated, target->blocks()) << name;
+    EXPECT_EQ(watching.placed, std::string(name) == "gpt2" ? 1u : 0u);
     EXPECT_EQ(std::count(watching.places.begin(), watching.places.end(), NormPlace::last), 1) << name;
     return watching.places.size() - 1;
   };
-  EXPECT_EQ(places("plain"), 2 * make("plain", {})->blocks());
-  EXPECT_EQ(places("gpt2"), 2 * make("gpt2", {})->blocks());
-  EXPECT_EQ(places("qwen3"), 4 * make("qwen3", {})->blocks());  // heads have norms of their own
+  EXPECT_EQ(places("plain"), 2 * target_with_blocks("plain", {})->blocks());
+  EXPECT_EQ(places("gpt2"), 2 * target_with_blocks("gpt2", {})->blocks());
+  EXPECT_EQ(places("qwen3"), 4 * target_with_blocks("qwen3", {})->blocks());  // heads have norms of their own
 }
 
 /// Attention as it was in another pass.
@@ -167,7 +151,7 @@ class AttentionOutputs final : public ForwardingExecutor {
 
 TEST(Executors, Compose) {
   const at::NoGradGuard no_grad;
-  const std::unique_ptr<Target> target = make("gpt2", {});
+  const std::unique_ptr<Target> target = target_with_blocks("gpt2", {});
   const at::Tensor one = at::arange(10, at::kLong).view({2, 5}), other = one.flip(1).contiguous();
   AttentionOutputs outputs;
   target->forward(other, outputs);

@@ -19,6 +19,11 @@ struct RotaryTable {
   at::Tensor cosine;  ///< [T, d_head / 2], float32 or float64
   at::Tensor sine;
   bool adjacent = false;
+
+  /// Of the T positions from `first` on.
+  RotaryTable rows(std::int64_t first, std::int64_t T) const {
+    return {cosine.narrow(0, first, T), sine.narrow(0, first, T), adjacent};
+  }
 };
 
 RotaryTable make_rotary_table(std::int64_t T, std::int64_t d_head, double base, bool adjacent,

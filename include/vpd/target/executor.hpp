@@ -54,9 +54,13 @@ struct NormCall {
   at::ScalarType output = at::kFloat;  ///< of the result
 };
 
+/// The elementwise function between two matrices of an MLP. silu is that of gated ones: silu(gate) ⊙ up.
+enum class Activation { gelu, gelu_tanh, relu, silu };
+
 /// Computes a target's forward pass, part by part. Who it is decides whether a weight is applied as it
-/// stands, recorded, masked, attributed or edited, and whether an attention pattern or a norm is seen, frozen
-/// or patched; the target never knows. What an executor does not override happens as the target has it.
+/// stands, recorded, masked, attributed or edited, and whether an attention pattern, a norm or an activation
+/// function is seen, frozen or patched; the target never knows. What an executor does not override happens as
+/// the target has it.
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -76,6 +80,13 @@ class Executor {
   /// The residual stream x [N, d] takes `added`, and is normalised for its next reader: x + added, and
   /// norm() of that.
   virtual AddedNorm add_norm(const NormCall& call, const at::Tensor& x, const at::Tensor& added);
+
+  /// φ(x) of each entry, for `kind` any but silu, in the type of x; and silu(gate) ⊙ up of a gated MLP.
+  virtual at::Tensor activation(Activation kind, const at::Tensor& x);
+  virtual at::Tensor gated(const at::Tensor& gate, const at::Tensor& up);
+
+  /// Learned positions [T, d], wide, that are about to be added to the embedding's rows.
+  virtual at::Tensor positions(const at::Tensor& rows) { return rows; }
 
   /// The residual stream [N, d], wide, that a block reads, or, behind the last block, what the last norm
   /// does; it may be changed, or looked at. A pass can begin with it (PassStart).
@@ -102,6 +113,9 @@ class ForwardingExecutor : public Executor {
   AddedNorm add_norm(const NormCall& call, const at::Tensor& x, const at::Tensor& added) override {
     return inner_.add_norm(call, x, added);
   }
+  at::Tensor activation(Activation kind, const at::Tensor& x) override { return inner_.activation(kind, x); }
+  at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) override { return inner_.gated(gate, up); }
+  at::Tensor positions(const at::Tensor& rows) override { return inner_.positions(rows); }
   at::Tensor residual(std::size_t block, const at::Tensor& x) override { return inner_.residual(block, x); }
 
  protected:

@@ -28,6 +28,7 @@ class Gpt2 final : public Target {
   at::Tensor hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const override;
   std::size_t blocks() const override { return blocks_.size(); }
   std::size_t block_of(const Matrix& matrix) const override;
+  std::optional<Anatomy> anatomy() const override;
   const Matrix* head() const override { return &matrices_.back(); }
   std::int64_t vocabulary_size() const override { return config_.vocab_size; }
   std::int64_t longest_sequence() const override { return config_.n_positions; }

@@ -32,6 +32,7 @@ class InductionTransformer final : public Target {
   at::Tensor hidden(const at::Tensor& tokens, Executor& executor, const PassStart& start) const override;
   std::size_t blocks() const override { return static_cast<std::size_t>(config_.n_layers); }
   std::size_t block_of(const Matrix& matrix) const override;
+  std::optional<Anatomy> anatomy() const override;
   const Matrix* head() const override { return &matrices_.back(); }
   bool predicts_next_token() const override { return false; }  // but what the last token stands for
   std::int64_t vocabulary_size() const override { return config_.vocab_size; }

@@ -31,6 +31,7 @@ class ResidualMlp final : public Target {
   at::Tensor hidden(const at::Tensor& features, Executor& executor, const PassStart& start) const override;
   std::size_t blocks() const override { return static_cast<std::size_t>(config_.n_layers); }
   std::size_t block_of(const Matrix& matrix) const override;
+  std::optional<Anatomy> anatomy() const override;
   const Matrix* head() const override { return &matrices_.back(); }
   Divergence divergence() const override { return Divergence::mse; }
   std::int64_t vocabulary_size() const override { return 0; }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 
 #include "vpd/config/run.hpp"
 #include "vpd/machine/numerics.hpp"
+#include "vpd/target/anatomy.hpp"
 #include "vpd/target/architecture.hpp"
 #include "vpd/target/executor.hpp"
 
@@ -21,6 +23,8 @@ namespace vpd {
 struct PassStart {
   std::size_t block = 0;
   at::Tensor residual;  ///< [N, d], wide; undefined: at the input, whatever the block
+  /// Of each row's first token: above 0 where the executor knows keys and values of tokens before it.
+  std::int64_t position = 0;
 
   std::size_t first_block() const { return residual.defined() ? block : 0; }
 };
@@ -55,6 +59,10 @@ class Target {
   /// input.
   virtual std::size_t block_of(const Matrix& /*matrix*/) const { return 0; }
 
+  /// Which matrices and vectors play which part, for what reads the weights themselves; none where the model
+  /// is no residual stream with blocks that read it and add to it.
+  virtual std::optional<Anatomy> anatomy() const { return std::nullopt; }
+
   /// The matrix that is all there is to output(), so that logits need not exist all at once; null where there
   /// is more to it, or nothing.
   virtual const Matrix* head() const { return nullptr; }
@@ -73,6 +81,9 @@ class Target {
 
  protected:
   explicit Target(Numerics numerics) : numerics_(numerics) {}
+
+  /// Throws UsageError where rows of T positions are too long.
+  void check_length(std::int64_t T) const;
 
  private:
   Numerics numerics_;
