@@ -57,7 +57,14 @@ bool has_cuda() { return cuda_devices() > 0; }
 
 Numerics resolve_numerics(const std::string& device, Precision precision, int local_rank) {
   const Numerics numerics = numerics_on(resolve_device(device, local_rank), precision);
-  at::globalContext().setAllowTF32CuBLAS(precision == Precision::tf32);
+  at::Context& libtorch = at::globalContext();
+  libtorch.setAllowTF32CuBLAS(precision == Precision::tf32);
+  // By default cuBLAS may add the parts of a bfloat16 product in bfloat16. Sums that all but cancel then fall
+  // on a grid, and on exact zeros, where importances have their steepest derivative.
+  libtorch.setAllowBF16ReductionCuBLAS(false);
+  // Where cuDNN's attention has no plan for a shape it fails, and LibTorch, which prefers it on some devices,
+  // does not fall back on another.
+  libtorch.setSDPUseCuDNN(false);
   return numerics;
 }
 

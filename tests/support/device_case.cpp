@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include "vpd/machine/numerics.hpp"
+
 namespace vpd::testing {
 namespace {
 
@@ -28,11 +30,12 @@ std::string device_case_name(const ::testing::TestParamInfo<DeviceCase>& info) {
 }
 
 bool cuda_is_usable() {
-#ifdef VPD_WITH_CUDA
-  return at::hasCUDA();
-#else
-  return false;
-#endif
+  static const bool usable = [] {
+    if (!has_cuda()) return false;
+    resolve_numerics("cuda", Precision::automatic);  // products and attention as in a run
+    return true;
+  }();
+  return usable;
 }
 
 at::Tensor uniform_values(at::IntArrayRef sizes, std::uint64_t seed, double low, double high) {
