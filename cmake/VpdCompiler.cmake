@@ -25,7 +25,7 @@ endif()
 # A precompiled header is used only by files compiled with the very flags it was made with, so every C++ target gets
 # the same ones. -fPIC instead of CMake's property, which means -fPIC for libraries and -fPIE for programs.
 # -fopenmp is not optional: without it the headers of LibTorch turn at::parallel_for into a serial loop.
-set(VPD_CXX_FLAGS -Wall -Wextra -Wpedantic -Wshadow -Werror -fPIC -fno-semantic-interposition -fopenmp)
+set(VPD_CXX_FLAGS -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${VPD_WERROR}>:-Werror> -fPIC -fno-semantic-interposition -fopenmp)
 
 # The kernels' loops want the widest vectors of the machine. A named level rather than -march=native, so that a binary runs
 # on every machine of that level and ccache never mixes two machines up.
@@ -58,7 +58,11 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND VPD_CXX_FLAGS -Wno-restrict -Wno-array-bounds)  # g++ 12 sees them in std::string, where they are not (GCC bug 105651)
   list(APPEND VPD_CXX_FLAGS -fpch-preprocess)  # lets ccache cache files that use a precompiled header
 endif()
-set(VPD_CUDA_FLAGS -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror,-fPIC -Werror=all-warnings)
+if(VPD_WERROR)
+  set(VPD_CUDA_FLAGS -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror,-fPIC -Werror=all-warnings)
+else()
+  set(VPD_CUDA_FLAGS -Xcompiler=-Wall,-Wextra,-Wshadow,-fPIC)
+endif()
 if(VPD_SANITIZE)
   # LibTorch's type information is not all visible, which makes the vptr check report errors that are none.
   set(VPD_SANITIZE_FLAGS -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined)
