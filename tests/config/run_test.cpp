@@ -8,6 +8,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "config/run_support.hpp"
+#include "support/places.hpp"
 #include "vpd/config/pretrain.hpp"
 #include "vpd/config/value.hpp"
 
@@ -255,12 +256,12 @@ TEST_F(RunConfigTest, JsonGivesTheSame) {
 
 std::vector<std::filesystem::path> configurations() {
   std::vector<std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(VPD_SOURCE_DIR "/configs")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(testing::source_dir() / "configs")) {
     const std::string name = entry.path().filename().string();
     if (entry.path().extension() == ".yaml" && name != "model_config.yaml") found.push_back(entry.path());
   }
   for (const char* name : {"plain", "grouped"}) {
-    found.push_back(std::filesystem::path(VPD_TEST_DATA) / name / "config.yaml");
+    found.push_back(testing::test_data() / name / "config.yaml");
   }
   return found;
 }
@@ -282,12 +283,12 @@ TEST(Configurations, AllAreReadAndPrintedAndReadAgain) {
 }
 
 TEST(Configurations, TheReferenceCaseSaysWhatItSays) {
-  const RunConfig run = load_run_config(VPD_TEST_DATA "/grouped/config.yaml");
+  const RunConfig run = load_run_config(testing::test_data() / "grouped" / "config.yaml");
   EXPECT_EQ(run.sites[2], (SitePattern{"h.*.attn.[qk]_proj", 12}));
   EXPECT_EQ(std::get<GlobalSharedTransformerConfig>(run.causal_importance).rope_base, 1000.0);
   EXPECT_EQ(find_term<ImportanceMinimalityTerm>(run.objective)->p, (Annealed{1.5, 0.5}));
   EXPECT_EQ(run.training.gradient_clip.components, 0.5);
-  EXPECT_EQ(run.initialize_from, VPD_TEST_DATA "/grouped/initial");
+  EXPECT_EQ(run.initialize_from, testing::test_data() / "grouped" / "initial");
   EXPECT_EQ(std::get<PgdMetric>(run.evaluation.metrics.back()).steps, 7);
 }
 

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "support.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/synthetic.hpp"
 #include "vpd/passes/attribution.hpp"
@@ -71,7 +72,7 @@ TEST(KeptImportances, LanesDoNotChangeThem) {
 TEST(KeptImportances, AreThoseOfProbesToo) {
   const auto error = [](const char* importances) {
     const RunConfig config =
-        load_run_config(fs::path(VPD_SOURCE_DIR) / "configs" / "toys" / "tms_5-2.yaml",
+        load_run_config(source_dir() / "configs" / "toys" / "tms_5-2.yaml",
                         {"sites=[{pattern: \"linear*\", C: 4}]", "evaluation.batch_size=4",
                          "objective=[{type: topk_attribution_recon, coefficient: 1.0, k: 2}]",
                          "evaluation.metrics=[{type: identity_ci_error, sites: [\"linear*\"]}]",

@@ -16,6 +16,7 @@
 #include "support.hpp"
 #include "support/expect_close.hpp"
 #include "support/kinds.hpp"
+#include "support/places.hpp"
 #include "support/processes.hpp"
 #include "vpd/io/data.hpp"
 #include "vpd/target/induction.hpp"
@@ -50,7 +51,7 @@ Subject language_model(const std::string& metric) {
 }
 
 RunConfig toy_config(const char* name, const std::string& metric) {
-  return load_run_config(std::filesystem::path(VPD_SOURCE_DIR) / "configs" / "toys" / name, six_rows(metric),
+  return load_run_config(source_dir() / "configs" / "toys" / name, six_rows(metric),
                          config::Files::may_be_missing);
 }
 

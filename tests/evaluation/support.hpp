@@ -7,6 +7,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/tokens.hpp"
 
@@ -32,7 +33,7 @@ inline Evaluated evaluate_golden(const GoldenCase& golden, int lane_count = 2) {
 /// Overrides that evaluate the 30 rows of the plain case's training data, in order, in batches of `rows`.
 inline std::vector<std::string> on_training_rows(std::int64_t rows, std::int64_t batches,
                                                  const std::string& metrics) {
-  return {fmt::format("data.eval.path={}/plain/train.npy", VPD_TEST_DATA),
+  return {"data.eval.path=" + (test_data() / "plain" / "train.npy").string(),
           fmt::format("evaluation.batch_size={}", rows), fmt::format("evaluation.batches={}", batches),
           "evaluation.metrics=[" + metrics + "]"};
 }

@@ -11,6 +11,8 @@
 #include <gtest/gtest.h>
 #include <spdlog/fmt/fmt.h>
 
+#include "support/places.hpp"
+
 namespace vpd {
 namespace {
 
@@ -320,7 +322,7 @@ TEST(Health, WhatIsNotFiniteIsNoEvidence) {
 }
 
 TEST(HealthSubject, IsReadFromTheConfiguration) {
-  const std::string plain = std::string(VPD_TEST_DATA) + "/plain/config.yaml";
+  const std::string plain = testing::test_data() / "plain" / "config.yaml";
   const auto of = [&](const std::vector<std::string>& overrides) {
     return health_subject(load_run_config(plain, overrides), {"a", "b"}, 7);
   };
@@ -349,7 +351,7 @@ TEST(HealthSubject, IsReadFromTheConfiguration) {
 TEST(HealthSubject, KnowsWhatAnAdversaryIsAfter) {
   const HealthSubject subject = health_subject(
       load_run_config(
-          std::string(VPD_TEST_DATA) + "/plain/config.yaml",
+          testing::test_data() / "plain" / "config.yaml",
           {"objective=[{type: importance_minimality, coefficient: 1, penalty: {type: smooth_l0, "
            "gamma: {start: 1, end: 0.1}}}, {type: adversarial_recon, coefficient: 1, merged: {}, "
            "adversary: {type: persistent}}, {type: hidden_acts_recon, coefficient: 1, masks: {type: "
@@ -367,7 +369,7 @@ TEST(HealthSubject, KnowsWhatAnAdversaryIsAfter) {
 
 TEST(HealthSubject, TheAttackIsTheOneNearestToTheStandard) {
   const auto attack = [](const std::string& metrics) {
-    return health_subject(load_run_config(std::string(VPD_TEST_DATA) + "/plain/config.yaml",
+    return health_subject(load_run_config(testing::test_data() / "plain" / "config.yaml",
                                           {"evaluation.metrics=[" + metrics + "]"}),
                           {}, 0)
         .attack.value_or("none");

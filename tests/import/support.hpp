@@ -9,6 +9,7 @@
 #include "import/foreign_state.hpp"
 #include "import/torch_files.hpp"
 #include "io/support.hpp"
+#include "support/places.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/import/import.hpp"
@@ -26,7 +27,7 @@ using testing::count_entries;
 using testing::save_torch;
 using testing::TemporaryDirectory;
 
-inline const fs::path golden = fs::path(VPD_TEST_DATA) / "import";
+inline const fs::path golden = testing::test_data() / "import";
 inline const fs::path golden_target = golden / "target" / "model_step_100.pt";
 inline const fs::path golden_run = golden / "run" / "model_10.pth";
 

@@ -1,6 +1,7 @@
 // Targets of the original code as vpd import converts them.
 
 #include "import/support.hpp"
+#include "support/places.hpp"
 
 namespace vpd {
 namespace {
@@ -277,8 +278,8 @@ TEST_F(Import, TargetsThatAreRefused) {
 
 // They are read as they are.
 TEST_F(Import, HuggingFacesLayoutNeedsNone) {
-  const fs::path llama = fs::path(VPD_TEST_DATA) / "huggingface" / "llama",
-                 gpt2 = fs::path(VPD_TEST_DATA) / "huggingface" / "gpt2";
+  const fs::path llama = testing::test_data() / "huggingface" / "llama",
+                 gpt2 = testing::test_data() / "huggingface" / "gpt2";
   expect_rejected(
       {.path = llama},
       "found a Llama in Hugging Face's layout, which is read as it is and needs no import: write target: "

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/support.hpp"
+#include "support/places.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "zip_files.hpp"
@@ -22,7 +23,7 @@ using testing::zip_of;
 using testing::ZipFile;
 using namespace std::string_literals;
 
-const fs::path golden = fs::path(VPD_TEST_DATA) / "import";
+const fs::path golden = testing::test_data() / "import";
 
 std::string text(const std::string& content) {
   return std::string("X").append(little_endian(static_cast<std::uint32_t>(content.size()))).append(content);
@@ -433,7 +434,7 @@ TEST_F(Torch, NothingOfAHostileFileIsRun) {
 class FreshTorch : public Torch {
  protected:
   void SetUp() override {
-    const fs::path root = VPD_SOURCE_DIR, python = root / ".venv" / "bin" / "python";
+    const fs::path root = testing::source_dir(), python = root / ".venv" / "bin" / "python";
     if (!fs::exists(python)) GTEST_SKIP() << "NOT TESTED: no PyTorch at " << python << ": run tools/setup";
     const std::string command = fmt::format("'{}' -W ignore '{}' '{}'", python.string(),
                                             (root / "tests" / "import" / "write_checkpoints.py").string(),

@@ -7,6 +7,7 @@
 
 #include "support.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/passes/clean_pass.hpp"
 
 namespace vpd::testing {
@@ -15,7 +16,7 @@ namespace {
 struct GraphCase : GoldenCase {
   explicit GraphCase(const std::string& name)
       : GoldenCase(name, at::kDouble),
-        folder(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / name),
+        folder(test_data() / "interpretation" / name),
         graph(folder / "graph.safetensors") {
     decomposition.ci_parameters.load(folder / "causal_importance.safetensors");
     decomposition.ci_parameters.refresh();

@@ -5,6 +5,7 @@
 #include "io/support.hpp"
 #include "support.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd::testing {
@@ -13,10 +14,9 @@ namespace {
 /// The golden case with the importances that the interpretation's numbers were made with.
 struct AuditCase : GoldenCase {
   explicit AuditCase(const std::string& name)
-      : GoldenCase(name, at::kDouble),
-        audit(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / name / "audit.safetensors") {
-    const nlohmann::json choice = nlohmann::json::parse(
-        read_text(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / name / "audit.json"));
+      : GoldenCase(name, at::kDouble), audit(test_data() / "interpretation" / name / "audit.safetensors") {
+    const nlohmann::json choice =
+        nlohmann::json::parse(read_text(test_data() / "interpretation" / name / "audit.json"));
     const auto read = [](const nlohmann::json& list) {
       std::vector<AuditPrompt> prompts;
       for (const auto& one : list) {

@@ -8,6 +8,7 @@
 #include "io/support.hpp"
 #include "support.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/passes/clean_pass.hpp"
 #include "vpd/target/tms.hpp"
@@ -31,9 +32,7 @@ at::Tensor vectors(std::int64_t vocabulary) {
 std::int64_t vocabulary() {
   std::vector<std::string> warnings;
   static const std::int64_t size =
-      describe_target(load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml").target,
-                      warnings)
-          .output_width;
+      describe_target(load_run_config(test_data() / "plain" / "config.yaml").target, warnings).output_width;
   return size;
 }
 
@@ -267,7 +266,7 @@ TEST(Harvest, DrawsEachFiringAsOften) {
 TEST(Harvest, FeaturesAreTheTokensOfToys) {
   // Three features, read apart: each subcomponent of linear1 fires at its own.
   const RunConfig config =
-      load_run_config(std::filesystem::path(VPD_SOURCE_DIR) / "configs" / "toys" / "tms_5-2.yaml",
+      load_run_config(source_dir() / "configs" / "toys" / "tms_5-2.yaml",
                       {"sites=[{pattern: \"linear*\", C: 3}]", where_it_reads(), "evaluation.metrics=[]"},
                       config::Files::may_be_missing);
   const NamedTensors weights = {

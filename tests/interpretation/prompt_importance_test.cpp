@@ -6,6 +6,7 @@
 
 #include "support.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/passes/clean_pass.hpp"
 
@@ -32,7 +33,7 @@ class GivenDraws final : public PruneDraws {
 struct ImportanceCase : GoldenCase {
   explicit ImportanceCase(const std::string& name)
       : GoldenCase(name, at::kDouble),
-        folder(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / name),
+        folder(test_data() / "interpretation" / name),
         expected_values(folder / "importance.safetensors") {
     decomposition.ci_parameters.load(folder / "causal_importance.safetensors");
     decomposition.ci_parameters.refresh();

@@ -9,6 +9,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/places.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/interpretation/evidence.hpp"
 #include "vpd/interpretation/harvest.hpp"
@@ -72,7 +73,7 @@ inline std::string where_it_reads() {
 /// subcomponent c fires at token v where V[v][c] is not 0, with that sign.
 inline Decomposition embedding_case(const at::Tensor& V, at::ScalarType type = at::kFloat) {
   const RunConfig config = load_run_config(
-      std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+      test_data() / "plain" / "config.yaml",
       {fmt::format("sites=[{{pattern: wte, C: {}}}]", V.size(1)), where_it_reads(), "initialize_from=null"});
   std::vector<std::string> warnings;
   Decomposition d = make_decomposition(config, {at::kCPU, type, type}, "test", warnings);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support.hpp"
+#include "support/places.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/io/files.hpp"
 
@@ -16,7 +17,7 @@ using nlohmann::json;
 using testing::TemporaryDirectory;
 using Ids = std::vector<std::int64_t>;
 
-const std::filesystem::path kData = std::filesystem::path(VPD_TEST_DATA) / "tokenizer";
+const std::filesystem::path kData = testing::test_data() / "tokenizer";
 
 class TokenizerTest : public ::testing::Test {
  protected:

@@ -9,6 +9,7 @@
 #include "support/check_gradient.hpp"
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
+#include "support/places.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/objective/faithfulness.hpp"
 #include "vpd/passes/attribution.hpp"
@@ -185,7 +186,7 @@ TEST(EmbeddingSite, NothingIsRecordedWhereNobodyWantsAGradient) {
 // Whole models with the embedding among their sites.
 
 const Numerics doubles{.compute = at::kDouble, .wide = at::kDouble};
-const std::filesystem::path data = VPD_TEST_DATA;
+const std::filesystem::path data = test_data();
 
 /// A target in float64, and what its tied embedding is called.
 struct Family {

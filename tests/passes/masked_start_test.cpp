@@ -6,6 +6,7 @@
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/passes/attribution.hpp"
 #include "vpd/passes/reconstruction.hpp"
 
@@ -19,8 +20,7 @@ class MaskedStart : public ::testing::TestWithParam<Comparison> {};
 
 TEST_P(MaskedStart, IsTheFirstBlockThatHasASite) {
   for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16}) {
-    const RunConfig config =
-        load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml", in_the_last_block);
+    const RunConfig config = load_run_config(test_data() / "plain" / "config.yaml", in_the_last_block);
     std::vector<std::string> warnings;
     const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
     const Decomposition d = make_decomposition(config, {at::kCPU, type, wide}, "plain", warnings);

@@ -14,6 +14,7 @@
 #include "support/device_case.hpp"
 #include "support/expect_close.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/passes/divergence.hpp"
 #include "vpd/passes/sources.hpp"
@@ -29,7 +30,7 @@ class Reconstruction : public ::testing::TestWithParam<std::tuple<bool, at::Scal
     std::vector<std::string> overrides = {"initialize_from=null"};
     if (std::get<0>(GetParam()))
       overrides.push_back("sites=[{pattern: \"h.*.attn.?_proj\", C: 9}, {pattern: lm_head, C: 7}]");
-    config_ = load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml", overrides);
+    config_ = load_run_config(test_data() / "plain" / "config.yaml", overrides);
     std::vector<std::string> warnings;
     const at::ScalarType type = std::get<1>(GetParam());
     d_ = make_decomposition(config_, {at::kCPU, type, type}, "plain", warnings);

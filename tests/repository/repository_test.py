@@ -12,6 +12,7 @@ import formatting
 import includes
 import json_texts
 import launches
+import places
 import sizes
 
 ROOT = Path(os.environ.get("VPD_SOURCE_DIR", Path(__file__).parents[2]))
@@ -28,6 +29,9 @@ class Repository(unittest.TestCase):
 
     def test_json_texts(self):
         self.assertEqual(json_texts.problems(ROOT), [])
+
+    def test_places(self):
+        self.assertEqual(places.problems(ROOT), [])
 
     def test_sizes(self):
         self.assertEqual(sizes.problems(ROOT), [])
@@ -114,6 +118,11 @@ class Samples(unittest.TestCase):
         self.write("src/kernels/a.cu", "  // kernel<<<1, 2>>>(x) in a comment\n  VPD_LAUNCH(kernel, 1, 2, 0, on, x);\n")
         self.write("src/kernels/a.cuh", "#define VPD_LAUNCH(kernel, grid) \\\n  kernel<<<grid, 1>>>()\n\nint x;\n")
         self.assertEqual(launches.problems(self.root), [])
+
+    def test_a_place_of_the_building_machine(self):
+        self.write("tests/io/a_test.cpp", '// VPD_TEST_DATA\nconst char* b = std::getenv("VPD_TEST_DATA");\nfs::path c = VPD_TEST_DATA "/plain";\n')
+        self.write("tests/support/places.hpp", "VPD_SOURCE_DIR\n")
+        self.expect_one(places, "tests/io/a_test.cpp:3", "test_data()")
 
     def test_a_file_too_long(self):
         self.write("src/io/a.cpp", "\n" * 801)

@@ -10,6 +10,7 @@
 
 #include "io/support.hpp"
 #include "io/token_files.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/io/token_shard.hpp"
 #include "vpd/machine/memory.hpp"
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TemporaryDirectory;
 
-const fs::path plain = fs::path(VPD_TEST_DATA) / "plain" / "config.yaml";
+const fs::path plain = testing::test_data() / "plain" / "config.yaml";
 
 CheckReport check_plain(std::vector<std::string> overrides = {}) {
   return check_run({.config = plain, .overrides = std::move(overrides), .threads = 1});

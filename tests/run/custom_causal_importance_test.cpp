@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "io/support.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/causal_importance.hpp"
 #include "vpd/io/files.hpp"
@@ -61,7 +62,7 @@ void register_squared_activation() {
       });
 }
 
-const std::filesystem::path plain = std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml";
+const std::filesystem::path plain = vpd::testing::test_data() / "plain" / "config.yaml";
 
 std::vector<std::string> overrides() {
   return {"initialize_from=null", "training.steps=6", "training.batch_size=4",

@@ -8,6 +8,7 @@
 
 #include "io/support.hpp"
 #include "io/token_files.hpp"
+#include "support/places.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/run_directory.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -23,7 +24,7 @@ using Json = nlohmann::json;
 using testing::contains;
 using testing::TemporaryDirectory;
 
-const fs::path data = VPD_TEST_DATA;
+const fs::path data = testing::test_data();
 
 Json json_of(const fs::path& path, const std::string& kind) {
   const Inspection found = inspect(path);

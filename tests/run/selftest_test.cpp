@@ -9,6 +9,7 @@
 
 #include "io/support.hpp"
 #include "run/selftest_configs.hpp"
+#include "support/places.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd::testing {
@@ -40,7 +41,7 @@ TEST(Selftest, GoesFromRandomWeightsTowardsTheTruth) {
 }
 
 TEST(Selftest, CarriesTheConfigurationsOfTheTree) {
-  const std::filesystem::path toys = std::filesystem::path(VPD_SOURCE_DIR) / "configs" / "toys";
+  const std::filesystem::path toys = source_dir() / "configs" / "toys";
   EXPECT_EQ(selftest_target_config, read_text(toys / "tms_5-2_target.yaml"));
   EXPECT_EQ(selftest_decomposition_config, read_text(toys / "tms_5-2.yaml"));
 }

@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include "support/places.hpp"
+
 namespace vpd::testing {
 namespace {
 
@@ -17,7 +19,7 @@ thread_local std::vector<std::string> ignored_warnings;
 
 GoldenCase::GoldenCase(const std::string& name, at::ScalarType scalar_type,
                        const std::vector<std::string>& overrides, at::Device device)
-    : directory(std::filesystem::path(VPD_TEST_DATA) / name),
+    : directory(test_data() / name),
       config(load_run_config(directory / "config.yaml", overrides)),
       expected(read_json(directory / "expected.json")),
       tensors(directory / "expected.safetensors"),

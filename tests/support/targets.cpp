@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "support/device_case.hpp"
+#include "support/places.hpp"
 #include "vpd/target/huggingface.hpp"
 #include "vpd/target/induction.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
@@ -11,7 +12,7 @@
 namespace vpd::testing {
 
 std::unique_ptr<Target> target_with_blocks(const std::string& name, const Numerics& numerics) {
-  const std::filesystem::path data = VPD_TEST_DATA;
+  const std::filesystem::path data = test_data();
   if (name == "induction") {
     const InductionConfig config{.vocab_size = 50, .block_size = 20, .d_model = 12, .n_heads = 2};
     return std::make_unique<InductionTransformer>(config, initial_induction(config, 1), numerics);

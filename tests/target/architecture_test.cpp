@@ -5,14 +5,13 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/places.hpp"
 #include "vpd/target/target.hpp"
 
 namespace vpd {
 namespace {
 
-std::filesystem::path golden(const char* name) {
-  return std::filesystem::path(VPD_TEST_DATA) / name / "target";
-}
+std::filesystem::path golden(const char* name) { return testing::test_data() / name / "target"; }
 
 /// What describe_target() says without weights is what load_target() makes.
 void expect_described(const TargetConfig& config) {
@@ -53,7 +52,7 @@ TEST(Architecture, OfLlamaSimpleMlpIsThatOfTheTarget) {
 }
 
 TEST(Architecture, OfModelsInHuggingFacesLayoutIsThatOfTheTarget) {
-  const std::filesystem::path root = std::filesystem::path(VPD_TEST_DATA) / "huggingface";
+  const std::filesystem::path root = testing::test_data() / "huggingface";
   for (const auto& entry : std::filesystem::directory_iterator(root)) {
     if (!entry.is_directory()) continue;
     SCOPED_TRACE(entry.path().filename());

@@ -6,6 +6,7 @@
 
 #include "io/support.hpp"
 #include "support/expect_close.hpp"
+#include "support/places.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
@@ -15,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path golden(const std::string& name) { return fs::path(VPD_TEST_DATA) / name; }
+fs::path golden(const std::string& name) { return test_data() / name; }
 
 at::Tensor logits(const LlamaSimpleMlpCheckpoint& checkpoint, const at::Tensor& tokens, at::ScalarType type) {
   const at::NoGradGuard no_grad;

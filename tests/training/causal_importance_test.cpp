@@ -10,6 +10,7 @@
 
 #include "io/support.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/passes/clean_pass.hpp"
 #include "vpd/training/checkpoint.hpp"
@@ -31,14 +32,13 @@ struct KindCase {
         data(tokens().path, tokens().sequence_length, tokens().shuffle, config.seed),
         lanes(lane_count),
         step(decomposition, config, tokens().sequence_length, lanes) {
-    decomposition.components.load(std::filesystem::path(VPD_TEST_DATA) / "plain" / "initial" /
-                                  components_file);
+    decomposition.components.load(test_data() / "plain" / "initial" / components_file);
   }
 
   static RunConfig configuration(const std::string& kind, std::vector<std::string> overrides) {
     overrides.insert(overrides.begin(),
                      {"initialize_from=null", "training.batch_size=4", "causal_importance=" + kind});
-    return load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml", overrides);
+    return load_run_config(test_data() / "plain" / "config.yaml", overrides);
   }
   const TokensData& tokens() const { return std::get<TokensData>(config.data.train); }
   StepResult run(std::int64_t s) { return step.run(data.batch(4 * s, 4), s); }

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/places.hpp"
 #include "trace.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/config/run.hpp"
@@ -66,7 +67,7 @@ TEST_F(StepOfProcesses, NorDoesAnyChangeAverages) {
 struct SmallRun {
   explicit SmallRun(Processes& processes, const std::string& kind = transformer)
       : config(
-            load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+            load_run_config(test_data() / "plain" / "config.yaml",
                             {"initialize_from=null", "training.batch_size=4", "causal_importance=" + kind})),
         decomposition(make_decomposition(config, {at::kCPU, at::kDouble, at::kDouble}, "plain", warnings)),
         data(tokens().path, tokens().sequence_length, tokens().shuffle, config.seed),

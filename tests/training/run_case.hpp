@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "support/places.hpp"
 #include "vpd/config/run.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/files.hpp"
@@ -17,8 +18,7 @@ namespace vpd::testing {
 /// The golden run `plain` with a term of random masks and random routing added, so that every stream of
 /// random numbers is in use.
 inline RunConfig run_with_draws(const std::vector<std::string>& overrides = {}) {
-  RunConfig config =
-      load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml", overrides);
+  RunConfig config = load_run_config(test_data() / "plain" / "config.yaml", overrides);
   config.objective.push_back(
       StochasticReconTerm{.coefficient = {.start = 0.5}, .routing = UniformKSubsetRoutingConfig{}});
   return config;
