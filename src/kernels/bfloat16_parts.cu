@@ -24,7 +24,8 @@ __global__ void __launch_bounds__(most_threads) bfloat16_parts_kernel(BFloat16Pa
       for (int i = 0; i < width; ++i) {
         rest[i] -= less[i];
         squares += static_cast<double>(rest[i]) * static_cast<double>(rest[i]);
-        rest[i] *= p.scale;
+        // Rounded here: fused with the difference below, it would be of another number than part 0 is.
+        rest[i] = __fmul_rn(rest[i], p.scale);
       }
 #pragma unroll
       for (int k = 0; k < most_parts; ++k) {

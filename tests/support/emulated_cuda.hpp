@@ -96,6 +96,7 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return
 
 inline std::uint32_t __float_as_uint(float x) { return std::bit_cast<std::uint32_t>(x); }
 inline float __uint_as_float(std::uint32_t x) { return std::bit_cast<float>(x); }
+inline float __fmul_rn(float x, float y) { return x * y; }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 
 // ---- bfloat16: the upper half of a float ----
