@@ -33,6 +33,7 @@
 #include "vpd/kernels/routing.hpp"
 #include "vpd/kernels/row_scale.hpp"
 #include "vpd/kernels/squash.hpp"
+#include "vpd/machine/numerics.hpp"
 #include "vpd/ops/differentiable.hpp"
 #include "vpd/ops/head_kl.hpp"
 #include "vpd/ops/parallel_mlp.hpp"
@@ -43,12 +44,10 @@ namespace {
 using benchmark::State;
 using vpd::RandomKey;
 
+/// CUDA where there is one, with products and attention as in a run.
 at::Device device() {
-#ifdef VPD_WITH_CUDA
-  static const bool usable = at::globalContext().hasCUDA() && at::cuda::device_count() > 0;
-  if (usable) return at::kCUDA;
-#endif
-  return at::kCPU;
+  static const at::Device chosen = vpd::resolve_numerics("auto", vpd::Precision::automatic).device;
+  return chosen;
 }
 
 at::ScalarType compute() { return device().is_cuda() ? at::kBFloat16 : at::kFloat; }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -45,7 +46,7 @@ struct Options {
   std::filesystem::path config;
   std::vector<std::string> overrides;
   std::string device, json, target;
-  bool random_target = false;
+  bool random_target = false, cudnn_attention = false;
   int steps = 20, warmup = 3, threads = 0;
   std::optional<std::int64_t> batch, sequence;
 };
@@ -169,6 +170,7 @@ Json measure(const Options& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   const int threads = at::get_num_threads();
   const Numerics numerics = resolve_numerics(config.device, config.precision);
+  if (options.cudnn_attention) at::globalContext().setSDPUseCuDNN(true);
   BenchmarkTarget found =
       options.random_target ? random_target(options, config, numerics) : target_of(config, numerics);
   const InputShape input = found.shapes.input();
@@ -215,6 +217,7 @@ Json measure(const Options& options) {
       {"config", options.config.string()},
       {"overrides", overrides},
       {"random_target", options.random_target},
+      {"cudnn_attention", options.cudnn_attention},
       {"commit", std::string(git_revision())},
       {"device", describe_device(numerics.device)},
       {"compute_type", at::toString(numerics.compute)},
@@ -270,6 +273,8 @@ int main(int argc, char** argv) {
                  "target directory, or of <config>_target.yaml beside the configuration")
       ->check(CLI::ExistingFile)
       ->needs(random);
+  app.add_flag("--cudnn-attention", options.cudnn_attention,
+               "On CUDA, cuDNN's attention where LibTorch prefers it; a run never has it");
   app.add_option("--json", options.json, "Also write the result to this file");
   app.footer(
       "Example:\n  OMP_WAIT_POLICY=passive step --config configs/ss_2l.yaml --random-target --batch 2 --seq "
