@@ -12,6 +12,7 @@
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/io/known_files.hpp"
 #include "vpd/io/token_shard.hpp"
+#include "vpd/target/target_directory.hpp"
 
 namespace vpd {
 namespace {
@@ -93,10 +94,10 @@ const HashedFile* counterpart(const Recorded& before, const std::string& role, c
 
 std::string name_in_json(const fs::path& path) { return to_valid_utf8(path.string()); }
 
+InputRole target_role(const TargetConfig& target) { return {"target", target_files(directory_of(target))}; }
+
 std::vector<InputRole> input_roles(const RunConfig& config) {
-  std::vector<InputRole> roles;
-  roles.push_back({"target", target_files(std::visit([](const auto& t) -> const fs::path& { return t.path; },
-                                                     config.target))});
+  std::vector<InputRole> roles = {target_role(config.target)};
   for (const auto& [name, source] :
        {std::pair{"data.train", &config.data.train}, std::pair{"data.eval", &config.data.eval}}) {
     const auto* tokens = std::get_if<TokensData>(source);

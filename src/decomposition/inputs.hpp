@@ -17,8 +17,10 @@ struct InputRole {
   std::vector<std::filesystem::path> files;
 };
 
-/// All roles that the configuration has. Files of a target: descriptions and weights.
+/// All roles that the configuration has.
 std::vector<InputRole> input_roles(const RunConfig& config);
+/// A target's files: descriptions and weights.
+InputRole target_role(const TargetConfig& target);
 
 /// A path as it stands in provenance.json, which is UTF-8: two paths are compared as they are there.
 std::string name_in_json(const std::filesystem::path& path);

@@ -1,7 +1,6 @@
 #include "vpd/interpretation/intervention.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include <ATen/ATen.h>
 
@@ -12,6 +11,7 @@
 #include "vpd/base/text.hpp"
 #include "vpd/passes/clean_pass.hpp"
 #include "vpd/passes/reconstruction.hpp"
+#include "vpd/target/row_sampling.hpp"
 
 namespace vpd {
 namespace {
@@ -130,44 +130,30 @@ at::Tensor token_divergence(const at::Tensor& target, const at::Tensor& edited) 
   return (p.exp() * (p - q)).sum(1);
 }
 
-namespace {
-
-std::int64_t chosen_token(const at::Tensor& logits, const GenerationSettings& settings, const RandomKey& key,
-                          std::int64_t step) {
-  if (settings.temperature <= 0.0) return logits.argmax().item<std::int64_t>();
-  const at::Tensor p = (logits.to(at::kDouble) / settings.temperature).softmax(0).cpu();
-  const auto [sorted, order] = p.sort(/*stable=*/true, 0, /*descending=*/true);
-  const auto* value = sorted.const_data_ptr<double>();
-  double together = 0.0;
-  std::int64_t count = 0;
-  while (count < sorted.size(0) && (count == 0 || together < settings.top_p)) together += value[count++];
-  std::uint32_t words[4];
-  random_words(key, 0, static_cast<std::uint64_t>(step), 0, words);
-  double left = static_cast<double>(words[0]) * 0x1p-32 * together;
-  for (std::int64_t i = 0; i < count; ++i) {
-    left -= value[i];
-    if (left < 0.0) return order[i].item<std::int64_t>();
-  }
-  return order[count - 1].item<std::int64_t>();
-}
-
-}  // namespace
-
 std::vector<std::int64_t> generate(const Decomposition& d, const std::vector<std::int64_t>& prompt,
                                    const std::vector<RankOneEdit>& edits,
                                    const InterventionSettings& settings, const GenerationSettings& generation,
                                    std::int64_t sample, const StopAsked& stop) {
-  const RandomKey key =
-      make_key(generation.seed, RandomPurpose::generate, static_cast<std::uint64_t>(sample));
-  std::vector<std::int64_t> row = prompt;
-  for (std::int64_t step = 0; step < generation.tokens; ++step) {
-    if (static_cast<std::int64_t>(row.size()) >= d.target->longest_sequence()) break;
-    end_if_asked(stop, "the generation");
-    const at::Tensor tokens = at::tensor(row, at::kLong).unsqueeze(0);
-    const Intervened now = intervene(d, tokens, edits, settings);
-    row.push_back(chosen_token(now.edited[now.edited.size(0) - 1], generation, key, step));
+  const auto begun = static_cast<std::int64_t>(prompt.size());
+  const std::int64_t length = std::min(begun + generation.tokens, d.target->longest_sequence());
+  if (length <= begun) return {};
+  const TokenChoice choice{.temperature = generation.temperature, .top_p = generation.top_p};
+  const auto end_early = [&](std::int64_t) { end_if_asked(stop, "the generation"); };
+  if (edits.empty() && settings.context == EditContext::target) {
+    const at::Tensor row =
+        sample_rows(*d.target, {length, prompt, choice, generation.seed}, sample, 1, end_early)[0];
+    return {row.const_data_ptr<std::int64_t>() + begun, row.const_data_ptr<std::int64_t>() + length};
   }
-  return {row.begin() + static_cast<std::ptrdiff_t>(prompt.size()), row.end()};
+  std::vector<std::int64_t> row = prompt;
+  for (std::int64_t t = begun; t < length; ++t) {
+    end_early(t);
+    const Intervened now = intervene(d, at::tensor(row, at::kLong).unsqueeze(0), edits, settings);
+    row.push_back(choose_tokens(now.edited.narrow(0, t - 1, 1), choice,
+                                {generation_draw(generation.seed, static_cast<std::uint64_t>(sample),
+                                                 static_cast<std::uint64_t>(t))})
+                      .front());
+  }
+  return {row.begin() + begun, row.end()};
 }
 
 }  // namespace vpd

@@ -299,15 +299,28 @@ std::int64_t bytes_to_scan(const TokenShard& shard) {
   return known_file(shard.path()).tokens ? 0 : shard.bytes();
 }
 
-void write_token_shard(const fs::path& path, std::span<const std::uint16_t> tokens) {
-  VPD_CHECK(tokens.size() <= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()), UsageError,
+namespace {
+
+void write_shard(const fs::path& path, std::int32_t magic, std::int32_t version,
+                 std::span<const std::byte> tokens, std::size_t count) {
+  VPD_CHECK(count <= static_cast<std::size_t>(kMostShardTokens), UsageError,
             "{}: expected at most 2^31 - 1 tokens in one shard, found {}; write several", path.string(),
-            tokens.size());
-  std::array<std::int32_t, kHeaderInts> header{20240520, 1, static_cast<std::int32_t>(tokens.size())};
+            count);
+  std::array<std::int32_t, kHeaderInts> header{magic, version, static_cast<std::int32_t>(count)};
   AtomicFile file(path);
   file.write(header.data(), sizeof(header));
-  file.write(tokens.data(), tokens.size_bytes());
+  file.write(tokens.data(), tokens.size());
   file.commit();
+}
+
+}  // namespace
+
+void write_token_shard(const fs::path& path, std::span<const std::uint16_t> tokens) {
+  write_shard(path, 20240520, 1, std::as_bytes(tokens), tokens.size());
+}
+
+void write_token_shard(const fs::path& path, std::span<const std::uint32_t> tokens) {
+  write_shard(path, 20240801, 7, std::as_bytes(tokens), tokens.size());
 }
 
 }  // namespace vpd

@@ -1,5 +1,6 @@
 #include "vpd/kernels/rotary.hpp"
 
+#include <algorithm>
 #include <cstdint>
 
 #include <ATen/ATen.h>
@@ -30,11 +31,17 @@ RotaryTable make_rotary_table(std::int64_t T, const at::Tensor& frequency, bool 
   return {angle.cos(), angle.sin(), adjacent};
 }
 
+// Lengths may grow by one, as where text is generated. Each of them is the first rows of the longest table,
+// and a longer one than that makes a table of twice its length. Angles of a position hang on nothing else.
 const RotaryTable& RotaryTables::of(std::int64_t T) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  auto found = tables_.find(T);
-  if (found == tables_.end()) found = tables_.emplace(T, make_(T)).first;
-  return found->second;
+  if (const auto found = tables_.find(T); found != tables_.end()) return found->second;
+  const std::int64_t longest = tables_.empty() ? 0 : tables_.rbegin()->first;
+  if (T < 1 || T > longest) {
+    const std::int64_t made = T < 1 ? T : std::max(T, 2 * longest);
+    tables_.emplace(made, make_(made));
+  }
+  return tables_.emplace(T, tables_.rbegin()->second.rows(0, T)).first->second;
 }
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "prompt_text.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/results.hpp"
@@ -49,25 +50,7 @@ std::string EditSource::token_text(std::int64_t token) const { return vpd::token
 
 std::vector<std::int64_t> EditSource::prompt_of(const std::string& text,
                                                 const std::vector<std::int64_t>& numbers) const {
-  VPD_CHECK(text.empty() != numbers.empty(), UsageError, "expected --prompt or --prompt-tokens, found {}",
-            text.empty() ? "neither" : "both");
-  std::vector<std::int64_t> tokens = numbers;
-  if (tokens.empty()) {
-    VPD_CHECK(
-        tokenizer, UsageError,
-        "--prompt: expected a tokenizer.json beside the target or its tokens, found none; name one with "
-        "--tokenizer, or give --prompt-tokens");
-    tokens = tokenizer->encode(text);
-  }
-  const Target& target = *run.decomposition.target;
-  for (const std::int64_t token : tokens)
-    VPD_CHECK(token >= 0 && token < target.vocabulary_size(), UsageError,
-              "the prompt: expected tokens below {}, which the target knows, found {}",
-              target.vocabulary_size(), token);
-  VPD_CHECK(!tokens.empty() && static_cast<std::int64_t>(tokens.size()) <= target.longest_sequence(),
-            UsageError, "the prompt: expected 1 to {} tokens, found {}", target.longest_sequence(),
-            tokens.size());
-  return tokens;
+  return vpd::prompt_of(text, numbers, tokenizer, run.decomposition.target->input());
 }
 
 std::vector<RankOneEdit> EditSource::make(const std::vector<EditSpec>& specs) const {

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <variant>
 
 #include <ATen/ATen.h>
 #include <spdlog/fmt/fmt.h>
@@ -20,6 +21,7 @@
 #include "vpd/target/induction.hpp"
 #include "vpd/target/llama_simple_mlp.hpp"
 #include "vpd/target/residual_mlp.hpp"
+#include "vpd/target/target_directory.hpp"
 #include "vpd/target/tms.hpp"
 
 namespace vpd {
@@ -216,17 +218,12 @@ Findings inspect_llama_simple_mlp(const fs::path& directory, const Observer& obs
 }  // namespace
 
 Findings inspect_target(const fs::path& directory, const Observer& observer) {
-  std::string type;
-  try {
-    const Value file = config::read_file(find_model_config(directory));
-    if (const Value* found = file.find("model_type"); found && found->text()) type = *found->text();
-  } catch (const ConfigError& error) {
-    throw DataError(error.what());
-  }
-  if (type == TmsConfig::model_type) return inspect_toy(directory, describe_tms, tms_architecture, observer);
-  if (type == ResidualMlpConfig::model_type)
+  const TargetConfig target = target_in(directory);
+  if (std::holds_alternative<TmsTarget>(target))
+    return inspect_toy(directory, describe_tms, tms_architecture, observer);
+  if (std::holds_alternative<ResidualMlpTarget>(target))
     return inspect_toy(directory, describe_residual_mlp, residual_mlp_architecture, observer);
-  if (type == InductionConfig::model_type)
+  if (std::holds_alternative<InductionTarget>(target))
     return inspect_toy(directory, describe_induction, induction_architecture, observer);
   return inspect_llama_simple_mlp(directory, observer);
 }

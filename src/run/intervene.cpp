@@ -92,8 +92,9 @@ void keep(const InterveneOptions& options, const EditSource& source, const Inter
     about["edits"] = Json::array();
     for (const EditSpec& spec : options.edits) about["edits"].push_back(to_json(spec));
     about["note"] =
-        "each generated token is computed from the whole row again, since causal importances look at all of "
-        "it";
+        "each token of an edited model is computed from the whole row again, since causal importances look "
+        "at "
+        "all of it";
     write_about(to, about);
   });
 }

@@ -13,15 +13,12 @@
 #include "vpd/io/safetensors.hpp"
 #include "vpd/target/checkpoint.hpp"
 #include "vpd/target/huggingface.hpp"
+#include "vpd/target/target_directory.hpp"
 
 namespace vpd {
 namespace {
 
 namespace fs = std::filesystem;
-
-const fs::path& directory_of(const TargetConfig& config) {
-  return std::visit([](const auto& one) -> const fs::path& { return one.path; }, config);
-}
 
 /// Absolute, without "." and "..", links as they stand, and no slash at the end.
 fs::path plain(const fs::path& path) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "identity_toy.hpp"
 #include "io/support.hpp"
 #include "support.hpp"
 #include "support/golden.hpp"
@@ -276,6 +277,23 @@ TEST_F(Edits, EffectsAreMeansOverTheirPositions) {
   EXPECT_NEAR(effect.all.mean, kl.mean().item<double>(), 1e-6);
   EXPECT_LE(effect.all.low, effect.all.mean);
   EXPECT_GE(effect.all.high, effect.all.mean);
+}
+
+TEST(EditsOfTms, AblatingAFeaturesPairZeroesThatOutputAlone) {
+  constexpr std::int64_t n = 3;
+  const Decomposition d = identity_toy(n);
+  const at::Tensor features =
+      at::tensor({0.7f, 1.3f, 0.2f, 0.9f, 0.1f, 1.1f, 0.3f, 0.6f, 1.9f, 0.0f, 0.8f, 0.4f}).view({4, n});
+  for (std::int64_t j = 0; j < n; ++j) {
+    std::vector<EditSpec> pair;
+    for (const char* matrix : {"linear1", "linear2"})
+      pair.push_back(parse_edit(Kind::ablate, fmt::format("{}:{}", matrix, j)));
+    const Intervened done = intervene(d, features, make_edits(pair, d, {}));
+    EXPECT_TRUE(at::equal(done.target, features));
+    at::Tensor expected = features.clone();
+    expected.select(1, j).zero_();
+    EXPECT_TRUE(at::equal(done.edited, expected)) << "feature " << j << "\n" << done.edited;
+  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "identity_toy.hpp"
 #include "interpretation/harvest_state.hpp"
 #include "io/support.hpp"
 #include "support.hpp"
@@ -11,7 +12,6 @@
 #include "support/places.hpp"
 #include "vpd/io/tokens.hpp"
 #include "vpd/passes/clean_pass.hpp"
-#include "vpd/target/tms.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -265,16 +265,7 @@ TEST(Harvest, DrawsEachFiringAsOften) {
 
 TEST(Harvest, FeaturesAreTheTokensOfToys) {
   // Three features, read apart: each subcomponent of linear1 fires at its own.
-  const RunConfig config =
-      load_run_config(source_dir() / "configs" / "toys" / "tms_5-2.yaml",
-                      {"sites=[{pattern: \"linear*\", C: 3}]", where_it_reads(), "evaluation.metrics=[]"},
-                      config::Files::may_be_missing);
-  const NamedTensors weights = {
-      {"linear1.weight", at::eye(3)}, {"linear2.weight", at::eye(3)}, {"linear2.bias", at::zeros({3})}};
-  const Decomposition d = make_decomposition(
-      config, {}, "config.yaml",
-      std::make_unique<Tms>(TmsConfig{.n_features = 3, .n_hidden = 3}, weights, Numerics{}));
-  for (std::size_t i = 0; i < d.components.size(); ++i) at::Tensor(d.components.value(i)).copy_(at::eye(3));
+  const Decomposition d = identity_toy(3);
   const at::Tensor features =
       at::tensor({1.0f, 0.0f, 0.0f, 0.0f, 1.0f, 1.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f, 1.0f}).view({4, 3});
   const TemporaryDirectory directory;

@@ -67,6 +67,10 @@ TEST_F(TokenShards, WrittenShardIsReadBack) {
   const std::vector<std::uint16_t> tokens{3, 1, 4, 1, 5};
   write_token_shard(directory_ / "x.bin", tokens);
   EXPECT_EQ(read_text(directory_ / "x.bin"), llm_c_shard<std::uint16_t>(20240520, 1, 5, tokens));
+  const std::vector<std::uint32_t> wide{3, 70'000, 4};
+  write_token_shard(directory_ / "y.bin", wide);
+  EXPECT_EQ(read_text(directory_ / "y.bin"), llm_c_shard<std::uint32_t>(20240801, 7, 3, wide));
+  EXPECT_EQ(all_tokens(TokenShard(directory_ / "y.bin")), (Ids{3, 70'000, 4}));
 }
 
 TEST_F(TokenShards, ReadsEveryIntegerTypeOfNumPy) {

@@ -87,6 +87,27 @@ TEST_P(RotaryTest, TablesOfGivenFrequencies) {
   expect_close(table.sine, angle.sin().to(wide()), rounding(wide(), 4, 6.0), "sine");
 }
 
+TEST_P(RotaryTest, TablesOfGrowingLengthsAreFewAndTheSameToTheBit) {
+  const at::Tensor frequency = broad(at::pow(1e4, at::arange(37, at::kDouble) / -37.0));
+  int made = 0;
+  const RotaryTables tables([&](std::int64_t T) {
+    ++made;
+    return make_rotary_table(T, frequency, false);
+  });
+  const RotaryTable& first = tables.of(1);
+  for (std::int64_t T = 1; T <= 300; ++T) {
+    const RotaryTable &found = tables.of(T), expected = make_rotary_table(T, frequency, false);
+    EXPECT_TRUE(found.cosine.is_contiguous());
+    expect_identical(found.cosine, expected.cosine, "cosine of " + std::to_string(T));
+    expect_identical(found.sine, expected.sine, "sine of " + std::to_string(T));
+  }
+  EXPECT_EQ(made, 10) << "1, 2, 4, ... 512";
+  EXPECT_EQ(&tables.of(1), &first);
+  expect_identical(tables.of(5).cosine, make_rotary_table(5, frequency, false).cosine, "a shorter one again");
+  EXPECT_EQ(made, 10);
+  expect_usage_error([&] { static_cast<void>(tables.of(0)); }, "at least one position");
+}
+
 TEST_P(RotaryTest, SaysWhatIsWrong) {
   expect_usage_error([&] { make_rotary_table(4, 3, 1e4, false, dtype(), device()); }, "even head width");
   expect_usage_error([&] { make_rotary_table(4, 0, 1e4, false, dtype(), device()); }, "even head width");

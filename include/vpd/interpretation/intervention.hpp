@@ -55,8 +55,9 @@ struct GenerationSettings {
   double top_p = 1.0;        ///< of the most probable tokens, as many as have that probability together
   std::uint64_t seed = 0;
 };
-/// Goes on after `prompt`; the whole row is computed again for each token, since importances look at all of
-/// it. Sample k has random numbers of its own. Ends at the target's longest row. Throws Interrupted.
+/// Goes on after `prompt`. Of an edited model the whole row is computed again for each token, since
+/// importances look at all of it. The token at position t of sample k hangs on a draw of (seed, k, t), which
+/// the target, the edited one and controls share. Ends at the target's longest row. Throws Interrupted.
 std::vector<std::int64_t> generate(const Decomposition& decomposition,
                                    const std::vector<std::int64_t>& prompt,
                                    const std::vector<RankOneEdit>& edits,

@@ -78,7 +78,12 @@ std::int64_t bytes_to_scan(const TokenShard& shard);
 // Tokens that are looked at between two questions whether to stop.
 constexpr std::int64_t kTokensAtOnce = std::int64_t{1} << 20;
 
-// Writes an llm.c shard of uint16, atomically. At most 2^31 - 1 tokens, the most that its header can say.
+// The most tokens that the header of an llm.c shard can say.
+constexpr std::int64_t kMostShardTokens = (std::int64_t{1} << 31) - 1;
+
+// Writes an llm.c shard of uint16 or of uint32, atomically. Throws UsageError for more than
+// kMostShardTokens.
 void write_token_shard(const std::filesystem::path& path, std::span<const std::uint16_t> tokens);
+void write_token_shard(const std::filesystem::path& path, std::span<const std::uint32_t> tokens);
 
 }  // namespace vpd
