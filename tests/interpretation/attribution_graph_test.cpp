@@ -234,7 +234,9 @@ TEST_P(Graphs, BalancesAddUpAndEdgesLeadForward) {
       }
       EXPECT_NEAR(sum, node.F, 1e-10 * largest);
       EXPECT_NEAR(kept[i], node.balance[0], 1e-10 * largest);
-      if (rule == EdgeRule::complete) EXPECT_NEAR(node.balance.back(), 0.0, 1e-10 * largest);
+      if (rule == EdgeRule::complete) {
+        EXPECT_NEAR(node.balance.back(), 0.0, 1e-10 * largest);
+      }
       subcomponents += node.kind == GraphNode::Kind::subcomponent;
     }
     EXPECT_EQ(static_cast<std::int64_t>(subcomponents), gates.gt(0.0).sum().item<std::int64_t>());

@@ -7,6 +7,7 @@
 #include "support/device_case.hpp"
 #include "support/targets.hpp"
 #include "vpd/interpretation/attribution_graph.hpp"
+#include "vpd/passes/clean_pass.hpp"
 #include "vpd/target/tms.hpp"
 
 namespace vpd::testing {
@@ -75,9 +76,10 @@ TEST_P(CompleteEdges, AddUpToWhatTheyLeadInto) {
                    [&](std::size_t i, const IncomingEdges& edges) {
                      EXPECT_NEAR(sum_of(edges), edges.F, tolerance * largest_of(edges)) << "node " << i;
                      moved += std::abs(edges.F) > 1e-6;
-                     if (targets[i].logit)
+                     if (targets[i].logit) {
                        EXPECT_NEAR(edges.F, clean.output[targets[i].at][targets[i].which].item<double>(),
                                    1e-2 * tolerance + tolerance * largest_of(edges));
+                     }
                    });
     EXPECT_GT(moved, targets.size() / 4);
   }
@@ -109,10 +111,11 @@ TEST(PublishedEdges, LeaveARestUnlessSlopesAreSecants) {
                      rest = std::max(rest, std::abs(sum_of(edges) - edges.F) / largest_of(edges));
                    });
     // Toys of ReLU without norms are linear between their bends.
-    if (prompt.is_floating_point())
+    if (prompt.is_floating_point()) {
       EXPECT_LT(rest, 1e-12) << name;
-    else
+    } else {
       EXPECT_GT(rest, 1e-3) << name;
+    }
   }
 }
 
