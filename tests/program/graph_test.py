@@ -24,6 +24,14 @@ class GraphTest(UnlearnTest):
         directory = self.results(self.run_directory) / "graphs" / slug
         return text, json.loads((directory / "graph.json").read_text()), load(directory / "edges.safetensors"), json.loads((directory / "viewer.json").read_text())
 
+    def write_clusters(self, slug, *members, **about):
+        """What `vpd cluster` leaves, of the weights of a graph."""
+        directory = self.results(self.run_directory) / "clusters"
+        directory.mkdir(exist_ok=True)
+        (directory / "clusters.json").write_text(json.dumps({"clusters": [{"members": keys} for keys in members]}))
+        known = json.loads((self.results(self.run_directory) / "graphs" / slug / "about.json").read_text())
+        (directory / "about.json").write_text(json.dumps({**known, **about}))
+
 
 class Found(GraphTest):
     def test_graph(self):
@@ -141,6 +149,10 @@ class Page(GraphTest):
     def test_page(self):
         """The page draws every graph, on narrow screens too, and what was unlearned beside it."""
         self.harvest(self.run_directory)
+        _, graph, _, _ = self.graph("--compare", slug="first")
+        at_one = [node["key"] for node in graph["nodes"] if node["kind"] == "subcomponent" and node["shown"] and node["at"] == 7]
+        self.assertGreater(len(at_one), 1)
+        self.write_clusters("first", at_one)
         self.graph("--compare", slug="first")
         self.graph("--target", "kl@3", slug="second")
         self.graph("--generate", "2", "--rule", "both", "--check-edges", "5", slug="third")
@@ -148,7 +160,7 @@ class Page(GraphTest):
         self.unlearn("--budget", "0.05", "--baselines", "importance,mean_difference", "--relearn", "2")
         self.run_program("report", self.run_directory, "--out", "page.html")
         for width in (400, 1280):
-            found = tour(self.root / "page.html", ["graphs", "graphs?g=second", "graphs?g=third&rule=complete", "edits"], width)
+            found = tour(self.root / "page.html", ["graphs", "graphs?g=first", "graphs?g=second", "graphs?g=third&rule=complete", "graphs?g=first&clusters=1", "edits"], width)
             for way, page in found.items():
                 self.assertEqual((page["ready"], page["errors"], page["last"]), ("1", "0", ""), way)
                 self.assertLessEqual(page["needed"], page["width"] + 1, (way, page["wide"]))
@@ -157,6 +169,9 @@ class Page(GraphTest):
             self.assertIn("The complete rule: norms' denominators", third)
             self.assertIn("the sources were taken out one by one", third)
             self.assertIn("dotted ones lead from a token", third)
+            grouped = found["graphs?g=first&clusters=1"]
+            self.assertTrue(any("cluster 0 (" in spoken for spoken in grouped["spoken"]))
+            self.assertFalse(any("cluster 0 (" in spoken for spoken in found["graphs?g=first"]["spoken"]))
             self.assertIn("first (A) beside second (B)", found["graphs"]["text"])
             self.assertIn("unlearn a behaviour", found["edits"]["text"])
 
@@ -169,14 +184,11 @@ class Beside(GraphTest):
         _, graph, _, _ = self.graph("--all-nodes", slug="first")
         keys = [node["key"] for node in graph["nodes"] if node["kind"] == "subcomponent" and node["shown"]]
         directory = self.results(self.run_directory) / "graphs" / "second"
-        clusters = self.results(self.run_directory) / "clusters"
-        clusters.mkdir()
-        (clusters / "clusters.json").write_text(json.dumps({"clusters": [{"members": keys[:4]}, {"members": ["h.0.mlp.c_fc:1"]}, {"members": keys[4:6]}]}))
-        about = json.loads((self.results(self.run_directory) / "graphs" / "first" / "about.json").read_text())
-        (clusters / "about.json").write_text(json.dumps({**about, "weights": {}}))
+        groups = (keys[:4], ["h.0.mlp.c_fc:1"], keys[4:6])
+        self.write_clusters("first", *groups, weights={})
         self.refuse(3, ["clusters", "other weights"], "graph", self.run_directory, *PROMPT, "--all-nodes", "--slug", "second")
         self.assertFalse(directory.exists())
-        (clusters / "about.json").write_text(json.dumps(about))
+        self.write_clusters("first", *groups)
         _, graph, _, viewer = self.graph("--all-nodes", slug="second")
         named = {node["id"]: node for node in graph["nodes"]}
         first = graph["clusters"][0]
