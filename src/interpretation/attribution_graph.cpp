@@ -17,15 +17,18 @@ using Kind = GraphNode::Kind;
 
 class GraphMaker {
  public:
-  GraphMaker(const Decomposition& d, const at::Tensor& tokens, const std::vector<OutputTarget>& targets,
+  GraphMaker(const Decomposition& d, const at::Tensor& input, const std::vector<OutputTarget>& targets,
              const at::Tensor& importance, const at::Tensor& before, const EdgeSettings& settings)
       : d_(d),
-        tokens_(tokens),
+        input_(input),
         gates_(importance.to(at::kDouble).cpu().contiguous()),
         before_(before.to(at::kDouble).cpu().contiguous()),
         settings_(settings) {
-    graph_.tokens = {tokens.const_data_ptr<std::int64_t>(),
-                     tokens.const_data_ptr<std::int64_t>() + tokens.numel()};
+    graph_.rule = settings.rule;
+    graph_.features = input.is_floating_point();
+    if (!graph_.features)
+      graph_.tokens = {input.const_data_ptr<std::int64_t>(),
+                       input.const_data_ptr<std::int64_t>() + input.numel()};
     graph_.targets = targets;
     for (const OutputTarget& target : targets) last_ = std::max(last_, target.at);
   }
@@ -33,6 +36,7 @@ class GraphMaker {
   AttributionGraph make(Lanes& lanes, const StopAsked& stop) {
     add_sources();
     add_logits();
+    add_handoffs();
     std::vector<EdgeTarget> targets;
     std::vector<std::size_t> node_of;
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -42,7 +46,7 @@ class GraphMaker {
       node_of.push_back(i);
     }
     incoming_edges(
-        d_, tokens_, targets, lanes,
+        d_, input_, targets, settings_.rule, lanes,
         [&](std::size_t i, const IncomingEdges& edges) { add_edges(node_of[i], edges); }, stop);
     keep_largest_edges();
     prune_for_display(graph_.nodes, graph_.edges, settings_.node_share, settings_.edge_share);
@@ -50,7 +54,7 @@ class GraphMaker {
   }
 
  private:
-  std::int64_t T() const { return tokens_.size(0); }
+  std::int64_t T() const { return positions_of(input_); }
 
   std::size_t add(GraphNode node) {
     graph_.nodes.push_back(node);
@@ -60,9 +64,16 @@ class GraphMaker {
   void add_sources() {
     const bool has_embedding = std::any_of(d_.target->matrices().begin(), d_.target->matrices().end(),
                                            [](const Matrix& matrix) { return matrix.embedding; });
-    for (std::int64_t t = 0; has_embedding && t <= last_; ++t)
-      embeddings_.push_back(
-          add({.kind = Kind::embedding, .which = graph_.tokens[static_cast<std::size_t>(t)], .at = t}));
+    inputs_.assign(static_cast<std::size_t>(input_.size(0)), -1);
+    for (std::int64_t t = 0; has_embedding && t <= last_; ++t) {
+      const auto i = static_cast<std::size_t>(t);
+      inputs_[i] =
+          static_cast<std::int64_t>(add({.kind = Kind::embedding, .which = graph_.tokens[i], .at = t}));
+    }
+    for (std::int64_t j = 0; graph_.features && j < input_.size(0); ++j)
+      if (input_[j].item<double>() != 0.0)
+        inputs_[static_cast<std::size_t>(j)] =
+            static_cast<std::int64_t>(add({.kind = Kind::embedding, .which = j}));
     subcomponents_ = at::full({T(), d_.sites.total_C()}, -1, at::kLong);
     for (std::size_t i = 0; i < d_.sites.size(); ++i) {
       for (std::int64_t t = 0; t <= last_; ++t) {
@@ -82,6 +93,13 @@ class GraphMaker {
     }
   }
 
+  /// How much each output is there: its probability, or, of features, its part of all magnitudes.
+  at::Tensor outputs(Executor& executor) const {
+    const at::Tensor y =
+        d_.target->forward(input_.unsqueeze(0).to(d_.numerics.device), executor).to(at::kDouble).cpu();
+    return graph_.features ? y.abs() / y.abs().sum(1, /*keepdim=*/true).clamp_min(1e-300) : y.softmax(1);
+  }
+
   /// The targets, and what else is said at their positions under the importances as masks.
   void add_logits() {
     const at::NoGradGuard no_grad;
@@ -89,10 +107,7 @@ class GraphMaker {
     const ColumnMasks masks{gates,
                             at::zeros({T(), static_cast<std::int64_t>(d_.sites.size())}, gates.options())};
     GivenMasks executor(d_, masks);
-    const at::Tensor p = d_.target->forward(tokens_.unsqueeze(0).to(gates.device()), executor)
-                             .to(at::kDouble)
-                             .softmax(1)
-                             .cpu();
+    const at::Tensor p = outputs(executor);
     std::map<std::int64_t, std::vector<std::int64_t>> wanted;
     for (const OutputTarget& target : graph_.targets) {
       std::vector<std::int64_t>& tokens = wanted[target.at];
@@ -111,17 +126,32 @@ class GraphMaker {
     }
   }
 
+  void add_handoffs() {
+    if (graph_.features) return;
+    const at::NoGradGuard no_grad;
+    PlainExecutor plain;
+    const at::Tensor p = outputs(plain);
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const GraphNode& node = graph_.nodes[i];
+      if (node.kind != Kind::logit || node.at >= last_) continue;
+      const auto next = static_cast<std::size_t>(node.at + 1);
+      if (graph_.tokens[next] == node.which && inputs_[next] >= 0)
+        graph_.handoffs.push_back({static_cast<std::int32_t>(i), static_cast<std::int32_t>(inputs_[next]),
+                                   std::log(p[node.at][node.which].item<double>())});
+    }
+  }
+
   void add_edges(std::size_t target, const IncomingEdges& edges) {
     GraphNode& node = graph_.nodes[target];
     node.F = edges.F;
     const at::Tensor edge = edges.edge.cpu().contiguous(), delta = edges.delta.cpu().contiguous(),
-                     bias = edges.bias.cpu(), embedding = edges.embedding.cpu().contiguous();
+                     bias = edges.bias.cpu(), input = edges.input.cpu().contiguous();
     const at::Tensor kept = edge * gates_;
     node.balance = {kept.sum().item<double>(),
                     (edge - kept).sum().item<double>(),
                     delta.sum().item<double>(),
                     bias.sum().item<double>(),
-                    embedding.sum().item<double>(),
+                    input.sum().item<double>(),
                     edges.constant,
                     0.0};
     node.balance[6] = node.F - std::accumulate(node.balance.begin(), node.balance.begin() + 6, 0.0);
@@ -138,8 +168,8 @@ class GraphMaker {
       join(static_cast<std::int64_t>(source),
            delta.const_data_ptr<double>()[place.first * delta.size(1) +
                                           static_cast<std::int64_t>(place.second)]);
-    for (std::size_t t = 0; t < embeddings_.size(); ++t)
-      join(static_cast<std::int64_t>(embeddings_[t]), embedding.const_data_ptr<double>()[t]);
+    for (std::size_t k = 0; k < inputs_.size(); ++k)
+      if (inputs_[k] >= 0) join(inputs_[k], input.const_data_ptr<double>()[k]);
   }
 
   void keep_largest_edges() {
@@ -163,12 +193,12 @@ class GraphMaker {
   }
 
   const Decomposition& d_;
-  at::Tensor tokens_, gates_, before_;
+  at::Tensor input_, gates_, before_;
   const EdgeSettings& settings_;
   AttributionGraph graph_;
   std::int64_t last_ = 0;
-  std::vector<std::size_t> embeddings_;                                 // node of each position
-  at::Tensor subcomponents_;                                            // node of [T, Σ C], or -1
+  std::vector<std::int64_t> inputs_;  // node of each token or feature, or -1
+  at::Tensor subcomponents_;          // node of [T, Σ C], or -1
   std::map<std::pair<std::int64_t, std::size_t>, std::size_t> deltas_;  // node of (position, site)
 };
 
@@ -268,11 +298,11 @@ void prune_for_display(std::vector<GraphNode>& nodes, std::vector<GraphEdge>& ed
   for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i].shown = alive[i];
 }
 
-AttributionGraph attribute_graph(const Decomposition& d, const at::Tensor& tokens,
+AttributionGraph attribute_graph(const Decomposition& d, const at::Tensor& input,
                                  const std::vector<OutputTarget>& targets, const at::Tensor& importance,
                                  const at::Tensor& before, const EdgeSettings& settings, Lanes& lanes,
                                  const StopAsked& stop) {
-  return GraphMaker(d, tokens.cpu().contiguous(), targets, importance, before, settings).make(lanes, stop);
+  return GraphMaker(d, input.cpu().contiguous(), targets, importance, before, settings).make(lanes, stop);
 }
 
 }  // namespace vpd

@@ -1,12 +1,10 @@
-#include <algorithm>
 #include <mutex>
 
 #include <torch/csrc/autograd/autograd.h>
 
 #include "cut_executor.hpp"
-#include "vpd/base/error.hpp"
-#include "vpd/decomposition/columns.hpp"
-#include "vpd/interpretation/attribution_graph.hpp"
+#include "edge_target.hpp"
+#include "frozen_executor.hpp"
 #include "vpd/passes/clean_pass.hpp"
 
 namespace vpd {
@@ -18,11 +16,11 @@ struct Sources {
   std::vector<at::Tensor> delta;  // per site [T, d_out]
 };
 
-Sources sources_of(const Decomposition& d, const at::Tensor& tokens) {
+Sources sources_of(const Decomposition& d, const at::Tensor& input) {
   const at::NoGradGuard no_grad;
-  const CleanPass clean = clean_pass(d, tokens.unsqueeze(0));
+  const CleanPass clean = clean_pass(d, input.unsqueeze(0));
   Sources sources{
-      .h = at::empty({clean.N(), d.sites.total_C()}, at::dtype(at::kDouble).device(tokens.device())),
+      .h = at::empty({clean.N(), d.sites.total_C()}, at::dtype(at::kDouble).device(input.device())),
       .delta = {}};
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
     const at::Tensor V = d.components.V(i).to(at::kDouble), U = d.components.U(i).to(at::kDouble);
@@ -40,48 +38,45 @@ Sources sources_of(const Decomposition& d, const at::Tensor& tokens) {
 /// Several targets at once, each in a copy of the prompt of its own.
 class Copies {
  public:
-  Copies(const Decomposition& d, const at::Tensor& tokens, const Sources& sources)
-      : d_(d), tokens_(tokens), sources_(sources), T_(tokens.size(0)) {}
+  Copies(const Decomposition& d, const at::Tensor& input, EdgeRule rule, const Sources& sources)
+      : d_(d), input_(input), rule_(rule), sources_(sources), T_(positions_of(input)) {}
 
   std::vector<IncomingEdges> into(const std::vector<EdgeTarget>& targets) const {
     const at::AutoGradMode record(true);
     const auto R = static_cast<std::int64_t>(targets.size());
-    CutExecutor cut(d_);
-    const at::Tensor logits = d_.target->forward(tokens_.unsqueeze(0).expand({R, T_}).contiguous(), cut);
+    const at::Tensor copies = input_.unsqueeze(0).repeat({R, 1});
+    if (copies.is_floating_point()) copies.requires_grad_(true);
+    FrozenExecutor frozen;
+    CutExecutor cut(d_, rule_ == EdgeRule::complete ? &frozen : nullptr);
+    const at::Tensor output = d_.target->forward(copies, cut);
     std::vector<IncomingEdges> edges(targets.size());
     at::Tensor total;
     for (std::int64_t r = 0; r < R; ++r) {
-      const at::Tensor F = value(cut, logits, targets[static_cast<std::size_t>(r)], r);
+      const at::Tensor F = value_of(d_, targets[static_cast<std::size_t>(r)], input_, cut.reads, output, r);
       edges[static_cast<std::size_t>(r)].F = F.item<double>();
       total = total.defined() ? total + F : F;
     }
     std::vector<at::Tensor> asked;
     for (const at::Tensor& y : cut.writes) asked.push_back(y);
     if (cut.embedded.defined()) asked.push_back(cut.embedded);
-    for (const auto& [y, bias] : cut.constants) asked.push_back(y);
+    if (copies.is_floating_point()) asked.push_back(copies);
+    for (const auto& [y, constant] : cut.constants) asked.push_back(y);
     // What runs behind all targets is no part of the graph that leads to them.
     std::vector<at::Tensor> gradients(asked.size());
     if (total.requires_grad())
       gradients = torch::autograd::grad({total}, asked, {}, /*retain_graph=*/false, /*create_graph=*/false,
                                         /*allow_unused=*/true);
     const at::NoGradGuard no_grad;
-    for (std::size_t r = 0; r < edges.size(); ++r)
+    for (std::size_t r = 0; r < edges.size(); ++r) {
       collect(cut, gradients, static_cast<std::int64_t>(r), edges[r]);
+      const EdgeTarget& target = targets[r];
+      if (!target.logit && d_.sites[subcomponent_at(target.which, d_.sites).site].embedding)
+        edges[r].input[target.at] = edges[r].F;
+    }
     return edges;
   }
 
  private:
-  at::Tensor value(const CutExecutor& cut, const at::Tensor& logits, const EdgeTarget& target,
-                   std::int64_t r) const {
-    const std::int64_t n = r * T_ + target.at;
-    if (target.logit) return logits[n][target.which].to(at::kDouble);
-    const SubcomponentId id = subcomponent_at(target.which, d_.sites);
-    const at::Tensor V = d_.components.V(id.site).select(1, id.c).to(at::kDouble);
-    const at::Tensor length = d_.components.U(id.site)[id.c].to(at::kDouble).norm();
-    if (d_.sites[id.site].embedding) return V[tokens_[target.at].item<std::int64_t>()] * length;
-    return cut.reads[id.site][n].to(at::kDouble).dot(V) * length;
-  }
-
   at::Tensor rows(const at::Tensor& gradient, std::int64_t r) const {
     return gradient.narrow(0, r * T_, T_).to(at::kDouble);
   }
@@ -93,7 +88,7 @@ class Copies {
     edges.edge = at::zeros({T_, d_.sites.total_C()}, options);
     edges.delta = at::zeros({T_, L}, options);
     edges.bias = at::zeros({T_, L}, options);
-    edges.embedding = at::zeros({T_}, options);
+    edges.input = at::zeros({input_.size(0)}, options);
     std::size_t next = 0;
     for (std::size_t i = 0; i < d_.sites.size(); ++i) {
       const at::Tensor& gradient = gradients[next++];
@@ -108,42 +103,44 @@ class Copies {
     }
     if (cut.embedded.defined()) {
       if (const at::Tensor& gradient = gradients[next++]; gradient.defined())
-        edges.embedding.copy_((rows(gradient, r) * rows(cut.embedded.detach(), r)).sum(1));
+        edges.input.copy_((rows(gradient, r) * rows(cut.embedded.detach(), r)).sum(1));
     }
-    for (const auto& [y, bias] : cut.constants) {
+    if (input_.is_floating_point()) {
+      if (const at::Tensor& gradient = gradients[next++]; gradient.defined())
+        edges.input.copy_(gradient[r].to(at::kDouble) * input_.to(at::kDouble));
+    }
+    for (const auto& [y, constant] : cut.constants) {
       const at::Tensor& gradient = gradients[next++];
       if (gradient.defined())
-        edges.constant += (rows(gradient, r) * bias.to(at::kDouble)).sum().item<double>();
+        edges.constant += (rows(gradient, r) * constant.to(at::kDouble)).sum().item<double>();
     }
   }
 
   const Decomposition& d_;
-  const at::Tensor& tokens_;
+  const at::Tensor& input_;
+  EdgeRule rule_;
   const Sources& sources_;
   std::int64_t T_;
 };
 
 }  // namespace
 
-void incoming_edges(const Decomposition& d, const at::Tensor& tokens, const std::vector<EdgeTarget>& targets,
-                    Lanes& lanes, const std::function<void(std::size_t, const IncomingEdges&)>& visit,
+std::string name_of(EdgeRule rule) { return rule == EdgeRule::published ? "published" : "complete"; }
+
+void incoming_edges(const Decomposition& d, const at::Tensor& input, const std::vector<EdgeTarget>& targets,
+                    EdgeRule rule, Lanes& lanes,
+                    const std::function<void(std::size_t, const IncomingEdges&)>& visit,
                     const StopAsked& stop) {
-  constexpr std::size_t copies_at_once = 32;
-  const at::Tensor row = tokens.to(d.numerics.device);
-  const Sources sources = sources_of(d, row);
-  const Copies copies(d, row, sources);
-  const std::size_t chunks = (targets.size() + copies_at_once - 1) / copies_at_once;
+  at::Tensor prompt = input.to(d.numerics.device);
+  if (prompt.is_floating_point()) prompt = prompt.to(d.numerics.wide);
+  const Sources sources = sources_of(d, prompt);
+  const Copies copies(d, prompt, rule, sources);
   std::mutex one_at_a_time;
-  lanes.run([&](int lane) {
-    for (auto k = static_cast<std::size_t>(lane); k < chunks; k += static_cast<std::size_t>(lanes.count())) {
-      end_if_asked(stop, "the graph");
-      const std::size_t first = k * copies_at_once, end = std::min(first + copies_at_once, targets.size());
-      const std::vector<IncomingEdges> some =
-          copies.into({targets.begin() + static_cast<std::ptrdiff_t>(first),
-                       targets.begin() + static_cast<std::ptrdiff_t>(end)});
-      const std::lock_guard lock(one_at_a_time);
-      for (std::size_t i = 0; i < some.size(); ++i) visit(first + i, some[i]);
-    }
+  in_chunks(targets.size(), lanes, stop, [&](std::size_t first, std::size_t end) {
+    const std::vector<IncomingEdges> some = copies.into({targets.begin() + static_cast<std::ptrdiff_t>(first),
+                                                         targets.begin() + static_cast<std::ptrdiff_t>(end)});
+    const std::lock_guard lock(one_at_a_time);
+    for (std::size_t i = 0; i < some.size(); ++i) visit(first + i, some[i]);
   });
 }
 

@@ -74,11 +74,11 @@ double rate_at(std::int64_t step, const PruneSettings& settings) {
 /// Optimises the importances of one prompt.
 class Optimisation {
  public:
-  Optimisation(const Decomposition& d, const at::Tensor& tokens, const std::vector<OutputTarget>& targets,
+  Optimisation(const Decomposition& d, const at::Tensor& input, const std::vector<OutputTarget>& targets,
                const PruneSettings& settings, const PruneDraws& draws)
-      : d_(d), targets_(targets), settings_(settings), draws_(draws), T_(tokens.size(0)) {
+      : d_(d), targets_(targets), settings_(settings), draws_(draws), T_(positions_of(input)) {
     const at::NoGradGuard no_grad;
-    const CleanPass clean = clean_pass(d, tokens.unsqueeze(0).to(d.numerics.device));
+    const CleanPass clean = clean_pass(d, input.unsqueeze(0).to(d.numerics.device));
     input_ = clean.input;
     output_ = clean.output;
     const Importance importance =
@@ -123,7 +123,7 @@ class Optimisation {
   at::Tensor loss(const at::Tensor& g, const at::Tensor& r, const at::Tensor& delta) const {
     const ColumnMasks masks{g + (1.0 - g) * r, delta};
     GivenMasks executor(d_, masks);
-    return output_loss(output_, d_.target->forward(input_, executor), targets_);
+    return output_loss(output_, d_.target->forward(input_, executor), targets_, d_.target->divergence());
   }
 
   /// The adversary's sources, alive ones alone.
@@ -183,13 +183,16 @@ class Optimisation {
   at::Tensor input_, output_, before_, alive_, z_;
 };
 
-void check_targets(const std::vector<OutputTarget>& targets, std::int64_t T, std::int64_t vocabulary) {
+void check_targets(const std::vector<OutputTarget>& targets, std::int64_t T, const Target& explained) {
+  const std::int64_t outputs =
+      explained.vocabulary_size() > 0 ? explained.vocabulary_size() : explained.features();
   VPD_CHECK(!targets.empty(), UsageError, "expected an output to explain, found none");
   for (const OutputTarget& target : targets) {
     VPD_CHECK(target.at >= 0 && target.at < T, UsageError,
               "expected a target at a position from 0 to {}, the prompt's last, found {}", T - 1, target.at);
-    VPD_CHECK(!target.token || (*target.token >= 0 && *target.token < vocabulary), UsageError,
-              "expected a target token below {}, found {}", vocabulary, *target.token);
+    VPD_CHECK(!target.token || (*target.token >= 0 && *target.token < outputs), UsageError,
+              "expected a target {} below {}, found {}", explained.vocabulary_size() > 0 ? "token" : "output",
+              outputs, *target.token);
   }
 }
 
@@ -220,30 +223,33 @@ std::vector<std::int64_t> PromptImportance::columns() const {
   return {found.const_data_ptr<std::int64_t>(), found.const_data_ptr<std::int64_t>() + found.numel()};
 }
 
-at::Tensor output_loss(const at::Tensor& clean, const at::Tensor& logits,
-                       const std::vector<OutputTarget>& targets) {
+at::Tensor output_loss(const at::Tensor& clean, const at::Tensor& output,
+                       const std::vector<OutputTarget>& targets, Divergence divergence) {
   at::Tensor sum;
+  const auto add = [&](const at::Tensor& one) { sum = sum.defined() ? sum + one : one; };
   for (const OutputTarget& target : targets) {
-    const at::Tensor log_q = logits[target.at].log_softmax(0);
-    at::Tensor one;
-    if (target.token) {
-      one = -log_q[*target.token];
+    const at::Tensor wanted = clean[target.at], y = output[target.at];
+    if (divergence == Divergence::mse) {
+      const at::Tensor square = (y - wanted).square() / wanted.square().sum().clamp_min(1e-30);
+      add(target.token ? square[*target.token] : square.sum());
+    } else if (target.token) {
+      add(-y.log_softmax(0)[*target.token]);
     } else {
-      const at::Tensor log_p = clean[target.at].log_softmax(0);
-      one = (log_p.exp() * (log_p - log_q)).sum();
+      const at::Tensor log_p = wanted.log_softmax(0);
+      add((log_p.exp() * (log_p - y.log_softmax(0))).sum());
     }
-    sum = sum.defined() ? sum + one : one;
   }
   return sum / static_cast<double>(targets.size());
 }
 
-PromptImportance optimise_importance(const Decomposition& d, const at::Tensor& tokens,
+PromptImportance optimise_importance(const Decomposition& d, const at::Tensor& input,
                                      const std::vector<OutputTarget>& targets, const PruneSettings& settings,
                                      const StopAsked& stop, const PruneDraws* draws,
                                      const std::function<void(const PruneStep&)>& follow) {
-  check_targets(targets, tokens.size(0), d.target->vocabulary_size());
-  const std::unique_ptr<PruneDraws> own = draws ? nullptr : random_prune_draws(d, tokens.size(0), settings);
-  return Optimisation(d, tokens, targets, settings, draws ? *draws : *own).run(stop, follow);
+  check_targets(targets, positions_of(input), *d.target);
+  const std::unique_ptr<PruneDraws> own =
+      draws ? nullptr : random_prune_draws(d, positions_of(input), settings);
+  return Optimisation(d, input, targets, settings, draws ? *draws : *own).run(stop, follow);
 }
 
 }  // namespace vpd

@@ -16,7 +16,7 @@ namespace {
 
 class Judge {
  public:
-  Judge(const Decomposition& d, const at::Tensor& tokens, const std::vector<OutputTarget>& targets,
+  Judge(const Decomposition& d, const at::Tensor& input, const std::vector<OutputTarget>& targets,
         const PromptImportance& pruned, const VerdictSettings& settings, const StopAsked& stop)
       : d_(d),
         targets_(targets),
@@ -24,7 +24,7 @@ class Judge {
         stop_(stop),
         g_(pruned.after),
         alive_(pruned.alive_entries),
-        input_(tokens.unsqueeze(0).to(d.numerics.device)) {
+        input_(input.unsqueeze(0).to(d.numerics.device)) {
     const at::NoGradGuard no_grad;
     PlainExecutor plain;
     clean_ = d.target->forward(input_, plain);
@@ -74,7 +74,7 @@ class Judge {
         end_if_asked(stop_, "the verdict");
         const at::AutoGradMode record(true);
         const at::Tensor leaf = r.detach().requires_grad_(true);
-        const at::Tensor D = output_loss(clean_, logits(masks(leaf, k), delta(rest(k) + 1)), targets_);
+        const at::Tensor D = loss(logits(masks(leaf, k), delta(rest(k) + 1)));
         const at::Tensor slope = torch::autograd::grad({D}, {leaf})[0];
         r = (r + size * slope.sign()).clamp(0.0, 1.0);
       }
@@ -91,11 +91,15 @@ class Judge {
     GivenMasks executor(d_, masks);
     return d_.target->forward(input_, executor);
   }
+  at::Tensor loss(const at::Tensor& logits) const {
+    return output_loss(clean_, logits, targets_, d_.target->divergence());
+  }
   MaskedOutputs outputs(const at::Tensor& logits) const {
     const OutputTarget& first = targets_.front();
-    return {.D = output_loss(clean_, logits, targets_).item<double>(),
-            .p = first.token ? logits[first.at].to(at::kDouble).softmax(0)[*first.token].item<double>()
-                             : std::numeric_limits<double>::quiet_NaN()};
+    const bool says = first.token && d_.target->divergence() == Divergence::kl;
+    return {.D = loss(logits).item<double>(),
+            .p = says ? logits[first.at].to(at::kDouble).softmax(0)[*first.token].item<double>()
+                      : std::numeric_limits<double>::quiet_NaN()};
   }
   at::Tensor draw(std::uint64_t number, std::int64_t width) const {
     return uniform_draws(settings_.seed, stream_of_verdicts, number, {g_.size(0), width}, g_.options());
@@ -116,10 +120,10 @@ class Judge {
 
 }  // namespace
 
-PruneVerdict judge_importance(const Decomposition& d, const at::Tensor& tokens,
+PruneVerdict judge_importance(const Decomposition& d, const at::Tensor& input,
                               const std::vector<OutputTarget>& targets, const PromptImportance& pruned,
                               PruneMasks masks, const VerdictSettings& settings, const StopAsked& stop) {
-  const Judge judge(d, tokens, targets, pruned, settings, stop);
+  const Judge judge(d, input, targets, pruned, settings, stop);
   const at::Tensor& importance = pruned.after;
   PruneVerdict verdict{.target = judge.of_target(),
                        .unmasked = judge.under(at::ones_like(importance)),
@@ -134,9 +138,9 @@ PruneVerdict judge_importance(const Decomposition& d, const at::Tensor& tokens,
     verdict.reason = fmt::format("pruned with {} masks alone, without an adversary", name_of(masks));
   else if (!(worst <= settings.tolerance))
     verdict.reason = fmt::format(
-        "an adversary raises the loss by {:.3g} nats over the target's, more than the {:g} that are "
+        "an adversary raises the loss by {:.3g}{} over the target's, more than the {:g} that are "
         "tolerated",
-        worst, settings.tolerance);
+        worst, d.target->divergence() == Divergence::kl ? " nats" : "", settings.tolerance);
   verdict.faithful = verdict.reason.empty();
   return verdict;
 }

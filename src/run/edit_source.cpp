@@ -32,11 +32,12 @@ OpenOptions open_options(const RunToEdit& chosen, std::int64_t rows) {
 
 }  // namespace
 
-EditSource::EditSource(const RunToEdit& chosen, const Observer& observer, std::int64_t rows)
+EditSource::EditSource(const RunToEdit& chosen, const Observer& observer, std::int64_t rows,
+                       bool features_will_do)
     : run(chosen.run, open_options(chosen, rows), observer),
       evidence(evidence_of(chosen.run, run.checkpoint.step, chosen.tokenizer)),
       tokenizer(chosen.tokenizer ? std::optional(Tokenizer::load(*chosen.tokenizer)) : run.tokenizer()) {
-  VPD_CHECK(run.decomposition.target->vocabulary_size() > 0, DataError,
+  VPD_CHECK(features_will_do || run.decomposition.target->vocabulary_size() > 0, DataError,
             "{}: expected a target of tokens, found one of features", run.config_name);
 }
 

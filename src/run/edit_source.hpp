@@ -13,8 +13,10 @@ namespace vpd {
 /// A run that edits are made in: opened with its weights, and with its evidence where there is any.
 class EditSource {
  public:
-  /// `rows`: computed with at once; 0: evaluation.batch_size.
-  EditSource(const RunToEdit& chosen, const Observer& observer, std::int64_t rows = 0);
+  /// `rows`: computed with at once; 0: evaluation.batch_size. Throws DataError for a target of features
+  /// unless one will do.
+  EditSource(const RunToEdit& chosen, const Observer& observer, std::int64_t rows = 0,
+             bool features_will_do = false);
 
   OpenedRun run;
   std::optional<OpenedEvidence> evidence;

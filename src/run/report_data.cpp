@@ -73,6 +73,22 @@ Json results_of(const RunDirectory& run, std::int64_t step, const char* kind, co
   return all;
 }
 
+/// Leaves the nodes of a graph that one of its readings draws.
+void keep_drawn_nodes(Json& graph) {
+  const Json others =
+      graph.contains("other_reading") ? graph["other_reading"].value("nodes", Json::array()) : Json();
+  Json drawn = Json::array(), drawn_others = Json::array();
+  for (std::size_t i = 0; i < graph["nodes"].size(); ++i) {
+    Json& node = graph["nodes"][i];
+    const bool in_other = i < others.size() && others[i].value("shown", false);
+    if (!node.value("shown", false) && !in_other) continue;
+    drawn.push_back(std::move(node));
+    if (i < others.size()) drawn_others.push_back(others[i]);
+  }
+  graph["nodes"] = std::move(drawn);
+  if (graph.contains("other_reading")) graph["other_reading"]["nodes"] = std::move(drawn_others);
+}
+
 Json health_of(const fs::path& run, std::vector<std::string>& warnings) {
   const HealthReport report = check_health(run);
   warnings.insert(warnings.end(), report.warnings.begin(), report.warnings.end());
@@ -155,15 +171,11 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   const std::int64_t step = opened ? opened->checkpoint.step : run.latest() ? run.latest()->step : 0;
   for (const auto& [kind, file] :
        {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json"),
-        std::pair("audits", "report.json"), std::pair("graphs", "graph.json")}) {
+        std::pair("audits", "report.json"), std::pair("graphs", "graph.json"),
+        std::pair("graph_diffs", "diff.json")}) {
     Json results = results_of(run, step, kind, file);
-    for (Json& result : results) {
-      if (!result.contains("nodes")) continue;
-      Json shown = Json::array();  // the page draws what pruning for display left
-      for (Json& node : result["nodes"])
-        if (node.value("shown", false)) shown.push_back(std::move(node));
-      result["nodes"] = std::move(shown);
-    }
+    for (Json& result : results)
+      if (result.contains("nodes")) keep_drawn_nodes(result);
     if (!results.empty()) data.meta[kind] = std::move(results);
   }
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);

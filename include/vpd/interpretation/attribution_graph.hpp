@@ -15,7 +15,15 @@
 
 namespace vpd {
 
-/// What edges lead into: F = ‖U_c‖ V_cᵀ x of a subcomponent at a position, or a logit there.
+/// How edges pass what is not linear.
+enum class EdgeRule : std::uint8_t {
+  published,  ///< by derivatives, as they are
+  complete,   ///< norms' denominators and attention patterns held, activation functions by their secant
+              ///< φ(u)/u: then what leads into a node adds up to it
+};
+std::string name_of(EdgeRule rule);
+
+/// What edges lead into: F = ‖U_c‖ V_cᵀ x of a subcomponent at a position, or an output there (a logit).
 struct EdgeTarget {
   bool logit = false;
   std::int64_t which = 0;  ///< column, or token
@@ -23,29 +31,45 @@ struct EdgeTarget {
 };
 
 /// Everything that leads into one of them, without gates, along paths through no other site (∂F/∂y of what
-/// sites gave, those being held as leaves). What these leave of F is the rest: norms, attention and
-/// activation functions are not linear.
+/// sites gave, those being held as leaves). By the published rule they leave a rest of F: norms, attention
+/// and activation functions are not linear.
 struct IncomingEdges {
   double F = 0.0;
-  at::Tensor edge;        ///< float64 [T, Σ C]: (∂F/∂y · U_c) V_cᵀ x of each source
-  at::Tensor delta;       ///< [T, L]: Δ of each site
-  at::Tensor bias;        ///< [T, L]: its bias
-  at::Tensor embedding;   ///< [T]: rows of the embedding
-  double constant = 0.0;  ///< biases of matrices that are no sites
+  at::Tensor edge;   ///< float64 [T, Σ C]: (∂F/∂y · U_c) V_cᵀ x of each source
+  at::Tensor delta;  ///< [T, L]: Δ of each site
+  at::Tensor bias;   ///< [T, L]: its bias
+  /// [T]: rows of the embedding; into a subcomponent of the embedding its token, which is all there is to it.
+  /// [n] of features: x_j ∂F/∂x_j.
+  at::Tensor input;
+  double constant = 0.0;  ///< biases of other matrices and of LayerNorms, learned positions
 };
-/// tokens int64 [T]. `visit(i, edges)` is called for each target, in any order, by one thread at a time.
-void incoming_edges(const Decomposition& decomposition, const at::Tensor& tokens,
-                    const std::vector<EdgeTarget>& targets, Lanes& lanes,
+/// input: tokens int64 [T], or features [n]. `visit(i, edges)` is called for each target, in any order, by
+/// one thread at a time.
+void incoming_edges(const Decomposition& decomposition, const at::Tensor& input,
+                    const std::vector<EdgeTarget>& targets, EdgeRule rule, Lanes& lanes,
                     const std::function<void(std::size_t, const IncomingEdges&)>& visit,
                     const StopAsked& stop = {});
 
+/// An edge whose true effect is asked for: of subcomponent `column` at position `at`.
+struct EdgeToCheck {
+  EdgeTarget target;
+  std::int64_t column = 0, at = 0;
+};
+/// What F loses where a source's V_cᵀ x U_c is taken out of what its site gives, and every other site's
+/// output is held.
+std::vector<double> direct_effects(const Decomposition& decomposition, const at::Tensor& input,
+                                   const std::vector<EdgeToCheck>& edges, Lanes& lanes,
+                                   const StopAsked& stop = {});
+
 struct GraphNode {
+  /// Of a target of features `embedding` is a feature that it reads, `logit` one of its outputs.
   enum class Kind : std::uint8_t { subcomponent, delta, embedding, logit };
   Kind kind = Kind::subcomponent;
-  std::int64_t which = 0;  ///< column, site, token, token
+  std::int64_t which = 0;  ///< column, site, token (or feature), token (or output)
   std::int64_t at = 0;
   double F = 0.0;           ///< of subcomponents and logits
-  double importance = 0.0;  ///< after the optimisation; of logits: the probability under it
+  double importance = 0.0;  ///< after the optimisation; of logits: the probability under it (of features the
+                            ///< part of all outputs' magnitudes)
   double importance_before = 0.0;
   double influence = 0.0;  ///< on the logits, through all paths (circuit-tracer's measure)
   bool shown = true;       ///< left by pruning for display
@@ -61,21 +85,33 @@ struct GraphEdge {
   bool shown = true;
 };
 
+/// A token that is said at one position and read at the next: what joins explanations of one token after
+/// another.
+struct Handoff {
+  std::int32_t source = 0, target = 0;  ///< nodes: a logit, an embedding
+  double log_p = 0.0;                   ///< of the token, in the target itself; nats
+};
+
 struct AttributionGraph {
-  std::vector<std::int64_t> tokens;
+  EdgeRule rule = EdgeRule::published;
+  bool features = false;             ///< the target reads features and not tokens
+  std::vector<std::int64_t> tokens;  ///< none: features
   std::vector<OutputTarget> targets;
   std::vector<GraphNode> nodes;
   std::vector<GraphEdge> edges;
+  std::vector<Handoff> handoffs;
 };
 
 struct EdgeSettings {
+  EdgeRule rule = EdgeRule::published;
   double shown_probability = 0.01;             ///< other logits of target positions are nodes above this
   std::size_t logits = 15;                     ///< at most, each target position
   double node_share = 0.8, edge_share = 0.98;  ///< of influence, for display
   std::size_t most_edges = 20'000;             ///< the largest by their share of what leads into a node
 };
-/// `importance` and `before` as in PromptImportance.
-AttributionGraph attribute_graph(const Decomposition& decomposition, const at::Tensor& tokens,
+/// `input` as in incoming_edges(), `importance` and `before` as in PromptImportance. Nodes are the same by
+/// either rule.
+AttributionGraph attribute_graph(const Decomposition& decomposition, const at::Tensor& input,
                                  const std::vector<OutputTarget>& targets, const at::Tensor& importance,
                                  const at::Tensor& before, const EdgeSettings& settings, Lanes& lanes,
                                  const StopAsked& stop = {});
@@ -86,5 +122,22 @@ AttributionGraph attribute_graph(const Decomposition& decomposition, const at::T
 /// likewise; without what then leads nowhere or, subcomponents, comes from nowhere. Sets influence and shown.
 void prune_for_display(std::vector<GraphNode>& nodes, std::vector<GraphEdge>& edges, double node_share,
                        double edge_share);
+
+/// An edge, and what its target loses without its source.
+struct CheckedEdge {
+  std::int32_t source = 0, target = 0;
+  double claimed = 0.0;  ///< by the edge, without its gate
+  double effect = 0.0;   ///< direct_effects()
+  double ratio() const { return effect / claimed; }
+};
+struct EdgeCheck {
+  std::vector<CheckedEdge> edges;  ///< the largest shares of what leads into a node first
+  double correlation = 0.0;
+  std::size_t worst = 0;  ///< the edge whose ratio is farthest from 1
+};
+/// Checks the `most` edges of subcomponents that are the largest shares of what leads into a node.
+EdgeCheck check_edges(const Decomposition& decomposition, const at::Tensor& input,
+                      const AttributionGraph& graph, std::size_t most, Lanes& lanes,
+                      const StopAsked& stop = {});
 
 }  // namespace vpd

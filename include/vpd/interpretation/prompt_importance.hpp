@@ -15,10 +15,16 @@
 
 namespace vpd {
 
+/// Positions of a prompt: tokens [T], or features [n], which have one.
+inline std::int64_t positions_of(const at::Tensor& prompt) {
+  return prompt.is_floating_point() ? 1 : prompt.size(0);
+}
+
 /// An output that is to be explained.
 struct OutputTarget {
-  std::int64_t at = 0;                  ///< position of the prompt
-  std::optional<std::int64_t> token{};  ///< said there; nothing: all that the target says there, by KL
+  std::int64_t at = 0;  ///< position of the prompt
+  /// Said there; nothing: all that the target says there, by KL. Of a target of features an output, or all.
+  std::optional<std::int64_t> token{};
 };
 
 /// Which masks the optimisation withstands: the fewer, the fewer subcomponents are kept, and the less it
@@ -79,16 +85,17 @@ struct PromptImportance {
   std::vector<std::int64_t> columns() const;
 };
 
-/// D: mean over targets of -ln p(token), or of the KL from the target, of logits [T, V]; on the graph of
-/// `logits`.
-at::Tensor output_loss(const at::Tensor& clean, const at::Tensor& logits,
-                       const std::vector<OutputTarget>& targets);
+/// D: mean over targets of -ln p(token), or of the KL from the target, of logits [T, V]; of features (mse)
+/// the squared error of that output, or of all, over the sum of all outputs' squares. On the graph of
+/// `output`.
+at::Tensor output_loss(const at::Tensor& clean, const at::Tensor& output,
+                       const std::vector<OutputTarget>& targets, Divergence divergence = Divergence::kl);
 
 /// Optimises importances of the entries that the causal-importance function leaves above 0 (the alive set)
 /// for less of them at little loss: ½ D(random masks) + ½ D(adversarial masks) + λ / T Σ (g + 1e-12)^p. With
-/// stochastic masks alone D of these, with none D of the importances themselves. tokens int64 [T]. Throws
-/// Interrupted; UsageError where a target lies behind the prompt or nothing is alive.
-PromptImportance optimise_importance(const Decomposition& decomposition, const at::Tensor& tokens,
+/// stochastic masks alone D of these, with none D of the importances themselves. input: tokens int64 [T], or
+/// features [n]. Throws Interrupted; UsageError where a target lies behind the prompt or nothing is alive.
+PromptImportance optimise_importance(const Decomposition& decomposition, const at::Tensor& input,
                                      const std::vector<OutputTarget>& targets, const PruneSettings& settings,
                                      const StopAsked& stop = {}, const PruneDraws* draws = nullptr,
                                      const std::function<void(const PruneStep&)>& follow = {});
@@ -107,11 +114,11 @@ struct PruneVerdict {
   std::string reason;     ///< why not
 };
 struct VerdictSettings {
-  double tolerance = 1.0;  ///< nats of D
+  double tolerance = 1.0;  ///< of D: nats, or a part of squares
   std::int64_t samples = 32, starts = 3;
   std::uint64_t seed = 0;
 };
-PruneVerdict judge_importance(const Decomposition& decomposition, const at::Tensor& tokens,
+PruneVerdict judge_importance(const Decomposition& decomposition, const at::Tensor& input,
                               const std::vector<OutputTarget>& targets, const PromptImportance& pruned,
                               PruneMasks masks, const VerdictSettings& settings = {},
                               const StopAsked& stop = {});
