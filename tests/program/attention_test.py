@@ -1,4 +1,4 @@
-"""`vpd attention`: its files agree with each other and with golden numbers, and what cannot be done is refused. Its numbers have
+"""`vpd attention`: its files agree with each other and with golden numbers, its page draws them, and what cannot be done is refused. Its numbers have
 references in tests/interpretation."""
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from interpretation_support import GOLDEN, TOKENS, EditTest, Shared, listed, load
+from page_support import needs_browser, tour
 from support import PROGRAM
 
 PROMPT = ("--prompt-tokens", listed(TOKENS))
@@ -160,6 +161,24 @@ class Families(Shared):
         text, errors = read("gpt2_untied", sites=[{"pattern": "*.attn.q_proj", "C": 5}, {"pattern": "*.mlp.*", "C": 7}])
         self.assertIn("is not decomposed: it enters as one term", errors)
         self.assertIn("all of", text)
+
+
+class Page(AttentionTest):
+    @needs_browser
+    def test_page(self):
+        run = self.make_run()
+        self.harvest(run)
+        self.attention(run, *PROMPT)
+        self.attention(run, layer="0")
+        self.run_program("report", run, "--out", "page.html")
+        for width in (400, 1280):
+            found = tour(self.root / "page.html", ["attention", "attention?b=1&h=2", "selftest"], width)
+            for way, page in found.items():
+                self.assertEqual((page["ready"], page["errors"], page["last"]), ("1", "0", ""), way)
+                self.assertLessEqual(page["needed"], page["width"] + 1, (way, page["wide"]))
+            self.assertIn("Heads of block 0", found["attention"]["text"])
+            self.assertIn("Take a pair out", found["attention?b=1&h=2"]["text"])
+            self.assertEqual(found["selftest"]["selftest"], "ok", found["selftest"]["failed"])
 
 
 class Refused(AttentionTest):
