@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from interpretation_support import GOLDEN, TOKENS, EditTest, Shared, listed, load
 from page_support import needs_browser, tour
-from support import PROGRAM
+from support import DATA, PROGRAM
 
 PROMPT = ("--prompt-tokens", listed(TOKENS))
 ABLATED = ["h.1.attn.q_proj:10", "h.1.attn.k_proj:11"]  # as in attention.json of the golden numbers
@@ -120,7 +120,7 @@ class Found(AttentionTest):
         """Fewer positions are read where fewer are asked for, and where only some are important they weigh alone."""
         run = self.make_run()
         documents = [json.loads(self.attention(run, "--json", "-", *more)[0]) for more in (
-            ("--positions", "20"), ("--given", "h.1.attn.k_proj:3"), ("--split", "train", "--positions", "17"), ("--seed", "5"), ("--threshold", "0.9"))]
+            ("--positions", "20"), ("--given", "h.1.attn.k_proj:3"), ("--split", "train", "--positions", "17"), ("--seed", "5"), ("--threshold", "0.9"), ("--tokens", DATA / "plain" / "train.npy", "--positions", "17"))]
         self.assertEqual([one["positions"] for one in documents[:3:2]], [34, 17])
         self.assertLess(documents[1]["ov"]["positions"], documents[1]["positions"])
         self.assertEqual(documents[1]["ov"]["given"], "h.1.attn.k_proj:3")
@@ -128,6 +128,14 @@ class Found(AttentionTest):
         self.assertEqual(documents[3]["by_head"][0]["previous_token"], documents[1]["by_head"][0]["previous_token"])
         counts = [sum(pair.get("both_count", 0) for head in one["by_head"] for pair in head["pairs"]) for one in (documents[4], documents[3])]
         self.assertLess(counts[0], counts[1])
+        self.assertEqual(documents[5]["by_head"], documents[2]["by_head"])
+
+    def test_one_head(self):
+        """Tables show one head; files have all."""
+        text, _, directory = self.attention(self.make_run(), "--head", "2", "--pairs", "3")
+        self.assertIn("head 2: of the variance", text)
+        self.assertNotIn("head 0:", text)
+        self.assertEqual(load(directory / "pairs.safetensors")["share"].shape[0], 3)
 
     def test_dry_run(self):
         run = self.make_run()
