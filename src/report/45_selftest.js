@@ -66,6 +66,7 @@ async function selftest() {
       await ready();
       note("g s goes to the sites", main.querySelector("h1").textContent === "Sites", main.querySelector("h1").textContent);
     }
+    await attentionSelftest(visit, note);
     press("?");
     note("? opens the help", document.getElementById("help").open, document.getElementById("help").open);
     document.getElementById("help").close();

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-#include "decomposition/inputs.hpp"
+#include "data_rows.hpp"
 #include "harvest_part.hpp"
 #include "interpretation/output_mass.hpp"
 #include "interpretation/sparse_cache.hpp"
@@ -93,17 +93,6 @@ HarvestRows open_rows(const HarvestOptions& options, OpenedRun& run, std::vector
   return rows;
 }
 
-/// Of the files that the rows come from, in their order.
-Json hashes_of_rows(const HarvestOptions& options, const OpenedRun& run, const Observer& observer) {
-  std::vector<InputRole> roles = input_roles(run.config);
-  std::erase_if(roles, [&](const InputRole& role) { return role.name != "data." + options.split; });
-  Json hashes = Json::array();
-  for (const HashedRole& role : hash_inputs(roles, observer))
-    for (const HashedFile& file : role.files)
-      hashes.push_back({{"path", name_in_json(file.path)}, {"sha256", file.sha256}});
-  return hashes;
-}
-
 /// Everything that the tables depend on.
 Json settings_of(const HarvestOptions& options, const Harvest& harvest, const HarvestRows& rows,
                  const Json& weights, const Json& tokens) {
@@ -136,7 +125,7 @@ class HarvestJob {
         warnings_(run_.warnings),
         rows_(open_rows(options, run_, warnings_)),
         weights_(weight_hashes(run_.checkpoint.path, observer)),
-        tokens_(hashes_of_rows(options, run_, observer)),
+        tokens_(hashes_of_rows(run_, options.split, observer)),
         harvest_(make_harvest()),
         settings_(settings_of(options, harvest_, rows_, weights_, tokens_)),
         results_(results_path(run_.directory, run_.checkpoint.step)),

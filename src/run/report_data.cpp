@@ -178,6 +178,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
       if (result.contains("nodes")) keep_drawn_nodes(result);
     if (!results.empty()) data.meta[kind] = std::move(results);
   }
+  if (Json attention = attention_of(run, step); !attention.empty())
+    data.meta["attention"] = std::move(attention);
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);
   data.meta["missing"] = data.missing;
   data.meta["warnings"] = data.warnings;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/observer.hpp"
+#include "vpd/io/run_directory.hpp"
 #include "vpd/run/report.hpp"
 #include "vpd/run/run_choice.hpp"
 
@@ -26,6 +27,9 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
 
 /// Everything of the page that comes from a harvest: its share of `meta`, the index and the chunks.
 void add_harvest(const OpenedEvidence& opened, bool all_examples, ReportData& data);
+
+/// The blocks whose attention `vpd attention` has read, with the prompts of each.
+nlohmann::ordered_json attention_of(const RunDirectory& run, std::int64_t step);
 
 /// A number with as many digits as a page shows.
 double rounded(double x, int digits = 4);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "support.hpp"
+#include "support/places.hpp"
 #include "vpd/target/tms.hpp"
 
 namespace vpd::testing {

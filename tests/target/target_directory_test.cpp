@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "io/support.hpp"
+#include "support/places.hpp"
 #include "vpd/io/files.hpp"
 
 namespace vpd::testing {

@@ -24,6 +24,7 @@ void add_audit(CLI::App& app);
 void add_unlearn(CLI::App& app);
 void add_graph(CLI::App& app);
 void add_graph_diff(CLI::App& app);
+void add_attention(CLI::App& app);
 void add_report(CLI::App& app);
 void add_sample(CLI::App& app);
 void add_inspect(CLI::App& app);

@@ -69,6 +69,7 @@ int run(int argc, char** argv) {
   vpd::add_unlearn(app);
   vpd::add_graph(app);
   vpd::add_graph_diff(app);
+  vpd::add_attention(app);
   vpd::add_report(app);
   vpd::add_sample(app);
   vpd::add_inspect(app);

@@ -1,0 +1,143 @@
+// What reading a block's attention would take, from shapes alone.
+
+#include <algorithm>
+
+#include "attention_files.hpp"
+#include "cost/operations.hpp"
+#include "machine/scoped_thread_count.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/cost/harvest.hpp"
+#include "vpd/cost/product_peak.hpp"
+#include "vpd/interpretation/harvest.hpp"
+#include "vpd/io/data.hpp"
+#include "vpd/machine/memory.hpp"
+#include "vpd/run/run_choice.hpp"
+
+namespace vpd {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// A block's attention as an architecture lists it: its shape and the subcomponents of q and k.
+struct AttentionPlan {
+  AttentionShape shape;
+  std::int64_t query_columns = 0, key_columns = 0;
+};
+
+AttentionPlan plan_of(const StepShape& step, std::int64_t block) {
+  const Architecture& target = step.target;
+  std::vector<AttentionPlan> blocks;
+  for (std::size_t i = 1; i < target.stages.size(); ++i) {
+    if (!target.stages[i].attention) continue;
+    const std::size_t q = target.stages[i - 1].first;  // q, k and v read one input
+    blocks.push_back({*target.stages[i].attention, step.C_of(q), step.C_of(q + 1)});
+  }
+  VPD_CHECK(!blocks.empty(), UsageError, "expected a target with attention, found one without");
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  VPD_CHECK(block >= 0 && block < count, UsageError, "--layer: expected a block from 0 to {}, found {}",
+            count - 1, block);
+  return blocks[static_cast<std::size_t>(block)];
+}
+
+}  // namespace
+
+AttentionForecast forecast_attention(const AttentionOptions& options, const Observer& observer) {
+  check_attention_options(options);
+  const RunDirectory directory = RunDirectory::open(options.run);
+  if (options.checkpoint) directory.checkpoint(*options.checkpoint);
+  const std::optional<Checkpoint> latest = directory.latest();
+  VPD_CHECK(latest, DataError, "{}: expected a complete checkpoint under checkpoints/, found none",
+            directory.path().string());
+  std::vector<std::string> overrides = {"precision=fp32"};
+  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
+  if (options.tokens)
+    overrides.push_back("data.eval.path=" + std::filesystem::absolute(*options.tokens).string());
+  if (options.device) overrides.push_back("device=" + *options.device);
+  const std::string config_name = directory.config_path().string();
+  const RunConfig config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
+  const ScopedThreadCount threads(options.threads);
+  const Numerics numerics = resolve_numerics(config.device, config.precision);
+  AttentionForecast forecast;
+  StepShape step = make_step_shape(config, describe_target(config.target, forecast.warnings), numerics,
+                                   threads.get(), config_name);
+  const bool train = options.split == "train";
+  const auto data =
+      open_dataset(train ? config.data.train : config.data.eval, step.target.input(), config.seed,
+                   train ? DataRole::train : DataRole::eval, config_name + ": data." + options.split);
+  const std::int64_t T = data->length(), V = step.target.output_width;
+  step.T = T;
+  const AttentionPlan plan = plan_of(step, options.layer);
+  const std::int64_t wanted = (options.positions + T - 1) / T;
+  forecast.T = T;
+  forecast.rows = std::min(wanted, data->rows().value_or(wanted));
+  forecast.positions = forecast.rows * T;
+  forecast.batch_rows = std::min(suitable_harvest_rows(step.sites.total_C(), T, V), forecast.rows);
+  forecast.harvested = harvested_step(directory, options.checkpoint.value_or(latest->step)).has_value();
+
+  // A batch is read as a harvest reads it, twice where there is none that says what is alive.
+  const HarvestCost reading = predict_harvest(step, {.rows = forecast.batch_rows,
+                                                     .positions = forecast.positions,
+                                                     .alive = 0,
+                                                     .l0 = 0.0,
+                                                     .output_tokens = 1});
+  const double passes = forecast.harvested ? 1.0 : 2.0, positions = static_cast<double>(forecast.positions),
+               rows = static_cast<double>(forecast.rows),
+               looks = 1.0 + static_cast<double>(options.ablate.size());
+  forecast.operations = passes * positions * reading.operations + looks * rows * clean_forward(step, T) +
+                        rows * pair_summary_operations(plan.shape, plan.query_columns, plan.key_columns, T);
+
+  const std::int64_t w = plan.shape.head_width, H = plan.shape.heads, B = forecast.batch_rows,
+                     offsets = options.offsets ? options.offsets->second - options.offsets->first
+                                               : std::min<std::int64_t>(32, T),
+                     query = plan.query_columns + 2 * w, key = plan.key_columns + 2 * w;
+  const std::int64_t pairs = (plan.query_columns + 2) * (plan.key_columns + 2) * H, lanes = step.lanes;
+  const std::int64_t batch =
+      4 * B * T * (3 * (query + key) + 4 * T) + 4 * B * T * (plan.query_columns * H + plan.key_columns * H);
+  const std::int64_t program = numerics.device.is_cpu() ? peak_resident_bytes() : 0;
+  forecast.memory_bytes =
+      program + reading.weight_bytes + reading.batch_bytes + batch + 8 * pairs * (offsets + 4) * (lanes + 2);
+  forecast.disk_bytes = 4 * pairs * (2 * offsets + 3);
+  forecast.device = describe_device(numerics.device);
+  observer.announce("measuring matrix products");
+  const int lanes_number = suitable_lanes(numerics.device, forecast.batch_rows, threads.get());
+  Lanes pool(lanes_number, threads.get() / lanes_number);
+  const double peak = measure_product_peak(numerics, pool, threads.get(), /*quick=*/true);
+  if (peak > 0.0) forecast.seconds = forecast.operations / (0.5 * peak);
+  return forecast;
+}
+
+std::string forecast_text(const AttentionForecast& f) {
+  const auto line = [](const char* name, const std::string& value) {
+    return fmt::format("{:<12} {}\n", name, value);
+  };
+  std::string text = line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions,
+                                                   f.rows, f.T, f.batch_rows));
+  text += line("passes", f.harvested ? "one: the harvest says what is alive"
+                                     : "two: the first says what is alive, since there is no harvest");
+  text += line("operations", human_count(f.operations) + "FLOP");
+  text += line("memory", human_bytes(static_cast<double>(f.memory_bytes)));
+  text += line("disk", human_bytes(static_cast<double>(f.disk_bytes)) + ", with every subcomponent alive");
+  text += line("device", f.device);
+  if (f.seconds)
+    text += line(
+        "time", fmt::format("about {}, at half of the speed of matrix products", human_duration(*f.seconds)));
+  return text;
+}
+
+std::string forecast_json(const AttentionForecast& f) {
+  const Json document = {{"positions", f.positions},
+                         {"rows", f.rows},
+                         {"batch_rows", f.batch_rows},
+                         {"harvested", f.harvested},
+                         {"operations", f.operations},
+                         {"memory_bytes", f.memory_bytes},
+                         {"disk_bytes", f.disk_bytes},
+                         {"device", f.device},
+                         {"seconds", f.seconds ? Json(*f.seconds) : Json()},
+                         {"warnings", f.warnings}};
+  return json_text(document, 1) + "\n";
+}
+
+}  // namespace vpd
