@@ -63,7 +63,8 @@ Events EventSample::take() {
     if (place_[c] < 0) continue;
     events.subcomponents.push_back(static_cast<std::int32_t>(c));
     events.bits.add_column();
-    events.bits.unite(events.bits.columns() - 1, place_[c]);
+    for_each_bit(gathered_.bits(place_[c]),
+                 [&](std::int64_t n) { events.bits.set(events.bits.columns() - 1, n); });
     gathered_.drop(place_[c]);
   }
   return events;

@@ -27,11 +27,13 @@ function clusterTokens(cluster) {
   for (const sub of cluster.members.map((key) => R.byKey.get(key)).filter((s) => s && !s.always)) for (const id of sub.in.slice(0, 4)) counts.set(id, (counts.get(id) || 0) + 1);
   return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 4).map(([id]) => id);
 }
+// Its members are put out once they are asked for: of a large run there are thousands.
 function membersCell(cluster, asked) {
-  const few = cluster.members.slice(0, 2).map((key, i) => [i ? ", " : "", memberLink(key)]);
-  const rest = cluster.members.length - 2;
-  return [few, cluster.label ? el("span", { class: "muted" }, ` ${spelled(cluster.label)}`) : null,
-    el("details", { class: "small", open: cluster === asked }, el("summary", {}, rest > 0 ? `and ${rest} more: all ${cluster.members.length}` : "what they fire at"), el("ul", {}, cluster.members.map(memberItem)))];
+  const list = el("details", { class: "small", style: "font-weight:400", open: cluster === asked }, el("summary", {}, `all ${cluster.members.length}`));
+  const fill = () => { if (list.open && !list.querySelector("ul")) list.append(el("ul", {}, cluster.members.map(memberItem))); };
+  list.addEventListener("toggle", fill);
+  fill();
+  return [memberLink(cluster.members[0]), cluster.label ? el("span", { class: "muted" }, ` ${spelled(cluster.label)}`) : null, list];
 }
 function clusterTable(list, positions, asked, caption) {
   const seeds = list.some((c) => c.stability !== null);
@@ -63,21 +65,21 @@ function clusters(parameters) {
   const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
   const rand = data.adjusted_rand;
   const grouped = data.alphas[0];
-  return { nodes: [heading("Clusters", "Subcomponents that are important at the same positions, grouped so that it takes few bits to say which groups are important where."),
+  return [heading("Clusters", "Subcomponents that are important at the same positions, grouped so that it takes few bits to say which groups are important where."),
     el("dl", { class: "tiles" }, tile("Groups", number(grouped.groups), `of ${number(data.subcomponents)} subcomponents`), tile("Clusters", number(grouped.clusters), "of two or more that hold together"),
       tile("Alone", number(grouped.alone), "subcomponents in no cluster"), tile("Bits a position", number(grouped.bits / data.positions), `${number(grouped.bits_before / data.positions)} before`),
       rand.length ? tile("Seeds agree", number(mean(rand)), `adjusted Rand index with ${rand.length} other${rand.length > 1 ? "s" : ""}`) : null),
     el("p", { class: "notice" }, "Subcomponents that are rarely important merge, too, even where they never are together, because naming fewer groups is cheaper. Cohesion tells: the chance that another member is important where one is."),
     asked ? [el("h2", {}, spelled(clusterName(asked))), clusterTable([asked], data.positions, asked)] : null,
-    el("h2", {}, "Clusters that hold together"),
-    data.clusters.length ? clusterTable(data.clusters, data.positions, null, "Within: the part of its members that is important where one is. Count: positions where one is. Stability: the best match with a group of another seed, in the mean.") : el("p", { class: "muted" }, "There is none."),
-    data.loose.length ? el("details", {}, el("summary", {}, `${number(data.loose.length)} more below a cohesion of ${number(data.least_cohesion)}, which were merged because their members are rare`), clusterTable(data.loose, data.positions, null)) : null,
     el("h2", {}, "How many groups"), el("div", { class: "charts" }, clusterCurve(data)),
     sortTable({ caption: "More alpha, bits for each member of a group, leaves smaller groups.", rows: data.alphas, columns: [
       { name: "Alpha", num: true, value: (a) => a.alpha }, { name: "Groups", num: true, value: (a) => a.groups }, { name: "Clusters", num: true, value: (a) => a.clusters }, { name: "Loose", num: true, value: (a) => a.loose },
       { name: "Alone", num: true, value: (a) => a.alone }, { name: "Bits a position", num: true, value: (a) => a.bits / data.positions }] }),
+    el("h2", {}, "Clusters that hold together"),
+    data.clusters.length ? clusterTable(data.clusters, data.positions, null, "Within: the part of its members that is important where one is. Count: positions where one is. Stability: the best match with a group of another seed, in the mean.") : el("p", { class: "muted" }, "There is none."),
+    data.loose.length ? el("details", {}, el("summary", {}, `${number(data.loose.length)} more below a cohesion of ${number(data.least_cohesion)}, which were merged because their members are rare`), clusterTable(data.loose, data.positions, null)) : null,
     el("p", { class: "small muted" }, `Importances above ${settings.threshold} at ${number(data.positions)} positions, ${data.per_row} of each of ${number(data.rows)} rows; ${settings.greedy ? "always the cheapest merge" : `merges drawn by rank, gamma ${settings.gamma}`}${settings.require_coactivation ? "; only groups that are ever important together merge" : ""}.`),
-    claimLine()], after: null };
+    claimLine()];
 }
 
 // On a subcomponent's page.

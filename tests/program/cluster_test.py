@@ -142,7 +142,8 @@ class Page(ClusterTest):
             self.assertEqual(pages["selftest"]["failed"], [])
             self.assertEqual(pages["clusters"]["facts"]["Groups"], f"{found['alphas'][0]['groups']}of {found['subcomponents']} subcomponents")
             self.assertIn(cluster["members"][1], pages[f"s/{cluster['members'][0]}"]["text"])
-            numbers = [int(row[1]) for row in pages["clusters"]["tables"][0][1:]]
+            table = next(rows for rows in pages["clusters"]["tables"] if "Cohesion" in rows[0])
+            numbers = [int(row[1]) for row in table[1:]]
             self.assertEqual(sorted(numbers, reverse=True), numbers)
             self.assertEqual(len(numbers), len(found["clusters"]))
 
