@@ -9,8 +9,8 @@ function clusterOf(key) {
   }
   return R.clusterOf.get(key);
 }
-const clusterName = (cluster) => `cluster of ${cluster.members[0]}`;
-const clusterLink = (cluster) => el("a", { href: `#/clusters?of=${encodeURIComponent(cluster.members[0])}` }, clusterName(cluster));
+const clusterLink = (cluster) => el("a", { href: `#/clusters?of=${encodeURIComponent(cluster.members[0])}` }, `${number(cluster.members.length)} members`);
+const looseWords = (cluster) => (R.meta.clusters.loose.includes(cluster) ? " (loose: merged because its members are rare)" : "");
 
 function memberLink(key) {
   const sub = R.byKey.get(key);
@@ -28,17 +28,15 @@ function clusterTokens(cluster) {
   return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 4).map(([id]) => id);
 }
 // Its members are put out once they are asked for: of a large run there are thousands.
-function membersCell(cluster, asked) {
-  const list = el("details", { class: "small", style: "font-weight:400", open: cluster === asked }, el("summary", {}, `all ${cluster.members.length}`));
-  const fill = () => { if (list.open && !list.querySelector("ul")) list.append(el("ul", {}, cluster.members.map(memberItem))); };
-  list.addEventListener("toggle", fill);
-  fill();
+function membersCell(cluster) {
+  const list = el("details", { class: "small", style: "font-weight:400" }, el("summary", {}, `all ${cluster.members.length}`));
+  list.addEventListener("toggle", () => { if (!list.querySelector("ul")) list.append(el("ul", {}, cluster.members.map(memberItem))); });
   return [memberLink(cluster.members[0]), cluster.label ? el("span", { class: "muted" }, ` ${spelled(cluster.label)}`) : null, list];
 }
-function clusterTable(list, positions, asked, caption) {
+function clusterTable(list, positions) {
   const seeds = list.some((c) => c.stability !== null);
-  return sortTable({ caption, rows: list, by: 1, columns: [
-    { name: "Members", value: (c) => c.members[0], cell: (c) => membersCell(c, asked) },
+  return sortTable({ rows: list, by: 1, columns: [
+    { name: "Members", value: (c) => c.members[0], cell: (c) => membersCell(c) },
     { name: "Number", num: true, value: (c) => c.members.length },
     { name: "Cohesion", num: true, value: (c) => c.cohesion },
     { name: "Within", num: true, wide: true, value: (c) => c.within_density },
@@ -70,14 +68,15 @@ function clusters(parameters) {
       tile("Alone", number(grouped.alone), "subcomponents in no cluster"), tile("Bits a position", number(grouped.bits / data.positions), `${number(grouped.bits_before / data.positions)} before`),
       rand.length ? tile("Seeds agree", number(mean(rand)), `adjusted Rand index with ${rand.length} other${rand.length > 1 ? "s" : ""}`) : null),
     el("p", { class: "notice" }, "Subcomponents that are rarely important merge, too, even where they never are together, because naming fewer groups is cheaper. Cohesion tells: the chance that another member is important where one is."),
-    asked ? [el("h2", {}, spelled(clusterName(asked))), clusterTable([asked], data.positions, asked)] : null,
+    asked ? [el("h2", {}, `The cluster of ${asked.members[0]}`), el("p", {}, `${number(asked.members.length)} members${looseWords(asked)}, cohesion ${number(asked.cohesion)}, within ${number(asked.within_density)}, at ${number(asked.count)} positions${asked.stability === null ? "" : `, stability ${number(asked.stability)}`}`),
+      el("ul", {}, asked.members.map(memberItem))] : null,
     el("h2", {}, "How many groups"), el("div", { class: "charts" }, clusterCurve(data)),
-    sortTable({ caption: "More alpha, bits for each member of a group, leaves smaller groups.", rows: data.alphas, columns: [
+    data.alphas.length > 1 ? sortTable({ caption: "More alpha, bits for each member of a group, leaves smaller groups.", rows: data.alphas, columns: [
       { name: "Alpha", num: true, value: (a) => a.alpha }, { name: "Groups", num: true, value: (a) => a.groups }, { name: "Clusters", num: true, value: (a) => a.clusters }, { name: "Loose", num: true, value: (a) => a.loose },
-      { name: "Alone", num: true, value: (a) => a.alone }, { name: "Bits a position", num: true, value: (a) => a.bits / data.positions }] }),
+      { name: "Alone", num: true, value: (a) => a.alone }, { name: "Bits a position", num: true, value: (a) => a.bits / data.positions }] }) : null,
     el("h2", {}, "Clusters that hold together"),
-    data.clusters.length ? clusterTable(data.clusters, data.positions, null, "Within: the part of its members that is important where one is. Count: positions where one is. Stability: the best match with a group of another seed, in the mean.") : el("p", { class: "muted" }, "There is none."),
-    data.loose.length ? el("details", {}, el("summary", {}, `${number(data.loose.length)} more below a cohesion of ${number(data.least_cohesion)}, which were merged because their members are rare`), clusterTable(data.loose, data.positions, null)) : null,
+    data.clusters.length ? [el("p", { class: "muted small" }, "Within: the part of its members that is important where one is. Count: positions where one is. Stability: the best match with a group of another seed, in the mean."), clusterTable(data.clusters, data.positions)] : el("p", { class: "muted" }, "There is none."),
+    data.loose.length ? el("details", {}, el("summary", {}, `${number(data.loose.length)} more below a cohesion of ${number(data.least_cohesion)}, which were merged because their members are rare`), clusterTable(data.loose, data.positions)) : null,
     el("p", { class: "small muted" }, `Importances above ${settings.threshold} at ${number(data.positions)} positions, ${data.per_row} of each of ${number(data.rows)} rows; ${settings.greedy ? "always the cheapest merge" : `merges drawn by rank, gamma ${settings.gamma}`}${settings.require_coactivation ? "; only groups that are ever important together merge" : ""}.`),
     claimLine()];
 }
@@ -86,8 +85,7 @@ function clusters(parameters) {
 function clusterSection(sub) {
   const cluster = clusterOf(sub.key);
   if (!cluster) return null;
-  const loose = R.meta.clusters.loose.includes(cluster);
   const others = cluster.members.filter((key) => key !== sub.key);
-  return [el("h2", {}, "Its cluster"), el("p", {}, clusterLink(cluster), `: ${number(cluster.members.length)} members, cohesion ${number(cluster.cohesion)}${loose ? " (loose: merged because its members are rare)" : ""}`),
+  return [el("h2", {}, "Its cluster"), el("p", {}, clusterLink(cluster), `${looseWords(cluster)}, cohesion ${number(cluster.cohesion)}`),
     el("ul", {}, others.slice(0, 8).map(memberItem)), others.length > 8 ? el("p", { class: "small muted" }, `and ${number(others.length - 8)} more`) : null];
 }

@@ -94,13 +94,16 @@ TEST(Clustering, EveryDeltaIsTheDifferenceOfTwoLengths) {
       const BitColumns events = random_columns(23, 130, 1);
       const Merges merges = cluster(events, {.alpha = alpha, .greedy = greedy, .seed = 4});
       ASSERT_EQ(merges.delta.size(), 22u);
+      const double rounding = 1e-12 * merges.total.front();
+      double before = 0.0;
       for (std::size_t m = 0; m <= 22; ++m) {
         const double length =
             description_length(events, merges.groups_at(static_cast<std::int64_t>(m)), alpha);
-        EXPECT_NEAR(merges.total[m], length, 1e-9 * length) << "alpha " << alpha << ", merge " << m;
+        EXPECT_NEAR(merges.total[m], length, rounding) << "alpha " << alpha << ", merge " << m;
         if (m > 0) {
-          EXPECT_NEAR(merges.delta[m - 1], merges.total[m] - merges.total[m - 1], 1e-9 * length);
+          EXPECT_NEAR(merges.delta[m - 1], length - before, rounding);
         }
+        before = length;
       }
       EXPECT_EQ(members_of(merges.groups_at(22)).size(), 1u);
     }
@@ -281,14 +284,15 @@ TEST(Clustering, PlantedGroupsAreFound) {
         if ((there && draw() < 0.9) || draw() < 0.002) events.set(m * groups + g, n);
     }
   }
-  for (const bool greedy : {true, false}) {
-    const Merges merges = cluster(events, {.greedy = greedy, .seed = 1});
-    EXPECT_EQ(merges.groups_after(merges.best()), groups);
-    const Row found = merges.groups_at(merges.best());
-    for (std::int64_t c = 0; c < groups * each; ++c)
-      EXPECT_EQ(found[static_cast<std::size_t>(c)], c % groups) << "column " << c;
-    for (const ClusterFigures& cluster : cluster_figures(events, found)) EXPECT_GT(cluster.cohesion, 0.8);
-  }
+  Row planted;
+  for (std::int32_t c = 0; c < groups * each; ++c) planted.push_back(c % groups);
+  const Merges merges = cluster(events, {.greedy = true});
+  const Row found = merges.groups_at(merges.best());
+  EXPECT_EQ(found, planted);
+  for (const ClusterFigures& cluster : cluster_figures(events, found)) EXPECT_GT(cluster.cohesion, 0.8);
+  // Draws take dearer pairs, too, the more so the fewer cheap ones are left.
+  const Merges drawn = cluster(events, {.seed = 1});
+  EXPECT_GT(adjusted_rand(drawn.groups_at(drawn.best()), planted), 0.7);
 }
 
 class GoldenClusters : public ::testing::TestWithParam<const char*> {};
