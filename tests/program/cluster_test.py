@@ -4,6 +4,7 @@ refused. Merges have references in tests/interpretation."""
 import json
 import math
 import signal
+import struct
 import subprocess
 import sys
 import unittest
@@ -12,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from interpretation_support import HarvestTest, load
 from page_support import needs_browser, tour
-from support import PROGRAM
+from support import PROGRAM, read_safetensors, write_safetensors
 
 FILES = {"clusters.json", "merges.safetensors", "groups.safetensors", "about.json"}
 
@@ -105,6 +106,7 @@ class Found(ClusterTest):
     def test_labels_of_members(self):
         found, _, _, _ = self.cluster("--seeds", "1")
         first = found["clusters"][0]
+        self.harvest(self.run_directory)
         self.run_program("labels", "set", self.run_directory, first["members"][1], "verbs of motion")
         found, _, _, said = self.cluster("--seeds", "1")
         self.assertEqual(next(one for one in found["clusters"] if one["group"] == first["group"])["label"], "verbs of motion")
@@ -162,8 +164,16 @@ class Refused(ClusterTest):
         self.refuse(3, ["nowhere", "expected the directory of a run"], "cluster", "nowhere")
         self.refuse(3, ["expected a checkpoint of step 5, found those of 0"], "cluster", self.run_directory, "--checkpoint", "5")
         self.refuse(3, ["none.npy"], "cluster", self.run_directory, "--tokens", self.root / "none.npy")
-        words = ["expected two subcomponents or more", "above 0.999", "found 0; lower --threshold"]
-        self.refuse(3, words, "cluster", self.run_directory, "--threshold", "0.999", "--within", "h.0.attn.k_proj")
+        self.assertFalse((self.run_directory / "interpretation").exists())
+
+    def test_nothing_is_important(self):
+        path = self.run_directory / "checkpoints" / "step_00000000" / "causal_importance.safetensors"
+        tensors = read_safetensors(path)
+        dtype, shape, data = tensors["proj_out.bias"]
+        tensors["proj_out.bias"] = [dtype, shape, struct.pack("<f", -1000.0) * (len(data) // 4)]
+        write_safetensors(path, tensors)
+        words = ["expected two subcomponents or more", "above 0.01 at one of 51 positions", "found 0; lower --threshold"]
+        self.refuse(3, words, "cluster", self.run_directory)
         self.assertFalse((self.run_directory / "interpretation").exists())
 
     def test_more_memory_than_there_is(self):
