@@ -20,28 +20,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Sites that one of the patterns matches.
-std::vector<bool> chosen_sites(const Sites& sites, const std::vector<std::string>& patterns) {
-  std::vector<bool> chosen(sites.size(), patterns.empty());
-  for (const std::string& pattern : patterns) {
-    bool any = false;
-    for (std::size_t i = 0; i < sites.size(); ++i) {
-      if (!matches_pattern(pattern, sites[i].name)) continue;
-      chosen[i] = any = true;
-    }
-    std::vector<std::string> names;
-    for (const Site& site : sites) names.push_back(site.name);
-    VPD_CHECK(any, UsageError,
-              "--sites {}: expected a site or a pattern of sites, found none that it matches{}",
-              quote_foreign(pattern), nearest_hint(pattern, names));
-  }
-  return chosen;
-}
-
 std::vector<FoundSubcomponent> candidates(const OpenedEvidence& opened, const FindOptions& options,
                                           const Labels& labels) {
   const Sites& sites = opened.evidence.sites();
-  const std::vector<bool> chosen = chosen_sites(sites, options.sites);
+  const std::vector<bool> chosen = chosen_sites(sites, options.sites, "--sites");
   std::vector<FoundSubcomponent> all;
   for (std::size_t i = 0; i < sites.size(); ++i) {
     for (std::int64_t c = 0; chosen[i] && c < sites[i].C; ++c) {

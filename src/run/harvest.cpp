@@ -4,16 +4,14 @@
 
 #include <unistd.h>
 
-#include "data_rows.hpp"
 #include "harvest_part.hpp"
 #include "interpretation/output_mass.hpp"
 #include "interpretation/sparse_cache.hpp"
-#include "machine/scoped_thread_count.hpp"
+#include "planned_pass.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/cost/harvest.hpp"
-#include "vpd/cost/product_peak.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/machine/memory.hpp"
 #include "vpd/machine/processes.hpp"
@@ -29,12 +27,14 @@ constexpr std::int64_t default_positions = 1'000'000;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::vector<std::string> overrides_of(const HarvestOptions& options) {
-  std::vector<std::string> overrides = {"precision=fp32"};
-  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-  // Relative paths of a configuration begin beside it; this one was typed here.
-  if (options.tokens) overrides.push_back("data.eval.path=" + fs::absolute(*options.tokens).string());
-  return overrides;
+PassChoice choice_of(const HarvestOptions& options, const std::optional<std::string>& device) {
+  return {.run = options.run,
+          .checkpoint = options.checkpoint,
+          .overrides = options.overrides,
+          .device = device,
+          .threads = options.threads,
+          .tokens = options.tokens,
+          .split = options.split};
 }
 
 /// The rows that are read, and how.
@@ -47,10 +47,7 @@ struct HarvestRows {
 };
 
 void check_options(const HarvestOptions& options) {
-  VPD_CHECK(options.split == "eval" || options.split == "train", UsageError,
-            "--split: expected eval or train, found \"{}\"", options.split);
-  VPD_CHECK(!options.tokens || options.split == "eval", UsageError,
-            "--tokens and --split train exclude each other");
+  check_rows_choice(choice_of(options, options.device));
   VPD_CHECK(!(options.shard && options.launch.count > 1), UsageError,
             "--shard: expected no shard of a command that {} processes share, found one",
             options.launch.count);
@@ -116,12 +113,7 @@ class HarvestJob {
       : options_(options),
         observer_(observer),
         processes_(processes),
-        run_(options.run,
-             {.checkpoint = options.checkpoint,
-              .overrides = overrides_of(options),
-              .device = device(),
-              .threads = options.threads},
-             observer),
+        run_(options.run, open_options(choice_of(options, device())), observer),
         warnings_(run_.warnings),
         rows_(open_rows(options, run_, warnings_)),
         weights_(weight_hashes(run_.checkpoint.path, observer)),
@@ -343,25 +335,13 @@ HarvestResult harvest_run(const HarvestOptions& options, const Observer& observe
 
 HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& observer) {
   check_options(options);
-  const RunDirectory directory = RunDirectory::open(options.run);
-  if (options.checkpoint) directory.checkpoint(*options.checkpoint);
-  VPD_CHECK(directory.latest(), DataError,
-            "{}: expected a complete checkpoint under checkpoints/, found none", directory.path().string());
-  std::vector<std::string> overrides = overrides_of(options), warnings;
-  if (options.device) overrides.push_back("device=" + *options.device);
-  const std::string config_name = directory.config_path().string();
-  const RunConfig config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
-  const ScopedThreadCount threads(options.threads);
-  const Numerics numerics = resolve_numerics(config.device, config.precision);
-  const Architecture architecture = describe_target(config.target, warnings);
-  StepShape step_shape = make_step_shape(config, architecture, numerics, threads.get(), config_name);
-  const bool train = options.split == "train";
-  const auto data =
-      open_dataset(train ? config.data.train : config.data.eval, architecture.input(), config.seed,
-                   train ? DataRole::train : DataRole::eval, config_name + ": data." + options.split);
-  step_shape.T = data->length();
-  HarvestForecast forecast{
-      .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = step_shape.sites.total_C()};
+  std::vector<std::string> warnings;
+  const PlannedPass planned(choice_of(options, options.device), warnings);
+  const StepShape& step_shape = planned.step_shape();
+  const Architecture& architecture = step_shape.target;
+  HarvestForecast forecast{.rows = rows_for(options, planned.data(), warnings),
+                           .T = step_shape.T,
+                           .columns = step_shape.sites.total_C()};
   forecast.positions = forecast.rows * forecast.T;
   forecast.batch_rows =
       std::min(options.batch_rows.value_or(suitable_harvest_rows(
@@ -385,12 +365,9 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
   forecast.memory_bytes = program + cost.memory_bytes();
   forecast.merge_memory_bytes = program + cost.merge_memory_bytes();
   forecast.disk_bytes = cost.disk_bytes;
-  forecast.device = describe_device(numerics.device);
-  observer.announce("measuring matrix products");
-  const int lanes_number = suitable_lanes(numerics.device, forecast.batch_rows, threads.get());
-  Lanes lanes(lanes_number, threads.get() / lanes_number);
-  const double peak = measure_product_peak(numerics, lanes, threads.get(), /*quick=*/true);
-  if (peak > 0.0) forecast.seconds = static_cast<double>(forecast.positions) * cost.operations / (0.5 * peak);
+  forecast.device = describe_device(planned.numerics().device);
+  forecast.seconds = planned.seconds(static_cast<double>(forecast.positions) * cost.operations,
+                                     forecast.batch_rows, observer);
   forecast.warnings = warnings;
   return forecast;
 }

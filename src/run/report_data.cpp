@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 
+#include "report_clusters.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -180,6 +181,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   }
   if (Json attention = attention_of(run, step); !attention.empty())
     data.meta["attention"] = std::move(attention);
+  if (Json clusters = clusters_of(run, step); !clusters.is_null())
+    data.meta["clusters"] = std::move(clusters);
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);
   data.meta["missing"] = data.missing;
   data.meta["warnings"] = data.warnings;

@@ -70,6 +70,23 @@ std::string OpenedEvidence::raw_token(std::int64_t token) const {
   return tokenizer->has(token) ? tokenizer->token_text(token) : "\uFFFD";
 }
 
+std::vector<bool> chosen_sites(const Sites& sites, const std::vector<std::string>& patterns,
+                               const std::string& option) {
+  std::vector<bool> chosen(sites.size(), patterns.empty());
+  for (const std::string& pattern : patterns) {
+    bool any = false;
+    for (std::size_t i = 0; i < sites.size(); ++i) {
+      if (!matches_pattern(pattern, sites[i].name)) continue;
+      chosen[i] = any = true;
+    }
+    std::vector<std::string> names;
+    for (const Site& site : sites) names.push_back(site.name);
+    VPD_CHECK(any, UsageError, "{} {}: expected a site or a pattern of sites, found none that it matches{}",
+              option, quote_foreign(pattern), nearest_hint(pattern, names));
+  }
+  return chosen;
+}
+
 std::string visible_token(std::string_view text) {
   std::string shown;
   for (const char letter : printable(text)) {

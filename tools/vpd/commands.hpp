@@ -16,6 +16,7 @@ void add_check_health(CLI::App& app);
 void add_import(CLI::App& app);
 void add_harvest(CLI::App& app);
 void add_find(CLI::App& app);
+void add_cluster(CLI::App& app);
 void add_show(CLI::App& app);
 void add_labels(CLI::App& app);
 void add_intervene(CLI::App& app);

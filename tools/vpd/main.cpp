@@ -61,6 +61,7 @@ int run(int argc, char** argv) {
   vpd::add_import(app);
   vpd::add_harvest(app);
   vpd::add_find(app);
+  vpd::add_cluster(app);
   vpd::add_show(app);
   vpd::add_labels(app);
   vpd::add_intervene(app);

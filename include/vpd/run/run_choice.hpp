@@ -42,6 +42,11 @@ std::int64_t token_named(const std::string& text, const std::optional<Tokenizer>
 /// A token for people: its text with visible spaces and escapes, or "#5" without a tokenizer.
 std::string token_text(std::int64_t token, const std::optional<Tokenizer>& tokenizer);
 
+/// Whether one of the shell patterns matches a site; without patterns all are chosen. Throws UsageError,
+/// naming `option`, for a pattern that matches none.
+std::vector<bool> chosen_sites(const Sites& sites, const std::vector<std::string>& patterns,
+                               const std::string& option);
+
 /// A token for people: visible spaces, escapes for what steers a terminal.
 std::string visible_token(std::string_view text);
 
