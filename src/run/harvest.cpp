@@ -368,8 +368,7 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
   StepShape step_shape = make_step_shape(config, architecture, numerics, threads.get(), config_name);
   const bool train = options.split == "train";
   const auto data =
-      open_dataset(train ? config.data.train : config.data.eval, architecture.input(), config.seed,
-                   train ? DataRole::train : DataRole::eval, config_name + ": data." + options.split);
+      open_dataset(config, train ? DataRole::train : DataRole::eval, architecture.input(), config_name);
   step_shape.T = data->length();
   HarvestForecast forecast{
       .rows = rows_for(options, *data, warnings), .T = data->length(), .columns = step_shape.sites.total_C()};
