@@ -166,7 +166,7 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(routing_, routing_.to(at::kBool), forward, "expected routing as contiguous uint8 of 6 positions");
   with(routing_, routing_.narrow(0, 0, 5), forward, "found 5 elements");
   with(read().time_length, std::int64_t{4}, forward, "whole sequences of 4, found 6 positions");
-  with(read().time_rows, std::int64_t{2}, forward, "for 1 or 3 positions of it, found 2 and 2");
+  with(read().time_rows, std::int64_t{2}, forward, "for 1 or at least 3 positions of it, found 2 and 2");
   with(read().batch_rows, std::int64_t{0}, forward, "at least one batch row");
   with(read().first_batch, std::int64_t{-1}, forward, "at least one batch row");
   with(g_, g_.to(at::kMeta), forward, "on one device, found one on meta beside one on");
