@@ -184,17 +184,23 @@ Json measure(const Options& options) {
   TrainingStep step(decomposition, config, T, lanes);
   const bool captured = config.training.cuda_graph && numerics.device.is_cuda();
 
-  std::unique_ptr<Dataset> rows;
-  if (!options.random_target)
-    rows = open_dataset(config.data.train, input, config.seed, DataRole::train, "data.train");
+  const std::int64_t B2 = config.background_rows();
+  std::unique_ptr<Dataset> rows, background;
+  if (!options.random_target) rows = open_dataset(config, DataRole::train, input, options.config.string(), B);
+  if (!options.random_target && config.data.background)
+    background = open_dataset(config, DataRole::background, input, options.config.string(), B2);
   StepResult result;
   std::int64_t number = 0;
   const auto one_step = [&] {
     const at::Tensor tokens =
         rows ? rows->batch(number * B, B) : at::randint(input.vocabulary, {B, T}, at::kLong);
+    at::Tensor more;
+    if (B2 > 0)
+      more = background ? background->batch(number * B2, B2)
+                        : at::randint(input.vocabulary, {B2, step_shape.background_T}, at::kLong);
     synchronize(numerics.device);
     const Clock::time_point start = Clock::now();
-    result = step.run(tokens, number++);
+    result = step.run(tokens, number++, /*want_l0=*/false, more);
     synchronize(numerics.device);
     return milliseconds_since(start);
   };
@@ -204,8 +210,9 @@ Json measure(const Options& options) {
   const auto [fastest, slowest] = std::minmax_element(times.begin(), times.end());
   const double typical = median(times);
   Json losses;
-  for (std::size_t k = 0; k < result.losses.size(); ++k)
-    losses[result.labels[k]] = result.losses[k].item<double>();
+  for (std::size_t k = 0; k < result.losses.size(); ++k) {
+    if (result.losses[k].defined()) losses[result.labels[k]] = result.losses[k].item<double>();
+  }
   const std::int64_t peak = peak_memory_bytes(numerics.device);
 
   const std::vector<OperationCount> counts = count_operations(step_shape);

@@ -56,7 +56,8 @@ PersistentAdversary::PersistentAdversary(const PersistentAdversaryConfig& config
     : config_(config),
       rows_(rows.value_or(Range{0, B})),
       whole_(layout_for(config, sites, B, T)),
-      layout_(layout_for(config, sites, rows_.size(), T)) {
+      layout_(layout_for(config, sites, rows_.size(), T)),
+      length_(layout_.time_rows) {
   const bool pooled = config.scope == PersistentScope::pooled;
   const std::int64_t pool = pooled ? config.sources.value() : 1;
   const bool compact = config.storage == SourceStorage::compact;
@@ -138,7 +139,7 @@ SourceOf PersistentAdversary::use(std::int64_t first, std::int64_t count, std::i
 
 SourceOf PersistentAdversary::climb_in_pass(std::int64_t first, std::int64_t T, double gradient_scale,
                                             const AscentRule& rule) const {
-  VPD_CHECK(climbs_in_pass(config_, AllRoutingConfig{}) && T == layout_.time_rows, UsageError,
+  VPD_CHECK(climbs_in_pass(config_, AllRoutingConfig{}) && T <= layout_.time_rows, UsageError,
             "persistent sources: expected clamped ones of each of {} positions to climb in a pass", T);
   return read_sources(layout_, values_, T, first, SourceAscent{rule, m_, v_, gradient_scale});
 }
@@ -158,8 +159,19 @@ AscentRule PersistentAdversary::rule(double rate, std::int64_t count) const {
 
 void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin, std::int64_t end,
                                  const AscentRule& rule) {
-  const auto rows = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, end - begin) : x; };
-  const at::Tensor values = rows(values_);
+  // Of shorter rows some sources are met alone; the others stay.
+  at::Tensor met;
+  if (length_ < layout_.time_rows) {
+    met = at::arange(begin, end, at::kLong).remainder(layout_.time_rows).lt(length_).nonzero().flatten();
+    if (met.numel() == 0) return;
+    met = met.to(values_.device());
+  }
+  const auto own = [&](const at::Tensor& x) { return x.narrow(0, begin, end - begin); };
+  const auto rows = [&](const at::Tensor& x) {
+    if (!x.defined()) return x;
+    return met.defined() ? own(x).index_select(0, met) : own(x);
+  };
+  const at::Tensor values = rows(values_), m = rows(m_), v = rows(v_);
   at::Tensor direction = rows(gradient);
   const bool sigmoid = config_.parametrization == SourceParametrization::sigmoid;
   if (sigmoid) {
@@ -167,8 +179,11 @@ void PersistentAdversary::ascend(const at::Tensor& gradient, std::int64_t begin,
     direction = direction * r * (1.0 - r);
   }
   at::Tensor counts;
-  if (counts_.defined() && m_.defined()) counts = rows(counts_).add_(1);
-  vpd::ascend(values, direction, rows(m_), rows(v_), rule, counts);
+  if (counts_.defined() && m_.defined()) counts = own(counts_).add_(1);
+  vpd::ascend(values, direction, m, v, rule, counts);
+  if (!met.defined()) return;
+  own(values_).index_copy_(0, met, values);
+  if (m_.defined()) own(m_).index_copy_(0, met, m), own(v_).index_copy_(0, met, v);
 }
 
 at::Tensor PersistentAdversary::saturated() const {

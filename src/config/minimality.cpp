@@ -23,7 +23,11 @@ std::optional<config::Complaint> ImportanceMinimalityTerm::validate() const {
 
 std::optional<config::Complaint> validate_frequency(const FrequencyMinimalityTerm& term,
                                                     const ObjectiveConfig& objective) {
-  const auto* importance = find_term<ImportanceMinimalityTerm>(objective);
+  const ImportanceMinimalityTerm* importance = nullptr;
+  for (const TermConfig& other : objective) {
+    const auto* found = std::get_if<ImportanceMinimalityTerm>(&other);
+    if (found && found->rows == term.rows) importance = found;
+  }
   const PenaltyConfig penalty =
       term.penalty.value_or(importance ? importance->penalty : PowerPenaltyConfig{});
   if (!std::holds_alternative<PowerPenaltyConfig>(penalty)) {

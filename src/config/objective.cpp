@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include <spdlog/fmt/fmt.h>
 
@@ -37,16 +38,17 @@ FreshAdversaryConfig evaluation_attack(const AdversaryConfig& adversary) {
 
 std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objective, bool delta_component) {
   const ObjectivePlan plan = plan_of(objective);
-  std::map<std::string_view, std::size_t> first_of_kind;
+  std::map<std::pair<std::string_view, TermRows>, std::size_t> first_of_kind;
   std::map<std::string, std::size_t> first_of_label;
   for (std::size_t i = 0; i < objective.size(); ++i) {
     const TermConfig& term = objective[i];
     const std::string_view kind = kind_of(term);
-    const auto [same_kind, is_first] = first_of_kind.emplace(kind, i);
+    const auto [same_kind, is_first] = first_of_kind.emplace(std::pair(kind, plan[i].rows), i);
     if (!is_first && at_most_once(term)) {
       return config::Complaint{
           fmt::format("[{}].type", i),
-          fmt::format("expected one {} at most, found it again after [{}]", kind, same_kind->second)};
+          fmt::format("expected one {} of the same rows at most, found it again after [{}]", kind,
+                      same_kind->second)};
     }
     const std::string name = label(term);
     const auto [same_label, is_new] = first_of_label.emplace(name, i);
@@ -56,6 +58,12 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
           is_new ? std::string("expected a name other than total, which is the sum's, found it")
                  : fmt::format("expected a name of its own, found \"{}\", which [{}] has too", name,
                                same_label->second)};
+    }
+    const ReconstructionPlan* reconstruction = plan[i].reconstruction();
+    if (reconstruction && reconstruction->delta.value_or(0.0) != 0.0 && !delta_component) {
+      return config::Complaint{fmt::format("[{}].delta", i),
+                               fmt::format("expected null or 0 where delta_component is false, found {:g}",
+                                           *reconstruction->delta)};
     }
     if (const AdversaryConfig* adversary = plan[i].adversary()) {
       const char* place = std::holds_alternative<HiddenActsReconTerm>(term) ? "masks.adversary" : "adversary";

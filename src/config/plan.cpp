@@ -13,6 +13,14 @@ const LargestMasks* largest_masks(const ObjectivePlan& objective) {
   return nullptr;
 }
 
+ObjectivePlan terms_of(const ObjectivePlan& objective, TermRows rows) {
+  ObjectivePlan of_rows;
+  for (const TermPlan& term : objective) {
+    if (term.rows == rows) of_rows.push_back(term);
+  }
+  return of_rows;
+}
+
 bool compares_sites(const ObjectivePlan& objective) {
   return std::any_of(objective.begin(), objective.end(), [](const TermPlan& term) {
     return term.reconstruction() && term.reconstruction()->comparison == Comparison::hidden_acts;
@@ -20,13 +28,17 @@ bool compares_sites(const ObjectivePlan& objective) {
 }
 
 void complete_penalties(ObjectivePlan& objective) {
-  MinimalityPlan lender = ImportanceMinimalityTerm{}.plan();
-  for (const TermPlan& term : objective) {
-    if (const MinimalityPlan* plan = term.minimality(); plan && !plan->frequency) lender = *plan;
-  }
+  const auto lender_of = [&](TermRows rows) {
+    for (const TermPlan& term : objective) {
+      const MinimalityPlan* plan = term.minimality();
+      if (plan && !plan->frequency && term.rows == rows) return *plan;
+    }
+    return ImportanceMinimalityTerm{}.plan();
+  };
   for (TermPlan& term : objective) {
     auto* plan = std::get_if<MinimalityPlan>(&term.what);
     if (!plan) continue;
+    const MinimalityPlan lender = lender_of(term.rows);
     if (!plan->penalty) plan->penalty = lender.penalty;
     if (!plan->p) plan->p = lender.p;
     if (!plan->eps) plan->eps = lender.eps;

@@ -5,11 +5,12 @@
 namespace vpd {
 
 std::optional<config::Complaint> MergedMasksConfig::validate() const {
-  const double last = adversarial_fraction.start * adversarial_fraction.final_fraction.value_or(1.0);
+  const double last = adversarial_fraction.largest();
   if (last <= 1.0) return std::nullopt;
   return config::Complaint{
-      "adversarial_fraction.final_fraction",
-      fmt::format("expected a schedule that stays within 0 and 1, found one that ends at {:g}", last)};
+      adversarial_fraction.points.empty() ? "adversarial_fraction.final_fraction"
+                                          : "adversarial_fraction.points",
+      fmt::format("expected a schedule that stays within 0 and 1, found one that reaches {:g}", last)};
 }
 
 }  // namespace vpd

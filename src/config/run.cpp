@@ -12,9 +12,30 @@ const config::Type& run_type() {
   return type;
 }
 
+/// Rows of the background and terms that are taken of them go together.
+std::optional<config::Complaint> validate_background(const RunConfig& run) {
+  const ObjectivePlan objective = plan_of(run.objective);
+  const bool has_terms = !terms_of(objective, TermRows::background).empty();
+  for (std::size_t k = 0; k < objective.size() && !run.data.background; ++k) {
+    if (objective[k].rows != TermRows::background) continue;
+    return config::Complaint{fmt::format("objective.{}.rows", k),
+                             "expected target without rows in data.background, found background"};
+  }
+  if (run.data.background && !has_terms) {
+    return config::Complaint{
+        "data.background", "expected null while no term of the objective has `rows: background`, found rows"};
+  }
+  if (run.training.background_batch_size && !run.data.background) {
+    return config::Complaint{"training.background_batch_size",
+                             "expected null without rows in data.background, found a number"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<config::Complaint> RunConfig::validate() const {
+  if (auto complaint = validate_background(*this)) return complaint;
   if (auto complaint = validate_objective(objective, delta_component)) {
     return config::Complaint{"objective" + complaint->where, complaint->text};
   }
@@ -63,7 +84,7 @@ std::vector<std::string> warnings(const RunConfig& run) {
   for (const TermPlan& term : plan_of(run.objective)) {
     const bool is_monitor =
         term.masks<ConstantMasks>() && term.reconstruction()->comparison == Comparison::output;
-    if (!is_monitor || term.coefficient.start == 0.0) continue;
+    if (!is_monitor || term.coefficient.largest() == 0.0) continue;
     sentences.push_back(
         fmt::format("WARNING: THE OBJECTIVE TRAINS ON {}, A MONITOR THAT SHOULD ONLY BE MEASURED, SINCE "
                     "TRAINING ON IT HIDES WHAT IT SHOWS; "

@@ -8,7 +8,49 @@
 
 namespace vpd {
 
+namespace {
+
+/// Of each of them, and of those before.
+std::optional<config::Complaint> validate_points(const std::vector<std::vector<double>>& points) {
+  double before = 0.0;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const std::vector<double>& point = points[i];
+    const bool fine = point.size() == 2 && point[0] >= before && point[0] <= 1.0 && point[1] >= 0.0 &&
+                      std::isfinite(point[1]);
+    if (!fine) {
+      return config::Complaint{fmt::format("points.{}", i),
+                               fmt::format("expected [fraction, value], a fraction from {:g} to 1 and a "
+                                           "value of at least 0, found [{}]",
+                                           before, fmt::join(point, ", "))};
+    }
+    before = point[0];
+  }
+  return std::nullopt;
+}
+
+double value_on(const std::vector<std::vector<double>>& points, double fraction) {
+  if (fraction <= points.front()[0]) return points.front()[1];
+  for (std::size_t i = 1; i < points.size(); ++i) {
+    const double from = points[i - 1][0], to = points[i][0];
+    if (fraction >= to) continue;
+    return points[i - 1][1] + (points[i][1] - points[i - 1][1]) * (fraction - from) / (to - from);
+  }
+  return points.back()[1];
+}
+
+}  // namespace
+
 std::optional<config::Complaint> Schedule::validate() const {
+  if (!points.empty()) {
+    const Schedule alone{.points = points};
+    if (*this != alone) {
+      return config::Complaint{"points", "expected no other field beside points, found some"};
+    }
+    return validate_points(points);
+  }
+  if (start == 0.0 && *this != Schedule{}) {
+    return config::Complaint{"start", "expected a number other than 0 in a map without points, found 0"};
+  }
   if (warmup_steps && warmup_fraction != 0.0) {
     return config::Complaint{"warmup_steps", "expected one of warmup_fraction and warmup_steps, found both"};
   }
@@ -28,6 +70,12 @@ std::optional<config::Complaint> Schedule::validate() const {
 
 Schedule Schedule::from_number(double number) { return {.start = number}; }
 
+double Schedule::largest() const {
+  double value = std::max(start, start * final_fraction.value_or(1.0));
+  for (const std::vector<double>& point : points) value = std::max(value, point[1]);
+  return value;
+}
+
 std::optional<double> Schedule::as_number() const {
   return *this == from_number(start) ? std::optional(start) : std::nullopt;
 }
@@ -38,7 +86,23 @@ std::optional<double> Annealed::as_number() const {
   return start == end ? std::optional(start) : std::nullopt;
 }
 
+bool sleeps_at(const Coefficient& coefficient, std::int64_t step, std::int64_t total_steps) {
+  return !coefficient.points.empty() && value_at(coefficient, step, total_steps) == 0.0;
+}
+
+std::int64_t steps_awake(const Coefficient& coefficient, std::int64_t steps, std::int64_t total_steps) {
+  if (coefficient.points.empty()) return steps;
+  std::int64_t awake = 0;
+  for (std::int64_t step = 0; step < steps; ++step)
+    awake += sleeps_at(coefficient, step, total_steps) ? 0 : 1;
+  return awake;
+}
+
 double value_at(const Schedule& schedule, std::int64_t step, std::int64_t total_steps) {
+  if (!schedule.points.empty()) {
+    const double steps = static_cast<double>(std::max(total_steps, std::int64_t{1}));
+    return value_on(schedule.points, static_cast<double>(step) / steps);
+  }
   const std::int64_t warmup =
       schedule.warmup_steps ? *schedule.warmup_steps
                             : static_cast<std::int64_t>(

@@ -28,10 +28,11 @@ Parts largest_of(const std::vector<Parts>& moments) {
 class Memory {
  public:
   /// Of work on `rows` rows of T positions at once.
-  Memory(const StepShape& w, std::int64_t rows, std::int64_t T)
+  Memory(const StepShape& w, std::int64_t rows, std::int64_t T, ComparedPositions compared)
       : w_(w),
         T_(T),
         N_(rows * T),
+        P_(compared == ComparedPositions::last ? rows : N_),
         compute_(static_cast<std::int64_t>(c10::elementSize(w.numerics.compute))),
         wide_(static_cast<std::int64_t>(c10::elementSize(w.numerics.wide))) {}
 
@@ -107,8 +108,12 @@ class Memory {
     if (largest_masks(w_.objective)) {
       parts.push_back({"attributions of the batch", w_.B() * w_.T * w_.sites.total_C() * wide_});
     }
-    if (const std::int64_t bytes = adversaries(); bytes > 0)
-      parts.push_back({"adversaries: sources, moments and gradients that are kept", bytes});
+    std::int64_t bytes = adversaries();
+    if (w_.background_B > 0) {
+      const StepShape background = w_.background_step();
+      bytes += Memory(background, background.B(), background.T, background.compared).adversaries();
+    }
+    if (bytes > 0) parts.push_back({"adversaries: sources, moments and gradients that are kept", bytes});
     return parts;
   }
 
@@ -122,7 +127,7 @@ class Memory {
   std::int64_t probabilities(std::int64_t heads) const { return keeps_probabilities() ? heads * T_ : 0; }
   std::int64_t importances() const { return N_ * w_.sites.total_C() * wide_; }
   std::int64_t pre_activations() const { return N_ * w_.sites.total_C() * compute_; }
-  std::int64_t logits() const { return N_ * w_.target.output_width * compute_; }
+  std::int64_t logits() const { return P_ * w_.target.output_width * compute_; }
 
   /// A frozen head's logits exist a chunk at a time, beside the gradient of what it reads.
   std::int64_t masked_logits() const {
@@ -132,8 +137,8 @@ class Memory {
     // Of a mean squared error its gradient exists beside them.
     if (!chunks) return (target.divergence == Divergence::mse ? 2 : 1) * logits();
     const std::int64_t rows =
-        std::min(N_, head_kl_rows(w_.numerics.device, w_.numerics.compute, target.output_width));
-    return rows * target.output_width * compute_ + N_ * target.matrices.back().d_in * compute_;
+        std::min(P_, head_kl_rows(w_.numerics.device, w_.numerics.compute, target.output_width));
+    return rows * target.output_width * compute_ + P_ * target.matrices.back().d_in * compute_;
   }
 
   /// What all sites give.
@@ -153,7 +158,7 @@ class Memory {
     std::int64_t bytes = 0;
     for (const TermPlan& term : w_.objective) {
       const AdversaryConfig* adversary = term.adversary();
-      if (!adversary) continue;
+      if (!adversary || (w_.background_B > 0 && term.rows == TermRows::background)) continue;
       if (const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary))
         bytes += fresh_sources(fresh->scope == FreshScope::per_datapoint ? w_.B() * w_.T : 1) * wide_;
       std::int64_t rows = 0, copies = 0, width = wide_;
@@ -344,18 +349,27 @@ class Memory {
   const StepShape& w_;
   std::int64_t T_;  // positions a row
   std::int64_t N_;  // positions held at once
+  std::int64_t P_;  // of these, where outputs are compared
   std::int64_t compute_, wide_;
 };
 
 }  // namespace
 
 std::vector<MemoryPart> predict_memory(const StepShape& step_shape) {
-  const Memory step(step_shape, step_shape.micro(), step_shape.T);
-  Parts parts = step.kept_all_along(), largest = step.training();
+  StepShape target = step_shape;
+  target.objective = terms_of(step_shape.objective, TermRows::target);
+  Parts parts = Memory(step_shape, step_shape.micro(), step_shape.T, step_shape.compared).kept_all_along(),
+        largest = Memory(target, target.micro(), target.T, target.compared).training();
+  if (step_shape.background_B > 0) {
+    const StepShape background = step_shape.background_step();
+    largest = largest_of(
+        {largest, Memory(background, background.micro(), background.T, background.compared).training()});
+  }
   const EvaluationConfig& plan = step_shape.evaluation;
   if (plan.every || (plan.final && !plan.metrics.empty())) {
     Parts evaluation =
-        Memory(step_shape, step_shape.evaluation.batch_size, step_shape.evaluation_T).evaluation();
+        Memory(step_shape, step_shape.evaluation.batch_size, step_shape.evaluation_T, ComparedPositions::all)
+            .evaluation();
     // A captured step keeps its memory while others work.
     if (step_shape.training.cuda_graph && !step_shape.numerics.device.is_cpu())
       evaluation.push_back({"the captured step's own memory", total(largest)});

@@ -4,6 +4,8 @@
 
 #include "operations.hpp"
 
+#include <algorithm>
+
 #include "term_passes.hpp"
 #include "vpd/cost/step_shape.hpp"
 #include "vpd/training/part_names.hpp"
@@ -47,7 +49,8 @@ double masked_pass(const StepShape& w, std::int64_t N, const PassKind& kind, int
       const int site = w.site_of(i);
       const bool head = w.target.has_head && i + 1 == w.target.matrices.size();
       if (kind.hidden_acts && head && site < 0) continue;  // nobody asks for logits
-      const double whole = product(N, read_width(matrix), matrix.d_out);
+      const std::int64_t positions = head && site < 0 ? w.compared_of(N) : N;
+      const double whole = product(positions, read_width(matrix), matrix.d_out);
       if (site < 0 || (masked_only >= 0 && site != masked_only)) {
         operations += whole;                                // x Wᵀ
         if (kind.backward && tracked) operations += whole;  // dy W
@@ -99,12 +102,19 @@ double passes(const StepShape& w, std::int64_t N, const PassKind& kind) {
 double clean_forward(const StepShape& w, std::int64_t N) {
   double operations = 0.0;
   for (const Stage& stage : w.target.stages) operations += attention_of(stage, N, w.T);
-  for (const MatrixShape& matrix : w.target.matrices)
-    operations += product(N, read_width(matrix), matrix.d_out);
+  for (std::size_t i = 0; i < w.target.matrices.size(); ++i) {
+    const MatrixShape& matrix = w.target.matrices[i];
+    const bool head = w.target.has_head && i + 1 == w.target.matrices.size() && w.site_of(i) < 0;
+    operations += product(head ? w.compared_of(N) : N, read_width(matrix), matrix.d_out);
+  }
   return operations;
 }
 
-std::vector<OperationCount> count_operations(const StepShape& w) {
+namespace {
+
+/// Of a step's rows of one kind, whose terms alone `w` has. A term counts as much as the part of the run in
+/// which it makes passes.
+std::vector<OperationCount> count_stream(const StepShape& w) {
   const std::int64_t N = w.B() * w.T;
   const double clean = clean_forward(w, N);
   const CausalImportanceCost importance = w.importance_cost(N);
@@ -115,11 +125,14 @@ std::vector<OperationCount> count_operations(const StepShape& w) {
   const bool micro_batches = w.micro() < w.B();
   if (micro_batches && needs_whole_batch(w.objective)) repeated = 1;
   for (const TermPlan& term : w.objective) {
+    const std::int64_t steps = std::max<std::int64_t>(w.training.steps, 1);
+    const double awake =
+        static_cast<double>(steps_awake(term.coefficient, steps, steps)) / static_cast<double>(steps);
     if (std::holds_alternative<FaithfulnessPlan>(term.what)) {
       double products = 0.0;
       // In bfloat16 each is made of several products of parts; counted is what is wanted.
       for (const Site& site : w.sites) products += product(site.d_in, site.C, site.d_out);
-      parts.push_back({term.label, products * (term.coefficient.start != 0.0 ? 3.0 : 1.0)});
+      parts.push_back({term.label, awake * products * (term.coefficient.largest() != 0.0 ? 3.0 : 1.0)});
       continue;
     }
     const std::optional<TermPasses> term_passes = passes_of(term, w.delta_component);
@@ -127,17 +140,34 @@ std::vector<OperationCount> count_operations(const StepShape& w) {
     if (term.masks<LargestMasks>())
       parts.push_back({step_part::attributions(term.label), attributions(w, N)});
     if (term_passes->ascents > 0) {
-      parts.push_back({step_part::ascents(term.label),
-                       static_cast<double>(term_passes->ascents) * passes(w, N, term_passes->ascent)});
+      parts.push_back({step_part::ascents(term.label), awake * static_cast<double>(term_passes->ascents) *
+                                                           passes(w, N, term_passes->ascent)});
       if (micro_batches && term_passes->shared) repeated += term_passes->ascents;
     }
     parts.push_back(
-        {term.label, static_cast<double>(term_passes->samples) * passes(w, N, term_passes->loss)});
+        {term.label, awake * static_cast<double>(term_passes->samples) * passes(w, N, term_passes->loss)});
   }
   if (repeated > 0) {
     OperationCount& part = parts.emplace_back();
     part.part = "clean forward and causal importance again, micro-batches";
     part.operations = static_cast<double>(repeated) * (clean + importance.forward);
+  }
+  return parts;
+}
+
+}  // namespace
+
+std::vector<OperationCount> count_operations(const StepShape& w) {
+  StepShape target = w;
+  target.objective = terms_of(w.objective, TermRows::target);
+  std::vector<OperationCount> parts = count_stream(target);
+  if (w.background_B == 0) return parts;
+  for (OperationCount& part : count_stream(w.background_step())) {
+    const bool of_a_term = std::any_of(w.objective.begin(), w.objective.end(), [&](const TermPlan& term) {
+      return part.part.starts_with(term.label);
+    });
+    if (!of_a_term) part.part += ", background";
+    parts.push_back(std::move(part));
   }
   return parts;
 }

@@ -1,5 +1,7 @@
 #include "vpd/cost/step_shape.hpp"
 
+#include <algorithm>
+
 #include "vpd/base/error.hpp"
 #include "vpd/decomposition/subcomponents.hpp"
 #include "vpd/machine/lanes.hpp"
@@ -9,6 +11,16 @@
 namespace vpd {
 CausalImportanceCost StepShape::importance_cost(std::int64_t N) const {
   return ci->cost(N, T).value_or(CausalImportanceCost{});
+}
+
+StepShape StepShape::background_step() const {
+  StepShape shape = *this;
+  shape.training.batch_size = background_B;
+  shape.T = background_T;
+  shape.compared = background_compared;
+  shape.background_B = 0;
+  shape.objective = terms_of(objective, TermRows::background);
+  return shape;
 }
 
 std::size_t StepShape::first_stage() const {
@@ -46,12 +58,20 @@ StepShape make_step_shape(const RunConfig& config, const Architecture& target, c
   w.numerics = numerics;
   w.T = row_length(config.data.train);
   w.evaluation_T = row_length(config.data.eval);
+  w.compared = compared_positions(config.data.train);
+  if (config.data.background) {
+    w.background_B = config.background_rows();
+    w.background_T = row_length(*config.data.background);
+    w.background_compared = compared_positions(*config.data.background);
+  }
   VPD_CHECK(w.T <= target.longest_sequence, ConfigError,
             "{}: data.train.sequence_length: expected at most the {} tokens that the target takes, found {}",
             config_name, target.longest_sequence, w.T);
   if (const LargestMasks* largest = largest_masks(w.objective))
     check_kept(largest->kept, w.B() * w.T, w.sites, config_name + ": objective: topk_attribution_recon.k");
-  w.lanes = suitable_lanes(numerics.device, w.micro(), threads,
+  const std::int64_t rows =
+      w.background_B == 0 ? w.micro() : std::min(w.micro(), w.background_step().micro());
+  w.lanes = suitable_lanes(numerics.device, rows, threads,
                            gradients_of_a_lane(w.components, w.ci_parameters, *w.ci));
   return w;
 }

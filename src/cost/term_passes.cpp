@@ -19,9 +19,11 @@ struct Passes {
   bool delta_component;
 
   TermPasses operator()(const RandomMasks& masks) const {
-    return {.loss = kind(delta_component), .samples = masks.samples};
+    return {.loss = kind(plan.delta.value_or(1.0) != 0.0 && delta_component), .samples = masks.samples};
   }
-  TermPasses operator()(const ConstantMasks&) const { return {.loss = kind(/*delta=*/false)}; }
+  TermPasses operator()(const ConstantMasks&) const {
+    return {.loss = kind(plan.delta.value_or(0.0) != 0.0)};
+  }
   TermPasses operator()(const LargestMasks&) const { return {.loss = kind(/*delta=*/false)}; }
 
   TermPasses operator()(const AdversarialMasks& masks) const {
@@ -65,7 +67,7 @@ double share_of_positions(const PassKind& kind, std::int64_t L, std::int64_t N, 
 std::optional<TermPasses> passes_of(const TermPlan& term, bool delta_component) {
   const ReconstructionPlan* plan = term.reconstruction();
   if (!plan) return std::nullopt;
-  return std::visit(Passes{*plan, term.coefficient.start != 0.0, delta_component}, plan->masks);
+  return std::visit(Passes{*plan, term.coefficient.largest() != 0.0, delta_component}, plan->masks);
 }
 
 bool needs_whole_batch(const ObjectivePlan& objective) {

@@ -98,14 +98,20 @@ InputRole target_role(const TargetConfig& target) { return {"target", target_fil
 
 std::vector<InputRole> input_roles(const RunConfig& config) {
   std::vector<InputRole> roles = {target_role(config.target)};
-  for (const auto& [name, source] :
-       {std::pair{"data.train", &config.data.train}, std::pair{"data.eval", &config.data.eval}}) {
-    const auto* tokens = std::get_if<TokensData>(source);
-    if (!tokens) continue;  // rows that are made, not read
+  const auto add = [&](const char* name, const DataSource& source) {
     InputRole role{name, {}};
-    for (const TokenShard& shard : open_token_shards(tokens->path)) role.files.push_back(shard.path());
+    if (const auto* tokens = std::get_if<TokensData>(&source)) {
+      for (const TokenShard& shard : open_token_shards(tokens->path)) role.files.push_back(shard.path());
+    } else if (const auto* prompts = std::get_if<PromptsData>(&source)) {
+      role.files.push_back(prompts->path);
+    } else {
+      return;  // rows that are made, not read
+    }
     roles.push_back(std::move(role));
-  }
+  };
+  add("data.train", config.data.train);
+  add("data.eval", config.data.eval);
+  if (config.data.background) add("data.background", *config.data.background);
   if (const auto& start = config.initialize_from)
     roles.push_back({"initialize_from", {*start / components_file, *start / causal_importance_file}});
   return roles;

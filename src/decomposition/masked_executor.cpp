@@ -29,7 +29,7 @@ struct MaskedBackward {
 
   template <class Wanted>
   void operator()(const at::Tensor& dy, const Wanted& wanted, variable_list& out) const {
-    const bool delta_wanted = pass.sources.wants_gradient() && pass.sources.delta;
+    const bool delta_wanted = pass.sources.wants_gradient() && !pass.sources.fixed_delta;
     const bool x_wanted = wanted(0);
     at::Tensor through_weight, scale_gradient;
     if (scale.defined() && (x_wanted || delta_wanted)) {
@@ -73,7 +73,7 @@ struct MaskedEmbeddingBackward {
   template <class Wanted>
   void operator()(const at::Tensor& dy, const Wanted&, variable_list&) const {
     at::Tensor scale_gradient;
-    if (scale.defined() && pass.sources.wants_gradient() && pass.sources.delta)
+    if (scale.defined() && pass.sources.wants_gradient() && !pass.sources.fixed_delta)
       scale_gradient = at::embedding(table, tokens).mul_(dy).sum(1);
     const bool trains = pass.U.gradient.defined();
     const at::Tensor gradient = dy.to(pass.U.value.scalar_type());

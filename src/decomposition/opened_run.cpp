@@ -81,8 +81,7 @@ OpenedRun::OpenedRun(const fs::path& path, const OpenOptions& options, const Obs
   verify_what_is_read(*this, options, observer);
   observer.announce("reading the checkpoint");
   checkpoint = load_chosen(directory, options.checkpoint, decomposition);
-  eval = open_dataset(config.data.eval, decomposition.target->input(), config.seed, DataRole::eval,
-                      config_name + ": data.eval");
+  eval = open_dataset(config, DataRole::eval, decomposition.target->input(), config_name);
   compute_with(options.rows > 0 ? options.rows : config.evaluation.batch_size);
 }
 
@@ -94,8 +93,12 @@ void OpenedRun::compute_with(std::int64_t rows) {
 }
 
 std::unique_ptr<Dataset> OpenedRun::open_train() const {
-  return open_dataset(config.data.train, decomposition.target->input(), config.seed, DataRole::train,
-                      config_name + ": data.train");
+  return open_dataset(config, DataRole::train, decomposition.target->input(), config_name);
+}
+
+std::unique_ptr<Dataset> OpenedRun::open_background() const {
+  if (!config.data.background) return nullptr;
+  return open_dataset(config, DataRole::background, decomposition.target->input(), config_name);
 }
 
 std::optional<Tokenizer> find_tokenizer(const RunConfig& config) {
@@ -105,6 +108,8 @@ std::optional<Tokenizer> find_tokenizer(const RunConfig& config) {
     places.push_back(tokens->path);
     places.push_back(tokens->path.parent_path());
   }
+  if (const auto* prompts = std::get_if<PromptsData>(&config.data.eval); prompts && prompts->tokenizer)
+    return Tokenizer::load(*prompts->tokenizer);
   std::error_code error;
   for (const fs::path& place : places) {
     if (fs::exists(place / "tokenizer.json", error)) return Tokenizer::load(place / "tokenizer.json");

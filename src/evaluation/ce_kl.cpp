@@ -38,10 +38,15 @@ class CeKl final : public Gatherer {
   explicit CeKl(const CeKlMetric& config) : thresholds_(config.rounding_thresholds) {}
 
   void add(const Batch& batch) override {
-    positions_ += static_cast<double>(batch.positions());
-    predictions_ += static_cast<double>(batch.B * (batch.T - 1));
-    target_ += batch.sum(
-        [](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.output, lane.clean.input); });
+    positions_ += static_cast<double>(batch.compared());
+    // Behind the last position of a row nothing is known.
+    const double predictions =
+        batch.compared() == batch.positions() ? static_cast<double>(batch.B * (batch.T - 1)) : 0.0;
+    predictions_ += predictions;
+    if (predictions > 0.0) {
+      target_ += batch.sum(
+          [](const LaneBatch& lane) { return cross_entropy_sum(lane.clean.output, lane.clean.input); });
+    }
     const auto zeros = [](const LaneBatch& lane) { return at::zeros_like(lane.importance.lower); };
     const auto own = [](const LaneBatch& lane) { return lane.importance.lower; };
     measure("unmasked", batch, own, [](const PassContext&) { return constant_sources(1.0, 0.0); });
@@ -53,7 +58,7 @@ class CeKl final : public Gatherer {
       return [uniform = random_sources(context, SourceDistribution::uniform,
                                        batch.key(RandomPurpose::evaluation, 2))](std::size_t site) {
         GateSources sources = uniform(site);
-        sources.delta = false;
+        sources.fixed_delta = 0.0;
         return sources;
       };
     });
@@ -69,14 +74,14 @@ class CeKl final : public Gatherer {
   }
 
   void report(MetricValues& values) const override {
-    values.emplace_back("ce_kl/ce_target", target_ / predictions_);
+    if (predictions_ > 0.0) values.emplace_back("ce_kl/ce_target", target_ / predictions_);
     for (const std::string& name : order_) {
       values.emplace_back("ce_kl/kl_" + name, kl_.at(name) / positions_);
-      values.emplace_back("ce_kl/ce_" + name, ce_.at(name) / predictions_);
+      if (predictions_ > 0.0) values.emplace_back("ce_kl/ce_" + name, ce_.at(name) / predictions_);
     }
     for (const auto& [name, windows] : windows_) {
       windows.kl.report("ce_kl/kl_" + name, values);
-      windows.ce.report("ce_kl/ce_" + name, values);
+      if (predictions_ > 0.0) windows.ce.report("ce_kl/ce_" + name, values);
     }
   }
 
@@ -92,7 +97,9 @@ class CeKl final : public Gatherer {
       MaskedExecutor executor(batch.decomposition.sites, passes);
       const at::Tensor logits =
           batch.decomposition.target->forward(lane.clean.input, executor, lane.clean.start);
-      kl[lane.number] = divergence_of_output(Divergence::kl, lane.clean.output, logits);
+      kl[lane.number] = divergence_of_output(Divergence::kl, lane.clean.output,
+                                             lane.clean.at_compared(logits).contiguous());
+      if (lane.clean.P() < lane.clean.N()) return at::zeros({}, logits.options().dtype(at::kDouble));
       return cross_entropy_sum(logits, lane.clean.input);
     });
     ce_[name] += ce;
@@ -102,8 +109,9 @@ class CeKl final : public Gatherer {
       kl_sum += part.item<double>();
     }
     if (name != "stochastic" && name != "random") return;  // the others draw nothing
-    windows_[name].kl.add(kl_sum / static_cast<double>(batch.positions()));
-    windows_[name].ce.add(ce / static_cast<double>(batch.B * (batch.T - 1)));
+    windows_[name].kl.add(kl_sum / static_cast<double>(batch.compared()));
+    if (batch.compared() == batch.positions())
+      windows_[name].ce.add(ce / static_cast<double>(batch.B * (batch.T - 1)));
   }
 
   std::vector<double> thresholds_;

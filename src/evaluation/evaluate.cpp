@@ -35,7 +35,7 @@ std::unique_ptr<Gatherer> make_metric(const RunConfig& run, std::size_t number, 
         if constexpr (std::is_same_v<Kind, CiHistogramMetric>) return make_ci_histogram(metric, sites);
         if constexpr (std::is_same_v<Kind, HiddenActsMetric>) return make_hidden_acts(sites);
         if constexpr (std::is_same_v<Kind, LossesMetric>)
-          return make_losses(plan_of(run.objective), step, run.training.steps);
+          return make_losses(plan_of(run.objective), TermRows::target, step, run.training.steps);
         if constexpr (std::is_same_v<Kind, PgdMetric>) return make_pgd(metric, number);
         if constexpr (std::is_same_v<Kind, IdentityCiErrorMetric>)
           return make_identity_ci_error(metric, probed, where);
@@ -47,6 +47,40 @@ std::unique_ptr<Gatherer> make_metric(const RunConfig& run, std::size_t number, 
           return make_induction_match(metric, d, where);
       },
       run.evaluation.metrics[number]);
+}
+
+std::string place_of(std::size_t number);
+
+/// Adds what is measured of the background's rows.
+void evaluate_background(const Decomposition& d, const RunConfig& config, const Dataset& rows,
+                         std::int64_t step, const MetricChoice& wanted, Lanes& lanes,
+                         const std::function<bool()>& stop,
+                         const std::function<void(const std::string&)>& status, MetricValues& values) {
+  const EvaluationConfig& settings = config.evaluation;
+  Gatherers losses, sparsity;
+  for (std::size_t k = 0; k < settings.metrics.size(); ++k) {
+    if (wanted && !wanted(settings.metrics[k])) continue;
+    if (std::holds_alternative<LossesMetric>(settings.metrics[k]))
+      losses.push_back(
+          make_losses(plan_of(config.objective), TermRows::background, step, config.training.steps));
+    if (const auto* l0 = std::get_if<CiL0Metric>(&settings.metrics[k]))
+      sparsity.push_back(make_ci_l0(*l0, d.sites, place_of(k)));
+  }
+  const auto show = [&](const Gatherers& some, const std::string& prefix) {
+    if (some.empty()) return;
+    const BatchReader reader(d, rows, lanes,
+                             {.rows = settings.batch_size,
+                              .seed = config.seed,
+                              .outputs = need_outputs(some),
+                              .compared = rows.compared(),
+                              .stop = stop});
+    gather(some, reader, settings.batches, stop, status);
+    MetricValues found;
+    for (const auto& metric : some) metric->report(found);
+    for (const auto& [name, value] : found) values.emplace_back(prefix + name, value);
+  };
+  show(losses, "");  // terms have names of their own
+  show(sparsity, "background/");
 }
 
 std::string place_of(std::size_t number) { return fmt::format("evaluation.metrics[{}]", number); }
@@ -84,7 +118,7 @@ std::map<std::string, std::string> attack_budgets(const RunConfig& config, const
   return budgets;
 }
 
-MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
+MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const EvaluationData& data,
                       std::int64_t step, const MetricChoice& wanted, Lanes& lanes, MetricArrays* arrays,
                       const std::function<bool()>& stop,
                       const std::function<void(const std::string&)>& status) {
@@ -97,16 +131,19 @@ MetricValues evaluate(const Decomposition& decomposition, const RunConfig& confi
   BatchReader::Options options{.rows = settings.batch_size,
                                .seed = config.seed,
                                .outputs = need_outputs(metrics),
+                               .compared = data.rows.compared(),
                                .kept = {},
                                .stop = stop};
   if (settings.importances == MeasuredImportances::topk_attribution)
     options.kept = largest_masks(plan_of(config.objective))->kept;
-  gather(metrics, BatchReader(decomposition, eval, lanes, options), settings.batches, stop, status);
+  gather(metrics, BatchReader(decomposition, data.rows, lanes, options), settings.batches, stop, status);
   MetricValues values;
   for (const auto& metric : metrics) {
     metric->report(values);
     if (arrays) metric->report_arrays(*arrays);
   }
+  if (data.background)
+    evaluate_background(decomposition, config, *data.background, step, wanted, lanes, stop, status, values);
   return values;
 }
 

@@ -67,7 +67,7 @@ class TermLoss {
 
   double operator()(const AdversarialMasks& masks) const {
     const ReconstructionPlan& plan = *term_.reconstruction();
-    return attack(batch_, evaluation_attack(masks.adversary), plan.routing, 1000 + number_, plan.comparison);
+    return attack(batch_, evaluation_attack(masks.adversary), plan, 1000 + number_);
   }
 
   double operator()(const MinimalityPlan& plan) const {
@@ -93,8 +93,8 @@ class TermLoss {
       const PassContext context = batch_.context(lane, importance);
       const RoutingDraw routing =
           draw_routing(plan.routing, batch_.key(RandomPurpose::routing, number_, draw), context);
-      return reconstruct(context, sources(context), routing, 0.0, plan.comparison);
-    }) / static_cast<double>(batch_.positions());
+      return reconstruct(context, with_delta(sources(context), plan.delta), routing, 0.0, plan.comparison);
+    }) / static_cast<double>(batch_.compared());
   }
 
   const Batch& batch_;
@@ -106,8 +106,10 @@ class TermLoss {
 
 class Losses final : public Gatherer {
  public:
-  Losses(ObjectivePlan objective, std::int64_t step, std::int64_t steps)
-      : objective_(std::move(objective)), minimality_(minimality_sums(objective_, step, steps)) {}
+  Losses(ObjectivePlan objective, TermRows rows, std::int64_t step, std::int64_t steps)
+      : objective_(std::move(objective)),
+        rows_(rows),
+        minimality_(minimality_sums(terms_of(objective_, rows), step, steps)) {}
 
   bool needs_outputs() const override { return compares_sites(objective_); }
 
@@ -116,6 +118,7 @@ class Losses final : public Gatherer {
     positions_ += weight;
     for (std::size_t k = 0; k < objective_.size(); ++k) {
       const TermPlan& term = objective_[k];
+      if (term.rows != rows_) continue;
       const double loss = std::visit(TermLoss(batch, term, k, objective_, minimality_), term.what);
       sums_[term.label] += weight * loss;
       if (term.reconstruction() && term.reconstruction()->noisy()) windows_[term.label].add(loss);
@@ -124,7 +127,7 @@ class Losses final : public Gatherer {
 
   void report(MetricValues& values) const override {
     if (positions_ > 0.0) {
-      for (const TermPlan& term : objective_)
+      for (const TermPlan& term : terms_of(objective_, rows_))
         values.emplace_back("loss/" + term.label, sums_.at(term.label) / positions_);
     }
     for (const auto& [name, window] : windows_) window.report("loss/" + name, values);
@@ -132,6 +135,7 @@ class Losses final : public Gatherer {
 
  private:
   ObjectivePlan objective_;
+  TermRows rows_;
   std::vector<MinimalitySum> minimality_;
   double positions_ = 0.0;
   std::map<std::string, double> sums_;
@@ -140,8 +144,9 @@ class Losses final : public Gatherer {
 
 }  // namespace
 
-std::unique_ptr<Gatherer> make_losses(ObjectivePlan objective, std::int64_t step, std::int64_t steps) {
-  return std::make_unique<Losses>(std::move(objective), step, steps);
+std::unique_ptr<Gatherer> make_losses(ObjectivePlan objective, TermRows rows, std::int64_t step,
+                                      std::int64_t steps) {
+  return std::make_unique<Losses>(std::move(objective), rows, step, steps);
 }
 
 }  // namespace vpd

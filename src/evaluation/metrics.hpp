@@ -18,8 +18,9 @@ std::unique_ptr<Gatherer> make_ci_l0(const CiL0Metric& config, const Sites& site
 std::unique_ptr<Gatherer> make_alive(const AliveMetric& config, const Sites& sites);
 std::unique_ptr<Gatherer> make_ci_histogram(const CiHistogramMetric& config, const Sites& sites);
 std::unique_ptr<Gatherer> make_hidden_acts(const Sites& sites);
-/// The objective's terms at `step` of `steps`.
-std::unique_ptr<Gatherer> make_losses(ObjectivePlan objective, std::int64_t step, std::int64_t steps);
+/// The objective's terms of these rows at `step` of `steps`.
+std::unique_ptr<Gatherer> make_losses(ObjectivePlan objective, TermRows rows, std::int64_t step,
+                                      std::int64_t steps);
 std::unique_ptr<Gatherer> make_pgd(const PgdMetric& config, std::size_t number);
 
 /// What probes of a toy model are given to.
@@ -41,9 +42,9 @@ std::unique_ptr<Gatherer> make_l2_ratio(const L2RatioMetric& config, const Probe
 std::unique_ptr<Gatherer> make_induction_match(const InductionMatchMetric& config, const Decomposition& d,
                                                const std::string& where);
 
-/// Mean loss on the batch after a fresh adversary's ascent (method, section 6). `stream` tells
-/// adversaries of one batch apart.
-double attack(const Batch& batch, const FreshAdversaryConfig& adversary, const RoutingConfig& routing,
-              std::uint64_t stream, Comparison comparison = Comparison::output);
+/// Mean loss on the batch after a fresh adversary's ascent (method, section 6), routed and compared as `plan`
+/// says. `stream` tells adversaries of one batch apart.
+double attack(const Batch& batch, const FreshAdversaryConfig& adversary, const ReconstructionPlan& plan,
+              std::uint64_t stream);
 
 }  // namespace vpd

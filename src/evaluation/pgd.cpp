@@ -13,11 +13,11 @@ namespace {
 /// What an attack knows of its batches before it sees them.
 struct Attacked {
   const Decomposition* decomposition = nullptr;
-  std::int64_t B = 0;     ///< rows of the first of them
-  std::int64_t T = 0;     ///< their length
-  std::size_t lanes = 0;  ///< that it is divided among; no other has more
-  RandomKey start;        ///< of the sources' first values
-  double positions = 0.0;
+  std::int64_t B = 0;      ///< rows of the first of them
+  std::int64_t T = 0;      ///< their length
+  std::size_t lanes = 0;   ///< that it is divided among; no other has more
+  RandomKey start;         ///< of the sources' first values
+  double positions = 0.0;  ///< at which outputs are compared
   /// Calls its argument with one after another, each time anew: one at a time has to be in memory.
   std::function<void(const std::function<void(const Batch&)>&)> each;
 };
@@ -28,13 +28,13 @@ Attacked attacked(const Batch& batch, std::uint64_t stream) {
           .T = batch.T,
           .lanes = batch.lanes.size(),
           .start = batch.key(RandomPurpose::fresh_sources, stream, static_cast<std::uint64_t>(batch.number)),
-          .positions = static_cast<double>(batch.positions()),
+          .positions = static_cast<double>(batch.compared()),
           .each = {}};
 }
 
 /// All batches meet the same sources, whose gradient is that of the mean over all positions.
 double attack_together(const Attacked& batches, const FreshAdversaryConfig& adversary,
-                       const RoutingConfig& routing, std::uint64_t stream, Comparison comparison) {
+                       const ReconstructionPlan& plan, std::uint64_t stream) {
   const Sites& sites = batches.decomposition->sites;
   FreshSources fresh =
       start_fresh(adversary, sites, batches.B, batches.T, batches.start, batches.decomposition->numerics);
@@ -47,8 +47,9 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
       const PassContext context = batch.context(lane);
       const SourceOf sources =
           use_fresh(fresh, lane.first_batch, batch.T, ascent ? gradients[lane.number] : at::Tensor());
-      return reconstruct(context, sources, draw_routing(routing, routing_key, context),
-                         ascent ? 1.0 / batches.positions : 0.0, comparison);
+      return reconstruct(context, with_delta(sources, plan.delta),
+                         draw_routing(plan.routing, routing_key, context),
+                         ascent ? 1.0 / batches.positions : 0.0, plan.comparison);
     });
   };
   for (std::int64_t step = 0; step < adversary.steps; ++step) {
@@ -65,6 +66,9 @@ double attack_together(const Attacked& batches, const FreshAdversaryConfig& adve
   return sum / batches.positions;
 }
 
+/// Every site masked at every position, and the outputs compared.
+const ReconstructionPlan plan_of_attack{AdversarialMasks{}};
+
 class Pgd final : public Gatherer {
  public:
   Pgd(const PgdMetric& config, std::size_t number)
@@ -75,12 +79,12 @@ class Pgd final : public Gatherer {
 
   void add(const Batch& batch) override {
     if (width_ == 1) {
-      record(attack(batch, adversary_, AllRoutingConfig{}, number_), static_cast<double>(batch.positions()));
+      record(attack(batch, adversary_, plan_of_attack, number_), static_cast<double>(batch.compared()));
       return;
     }
     const bool first = numbers_.empty();
     if (first) waiting_ = attacked(batch, number_);
-    if (!first) waiting_.positions += static_cast<double>(batch.positions());
+    if (!first) waiting_.positions += static_cast<double>(batch.compared());
     numbers_.push_back(batch.number);
     reader_ = batch.reader;
     if (static_cast<std::int64_t>(numbers_.size()) == width_) attack_waiting();
@@ -106,8 +110,7 @@ class Pgd final : public Gatherer {
     waiting_.each = [&](const std::function<void(const Batch&)>& visit) {
       for (const std::int64_t number : numbers_) visit(reader_->read(number));
     };
-    record(attack_together(waiting_, adversary_, AllRoutingConfig{}, number_, Comparison::output),
-           waiting_.positions);
+    record(attack_together(waiting_, adversary_, plan_of_attack, number_), waiting_.positions);
     numbers_.clear();
   }
 
@@ -124,11 +127,11 @@ class Pgd final : public Gatherer {
 
 }  // namespace
 
-double attack(const Batch& batch, const FreshAdversaryConfig& adversary, const RoutingConfig& routing,
-              std::uint64_t stream, Comparison comparison) {
+double attack(const Batch& batch, const FreshAdversaryConfig& adversary, const ReconstructionPlan& plan,
+              std::uint64_t stream) {
   Attacked one = attacked(batch, stream);
   one.each = [&](const std::function<void(const Batch&)>& visit) { visit(batch); };
-  return attack_together(one, adversary, routing, stream, comparison);
+  return attack_together(one, adversary, plan, stream);
 }
 
 std::unique_ptr<Gatherer> make_pgd(const PgdMetric& config, std::size_t number) {

@@ -234,6 +234,12 @@ HealthFinding Examination::dead_subcomponents() const {
     if (here && here->value == 0.0) silent.push_back(site);
   }
   f.numbers = {{"alive", alive->value}, {"part", part}, {"silent_sites", static_cast<double>(silent.size())}};
+  if (subject_.targeted) {
+    f.verdict = Verdict::ok;
+    f.evidence = fmt::format("{:.0f} of {} subcomponents are alive: what the target rows do not need dies",
+                             alive->value, subject_.subcomponents);
+    return f;
+  }
   Statements statements;
   statements.say(part < t_.alive, fmt::format("{:.0f} of {} subcomponents are alive, {:.3g} %", alive->value,
                                               subject_.subcomponents, 100.0 * part));

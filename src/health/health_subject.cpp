@@ -8,7 +8,10 @@ namespace vpd {
 HealthSubject health_subject(const RunConfig& config, std::vector<std::string> sites,
                              std::int64_t subcomponents) {
   HealthSubject subject{
-      .steps = config.training.steps, .sites = std::move(sites), .subcomponents = subcomponents};
+      .steps = config.training.steps,
+      .targeted = config.data.background.has_value(),
+      .sites = std::move(sites),
+      .subcomponents = subcomponents};
   for (const TermPlan& term : plan_of(config.objective)) {
     if (const MinimalityPlan* plan = term.minimality(); plan && !plan->frequency) {
       const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&*plan->penalty);
@@ -16,7 +19,7 @@ HealthSubject health_subject(const RunConfig& config, std::vector<std::string> s
           smooth ? HealthSubject::Annealing{"gamma", smooth->gamma} : HealthSubject::Annealing{"p", *plan->p};
     }
     const ReconstructionPlan* plan = term.reconstruction();
-    if (!plan || term.coefficient.start == 0.0) continue;
+    if (!plan || term.coefficient.largest() == 0.0) continue;
     subject.reconstructions.push_back(term.label);
     const auto* masks = term.masks<AdversarialMasks>();
     if (!masks) continue;

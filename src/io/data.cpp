@@ -9,6 +9,7 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/text.hpp"
+#include "vpd/io/prompts.hpp"
 #include "vpd/io/tokens.hpp"
 
 namespace vpd {
@@ -38,10 +39,13 @@ std::unique_ptr<Dataset> open(const SparseFeaturesData& source, const InputShape
   VPD_CHECK(input.features > 0, ConfigError,
             "{}.type: expected tokens, since the target reads token ids below {}, found {}", where,
             input.vocabulary, SparseFeaturesData::kind);
-  VPD_CHECK(active_features(source.generation) <= input.features, ConfigError,
-            "{}.generation: expected at most as many active features as the target reads, which is {}, found "
-            "{}",
-            where, input.features, active_features(source.generation));
+  const auto there = source.only.empty() ? input.features : static_cast<std::int64_t>(source.only.size());
+  VPD_CHECK(active_features(source.generation) <= there, ConfigError,
+            "{}.generation: expected at most as many active features as there may be, which is {}, found {}",
+            where, there, active_features(source.generation));
+  VPD_CHECK(source.only.empty() || source.only.back() < input.features, ConfigError,
+            "{}.only: expected features below {}, which the target reads, found {}", where, input.features,
+            source.only.empty() ? 0 : source.only.back());
   return std::make_unique<SparseFeatures>(source, input.features, seed, role);
 }
 
@@ -54,6 +58,12 @@ std::unique_ptr<Dataset> open(const InductionData& source, const InputShape& inp
   return std::make_unique<InductionRows>(source, input.vocabulary, seed, role);
 }
 
+std::unique_ptr<Dataset> open_prompts(const PromptsData& source, const InputShape& input, std::uint64_t seed,
+                                      const std::string& where, std::int64_t rows_a_step) {
+  check_tokens(source, input, where);
+  return std::make_unique<PromptRows>(source, input.vocabulary, seed, rows_a_step, where);
+}
+
 /// What a file is, whatever links and names lead to it: its device and its number there.
 std::optional<std::pair<dev_t, ino_t>> identity_of(const TokenShard& shard) {
   struct stat status {};
@@ -64,8 +74,43 @@ std::optional<std::pair<dev_t, ino_t>> identity_of(const TokenShard& shard) {
 }  // namespace
 
 std::unique_ptr<Dataset> open_dataset(const DataSource& source, const InputShape& input, std::uint64_t seed,
-                                      DataRole role, const std::string& where) {
-  return std::visit([&](const auto& kind) { return open(kind, input, seed, role, where); }, source);
+                                      DataRole role, const std::string& where, std::int64_t rows_a_step) {
+  return std::visit(
+      [&]<class Source>(const Source& kind) -> std::unique_ptr<Dataset> {
+        if constexpr (std::is_same_v<Source, PromptsData>) {
+          return open_prompts(kind, input, seed, where, rows_a_step);
+        } else {
+          return open(kind, input, seed, role, where);
+        }
+      },
+      source);
+}
+
+const char* name_of(DataRole role) {
+  switch (role) {
+    case DataRole::train:
+      return "train";
+    case DataRole::eval:
+      return "eval";
+    case DataRole::background:
+      break;
+  }
+  return "background";
+}
+
+std::unique_ptr<Dataset> open_dataset(const RunConfig& config, DataRole role, const InputShape& input,
+                                      const std::string& file, std::int64_t rows_a_step) {
+  DataSource source = role == DataRole::train  ? config.data.train
+                      : role == DataRole::eval ? config.data.eval
+                                               : config.data.background.value();
+  if (auto* prompts = std::get_if<PromptsData>(&source); prompts && !prompts->tokenizer) {
+    const std::filesystem::path beside =
+        std::visit([](const auto& target) { return target.path; }, config.target) / "tokenizer.json";
+    std::error_code error;
+    if (std::filesystem::exists(beside, error)) prompts->tokenizer = beside;
+  }
+  return open_dataset(source, input, config.seed, role, fmt::format("{}: data.{}", file, name_of(role)),
+                      rows_a_step);
 }
 
 std::optional<std::string> warning_of_shared_files(const Dataset& train, const Dataset& eval) {

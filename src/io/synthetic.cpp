@@ -43,35 +43,42 @@ SparseFeatures::SparseFeatures(const SparseFeaturesData& config, std::int64_t fe
                                DataRole role)
     : config_(config),
       features_(features),
+      only_(config.only),
       low_(static_cast<float>(config.range.at(0))),
       high_(static_cast<float>(config.range.at(1))),
       key_(key_of(seed, RandomPurpose::sparse_features, role)) {
-  VPD_CHECK(active_features(config.generation) <= features, UsageError,
+  for (std::int64_t i = 0; config.only.empty() && i < features; ++i) only_.push_back(i);
+  VPD_CHECK(only_.back() < features, UsageError,
+            "expected features below {} that may be active, found {} (`only`)", features, only_.back());
+  const auto count = static_cast<std::int64_t>(only_.size());
+  VPD_CHECK(active_features(config.generation) <= count, UsageError,
             "expected at least {} features for that many active ones in a row, found {}",
-            active_features(config.generation), features);
+            active_features(config.generation), count);
 }
 
 void SparseFeatures::fill(std::int64_t position, float* row) const {
   const std::int64_t active = active_features(config_.generation);
+  const auto count = static_cast<std::int64_t>(only_.size());
+  const auto feature_at = [&](std::int64_t i) -> float& { return row[only_[static_cast<std::size_t>(i)]]; };
   if (active == 0) {
     const auto probability = static_cast<float>(config_.probability.value());
-    for (std::int64_t i = 0; i < features_; i += 2) {
+    for (std::int64_t i = 0; i < count; i += 2) {
       const Words x = draw(key_, position, static_cast<std::uint32_t>(i));
-      if (to_uniform(x[0]) < probability) row[i] = value(x[1]);
-      if (i + 1 < features_ && to_uniform(x[2]) < probability) row[i + 1] = value(x[3]);
+      if (to_uniform(x[0]) < probability) feature_at(i) = value(x[1]);
+      if (i + 1 < count && to_uniform(x[2]) < probability) feature_at(i + 1) = value(x[3]);
     }
     return;
   }
   // A random subset without repetition (R. W. Floyd, "Programming Pearls: a sample of brilliance", 1987).
   std::array<std::int64_t, 8> chosen{};
-  const auto end = [&](std::int64_t count) { return chosen.begin() + count; };
+  const auto end = [&](std::int64_t made) { return chosen.begin() + made; };
   for (std::int64_t i = 0; i < active; ++i) {
     const Words x = draw(key_, position, static_cast<std::uint32_t>(i));
-    const std::int64_t last = features_ - active + i, drawn = below(x[0], last + 1);
+    const std::int64_t last = count - active + i, drawn = below(x[0], last + 1);
     const bool taken = std::find(chosen.begin(), end(i), drawn) != end(i);
     const std::int64_t feature = taken ? last : drawn;
     *end(i) = feature;
-    row[feature] = value(x[1]);
+    feature_at(feature) = value(x[1]);
   }
 }
 

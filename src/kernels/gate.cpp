@@ -39,11 +39,12 @@ class PutSources {
     p.kind = SourceKind::read;
     VPD_CHECK(s.time_length > 0 && N % s.time_length == 0, UsageError,
               "gate: expected whole sequences of {}, found {} positions", s.time_length, N);
-    VPD_CHECK(
-        s.batch_rows > 0 && s.first_batch >= 0 && (s.time_rows == 1 || s.time_rows == s.time_length),
-        UsageError,
-        "gate: expected sources for at least one batch row and for 1 or {} positions of it, found {} and {}",
-        s.time_length, s.batch_rows, s.time_rows);
+    VPD_CHECK(s.batch_rows > 0 && s.first_batch >= 0 && (s.time_rows == 1 || s.time_rows >= s.time_length),
+              UsageError,
+              "gate: expected sources for at least one batch row and for 1 or at least {} positions of it, "
+              "found {} and "
+              "{}",
+              s.time_length, s.batch_rows, s.time_rows);
     p.compact = s.values.scalar_type() == at::kShort;
     VPD_CHECK(!p.compact || wide_ == at::kFloat, UsageError,
               "gate: expected float64 sources beside float64 activations, found compact ones");
@@ -54,7 +55,7 @@ class PutSources {
     p.first_batch = s.first_batch % s.batch_rows;
     const bool in_order = s.time_rows == s.time_length && p.first_batch + N / s.time_length <= s.batch_rows;
     p.first_source = in_order ? p.first_batch * s.time_rows : -1;
-    p.source_rows_shared = s.time_rows != s.time_length || N / s.time_length > s.batch_rows;
+    p.source_rows_shared = s.time_rows < s.time_length || N / s.time_length > s.batch_rows;
   }
 
   void operator()(const MixedSources& s) const {
@@ -104,15 +105,17 @@ GateParams common(const at::Tensor& h, const at::Tensor& importance, const GateS
       p.places = static_cast<const std::int32_t*>(routing.places.const_data_ptr());
     }
   }
-  p.delta = s.delta;
   std::visit(PutSources(p, wide), s.from);
+  p.delta = !s.fixed_delta;
+  if (s.fixed_delta) p.delta_value = *s.fixed_delta;
   return p;
 }
 
 /// Whether δ is 0 at every position that is masked, whatever is drawn.
 bool no_delta(const GateSources& s) {
+  if (s.fixed_delta) return *s.fixed_delta == 0.0;
   const auto* constant = std::get_if<ConstantSources>(&s.from);
-  return !s.delta || (constant && constant->delta == 0.0);
+  return constant && constant->delta == 0.0;
 }
 
 /// Adds gradients of positions, per_position [B T, C + 1], to those of the source rows that they share,
@@ -120,8 +123,8 @@ bool no_delta(const GateSources& s) {
 void add_per_source(const GateParams& p, const at::Tensor& per_position, const at::Tensor& gradient) {
   const std::int64_t B = p.all_rows / p.time_length;
   at::Tensor summed = per_position.view({B, p.time_length, p.columns + 1});
-  if (p.time_rows != p.time_length) summed = summed.sum(1, /*keepdim=*/true);
-  const at::Tensor rows = gradient.unflatten(0, {p.batch_rows, p.time_rows});
+  if (p.time_rows < p.time_length) summed = summed.sum(1, /*keepdim=*/true);
+  const at::Tensor rows = gradient.unflatten(0, {p.batch_rows, p.time_rows}).narrow(1, 0, summed.size(1));
   if (p.batch_rows == 1) {
     rows.add_(summed.sum(0, /*keepdim=*/true));
     return;
@@ -241,7 +244,7 @@ GateGradients gate_backward(const at::Tensor& gradient, const at::Tensor& h, con
               "wanted, found none",
               p.rows);
     std::visit(PutDestination(p, *sources.read(), wide), sources.read()->destination);
-    if (sources.delta) {
+    if (!sources.fixed_delta) {
       VPD_CHECK(scale_gradient.defined() && scale_gradient.is_contiguous() &&
                     scale_gradient.numel() == p.rows && scale_gradient.scalar_type() == wide,
                 UsageError,

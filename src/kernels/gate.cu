@@ -84,8 +84,8 @@ __device__ __forceinline__ void random_words(const GateParams& p, std::int64_t n
 /// others through `shared`; all of the block must come here.
 template <class T>
 __device__ __forceinline__ Row<T> find_row(const GateParams& p, std::int64_t n, T* shared) {
-  if (p.kind == SourceKind::constant) return {0, p.delta ? static_cast<T>(p.delta_value) : T(0), false};
-  Row<T> row{p.sources ? source_row(p, n) : 0, T(0), reads_matrix(p, n)};
+  if (p.kind == SourceKind::constant) return {0, static_cast<T>(p.delta_value), false};
+  Row<T> row{p.sources ? source_row(p, n) : 0, static_cast<T>(p.delta_value), reads_matrix(p, n)};
   if (!p.delta || row.matrix) return row;
   __syncthreads();  // the row before may still be read
   if (threadIdx.x == 0) {

@@ -83,7 +83,7 @@ RowSources<Wide> row_sources(const GateParams& p, std::int64_t n, Wide* buffer) 
       s.delta = s.delta < Wide(0.5) ? Wide(0) : Wide(1);
     }
   }
-  if (!p.delta) s.delta = 0;
+  if (!p.delta) s.delta = static_cast<Wide>(p.delta_value);
   return s;
 }
 

@@ -41,7 +41,7 @@ struct GateParams {
   SourceKind kind = SourceKind::constant;
   double value = 0.0;
   double delta_value = 0.0;
-  bool delta = true;
+  bool delta = true;  // false: δ = delta_value, whatever the sources say
   LateKey key;
   std::uint32_t site = 0;
   std::int64_t first_row = 0;

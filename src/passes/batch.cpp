@@ -62,14 +62,24 @@ BatchReader::BatchReader(const Decomposition& decomposition, const Dataset& data
       components_(decomposition.components.bind({})),
       ci_parameters_(decomposition.ci_parameters.bind({})) {}
 
+/// Batches end where the length of rows changes.
+std::int64_t BatchReader::first_of(std::int64_t k) const {
+  if (data_.one_length()) return k * options_.rows;
+  std::int64_t first = 0;
+  for (; k > 0 && first < data_.rows().value(); --k)
+    first += std::min(options_.rows, data_.rows_alike(first));
+  return first + k * options_.rows;
+}
+
 std::int64_t BatchReader::rows_of(std::int64_t k) const {
-  const std::int64_t first = k * options_.rows, beyond = first + options_.rows;
+  const std::int64_t first = first_of(k), beyond = first + options_.rows;
   const std::int64_t there = std::min(data_.rows().value_or(beyond), options_.limit.value_or(beyond));
-  return std::clamp<std::int64_t>(there - first, 0, options_.rows);
+  const std::int64_t rows = std::clamp<std::int64_t>(there - first, 0, options_.rows);
+  return rows == 0 ? 0 : std::min(rows, data_.rows_alike(first));
 }
 
 Batch BatchReader::read(std::int64_t k) const {
-  const std::int64_t rows = rows_of(k), first = k * options_.rows;
+  const std::int64_t rows = rows_of(k), first = first_of(k);
   const at::Tensor input = data_.batch(first, rows);
   Batch batch{.decomposition = decomposition_,
               .pool = lanes_,
@@ -77,7 +87,7 @@ Batch BatchReader::read(std::int64_t k) const {
               .number = k,
               .first = first,
               .B = rows,
-              .T = data_.length(),
+              .T = length_of(input),
               .components = components_,
               .lanes = {},
               .stop = options_.stop,
@@ -92,7 +102,7 @@ Batch BatchReader::read(std::int64_t k) const {
     LaneBatch& lane = batch.lanes[static_cast<std::size_t>(i)];
     lane.number = static_cast<std::size_t>(i);
     lane.first_batch = part.begin;
-    lane.clean = clean_pass(decomposition_, input, part, options_.outputs);
+    lane.clean = clean_pass(decomposition_, input, part, options_.outputs, options_.compared);
     if (!options_.kept) {
       lane.importance = causal_importance(decomposition_, lane.clean, ci_parameters_, components_);
     }

@@ -4,14 +4,25 @@
 
 namespace vpd {
 
-CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs) {
+at::Tensor CleanPass::at_compared(const at::Tensor& x) const {
+  if (compared == ComparedPositions::all) return x;
+  return x.unflatten(0, {B(), T()}).select(1, T() - 1);
+}
+
+CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, bool keep_outputs,
+                     ComparedPositions compared) {
   const at::NoGradGuard no_grad;
   const std::size_t block = decomposition.first_block();
   RecordingExecutor executor(decomposition.sites.of_matrix(), decomposition.sites.size(), keep_outputs,
                              block > 0 ? std::optional(block) : std::nullopt);
   CleanPass clean;
   clean.input = input;
-  clean.output = decomposition.target->forward(input, executor);
+  clean.compared = compared;
+  const at::Tensor hidden = decomposition.target->hidden(input, executor);
+  // A head that is a site has importances of every position.
+  clean.output = decomposition.frozen_head()
+                     ? decomposition.target->output(clean.at_compared(hidden).contiguous(), executor)
+                     : clean.at_compared(decomposition.target->output(hidden, executor)).contiguous();
   clean.inputs = std::move(executor.inputs);
   clean.outputs = std::move(executor.outputs);
   clean.start = {block, std::move(executor.residual_stream)};
@@ -19,9 +30,9 @@ CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input
 }
 
 CleanPass clean_pass(const Decomposition& decomposition, const at::Tensor& input, const Range& rows,
-                     bool keep_outputs) {
+                     bool keep_outputs, ComparedPositions compared) {
   const at::Tensor own = input.narrow(0, rows.begin, rows.size());
-  return clean_pass(decomposition, own.to(decomposition.numerics.device), keep_outputs);
+  return clean_pass(decomposition, own.to(decomposition.numerics.device), keep_outputs, compared);
 }
 
 Importance causal_importance(const Decomposition& decomposition, const CleanPass& clean,

@@ -34,12 +34,13 @@ at::Tensor divergence_from_hidden(const Decomposition& decomposition, const Clea
   const bool backward = seed != 0.0;
   const Matrix* head = decomposition.frozen_head();
   if (head && kind == Divergence::kl) {
+    const at::Tensor read = clean.at_compared(hidden).contiguous();
     const HeadKlResult kl =
-        kl_through_head(clean.output, hidden.detach(), head->weight.value, head->bias.value, backward, seed);
-    if (backward) go_back(hidden, kl.gradient);
+        kl_through_head(clean.output, read.detach(), head->weight.value, head->bias.value, backward, seed);
+    if (backward) go_back(read, kl.gradient);
     return kl.sum;
   }
-  const at::Tensor output = target.output(hidden, executor);
+  const at::Tensor output = clean.at_compared(target.output(hidden, executor)).contiguous();
   const KlResult result =
       kind == Divergence::kl
           ? kl_from_logits(clean.output, output.detach(), backward, seed, /*in_place=*/true)

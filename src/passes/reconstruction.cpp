@@ -11,6 +11,14 @@
 #include "vpd/passes/divergence.hpp"
 
 namespace vpd {
+namespace {
+
+std::vector<at::Tensor> compared(const CleanPass& clean, std::vector<at::Tensor> of_sites) {
+  for (at::Tensor& y : of_sites) y = clean.at_compared(y);
+  return of_sites;
+}
+
+}  // namespace
 
 SourceOf random_sources(const PassContext& context, SourceDistribution distribution, const LateKey& key) {
   return [distribution, key, first_row = context.first_row](std::size_t site) {
@@ -20,6 +28,15 @@ SourceOf random_sources(const PassContext& context, SourceDistribution distribut
 
 SourceOf constant_sources(double r, double delta) {
   return [r, delta](std::size_t) { return GateSources{ConstantSources{r, delta}}; };
+}
+
+SourceOf with_delta(SourceOf sources, std::optional<double> delta) {
+  if (!delta) return sources;
+  return [sources = std::move(sources), delta](std::size_t site) {
+    GateSources of_site = sources(site);
+    of_site.fixed_delta = delta;
+    return of_site;
+  };
 }
 
 double masked_share(const RoutingConfig& config, std::int64_t L) {
@@ -84,7 +101,7 @@ std::vector<SitePass> site_passes(const PassContext& context, const SourceOf& so
     } else if (routing.masks.defined()) {
       p.routing.masked = routing.masks[static_cast<std::int64_t>(i)];
     }
-    p.sources.delta = p.sources.delta && d.delta_component;
+    if (!d.delta_component) p.sources.fixed_delta = 0.0;
     passes.push_back(std::move(p));
   }
   return passes;
@@ -108,7 +125,8 @@ at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, cons
     at::Tensor sum;
     if (hidden_acts) {
       if (!d.frozen_head()) d.target->output(hidden, executor);  // it may hold sites of its own
-      sum = squared_error_of_sites(clean.outputs, executor.outputs, d.numerics.wide, seed * share);
+      sum = squared_error_of_sites(compared(clean, clean.outputs), compared(clean, executor.outputs),
+                                   d.numerics.wide, seed * share);
     } else {
       sum = divergence_from_hidden(d, clean, hidden, executor, seed * share, divergence);
     }

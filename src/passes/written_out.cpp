@@ -62,8 +62,8 @@ WrittenOut::Pass WrittenOut::run(const std::function<WrittenOutMask(std::size_t)
                                  const at::Tensor& routing, int only) const {
   WrittenOutExecutor executor(d_, *this, mask_of, routing, only);
   Pass pass;
-  pass.output = d_.target->forward(clean_.input, executor);
-  pass.outputs = executor.outputs;
+  pass.output = clean_.at_compared(d_.target->forward(clean_.input, executor));
+  for (const at::Tensor& y : executor.outputs) pass.outputs.push_back(clean_.at_compared(y));
   return pass;
 }
 
@@ -86,8 +86,8 @@ at::Tensor WrittenOut::squared_error_of_sites(const Pass& pass) const {
   at::Tensor sum = at::zeros({}, at::kDouble);
   std::int64_t entries = 0;
   for (std::size_t i = 0; i < pass.outputs.size(); ++i) {
-    sum = sum + (pass.outputs[i] - clean_.outputs[i]).square().sum();
-    entries += clean_.outputs[i].numel();
+    sum = sum + (pass.outputs[i] - clean_.at_compared(clean_.outputs[i])).square().sum();
+    entries += pass.outputs[i].numel();
   }
   return sum / static_cast<double>(entries);
 }

@@ -24,8 +24,8 @@ class WrittenOut {
   WrittenOut(const Decomposition& decomposition, const CleanPass& clean, const at::Tensor& importance);
 
   struct Pass {
-    at::Tensor output;                ///< [N, V]
-    std::vector<at::Tensor> outputs;  ///< per site [N, d_out]
+    at::Tensor output;                ///< [P, V], at the positions compared
+    std::vector<at::Tensor> outputs;  ///< per site [P, d_out]
   };
   /// routing uint8 [L, N] or undefined: masked everywhere. only: the one site that is masked, or -1.
   Pass run(const std::function<WrittenOutMask(std::size_t)>& mask_of, const at::Tensor& routing = {},
@@ -47,7 +47,7 @@ class WrittenOut {
 
  private:
   const Decomposition& d_;
-  const CleanPass& clean_;
+  CleanPass clean_;
 };
 
 }  // namespace vpd

@@ -64,8 +64,7 @@ AttentionForecast forecast_attention(const AttentionOptions& options, const Obse
                                    threads.get(), config_name);
   const bool train = options.split == "train";
   const auto data =
-      open_dataset(train ? config.data.train : config.data.eval, step.target.input(), config.seed,
-                   train ? DataRole::train : DataRole::eval, config_name + ": data." + options.split);
+      open_dataset(config, train ? DataRole::train : DataRole::eval, step.target.input(), config_name);
   const std::int64_t T = data->length(), V = step.target.output_width;
   step.T = T;
   const AttentionPlan plan = plan_of(step, options.layer);

@@ -50,12 +50,14 @@ CheckedData check_data(const std::string& role, const DataSource& source, const 
 void check_data(CheckReport& report, const InputShape& input, const std::string& file,
                 const Observer& observer) {
   const DataConfig& data = report.config.data;
-  const std::uint64_t seed = report.config.seed;
-  const auto train = open_dataset(data.train, input, seed, DataRole::train, file + ": data.train");
-  const auto eval = open_dataset(data.eval, input, seed, DataRole::eval, file + ": data.eval");
+  const auto train = open_dataset(report.config, DataRole::train, input, file);
+  const auto eval = open_dataset(report.config, DataRole::eval, input, file);
   if (const auto shared = warning_of_shared_files(*train, *eval)) report.warnings.push_back(*shared);
   report.data.push_back(check_data("train", data.train, *train, observer));
   report.data.push_back(check_data("eval", data.eval, *eval, observer));
+  if (!data.background) return;
+  const auto background = open_dataset(report.config, DataRole::background, input, file);
+  report.data.push_back(check_data("background", *data.background, *background, observer));
 }
 
 /// The first step sets libraries up and is not counted.
@@ -71,8 +73,10 @@ MeasuredStep measure_steps(const CheckReport& report, const CheckOptions& option
     end_if_asked(observer.stop, "the measurement");
     observer.announce(fmt::format("making step {} of {}", s + 1, steps));
     const at::Tensor batch = job.train->batch(s * B, B);
+    const std::int64_t rows = report.config.background_rows();
+    const at::Tensor more = job.background ? job.background->batch(s * rows, rows) : at::Tensor();
     const Clock::time_point start = Clock::now();
-    const StepResult result = job.step.run(batch, s);
+    const StepResult result = job.step.run(batch, s, /*want_l0=*/false, more);
     synchronize(job.numerics.device);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     job.step.check(result, s);

@@ -103,8 +103,9 @@ EvaluateResult evaluate_run(const EvaluateOptions& options, const Observer& obse
   result.warnings = std::move(run.warnings);
   result.step = run.checkpoint.step;
   check_metrics(run.decomposition, run.config, run.config_name);
-  result.metrics = evaluate(run.decomposition, run.config, *run.eval, result.step, wanted, *run.lanes,
-                            &result.arrays, observer.stop, observer.status);
+  const std::unique_ptr<Dataset> background = run.open_background();
+  result.metrics = evaluate(run.decomposition, run.config, {*run.eval, background.get()}, result.step, wanted,
+                            *run.lanes, &result.arrays, observer.stop, observer.status);
   result.budgets = attack_budgets(run.config, wanted);
   result.overrides = options.overrides;
   result.checkpoint = fs::relative(run.checkpoint.path, run.directory.path()).string();

@@ -71,8 +71,7 @@ PlannedPass::PlannedPass(const PassChoice& choice, const RunDirectory& directory
   const Architecture architecture = describe_target(config_.target, warnings);
   step_shape_ = make_step_shape(config_, architecture, numerics_, threads(), name);
   const bool train = choice.split == "train";
-  data_ = open_dataset(train ? config_.data.train : config_.data.eval, architecture.input(), config_.seed,
-                       train ? DataRole::train : DataRole::eval, name + ": data." + choice.split);
+  data_ = open_dataset(config_, train ? DataRole::train : DataRole::eval, architecture.input(), name);
   step_shape_.T = data_->length();
 }
 

@@ -11,24 +11,29 @@
 namespace vpd {
 namespace {
 
-std::unique_ptr<Dataset> open_data(const DataSource& source, DataRole role, const Target& target,
-                                   const TrainingJob& job, const std::string& file,
-                                   const Observer& observer) {
-  auto data = open_dataset(source, target.input(), job.config.seed, role,
-                           fmt::format("{}: data.{}", file, role == DataRole::train ? "train" : "eval"));
+std::unique_ptr<Dataset> open_data(DataRole role, std::int64_t rows_a_step, const TrainingJob& job,
+                                   const std::string& file, const Observer& observer) {
+  auto data = open_dataset(job.config, role, job.decomposition.target->input(), file, rows_a_step);
   if (!job.processes.writes()) return data;
   data->scan(announce(observer, "checking " + data->describe(), data->bytes_to_scan()));
   return data;
 }
 
-/// Rows that a process computes with at once.
-std::int64_t rows_at_once(const TrainingConfig& training, int processes) {
-  const std::int64_t rows = training.batch_size / processes;
+/// Rows, of so many of a batch, that a process computes with at once.
+std::int64_t rows_at_once(const TrainingConfig& training, std::int64_t batch, int processes) {
+  const std::int64_t rows = batch / processes;
   return std::min(training.micro_batch_size.value_or(rows), rows);
 }
 
+/// The fewest of both streams.
+std::int64_t fewest_rows_at_once(const RunConfig& config, int processes) {
+  const std::int64_t rows = rows_at_once(config.training, config.training.batch_size, processes),
+                     background = config.background_rows();
+  return background == 0 ? rows : std::min(rows, rows_at_once(config.training, background, processes));
+}
+
 int lanes_to_use(const TrainingJob& job) {
-  return suitable_lanes(job.decomposition, rows_at_once(job.config.training, job.processes.count()),
+  return suitable_lanes(job.decomposition, fewest_rows_at_once(job.config, job.processes.count()),
                         job.threads.get());
 }
 
@@ -41,12 +46,17 @@ void check_division(const RunConfig& config, int processes, const std::string& c
       "{}: training.batch_size: expected a multiple of the number of processes, which is {}, since each "
       "takes as many rows, found {}",
       config_name, processes, training.batch_size);
+  VPD_CHECK(
+      config.background_rows() % processes == 0, ConfigError,
+      "{}: training.background_batch_size: expected a multiple of the number of processes, which is {}, "
+      "found {}",
+      config_name, processes, config.background_rows());
   const std::int64_t rows = training.batch_size / processes;
   VPD_CHECK(
-      rows % rows_at_once(training, processes) == 0, ConfigError,
+      rows % rows_at_once(training, training.batch_size, processes) == 0, ConfigError,
       "{}: training.micro_batch_size: expected a divisor of the {} rows that each of {} processes takes, "
       "found {}",
-      config_name, rows, processes, rows_at_once(training, processes));
+      config_name, rows, processes, rows_at_once(training, training.batch_size, processes));
   VPD_CHECK(
       processes == 1 || !config.device.starts_with("cuda:"), ConfigError,
       "{}: device: expected auto, cuda or cpu with {} processes, each of which takes the GPU of its number, "
@@ -67,9 +77,14 @@ TrainingJob::TrainingJob(RunConfig run_config, const std::string& config_name, i
       warnings(vpd::warnings(config)),
       numerics(resolve_numerics(config.device, config.precision, local_rank)),
       decomposition(make_decomposition(config, numerics, config_name, warnings)),
-      train(
-          open_data(config.data.train, DataRole::train, *decomposition.target, *this, config_name, observer)),
-      eval(open_data(config.data.eval, DataRole::eval, *decomposition.target, *this, config_name, observer)),
+      train(open_data(DataRole::train, config.training.batch_size, *this, config_name, observer)),
+      eval(open_data(DataRole::eval, 0, *this, config_name, observer)),
+      background(config.data.background
+                     ? open_data(DataRole::background, config.background_rows(), *this, config_name, observer)
+                     : nullptr),
+      background_to_evaluate(
+          background ? open_dataset(config, DataRole::background, decomposition.target->input(), config_name)
+                     : nullptr),
       threads_per_lane(std::max(1, threads.get() / lanes_to_use(*this))),
       lanes(lanes_to_use(*this), threads_per_lane),
       step(decomposition, config, train->length(), lanes, processes) {
@@ -109,14 +124,18 @@ std::vector<std::string> describe(const TrainingJob& job) {
   if (config.initialize_from) line("initialize_from", config.initialize_from->string());
   const TrainingConfig& training = config.training;
   line("data", fmt::format("{} to train on, {} to evaluate on", job.train->describe(), job.eval->describe()));
+  if (job.background) line("background", job.background->describe());
   std::vector<std::string> terms;
   for (const TermConfig& term : config.objective)
-    terms.push_back(fmt::format("{:g} {}", coefficient_of(term).start, label(term)));
+    terms.push_back(fmt::format("{:g} {}", coefficient_of(term).largest(), label(term)));
   line("objective", join_words(terms, " + "));
   const std::string rows = job.train->kind() == InputKind::tokens
                                ? fmt::format("{} × {} tokens", training.batch_size, job.train->length())
                                : fmt::format("{} rows", training.batch_size);
   std::string steps = fmt::format("{} of {}", training.steps, rows);
+  if (job.background)
+    steps +=
+        fmt::format(" and {} × {} of the background", config.background_rows(), job.background->length());
   if (training.micro_batch_size) steps += fmt::format(", {} rows at once", *training.micro_batch_size);
   if (training.faithfulness_warmup.steps > 0) {
     steps += fmt::format(", after {} of faithfulness warm-up", training.faithfulness_warmup.steps);

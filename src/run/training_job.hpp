@@ -11,6 +11,7 @@
 #include "vpd/io/dataset.hpp"
 #include "vpd/machine/lanes.hpp"
 #include "vpd/machine/processes.hpp"
+#include "vpd/training/loop.hpp"
 #include "vpd/training/step.hpp"
 
 namespace vpd {
@@ -32,6 +33,10 @@ struct TrainingJob {
   Numerics numerics;
   Decomposition decomposition;
   std::unique_ptr<Dataset> train, eval;
+  std::unique_ptr<Dataset> background;  ///< null: there is none
+  TrainingRows rows_to_train_on() const { return {*train, background.get()}; }
+  /// The same for evaluations, which take prompts each once.
+  std::unique_ptr<Dataset> background_to_evaluate;
   int threads_per_lane;
   Lanes lanes;
   TrainingStep step;

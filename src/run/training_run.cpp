@@ -144,8 +144,8 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     MetricArrays arrays;
     const bool final = s == steps && config.evaluation.final;
     try {
-      values = evaluate(job.decomposition, config, *job.eval, s, slow ? MetricChoice() : is_fast, job.lanes,
-                        final ? &arrays : nullptr, stop);
+      values = evaluate(job.decomposition, config, {*job.eval, job.background_to_evaluate.get()}, s,
+                        slow ? MetricChoice() : is_fast, job.lanes, final ? &arrays : nullptr, stop);
     } catch (const Interrupted&) {
       return false;
     } catch (const std::exception&) {
@@ -184,7 +184,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     job.processes.meet();
   };
 
-  switch (run_loop(job.step, config, *job.train, job.numerics.device, resumed_at, hooks)) {
+  switch (run_loop(job.step, config, job.rows_to_train_on(), job.numerics.device, resumed_at, hooks)) {
     case LoopEnd::stopped_in_warm_up:
       throw Interrupted(fmt::format(
           "interrupted in the faithfulness warm-up, before there was anything to save: {} starts over",

@@ -62,7 +62,8 @@ fs::path run_as_worker(const DecomposeOptions& options, const Observer& observer
     job.step.state();  // gives process 0 what is here alone
     processes.meet();
   };
-  if (run_loop(job.step, job.config, *job.train, job.numerics.device, resumed_at, hooks) != LoopEnd::finished)
+  if (run_loop(job.step, job.config, job.rows_to_train_on(), job.numerics.device, resumed_at, hooks) !=
+      LoopEnd::finished)
     throw Interrupted("interrupted together with process 0");
   return run;
 }

@@ -7,6 +7,7 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/machine/memory.hpp"
+#include "vpd/target/target.hpp"
 
 namespace vpd {
 namespace {
@@ -39,11 +40,14 @@ MetricsLog::Values measured(const StepResult& result, double seconds, std::int64
   MetricsLog::Values values;
   values.emplace_back("train/loss/total", result.total.item<double>());
   for (std::size_t k = 0; k < result.losses.size(); ++k) {
+    if (!result.losses[k].defined()) continue;  // it slept
     values.emplace_back("train/loss/" + result.labels[k], result.losses[k].item<double>());
   }
   values.emplace_back("train/grad_norm/components", result.components_norm.item<double>());
   values.emplace_back("train/grad_norm/causal_importance", result.causal_importance_norm.item<double>());
   values.emplace_back("train/l0", result.l0.item<double>());
+  if (result.background_l0.defined())
+    values.emplace_back("train/background_l0", result.background_l0.item<double>());
   for (std::size_t k = 0; k < result.saturated_sources.size(); ++k) {
     const at::Tensor& part = result.saturated_sources[k];
     if (part.defined())
@@ -57,10 +61,16 @@ MetricsLog::Values measured(const StepResult& result, double seconds, std::int64
 
 }  // namespace
 
-LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& data, const at::Device& device,
-                 std::optional<std::int64_t> resumed_at, const LoopHooks& hooks) {
+LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TrainingRows& data,
+                 const at::Device& device, std::optional<std::int64_t> resumed_at, const LoopHooks& hooks) {
   const std::int64_t steps = config.training.steps, B = config.training.batch_size;
+  const std::int64_t background = config.background_rows();
   const Range rows = step.rows();
+  const auto batch_of_background = [&](std::int64_t s) {
+    if (background == 0) return at::Tensor();
+    const Range own = step.rows(TermRows::background);
+    return data.background->batch(s * background + own.begin, own.size());
+  };
   if (!resumed_at && !warm_up(step, config, hooks)) return LoopEnd::stopped_in_warm_up;
 
   // Time per step is the mean since the last logged one, without evaluations and checkpoints: the clock
@@ -68,7 +78,7 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
   StepResult result;
   std::chrono::duration<double> spent{0};
   Clock::time_point since = Clock::now();
-  std::int64_t timed = 0;
+  std::int64_t timed = 0, tokens = 0;
   const auto settle = [&](std::int64_t s) {
     if (result.total.defined()) step.check(result, s - 1);
     spent += Clock::now() - since;
@@ -99,13 +109,15 @@ LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& dat
     if (s == steps) return LoopEnd::finished;
 
     const bool log = s % config.output.log_every == 0 || s + 1 == steps;
-    result = step.run(data.batch(s * B + rows.begin, rows.size()), s, /*want_l0=*/log);
+    const at::Tensor batch = data.rows.batch(s * B + rows.begin, rows.size()), more = batch_of_background(s);
+    tokens += B * length_of(batch) + (more.defined() ? background * length_of(more) : 0);
+    result = step.run(batch, s, /*want_l0=*/log, more);
     ++timed;
     if (log) {
       settle(s + 1);
       const double seconds = spent.count() / static_cast<double>(timed);
-      if (hooks.log) hooks.log(s, measured(result, seconds, B * data.length(), device));
-      spent = {}, timed = 0, since = Clock::now();
+      if (hooks.log) hooks.log(s, measured(result, seconds, tokens / timed, device));
+      spent = {}, timed = 0, tokens = 0, since = Clock::now();
     }
     if (hooks.stepped) hooks.stepped(s + 1);
   }

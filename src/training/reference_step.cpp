@@ -44,9 +44,11 @@ at::Tensor penalty(const MinimalityPlan& plan, const at::Tensor& g, std::int64_t
 }  // namespace
 
 struct ReferenceStep::Batch {
+  TermRows rows;
   std::int64_t step;
   CleanPass clean;
   WrittenOut passes;  ///< with V, U and g, lower-leaky, as leaves
+  at::Tensor made_z;  ///< as the causal-importance function gave it, on its graph
   at::Tensor z;       ///< a leaf of its own, which penalties are taken of
   at::Tensor kept;    ///< [N, Σ C], of LargestMasks
 
@@ -54,7 +56,7 @@ struct ReferenceStep::Batch {
 };
 
 ReferenceStep::ReferenceStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T)
-    : d_(decomposition), config_(config), objective_(plan_of(config.objective)), T_(T) {
+    : d_(decomposition), config_(config), objective_(plan_of(config.objective)) {
   const auto zeros = [](const ParameterSet& parameters) {
     return Moments{at::zeros_like(parameters.flat()), at::zeros_like(parameters.flat())};
   };
@@ -71,8 +73,10 @@ ReferenceStep::ReferenceStep(Decomposition& decomposition, const RunConfig& conf
               "reference step: expected no pools, compact sources or merged masks, found {}",
               objective_[k].label);
     if (!adversary) continue;
-    PersistentAdversary initial(*adversary, d_.sites, config.training.batch_size, T, d_.numerics, config.seed,
-                                k);
+    const bool background = objective_[k].rows == TermRows::background;
+    PersistentAdversary initial(
+        *adversary, d_.sites, background ? config.background_rows() : config.training.batch_size,
+        background ? row_length(config.data.background.value()) : T, d_.numerics, config.seed, k);
     for (const auto& [name, value] : initial.state(d_.sites)) {
       if (!name.starts_with("source/")) continue;
       adversaries_[k].values.push_back(value.clone());
@@ -113,8 +117,8 @@ at::Tensor ReferenceStep::masked_loss(const Batch& batch, std::size_t term, cons
 /// `sources`: of an adversary, those of each site.
 at::Tensor ReferenceStep::loss_of(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
                                   const std::vector<at::Tensor>& sources, std::int64_t draw) const {
-  const std::int64_t B = batch.clean.B(), N = batch.clean.N();
-  const at::Tensor none = at::zeros({N, 1}, at::kDouble);
+  const std::int64_t B = batch.clean.B(), T = batch.clean.T(), N = batch.clean.N();
+  const at::Tensor none = at::full({N, 1}, plan.delta.value_or(0.0), at::kDouble);
   if (const auto* masks = std::get_if<ConstantMasks>(&plan.masks)) {
     const auto constant = [&](std::size_t i) {
       return WrittenOutMask{batch.passes.mask(i, at::full({}, masks->source, at::kDouble)), none};
@@ -133,7 +137,7 @@ at::Tensor ReferenceStep::loss_of(const Batch& batch, std::size_t term, const Re
         const GateSources drawn{
             DrawnSources{masks->distribution, key(RandomPurpose::mask_sources, batch.step, term, s),
                          static_cast<std::uint32_t>(i)},
-            d_.delta_component};
+            d_.delta_component ? plan.delta : std::optional(0.0)};
         const at::Tensor ones = at::ones({N, d_.sites[i].C}, at::kDouble);
         const GateOutput gate = gate_forward(ones, at::zeros_like(ones), drawn, {});
         const at::Tensor delta = gate.scale.defined() ? gate.scale.unsqueeze(1) : none;
@@ -148,12 +152,12 @@ at::Tensor ReferenceStep::loss_of(const Batch& batch, std::size_t term, const Re
   const auto chosen = [&](std::size_t i) {
     const at::Tensor& x = sources[i];
     const at::Tensor b = at::arange(B, at::kLong).remainder(x.size(0)),
-                     t = at::arange(T_, at::kLong).remainder(x.size(1));
+                     t = at::arange(T, at::kLong).remainder(x.size(1));
     at::Tensor r = x.index_select(0, b).index_select(1, t).reshape({N, x.size(2)});
     if (sigmoid) r = r.sigmoid();
     const std::int64_t C = d_.sites[i].C;
     return WrittenOutMask{batch.passes.mask(i, r.narrow(1, 0, C)),
-                          d_.delta_component ? r.narrow(1, C, 1) : none};
+                          d_.delta_component && !plan.delta ? r.narrow(1, C, 1) : none};
   };
   return masked_loss(batch, term, plan, chosen, draw);
 }
@@ -161,7 +165,7 @@ at::Tensor ReferenceStep::loss_of(const Batch& batch, std::size_t term, const Re
 std::vector<at::Tensor> ReferenceStep::fresh_sources(const Batch& batch, std::size_t term,
                                                      const ReconstructionPlan& plan,
                                                      const FreshAdversaryConfig& adversary) const {
-  const FreshSources start = start_fresh(adversary, d_.sites, batch.clean.B(), T_,
+  const FreshSources start = start_fresh(adversary, d_.sites, batch.clean.B(), batch.clean.T(),
                                          key(RandomPurpose::fresh_sources, batch.step, term, 0), d_.numerics);
   std::vector<at::Tensor> sources;
   for (std::size_t i = 0; i < d_.sites.size(); ++i) {
@@ -179,25 +183,28 @@ std::vector<at::Tensor> ReferenceStep::fresh_sources(const Batch& batch, std::si
   return sources;
 }
 
-void ReferenceStep::ascend(std::size_t term, const std::vector<at::Tensor>& gradients, std::int64_t step) {
+void ReferenceStep::ascend(std::size_t term, const std::vector<at::Tensor>& gradients, std::int64_t step,
+                           std::int64_t T) {
   const at::NoGradGuard no_grad;
   const PersistentAdversaryConfig& config = *persistent_of(objective_[term]);
   Sources& sources = adversaries_[term];
   const double rate = value_at(config.learning_rate, step, config_.training.steps);
   const auto count = static_cast<double>(++sources.ascents);
   for (std::size_t i = 0; i < sources.values.size(); ++i) {
-    at::Tensor &x = sources.values[i], &m = sources.m[i], &v = sources.v[i];
-    const at::Tensor g = gradients[i].defined() ? gradients[i] : at::zeros_like(x);
+    // Sources of positions behind shorter rows stay.
+    const auto met = [&](const at::Tensor& y) { return y.narrow(1, 0, std::min(y.size(1), T)); };
+    const at::Tensor x = met(sources.values[i]), m = met(sources.m[i]), v = met(sources.v[i]);
+    const at::Tensor g = gradients[i].defined() ? met(gradients[i]) : at::zeros_like(x);
     if (const auto* adam = std::get_if<AdamAscentConfig>(&config.optimizer)) {
-      m = adam->beta1 * m + (1.0 - adam->beta1) * g;
-      v = adam->beta2 * v + (1.0 - adam->beta2) * g.square();
+      m.copy_(adam->beta1 * m + (1.0 - adam->beta1) * g);
+      v.copy_(adam->beta2 * v + (1.0 - adam->beta2) * g.square());
       const at::Tensor m_hat = m / (1.0 - std::pow(adam->beta1, count)),
                        v_hat = v / (1.0 - std::pow(adam->beta2, count));
-      x = x + rate * m_hat / (v_hat.sqrt() + adam->eps);
+      x.add_(rate * m_hat / (v_hat.sqrt() + adam->eps));
     } else {
-      x = x + rate * g.sign();
+      x.add_(rate * g.sign());
     }
-    if (config.parametrization == SourceParametrization::clamped) x = x.clamp(0.0, 1.0);
+    if (config.parametrization == SourceParametrization::clamped) x.clamp_(0.0, 1.0);
   }
 }
 
@@ -249,78 +256,120 @@ void ReferenceStep::update(ParameterSet& parameters, const at::Tensor& gradient,
   parameters.refresh();
 }
 
-std::vector<double> ReferenceStep::run(const at::Tensor& input, std::int64_t number) {
-  const at::Tensor components_gradient = d_.components.make_gradient(),
-                   ci_gradient = d_.ci_parameters.make_gradient();
-  const BoundSubcomponents components = d_.components.bind(components_gradient);
-  const CleanPass clean = clean_pass(d_, input, compares_sites(objective_));
-  const at::Tensor z =
-      causal_importance(d_, clean, d_.ci_parameters.bind(ci_gradient), components, /*want_lower=*/false).z;
-  Batch batch{number,
-              clean,
-              WrittenOut(d_, clean, z.detach().clamp(0.0, 1.0)),
-              z.detach().clone().requires_grad_(true),
+ReferenceStep::Batch ReferenceStep::batch_of(TermRows rows, const at::Tensor& input, std::int64_t number,
+                                             const std::vector<Parameter>& ci_parameters,
+                                             const BoundSubcomponents& components) const {
+  const DataSource& source = rows == TermRows::target ? config_.data.train : config_.data.background.value();
+  const CleanPass clean = clean_pass(d_, input, compares_sites(objective_), compared_positions(source));
+  const at::Tensor z = causal_importance(d_, clean, ci_parameters, components, /*want_lower=*/false).z;
+  Batch batch{rows,  number,
+              clean, WrittenOut(d_, clean, z.detach().clamp(0.0, 1.0)),
+              z,     z.detach().clone().requires_grad_(true),
               {}};
-  if (const LargestMasks* largest = largest_masks(objective_)) {
+  const LargestMasks* largest = largest_masks(objective_);
+  if (largest && rows == TermRows::target) {
     batch.kept = at::zeros({clean.N(), d_.sites.total_C()}, at::kDouble);
     attribute_squared_norm(d_, clean, d_.components.bind({}), batch.kept);
     keep_largest(batch.kept, kept_count(largest->kept, clean.N(), d_.sites));
   }
+  return batch;
+}
 
-  std::vector<double> losses;
-  std::vector<std::vector<at::Tensor>> last_ascents(objective_.size());
-  at::Tensor total = at::zeros({}, at::kDouble);
-  for (std::size_t k = 0; k < objective_.size(); ++k) {
-    const TermPlan& term = objective_[k];
-    at::Tensor loss;
-    if (const ReconstructionPlan* plan = term.reconstruction()) {
-      const PersistentAdversaryConfig* persistent = persistent_of(term);
-      const auto gradients_of = [&](const at::Tensor& of, const std::vector<at::Tensor>& leaves) {
-        return torch::autograd::grad({of}, leaves, {}, /*retain_graph=*/false, false,
-                                     /*allow_unused=*/true);
-      };
-      std::vector<at::Tensor> sources;
-      std::int64_t draw = 0;
-      if (persistent) {
-        for (; draw < persistent->warmup_steps; ++draw) {
-          const std::vector<at::Tensor> leaves = leaves_of(adversaries_[k].values);
-          ascend(k, gradients_of(loss_of(batch, k, *plan, leaves, draw), leaves), number);
-        }
-        sources = leaves_of(adversaries_[k].values);
-        last_ascents[k] = gradients_of(loss_of(batch, k, *plan, sources, draw), sources);
-      } else if (term.adversary()) {
-        sources = fresh_sources(batch, k, *plan, std::get<FreshAdversaryConfig>(*term.adversary()));
-      }
-      loss = loss_of(batch, k, *plan, sources, draw);
-    } else if (const MinimalityPlan* minimality = term.minimality()) {
-      loss = minimality_term(batch, k, *minimality);
-    } else {
-      loss = parameter_term(batch, term);
+/// The loss of one term; `last_ascent` gets the gradient of its sources, where it has persistent ones.
+at::Tensor ReferenceStep::term_loss(const Batch& batch, std::size_t k, std::vector<at::Tensor>& last_ascent) {
+  const TermPlan& term = objective_[k];
+  if (const MinimalityPlan* minimality = term.minimality()) return minimality_term(batch, k, *minimality);
+  const ReconstructionPlan* plan = term.reconstruction();
+  if (!plan) return parameter_term(batch, term);
+  const PersistentAdversaryConfig* persistent = persistent_of(term);
+  const auto gradients_of = [&](const at::Tensor& of, const std::vector<at::Tensor>& leaves) {
+    return torch::autograd::grad({of}, leaves, {}, /*retain_graph=*/false, false, /*allow_unused=*/true);
+  };
+  std::vector<at::Tensor> sources;
+  std::int64_t draw = 0;
+  if (persistent) {
+    for (; draw < persistent->warmup_steps; ++draw) {
+      const std::vector<at::Tensor> leaves = leaves_of(adversaries_[k].values);
+      ascend(k, gradients_of(loss_of(batch, k, *plan, leaves, draw), leaves), batch.step, batch.clean.T());
     }
-    losses.push_back(loss.item<double>());
-    total = total + value_at(term.coefficient, number, config_.training.steps) * loss;
+    sources = leaves_of(adversaries_[k].values);
+    last_ascent = gradients_of(loss_of(batch, k, *plan, sources, draw), sources);
+  } else if (term.adversary()) {
+    sources = fresh_sources(batch, k, *plan, std::get<FreshAdversaryConfig>(*term.adversary()));
   }
-  total.backward();
+  return loss_of(batch, k, *plan, sources, draw);
+}
 
+/// Adds the gradients of a batch's leaves to those of parameters.
+void ReferenceStep::go_back(const Batch& batch, const at::Tensor& components_gradient) const {
   // Through the lower-leaky squashing, below 0 of which only what would raise g comes through, a hundredth.
   const auto gradient = [](const at::Tensor& leaf) {
     return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
   };
-  const at::Tensor dg = gradient(batch.passes.importance), at_z = z.detach();
+  const at::Tensor dg = gradient(batch.passes.importance), at_z = batch.made_z.detach();
   const at::Tensor inside = at_z.gt(0.0).logical_and(at_z.le(1.0));
   const at::Tensor dz =
       at::where(inside, dg, at::where(at_z.le(0.0), 0.01 * dg.clamp_max(0.0), at::zeros_like(dg)));
-  torch::autograd::backward({z}, {dz + gradient(batch.z)});
+  torch::autograd::backward({batch.made_z}, {dz + gradient(batch.z)});
   for (std::size_t i = 0; i < d_.sites.size(); ++i) {
     d_.components.view(components_gradient, 2 * i).add_(gradient(batch.passes.V[i]));
     d_.components.view(components_gradient, 2 * i + 1).add_(gradient(batch.passes.U[i]));
   }
+}
+
+/// The decay of subcomponents by how little the step's batches need them.
+void ReferenceStep::decay_unused(const std::vector<Batch>& batches, std::int64_t step) {
+  const at::NoGradGuard no_grad;
+  at::Tensor largest = at::zeros({d_.sites.total_C()}, at::kDouble);
+  for (const Batch& batch : batches)
+    largest = at::maximum(largest, batch.made_z.detach().clamp(0.0, 1.0).amax(0));
+  const double rate = value_at(config_.training.learning_rate, step, config_.training.steps);
+  const at::Tensor kept = 1.0 - rate * config_.training.unused_decay * (1.0 - largest);
+  for (std::size_t i = 0; i < d_.sites.size(); ++i) {
+    d_.components.V(i).mul_(d_.sites.columns(kept, i));
+    d_.components.U(i).mul_(d_.sites.columns(kept, i).unsqueeze(1));
+  }
+}
+
+std::vector<double> ReferenceStep::run(const at::Tensor& input, std::int64_t number,
+                                       const at::Tensor& background) {
+  const at::Tensor components_gradient = d_.components.make_gradient(),
+                   ci_gradient = d_.ci_parameters.make_gradient();
+  const BoundSubcomponents components = d_.components.bind(components_gradient);
+  const std::vector<Parameter> ci_parameters = d_.ci_parameters.bind(ci_gradient);
+  std::vector<Batch> batches;
+  batches.push_back(batch_of(TermRows::target, input, number, ci_parameters, components));
+  if (background.defined())
+    batches.push_back(batch_of(TermRows::background, background, number, ci_parameters, components));
+
+  std::vector<double> losses;
+  std::vector<std::vector<at::Tensor>> last_ascents(objective_.size());
+  at::Tensor total = at::zeros({}, at::kDouble);
+  const auto sleeps = [&](const TermPlan& term) {
+    return !term.minimality() && sleeps_at(term.coefficient, number, config_.training.steps);
+  };
+  for (std::size_t k = 0; k < objective_.size(); ++k) {
+    const TermPlan& term = objective_[k];
+    losses.push_back(0.0);
+    if (sleeps(term)) continue;
+    const at::Tensor loss = term_loss(batches[static_cast<std::size_t>(term.rows)], k, last_ascents[k]);
+    losses.back() = loss.item<double>();
+    total = total + value_at(term.coefficient, number, config_.training.steps) * loss;
+  }
+  total.backward();
+  for (const Batch& batch : batches) go_back(batch, components_gradient);
+
   ++updates_;
+  if (config_.training.unused_decay > 0.0) decay_unused(batches, number);
   const GradientClipConfig& clip = config_.training.gradient_clip;
   update(d_.components, components_gradient, components_, clip.components, number);
   update(d_.ci_parameters, ci_gradient, ci_, clip.causal_importance, number);
+  const auto length_of = [&](std::size_t k) {
+    return batches[static_cast<std::size_t>(objective_[k].rows)].clean.T();
+  };
   for (std::size_t k = 0; k < objective_.size(); ++k)
-    if (persistent_of(objective_[k])) ascend(k, last_ascents[k], number);
+    if (persistent_of(objective_[k]) && !sleeps(objective_[k]))
+      ascend(k, last_ascents[k], number, length_of(k));
   return losses;
 }
 

@@ -26,8 +26,9 @@ class ReferenceStep {
   /// `decomposition` on a CPU in float64. Rows of T positions.
   ReferenceStep(Decomposition& decomposition, const RunConfig& config, std::int64_t T);
 
-  /// A step on the whole batch: the losses of the terms before its update, in the objective's order.
-  std::vector<double> run(const at::Tensor& input, std::int64_t number);
+  /// A step on the whole batch, and on that of the background, where the configuration has one: the losses of
+  /// the terms before its update, in the objective's order; 0 of those that sleep.
+  std::vector<double> run(const at::Tensor& input, std::int64_t number, const at::Tensor& background = {});
 
  private:
   /// A persistent adversary's sources of each site, [rows, positions, C + 1], with Adam's moments.
@@ -40,6 +41,11 @@ class ReferenceStep {
   };
   struct Batch;
 
+  Batch batch_of(TermRows rows, const at::Tensor& input, std::int64_t number,
+                 const std::vector<Parameter>& ci_parameters, const BoundSubcomponents& components) const;
+  at::Tensor term_loss(const Batch& batch, std::size_t term, std::vector<at::Tensor>& last_ascent);
+  void go_back(const Batch& batch, const at::Tensor& components_gradient) const;
+  void decay_unused(const std::vector<Batch>& batches, std::int64_t step);
   at::Tensor loss_of(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
                      const std::vector<at::Tensor>& sources, std::int64_t draw) const;
   at::Tensor masked_loss(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
@@ -48,7 +54,8 @@ class ReferenceStep {
   at::Tensor minimality_term(const Batch& batch, std::size_t term, const MinimalityPlan& plan);
   std::vector<at::Tensor> fresh_sources(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
                                         const FreshAdversaryConfig& adversary) const;
-  void ascend(std::size_t term, const std::vector<at::Tensor>& gradients, std::int64_t step);
+  /// T: positions of the batch's rows.
+  void ascend(std::size_t term, const std::vector<at::Tensor>& gradients, std::int64_t step, std::int64_t T);
   void update(ParameterSet& parameters, const at::Tensor& gradient, Moments& moments,
               std::optional<double> limit, std::int64_t step);
   RandomKey key(RandomPurpose purpose, std::int64_t step, std::size_t term, std::int64_t which) const;
@@ -56,7 +63,6 @@ class ReferenceStep {
   Decomposition& d_;
   RunConfig config_;
   ObjectivePlan objective_;
-  std::int64_t T_;
   std::vector<Sources> adversaries_;  // of each term; empty for those without a persistent one
   std::vector<Moments> averages_;     // a_t and w_t of a frequency term's average
   Moments components_, ci_;

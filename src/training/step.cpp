@@ -25,10 +25,14 @@ TrainingStep::TrainingStep(Decomposition& decomposition, const RunConfig& config
 
 TrainingStep::~TrainingStep() = default;
 
-Range TrainingStep::rows() const { return impl_->rows_; }
+Range TrainingStep::rows(TermRows which) const {
+  return impl_->streams_[static_cast<std::size_t>(which)].rows;
+}
 void TrainingStep::share() { impl_->share(); }
-StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool want_l0) {
-  return impl_->run(tokens, number, want_l0);
+StepResult TrainingStep::run(const at::Tensor& tokens, std::int64_t number, bool want_l0,
+                             const at::Tensor& background) {
+  return impl_->run(background.defined() ? std::vector{tokens, background} : std::vector{tokens}, number,
+                    want_l0);
 }
 void TrainingStep::check(const StepResult& result, std::int64_t step) const { impl_->check(result, step); }
 void TrainingStep::forget_batch() { impl_->forget_batch(); }

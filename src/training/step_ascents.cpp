@@ -12,17 +12,19 @@ namespace vpd {
 void TrainingStep::Impl::ascend_shared(const at::Tensor& tokens, const StepContext& step) {
   for (StepTerm& term : terms_) {
     const AdversaryConfig* adversary = term.plan.adversary();
-    if (!adversary || term.local()) continue;
+    if (!adversary || term.local() || !term.of(step.stream) || step.values.terms[term.number].asleep)
+      continue;
     const auto* fresh = std::get_if<FreshAdversaryConfig>(adversary);
     if (fresh) {
-      term.fresh = start_fresh(*fresh, d_.sites, B_, T_,
+      term.fresh = start_fresh(*fresh, d_.sites, step.B, step.T,
                                step.values.key(RandomPurpose::fresh_sources, term.number), d_.numerics);
     }
     RECORD_USER_SCOPE(step_part::ascents(term.plan.label));
     const auto zero_gradients = [&] {
       for (StepLane& lane : lanes_) {
         at::Tensor& gradient = lane.source_gradients[term.number];
-        if (gradient.defined())
+        // Rows of another length have other fresh sources.
+        if (gradient.defined() && (!fresh || gradient.sizes() == term.fresh.values.sizes()))
           gradient.zero_();
         else
           gradient = fresh ? at::zeros_like(term.fresh.values) : term.persistent->make_gradient();
@@ -31,8 +33,9 @@ void TrainingStep::Impl::ascend_shared(const at::Tensor& tokens, const StepConte
     const std::int64_t ascents = fresh ? fresh->steps : term.persistent->config().warmup_steps;
     for (std::int64_t a = 0; a < ascents; ++a) {
       zero_gradients();
-      for_each_micro_batch([&](const Range& micro_batch) {
-        if (micro_ < rows_.size()) prepare(tokens, micro_batch, /*graph=*/false, nullptr);
+      for_each_micro_batch(step.stream, [&](const Range& micro_batch) {
+        if (!step.stream.at_once())
+          prepare(tokens, step, micro_batch, /*graph=*/false, /*whole_batch=*/false);
         pool_.run([&](int i) {
           reconstruction_pass(step, lanes_[static_cast<std::size_t>(i)], term, Aim::ascend, a);
         });
@@ -70,7 +73,7 @@ void TrainingStep::Impl::ascend_together(StepTerm& term, const StepValues& value
 void TrainingStep::Impl::ascend_after_update(const StepValues& values) {
   RECORD_USER_SCOPE(step_part::last_ascents);
   for (StepTerm& term : terms_) {
-    if (!term.persistent) continue;
+    if (!term.persistent || values.terms[term.number].asleep) continue;
     if (term.climbs) continue;  // it did, in the pass that the loss came from
     if (term.local()) {
       pool_.run([&](int i) {

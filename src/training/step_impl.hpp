@@ -29,26 +29,33 @@ struct TrainingStep::Impl {
   Impl(Decomposition& decomposition, const RunConfig& config, ObjectivePlan objective, std::int64_t T,
        Lanes& lanes, Processes& processes);
 
-  StepResult run(const at::Tensor& tokens, std::int64_t number, bool want_l0);
-  StepResult enqueue(const at::Tensor& tokens, const StepValues& values, bool want_l0);
-  StepResult capture_and_replay(const at::Tensor& tokens, const StepValues& values);
-  void begin(const StepContext& step, bool want_l0);
+  void add_stream(TermRows which, std::int64_t B, const DataSource& source);
+
+  /// `inputs`: of each stream.
+  StepResult run(const std::vector<at::Tensor>& inputs, std::int64_t number, bool want_l0);
+  StepResult enqueue(const std::vector<at::Tensor>& inputs, const StepValues& values, bool want_l0);
+  void stage(const std::vector<at::Tensor>& inputs);
+  StepResult capture_and_replay(const StepValues& values);
+  void begin(const StepValues& values, bool want_l0);
 
   // The whole batch.
-  void prepare(const at::Tensor& tokens, const Range& micro_batch, bool graph,
-               const StepContext* whole_batch);
+  void prepare(const at::Tensor& tokens, const StepContext& step, const Range& micro_batch, bool graph,
+               bool whole_batch);
   WholeBatch whole_batch(const at::Tensor& tokens, StepContext& step);
   void take_sums(WholeBatch& whole, const StepContext& step);
 
   // Micro-batches, parts of this process's rows, numbered from its first.
   template <class Visit>
-  void for_each_micro_batch(const Visit& visit) {
-    for_each_part(Range{0, rows_.size()}, micro_, visit);
+  void for_each_micro_batch(const StepStream& stream, const Visit& visit) {
+    for_each_part(Range{0, stream.rows.size()}, stream.micro, visit);
   }
   void pass_over(const at::Tensor& tokens, const StepContext& step, WholeBatch& whole);
   void lane_losses(StepLane& lane, const StepContext& step, bool first_micro_batch);
-  void lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties);
-  StepResult add_up(const StepContext& step, const WholeBatch& whole, bool want_l0);
+  void lane_importances(StepLane& lane, const StepStream& stream,
+                        const std::vector<PenaltyGradient>& penalties);
+  void take_minimality(const StepContext& step, const WholeBatch& whole, std::vector<at::Tensor>& losses);
+  StepResult add_up(const StepValues& values, const std::vector<std::int64_t>& lengths,
+                    std::vector<at::Tensor> minimality, bool want_l0);
 
   // Ascents of sources that lanes share.
   void ascend_shared(const at::Tensor& tokens, const StepContext& step);
@@ -68,6 +75,7 @@ struct TrainingStep::Impl {
 
   // The update.
   void make_update(const StepValues& values, StepResult& result);
+  void decay_unused(const StepValues& values);
   at::Tensor warm_up();
 
   void check(const StepResult& result, std::int64_t step) const;
@@ -81,9 +89,7 @@ struct TrainingStep::Impl {
   ObjectivePlan objective_;
   Lanes& pool_;
   Processes& processes_;
-  std::int64_t B_, T_;
-  Range rows_;
-  std::int64_t micro_;
+  std::vector<StepStream> streams_;
   bool lanes_meet_;            // between losses and importances, so that final gradients travel meanwhile
   bool keep_outputs_ = false;  // of the sites, in the clean pass
   std::vector<StepTerm> terms_;
@@ -93,8 +99,8 @@ struct TrainingStep::Impl {
   LateBlock late_;
   std::unique_ptr<CudaGraph> graph_;  ///< where the step is to be captured
   std::int64_t steps_before_capture_;
-  at::Tensor staged_;        ///< the batch on the device, where the captured step reads it
-  StepResult graph_result_;  ///< its tensors, which every replay overwrites
+  std::vector<at::Tensor> staged_;  ///< the batches on the device, where the captured step reads them
+  StepResult graph_result_;         ///< its tensors, which every replay overwrites
   Processes::Sum components_sum_;
   std::optional<SumInParts> ci_sum_;
 };

@@ -15,6 +15,7 @@ namespace vpd {
 /// causal importances.
 void TrainingStep::Impl::lane_losses(StepLane& lane, const StepContext& step, bool first_micro_batch) {
   for (const StepTerm& term : terms_) {
+    if (!term.of(step.stream) || step.values.terms[term.number].asleep) continue;
     at::Tensor& loss = lane.losses[term.number];
     if (term.plan.reconstruction()) {
       const std::int64_t draw = ascend_locally(step, lane, term);
@@ -28,75 +29,98 @@ void TrainingStep::Impl::lane_losses(StepLane& lane, const StepContext& step, bo
 }
 
 /// The rest of the backward pass: from the causal importances to the parameters of their function.
-void TrainingStep::Impl::lane_importances(StepLane& lane, const std::vector<PenaltyGradient>& penalties) {
+void TrainingStep::Impl::lane_importances(StepLane& lane, const StepStream& stream,
+                                          const std::vector<PenaltyGradient>& penalties) {
   RECORD_USER_SCOPE(step_part::importance_backward);
-  const at::Tensor dz = squash_backward(lane.importance.z.detach(), lane.importance_gradient,
-                                        penalties.data(), static_cast<int>(penalties.size()), lane.active);
+  const at::Tensor dz =
+      squash_backward(lane.importance.z.detach(), lane.importance_gradient, penalties.data(),
+                      static_cast<int>(penalties.size()), lane.active[stream.number]);
   torch::autograd::backward({lane.importance.z}, {dz});
   lane.importance.z = lane.importance.z.detach();
 }
 
 void TrainingStep::Impl::pass_over(const at::Tensor& tokens, const StepContext& step, WholeBatch& whole) {
-  for_each_micro_batch([&](const Range& micro_batch) {
-    const bool first = micro_batch.begin == 0, last = micro_batch.end == rows_.size();
-    if (micro_ < rows_.size()) prepare(tokens, micro_batch, /*graph=*/true, nullptr);
+  const StepStream& stream = step.stream;
+  for_each_micro_batch(stream, [&](const Range& micro_batch) {
+    const bool first = micro_batch.begin == 0, first_of_all = first && stream.number == 0,
+               last_of_all = micro_batch.end == stream.rows.size() && stream.number + 1 == streams_.size();
+    if (!stream.at_once()) prepare(tokens, step, micro_batch, /*graph=*/true, /*whole_batch=*/false);
     pool_.run([&](int i) {
       StepLane& lane = lanes_[static_cast<std::size_t>(i)];
-      if (first) {
+      if (first_of_all) {
         lane.components_gradient.zero_();
         if (!d_.ci->reads_parameters_once()) lane.ci_gradient.zero_();
       }
       lane_losses(lane, step, first);
-      if (!lanes_meet_) lane_importances(lane, whole.penalties);
+      if (!lanes_meet_) lane_importances(lane, stream, whole.penalties);
     });
     if (lanes_meet_) {
       if (first) take_sums(whole, step);
-      if (last) begin_gradient_sums();
-      pool_.run([&](int i) { lane_importances(lanes_[static_cast<std::size_t>(i)], whole.penalties); });
+      if (last_of_all) begin_gradient_sums();
+      pool_.run(
+          [&](int i) { lane_importances(lanes_[static_cast<std::size_t>(i)], stream, whole.penalties); });
     }
     make_deferred_gradients();
   });
 }
 
-/// The losses of all lanes and processes.
-StepResult TrainingStep::Impl::add_up(const StepContext& step, const WholeBatch& whole, bool want_l0) {
-  const std::int64_t N = B_ * T_;
+/// Values of the stream's minimality terms, whose sums are of the whole batch.
+void TrainingStep::Impl::take_minimality(const StepContext& step, const WholeBatch& whole,
+                                         std::vector<at::Tensor>& losses) {
+  const std::int64_t N = step.B * step.T;
+  for (const StepTerm& term : terms_) {
+    const MinimalityPlan* plan = term.plan.minimality();
+    if (!plan || !term.of(step.stream)) continue;
+    losses[term.number] = plan->frequency
+                              ? frequency_minimality(whole.frequency_sums, N, plan->reference_count)
+                              : importance_minimality(whole.importance_sums, N);
+  }
+}
+
+/// The losses of all lanes and processes. `minimality`: those of terms whose sums are of the whole batch;
+/// `lengths`: of each stream's rows.
+StepResult TrainingStep::Impl::add_up(const StepValues& values, const std::vector<std::int64_t>& lengths,
+                                      std::vector<at::Tensor> minimality, bool want_l0) {
   const at::TensorOptions options = d_.numerics.options().dtype(at::kDouble);
   std::vector<at::Tensor> losses = std::move(lanes_.front().losses);
   for (std::size_t k = 0; k < losses.size(); ++k) {
     for (std::size_t i = 1; i < lanes_.size(); ++i) losses[k].add_(lanes_[i].losses[k]);
   }
-  at::Tensor active = at::zeros({}, options);
-  if (want_l0) {
-    for (const StepLane& lane : lanes_) active.add_(lane.active);
+  for (std::size_t s = 0; s < streams_.size(); ++s) {
+    at::Tensor active = at::zeros({}, options);
+    for (const StepLane& lane : lanes_) {
+      if (want_l0) active.add_(lane.active[s]);
+    }
+    losses.push_back(active);
   }
-  if (!processes_.alone()) {
-    losses.push_back(active);  // in one sum
+  if (!processes_.alone()) {  // in one sum
     const at::Tensor together = at::stack(losses);
     processes_.sum(together);
     losses = together.unbind();
-    active = losses.back();
   }
   for (StepTerm& term : terms_) {
-    if (term.persistent && !term.local()) begin_source_sum(term);
+    if (term.persistent && !term.local() && !values.terms[term.number].asleep) begin_source_sum(term);
   }
 
   StepResult result;
   result.total = at::zeros({}, options);
-  if (want_l0) result.l0 = active / static_cast<double>(N);
+  if (want_l0) {
+    const auto l0 = [&](const StepStream& stream) {
+      return losses[terms_.size() + stream.number] / static_cast<double>(stream.B * lengths[stream.number]);
+    };
+    result.l0 = l0(streams_.front());
+    if (streams_.size() > 1) result.background_l0 = l0(streams_.back());
+  }
   for (const StepTerm& term : terms_) {
-    at::Tensor loss = losses[term.number];
-    if (const MinimalityPlan* plan = term.plan.minimality()) {
-      loss = plan->frequency ? frequency_minimality(whole.frequency_sums, N, plan->reference_count)
-                             : importance_minimality(whole.importance_sums, N);
-    } else {
-      loss.div_(divisor(step, term));
-    }
+    const StepStream& stream = streams_[static_cast<std::size_t>(term.plan.rows)];
+    at::Tensor loss = minimality[term.number];
+    if (!loss.defined() && !values.terms[term.number].asleep)
+      loss = losses[term.number].div_(divisor(d_, stream.compared(lengths[stream.number]), term));
     result.labels.push_back(term.plan.label);
     result.losses.push_back(loss);
-    result.total.add_(loss, step.values.terms[term.number].coefficient);
+    if (loss.defined()) result.total.add_(loss, values.terms[term.number].coefficient);
   }
-  if (d_.numerics.device.is_cpu()) check(result, step.values.step);
+  if (d_.numerics.device.is_cpu()) check(result, values.step);
   return result;
 }
 

@@ -62,7 +62,8 @@ void TrainingStep::Impl::load(const std::filesystem::path& path, std::int64_t st
     }
     if (!term.persistent) continue;
     term.persistent->load(file, "adversary/" + term.plan.label + "/", d_.sites);
-    term.persistent->ascents = steps_made * (term.persistent->config().warmup_steps + 1);
+    term.persistent->ascents = steps_awake(term.plan.coefficient, steps_made, config_.training.steps) *
+                               (term.persistent->config().warmup_steps + 1);
   }
 }
 

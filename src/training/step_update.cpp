@@ -28,6 +28,7 @@ void TrainingStep::Impl::make_update(const StepValues& values, StepResult& resul
   // Once a step was not finite no later one changes anything either, until somebody looks.
   at::maximum_out(broken_, broken_, finite.logical_not().to(at::kFloat));
   result.broken = broken_;
+  if (config_.training.unused_decay > 0.0) decay_unused(values);
   const auto& adamw = std::get<AdamWConfig>(config_.training.optimizer);
   update(d_.components, components.front(), components_state_, adamw, values.components,
          components_norm.divisor, broken_, pool_);
@@ -37,6 +38,29 @@ void TrainingStep::Impl::make_update(const StepValues& values, StepResult& resul
   for (StepTerm& term : terms_) {
     if (term.average) term.average->keep(broken_);
   }
+}
+
+/// Takes rate · decay · (1 - max g) of every subcomponent off its U and V, as a decoupled decay does, where
+/// the step is finite.
+void TrainingStep::Impl::decay_unused(const StepValues& values) {
+  at::Tensor largest = lanes_.front().largest;
+  for (std::size_t i = 1; i < lanes_.size(); ++i) largest = at::maximum(largest, lanes_[i].largest);
+  if (!processes_.alone()) {
+    const at::Tensor all = processes_.gather_rows(largest.unsqueeze(0));
+    if (all.defined()) largest.copy_(all.amax(0));
+    processes_.broadcast(largest);
+  }
+  const at::Tensor unused = (1.0 - largest.clamp(0.0, 1.0)) * config_.training.unused_decay * broken_.eq(0.0);
+  const AdamWNumbers& numbers = values.components;
+  const at::Tensor kept =
+      1.0 - (numbers.late_rate.defined() ? unused * numbers.late_rate : unused * numbers.rate);
+  pool_.run([&](int n) {
+    for (auto i = static_cast<std::size_t>(n); i < d_.sites.size(); i += lanes_.size()) {
+      const at::Tensor of_site = d_.sites.columns(kept, i);
+      d_.components.V(i).mul_(of_site);
+      d_.components.U(i).mul_(of_site.unsqueeze(1));
+    }
+  });
 }
 
 at::Tensor TrainingStep::Impl::warm_up() {

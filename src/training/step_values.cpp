@@ -17,14 +17,19 @@ AscentRule late_rule(AscentRule rule, LateBlock& late, std::size_t term, std::in
 
 }  // namespace
 
-StepValues values_at(const RunConfig& config, const std::vector<MinimalitySum>& minimality, std::int64_t step,
+StepValues values_at(const RunConfig& config, const std::vector<StepStream>& streams, std::int64_t step,
                      const std::vector<StepTerm>& terms, std::int64_t updates, LateBlock& late) {
   const std::int64_t steps = config.training.steps;
-  StepValues values{.step = step, .minimality = minimality, .late = &late};
-  for (std::size_t k = 0; k < values.minimality.size(); ++k) {
-    Penalty& penalty = values.minimality[k].penalty;
-    penalty.p = late.number(fmt::format("exponent of penalty {}", k), penalty.p.value);
-    penalty.gamma = late.number(fmt::format("gamma of penalty {}", k), penalty.gamma.value);
+  StepValues values{.step = step, .late = &late};
+  std::size_t penalties = 0;
+  for (const StepStream& stream : streams) {
+    values.minimality.push_back(minimality_sums(stream.objective, step, steps));
+    for (MinimalitySum& sum : values.minimality.back()) {
+      Penalty& penalty = sum.penalty;
+      penalty.p = late.number(fmt::format("exponent of penalty {}", penalties), penalty.p.value);
+      penalty.gamma = late.number(fmt::format("gamma of penalty {}", penalties), penalty.gamma.value);
+      ++penalties;
+    }
   }
   values.components.rate = value_at(config.training.learning_rate, step, steps);
   values.components.count = updates + 1;
@@ -36,6 +41,7 @@ StepValues values_at(const RunConfig& config, const std::vector<MinimalitySum>& 
   for (const StepTerm& term : terms) {
     TermValues& of_term = values.terms.emplace_back();
     of_term.coefficient = value_at(term.plan.coefficient, step, steps);
+    of_term.asleep = !term.plan.minimality() && sleeps_at(term.plan.coefficient, step, steps);
     const auto* masks = term.plan.masks<AdversarialMasks>();
     if (masks && masks->merged) {
       const double fraction = value_at(masks->merged->adversarial_fraction, step, steps);

@@ -41,7 +41,7 @@ class MaskedPasses {
         aim_(aim),
         draw_(draw),
         backward_(backward_for(aim, step.values.terms[term.number].coefficient)),
-        positions_(static_cast<double>(step.B * step.T)),
+        positions_(static_cast<double>(step.stream.compared(step.T))),
         context_{.decomposition = &step.decomposition,
                  .clean = &lane.clean,
                  .importance = lane.importance.z.detach(),
@@ -97,7 +97,8 @@ class MaskedPasses {
 
   at::Tensor pass(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
                   double seed) const {
-    return reconstruct(context, sources, routing, seed / positions_, plan_.comparison);
+    return reconstruct(context, with_delta(sources, plan_.delta), routing, seed / positions_,
+                       plan_.comparison);
   }
 
   /// The adversary's sources, and where this pass leaves their gradient.
@@ -143,7 +144,8 @@ Aim aim_of_loss(const StepContext& step, const StepTerm& term) {
 at::Tensor parameter_pass(const StepContext& step, StepLane& lane, const StepTerm& term, std::size_t number,
                           std::size_t lanes) {
   const Decomposition& d = step.decomposition;
-  const double seed = step.values.terms[term.number].coefficient / divisor(step, term);
+  const double seed =
+      step.values.terms[term.number].coefficient / divisor(d, step.stream.compared(step.T), term);
   const auto* norms = std::get_if<SchattenPlan>(&term.plan.what);
   at::Tensor weights;
   if (norms && norms->weighted_by_kept) weights = step.kept.mean(0, false, at::kDouble);
@@ -158,11 +160,11 @@ at::Tensor parameter_pass(const StepContext& step, StepLane& lane, const StepTer
   return sum;
 }
 
-double divisor(const StepContext& step, const StepTerm& term) {
+double divisor(const Decomposition& decomposition, std::int64_t compared, const StepTerm& term) {
   if (std::holds_alternative<SchattenPlan>(term.plan.what)) return 1.0;
   if (std::holds_alternative<FaithfulnessPlan>(term.plan.what))
-    return static_cast<double>(step.decomposition.sites.entries());
-  return static_cast<double>(step.B * step.T);
+    return static_cast<double>(decomposition.sites.entries());
+  return static_cast<double>(compared);
 }
 
 std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepTerm& term) {

@@ -10,9 +10,10 @@
 
 namespace vpd {
 
-/// What every pass of a step shares. B and T are the whole batch's.
+/// What every pass over one kind of rows shares in a step. B and T are the whole batch's.
 struct StepContext {
   const Decomposition& decomposition;
+  const StepStream& stream;
   std::int64_t B = 0;
   std::int64_t T = 0;
   const StepValues& values;
@@ -40,8 +41,8 @@ Aim aim_of_loss(const StepContext& step, const StepTerm& term);
 at::Tensor parameter_pass(const StepContext& step, StepLane& lane, const StepTerm& term, std::size_t number,
                           std::size_t lanes);
 
-/// What the sum over the lanes of all processes is divided by.
-double divisor(const StepContext& step, const StepTerm& term);
+/// What the sum over the lanes of all processes is divided by; `compared`: positions at which outputs are.
+double divisor(const Decomposition& decomposition, std::int64_t compared, const StepTerm& term);
 
 /// Ascents of sources that belong to this lane alone, before the loss is taken. Returns how many.
 std::int64_t ascend_locally(const StepContext& step, StepLane& lane, const StepTerm& term);

@@ -90,5 +90,43 @@ TEST(Schedule, IsANumberOnlyWhenNothingElseIsSaid) {
   EXPECT_EQ((Annealed{2.0, 0.4}.as_number()), std::nullopt);
 }
 
+TEST(Schedule, PointsAreJoinedByLines) {
+  const Schedule schedule = {.points = {{0.0, 0.0}, {0.2, 0.0}, {0.4, 4.0}, {0.4, 2.0}, {1.0, 1.0}}};
+  EXPECT_FALSE(schedule.validate());
+  EXPECT_EQ(value_at(schedule, 0, 10), 0.0);
+  EXPECT_EQ(value_at(schedule, 2, 10), 0.0);
+  EXPECT_DOUBLE_EQ(value_at(schedule, 3, 10), 2.0);
+  EXPECT_DOUBLE_EQ(value_at(schedule, 4, 10), 2.0) << "behind a jump";
+  EXPECT_DOUBLE_EQ(value_at(schedule, 7, 10), 1.5);
+  EXPECT_EQ(value_at(schedule, 10, 10), 1.0);
+  EXPECT_EQ(value_at(Schedule{.points = {{0.5, 3.0}}}, 0, 10), 3.0);
+  EXPECT_EQ(schedule.largest(), 4.0);
+  EXPECT_EQ(schedule.as_number(), std::nullopt);
+}
+
+TEST(Schedule, ATermSleepsWhilePointsGiveItNothing) {
+  const Schedule later = {.points = {{0.2, 0.0}, {1.0, 1.0}}};
+  EXPECT_TRUE(sleeps_at(later, 0, 10));
+  EXPECT_TRUE(sleeps_at(later, 2, 10));
+  EXPECT_FALSE(sleeps_at(later, 3, 10));
+  EXPECT_EQ(steps_awake(later, 2, 10), 0);
+  EXPECT_EQ(steps_awake(later, 6, 10), 3);
+  EXPECT_FALSE(sleeps_at(Schedule{}, 0, 10)) << "a coefficient of 0 only measures";
+  EXPECT_EQ(steps_awake(Schedule{}, 6, 10), 6);
+}
+
+TEST(Schedule, PointsStandAloneAndInOrder) {
+  const auto complaint = [](const Schedule& schedule) {
+    const auto found = schedule.validate();
+    return found ? found->where : std::string();
+  };
+  EXPECT_EQ(complaint({.start = 1.0, .points = {{0.0, 1.0}}}), "points");
+  EXPECT_EQ(complaint({.points = {{0.5, 1.0}, {0.2, 1.0}}}), "points.1");
+  EXPECT_EQ(complaint({.points = {{0.5, 1.0}, {1.2, 1.0}}}), "points.1");
+  EXPECT_EQ(complaint({.points = {{0.5, -1.0}}}), "points.0");
+  EXPECT_EQ(complaint({.points = {{0.5}}}), "points.0");
+  EXPECT_EQ(complaint({.schedule = ScheduleShape::linear, .final_fraction = 0.1}), "start");
+}
+
 }  // namespace
 }  // namespace vpd

@@ -236,6 +236,8 @@ TEST(Health, DeadSubcomponentsAreCounted) {
   for (const char* site : {"site_3", "site_5", "site_7", "site_9"})
     run.evaluate(std::string("alive/") + site, 0.0);
   run.expect("dead_subcomponents", Verdict::warning, "not one of site_3, site_5, site_7 and 1 more sites");
+  run.subject.targeted = true;
+  run.expect("dead_subcomponents", Verdict::ok, "what the target rows do not need dies");
   MadeUpRun().expect("dead_subcomponents", Verdict::unknown, "evaluation with alive");
   run.subject.subcomponents = 0;
   run.expect("dead_subcomponents", Verdict::unknown, "not known");

@@ -8,6 +8,7 @@
 #include "support/expect_close.hpp"
 #include "support/expect_error.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "support/targets.hpp"
 #include "vpd/interpretation/attention_pairs.hpp"
 #include "vpd/interpretation/head_summary.hpp"
@@ -31,7 +32,7 @@ Decomposition decomposed(const std::string& name, const std::vector<std::string>
     if (wanted) sites += fmt::format("{}{{pattern: {}, C: 5}}", sites.empty() ? "" : ", ", shape.name);
   }
   const RunConfig config =
-      load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+      load_run_config(test_data() / "plain" / "config.yaml",
                       {fmt::format("sites=[{}]", sites), where_it_reads(), "initialize_from=null"});
   Decomposition d = make_decomposition(config, wide, "test", std::move(target));
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
@@ -348,7 +349,7 @@ TEST(OutputValues, ChanceIsWhatItsFormulaSays) {
 struct AttentionCase : GoldenCase {
   AttentionCase(const std::string& name, at::ScalarType number)
       : GoldenCase(name, number),
-        folder(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / name),
+        folder(test_data() / "interpretation" / name),
         golden(folder / "attention.safetensors"),
         choice(nlohmann::json::parse(read_text(folder / "attention.json"))),
         data(open_dataset(config.data.eval, decomposition.target->input(), 0, DataRole::eval, "test")),

@@ -12,6 +12,7 @@
 #include "interpretation/cheapest_pairs.hpp"
 #include "support/expect_error.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/interpretation/cluster_figures.hpp"
 
@@ -298,8 +299,7 @@ TEST(Clustering, PlantedGroupsAreFound) {
 class GoldenClusters : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenClusters, MergesAreTheSame) {
-  const SafetensorsFile file(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / GetParam() /
-                             "clusters.safetensors");
+  const SafetensorsFile file(test_data() / "interpretation" / GetParam() / "clusters.safetensors");
   const at::Tensor bits = file.load("table/bits");
   BitColumns events(bits.size(0));
   for (std::int64_t c = 0; c < bits.size(1); ++c) {

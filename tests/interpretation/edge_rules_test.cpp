@@ -5,6 +5,7 @@
 
 #include "support.hpp"
 #include "support/device_case.hpp"
+#include "support/places.hpp"
 #include "support/targets.hpp"
 #include "vpd/interpretation/attribution_graph.hpp"
 #include "vpd/passes/clean_pass.hpp"
@@ -29,7 +30,7 @@ Decomposition decomposition_of(std::unique_ptr<Target> target, const Numerics& n
     if (all || matrix.index % 3 == 1)
       patterns += fmt::format("{}{{pattern: \"{}\", C: 5}}", patterns.empty() ? "" : ", ", matrix.name);
   const RunConfig config =
-      load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+      load_run_config(test_data() / "plain" / "config.yaml",
                       {fmt::format("sites=[{}]", patterns), where_it_reads(), "initialize_from=null"});
   return make_decomposition(config, numerics, "test", std::move(target));
 }

@@ -6,6 +6,7 @@
 
 #include "support.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "vpd/interpretation/cluster_figures.hpp"
 #include "vpd/interpretation/clustering.hpp"
 #include "vpd/io/tokens.hpp"
@@ -79,7 +80,7 @@ class GoldenEvents : public ::testing::TestWithParam<const char*> {};
 TEST_P(GoldenEvents, LeadToTheSameMerges) {
   GoldenCase golden(GetParam(), at::kDouble);
   Decomposition& d = golden.decomposition;
-  const std::filesystem::path folder = std::filesystem::path(VPD_TEST_DATA) / "interpretation" / GetParam();
+  const std::filesystem::path folder = test_data() / "interpretation" / GetParam();
   d.ci_parameters.load(folder / "causal_importance.safetensors");
   d.ci_parameters.refresh();
   const SafetensorsFile file(folder / "clusters.safetensors");
@@ -123,7 +124,7 @@ TEST(EventSample, SubcomponentsOfOneFeatureOfAToyPairUp) {
   // Five features, read and written apart: subcomponent c of linear1 and that of linear2 belong to feature c.
   constexpr std::int64_t features = 5;
   const RunConfig config =
-      load_run_config(std::filesystem::path(VPD_SOURCE_DIR) / "configs" / "toys" / "tms_5-2.yaml",
+      load_run_config(source_dir() / "configs" / "toys" / "tms_5-2.yaml",
                       {"sites=[{pattern: \"linear*\", C: 5}]", where_it_reads(), "evaluation.metrics=[]"},
                       config::Files::may_be_missing);
   const NamedTensors weights = {{"linear1.weight", at::eye(features)},

@@ -6,6 +6,7 @@
 
 #include "support.hpp"
 #include "support/device_case.hpp"
+#include "support/places.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/attribution_graph.hpp"
 #include "vpd/target/induction.hpp"
@@ -23,7 +24,7 @@ Decomposition decomposition_of(std::unique_ptr<Target> target, const std::vector
   for (const std::string& site : sites)
     patterns += fmt::format("{}{{pattern: {}, C: {}}}", patterns.empty() ? "" : ", ", site, C);
   const RunConfig config =
-      load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+      load_run_config(test_data() / "plain" / "config.yaml",
                       {fmt::format("sites=[{}]", patterns), where_it_reads(), "initialize_from=null"});
   return make_decomposition(config, {at::kCPU, at::kDouble, at::kDouble}, "test", std::move(target));
 }

@@ -3,6 +3,8 @@
 // One call of the gate with everything it is made from, and the method's formulas beside it.
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -32,7 +34,8 @@ struct Kind {
   From from;
   double value = 0.0, delta_value = 0.0;
   std::int64_t batch_rows = 0, time_rows = 0, first_batch = 0;
-  bool extra_batch = false;  // sources of more batch rows than the pass has
+  bool extra_batch = false;     // sources of more batch rows than the pass has
+  std::int64_t extra_time = 0;  // of so many more positions
 };
 inline const std::vector<Kind> kinds = {
     {"zero", From::constant},
@@ -47,10 +50,15 @@ inline const std::vector<Kind> kinds = {
     {"shared across all", From::matrix, 0, 0, 1, 1},
     {"shared across time", From::matrix, 0, 0, 0, 1},
     {"n sources", From::matrix, 0, 0, 2, 0, 3},
+    {"of longer rows", From::matrix, 0, 0, 0, 0, 0, false, 2},
+    {"of longer rows, shared across batch", From::matrix, 0, 0, 1, 0, 0, false, 3},
     {"mixed", From::mixed},
     {"mixed, shared across all", From::mixed, 0, 0, 1, 1},
     {"mixed, shared across time", From::mixed, 0, 0, 0, 1},
 };
+
+/// None that is fixed, no Δ-component, all of it, and a part that float32 holds exactly.
+inline const std::vector<std::optional<double>> deltas = {std::nullopt, 0.0, 1.0, 0.375};
 
 inline SourceDistribution distribution(From from) {
   return from == From::binomial ? SourceDistribution::binomial : SourceDistribution::uniform;
@@ -90,10 +98,11 @@ inline at::Tensor drawn(From from, std::int64_t N, std::int64_t C, std::int64_t 
 /// One call with everything it is made from, on the device and in float64.
 class GateCase : public DeviceTest {
  protected:
-  void prepare(const Size& size, const Kind& kind, bool routed, bool delta, bool strided,
+  /// `delta`: one δ everywhere; nothing: the sources'.
+  void prepare(const Size& size, const Kind& kind, bool routed, std::optional<double> delta, bool strided,
                bool narrow_importance = false) {
     const auto [B, T, C] = size;
-    N_ = B * T, C_ = C, delta_ = delta;
+    N_ = B * T, C_ = C;
     const auto layout = [&](const at::Tensor& x) { return strided ? column_slice(x) : x; };
     h_ = layout(real(uniform_values({N_, C}, 1, -2.0, 2.0)));
     const at::Tensor g = uniform_values({N_, C}, 2, 0.0, 1.0);
@@ -112,13 +121,13 @@ class GateCase : public DeviceTest {
       sources_.from = MixedSources{matrix_of(size, kind, strided), draws,
                                    uniform_values({N_}, 7).gt(-0.2).to(device(), at::kByte)};
     }
-    sources_.delta = delta;
+    sources_.fixed_delta = delta;
   }
 
   ReadSources matrix_of(const Size& size, const Kind& kind, bool strided) {
     ReadSources read{.time_length = size.T, .first_batch = kind.first_batch};
     read.batch_rows = (kind.batch_rows ? kind.batch_rows : size.B) + (kind.extra_batch ? 2 : 0);
-    read.time_rows = kind.time_rows ? kind.time_rows : size.T;
+    read.time_rows = kind.time_rows ? kind.time_rows : size.T + kind.extra_time;
     read.values = broad(uniform_values({read.batch_rows * read.time_rows, size.C + 1}, 6, 0.0, 1.0));
     if (strided) read.values = column_slice(read.values);
     for (std::int64_t b = 0; b < size.B; ++b) {
@@ -158,7 +167,9 @@ class GateCase : public DeviceTest {
   /// The method's formulas; all float64 on the CPU.
   Reference reference(const at::Tensor& h, const at::Tensor& g, const at::Tensor& matrix) const {
     const at::Tensor rd = position_sources(matrix);
-    const at::Tensor r = rd.narrow(1, 0, C_), delta = rd.narrow(1, C_, 1) * (delta_ ? 1.0 : 0.0);
+    const std::optional<double>& fixed = sources_.fixed_delta;
+    const at::Tensor r = rd.narrow(1, 0, C_),
+                     delta = fixed ? at::full({N_, 1}, *fixed, at::kDouble) : rd.narrow(1, C_, 1);
     const at::Tensor on =
         routing_.defined() ? routing_.cpu().to(at::kDouble).unsqueeze(1) : at::ones({N_, 1}, at::kDouble);
     return {h * (g + (1.0 - g) * r - delta) * on, (delta * on + (1.0 - on)).squeeze(1)};
@@ -223,13 +234,14 @@ class GateCase : public DeviceTest {
     for (const Size& size : sizes) {
       for (const Kind& kind : kinds) {
         for (const bool routed : {false, true}) {
-          for (const bool delta : {true, false}) {
+          for (const std::optional<double> delta : deltas) {
             for (const bool strided : {false, true}) {
               // Importances in the type of activations, where that is another one, in some of the sizes.
               const bool narrow = dtype() == at::kBFloat16 && size.T % 2 == 1;
-              SCOPED_TRACE(::testing::Message() << kind.name << " B " << size.B << " T " << size.T << " C "
-                                                << size.C << (routed ? " routed" : "")
-                                                << (delta ? " delta" : "") << (strided ? " strided" : ""));
+              SCOPED_TRACE(::testing::Message()
+                           << kind.name << " B " << size.B << " T " << size.T << " C " << size.C
+                           << (routed ? " routed" : "") << (delta ? " delta " + std::to_string(*delta) : "")
+                           << (strided ? " strided" : ""));
               prepare(size, kind, routed, delta, strided, narrow);
               check();
               if (HasFailure()) return;
@@ -241,7 +253,6 @@ class GateCase : public DeviceTest {
   }
 
   std::int64_t N_ = 0, C_ = 0;
-  bool delta_ = true;
   at::Tensor h_, g_, dgated_, dscale_, routing_;
   GateSources sources_;
   std::vector<std::int64_t> rows_;

@@ -107,7 +107,7 @@ TEST_P(GateCompactTest, EveryLevelStays) {
   const at::Tensor all = at::arange(levels, at::kShort).view({1, levels}).to(device()),
                    ones = real(at::ones({1, levels - 1})), zeros = broad(at::zeros({1, levels - 1}));
   const at::Tensor values = all.clone();
-  expect_close(gate_forward(ones, zeros, {ReadSources{all}, /*delta=*/false}, {}).gated.to(at::kDouble),
+  expect_close(gate_forward(ones, zeros, {ReadSources{all}, /*fixed_delta=*/0.0}, {}).gated.to(at::kDouble),
                all.narrow(1, 0, levels - 1).to(at::kDouble) / 32767.0, rounding(at::kFloat, 2, 1.0, dtype()),
                "r");
   const GateSources climbing{
@@ -117,7 +117,7 @@ TEST_P(GateCompactTest, EveryLevelStays) {
 }
 
 TEST_P(GateCompactTest, SaysWhatIsWrong) {
-  prepare({1, 3, 2}, {"per position", From::matrix}, false, true, false);
+  prepare({1, 3, 2}, {"per position", From::matrix}, false, std::nullopt, false);
   make_compact(false);
   const at::Tensor h = h_.to(at::kDouble), g = g_.to(at::kDouble);
   expect_usage_error([&] { gate_forward(h, g, sources_, {}); },

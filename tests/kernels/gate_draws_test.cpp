@@ -24,7 +24,7 @@ TEST_P(GateDrawsTest, DrawsAreThoseOfTheirCounters) {
         const at::Tensor h = real(at::ones({5, C})), g = broad(at::zeros({5, C}));
         const at::Tensor expected = drawn(from, 5, C, first_row);
         expect_identical(gate_forward(h, g, sources, {}).scale, expected.select(1, C).to(wide()), "delta");
-        sources.delta = false;
+        sources.fixed_delta = 0.0;
         expect_identical(gate_forward(h, g, sources, {}).gated, expected.narrow(1, 0, C).to(dtype()), "r");
       }
     }
@@ -32,7 +32,7 @@ TEST_P(GateDrawsTest, DrawsAreThoseOfTheirCounters) {
 }
 
 TEST_P(GateDrawsTest, PartsOfTheBatchDrawWhatTheWholeDraws) {
-  prepare({7, 3, 37}, {"uniform", From::uniform}, true, true, false);
+  prepare({7, 3, 37}, {"uniform", From::uniform}, true, std::nullopt, false);
   for (const From from : {From::uniform, From::binomial}) {
     auto& draws = std::get<DrawnSources>(sources_.from);
     draws.distribution = distribution(from);
@@ -67,7 +67,7 @@ TEST_P(GateDrawsTest, UniformDrawsHaveUniformMoments) {
   if (dtype() != at::kFloat) GTEST_SKIP() << "the draws of all dtypes are the same";
   const std::int64_t N = 400, C = 501;
   const double count = static_cast<double>(N * C);
-  GateSources sources{DrawnSources{.key = key}, /*delta=*/false};
+  GateSources sources{DrawnSources{.key = key}, /*fixed_delta=*/0.0};
   const at::Tensor h = real(at::ones({N, C})), g = broad(at::zeros({N, C}));
   const at::Tensor u = gate_forward(h, g, sources, {}).gated.to(at::kCPU, at::kDouble);
   // Five standard deviations of the mean and of the second moment of U(0,1).

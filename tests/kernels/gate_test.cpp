@@ -60,7 +60,7 @@ TEST_P(GateTest, BackwardOverwritesWhereRowsAreMetOnce) {
 }
 
 TEST_P(GateTest, GradientsOfSourcesTurnToZeroWhereRoutingIsOff) {
-  prepare({1, 3, 5}, {"per position", From::matrix}, false, true, false);
+  prepare({1, 3, 5}, {"per position", From::matrix}, false, std::nullopt, false);
   routing_ = at::zeros({3}, at::TensorOptions().dtype(at::kByte).device(device()));
   read().destination = SourceGradient{.sum = at::ones({3, 6}, g_.options()), .overwrite = true};
   gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false);
@@ -69,7 +69,7 @@ TEST_P(GateTest, GradientsOfSourcesTurnToZeroWhereRoutingIsOff) {
 
 TEST_P(GateTest, WhatLiesBeyondZeroAndOneIsClamped) {
   for (const std::int64_t C : {3, 64, 157}) {
-    prepare({1, 7, C}, {"per position", From::matrix}, false, true, false);
+    prepare({1, 7, C}, {"per position", From::matrix}, false, std::nullopt, false);
     const at::Tensor z = broad(uniform_values({7, C}, 9, -1.0, 2.0)), g = z.clamp(0.0, 1.0);
     expect_identical(gate_forward(h_, z, sources_, {}).gated, gate_forward(h_, g, sources_, {}).gated,
                      "gated");
@@ -120,17 +120,17 @@ TEST_P(GateTest, ListedPositionsHaveTheRowsOfTheWhole) {
 }
 
 TEST_P(GateTest, UnwantedOutputsStayUndefined) {
-  prepare({1, 3, 5}, {"zero", From::constant}, false, true, false);
+  prepare({1, 3, 5}, {"zero", From::constant}, false, std::nullopt, false);
   EXPECT_FALSE(gate_forward(h_, g_, sources_, {}).scale.defined());
   EXPECT_FALSE(gate_backward(dgated_, h_, g_, sources_, {}, {}, {}, false).gated.defined());
   sources_.from = DrawnSources{};
   EXPECT_TRUE(gate_forward(h_, g_, sources_, {}).scale.defined());
-  sources_.delta = false;
+  sources_.fixed_delta = 0.0;
   EXPECT_FALSE(gate_forward(h_, g_, sources_, {}).scale.defined());
 }
 
 TEST_P(GateTest, NoRowsAreNoWork) {
-  prepare({1, 1, 5}, {"uniform", From::uniform}, false, true, false);
+  prepare({1, 1, 5}, {"uniform", From::uniform}, false, std::nullopt, false);
   const GateOutput out = gate_forward(h_.narrow(0, 0, 0), g_.narrow(0, 0, 0), sources_, {});
   EXPECT_EQ(out.gated.sizes(), at::IntArrayRef({0, 5}));
   EXPECT_EQ(
@@ -139,7 +139,7 @@ TEST_P(GateTest, NoRowsAreNoWork) {
 }
 
 TEST_P(GateTest, RepeatsItselfExactly) {
-  prepare({3, 5, 131}, {"shared across all", From::matrix, 0, 0, 1, 1}, true, true, false);
+  prepare({3, 5, 131}, {"shared across all", From::matrix, 0, 0, 1, 1}, true, std::nullopt, false);
   at::Tensor first;
   for (int i = 0; i < 3; ++i) {
     read().destination = SourceGradient{at::zeros_like(values())};
@@ -150,7 +150,7 @@ TEST_P(GateTest, RepeatsItselfExactly) {
 }
 
 TEST_P(GateTest, SaysWhatIsWrong) {
-  prepare({2, 3, 4}, {"per position", From::matrix}, true, true, false);
+  prepare({2, 3, 4}, {"per position", From::matrix}, true, std::nullopt, false);
   const auto forward = [&] { gate_forward(h_, g_, sources_, routing_); };
   const auto backward = [&] { gate_backward(dgated_, h_, g_, sources_, routing_, dscale_, {}, false); };
   const auto with = [](auto& place, auto value, const auto& call, const char* words) {
@@ -166,7 +166,7 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(routing_, routing_.to(at::kBool), forward, "expected routing as contiguous uint8 of 6 positions");
   with(routing_, routing_.narrow(0, 0, 5), forward, "found 5 elements");
   with(read().time_length, std::int64_t{4}, forward, "whole sequences of 4, found 6 positions");
-  with(read().time_rows, std::int64_t{2}, forward, "for 1 or 3 positions of it, found 2 and 2");
+  with(read().time_rows, std::int64_t{2}, forward, "for 1 or at least 3 positions of it, found 2 and 2");
   with(read().batch_rows, std::int64_t{0}, forward, "at least one batch row");
   with(read().first_batch, std::int64_t{-1}, forward, "at least one batch row");
   with(g_, g_.to(at::kMeta), forward, "on one device, found one on meta beside one on");
@@ -196,19 +196,19 @@ TEST_P(GateTest, SaysWhatIsWrong) {
   with(at_positions.places, routing_, forward_at_positions,
        "a row for each of 6 positions as contiguous int32, found 6 of Byte");
   with(at_positions.places, at_positions.positions.narrow(0, 0, 5), forward_at_positions, "found 5 of Int");
-  prepare({2, 3, 4}, {"mixed", From::mixed}, false, true, false);
+  prepare({2, 3, 4}, {"mixed", From::mixed}, false, std::nullopt, false);
   auto& mixed = std::get<MixedSources>(sources_.from);
   with(mixed.drawn.distribution, SourceDistribution::binomial, forward,
        "mixed sources to be read or drawn from U(0,1), found binomial draws");
   with(mixed.is_read, at::Tensor(), forward, "expected a choice between mixed sources, found none");
   with(mixed.is_read, mixed.is_read.narrow(0, 0, 5), forward,
        "the choice between sources as contiguous uint8 of 6 positions, found 5");
-  prepare({2, 3, 4}, {"shared across batch", From::matrix, 0, 0, 1, 0}, false, true, false);
+  prepare({2, 3, 4}, {"shared across batch", From::matrix, 0, 0, 1, 0}, false, std::nullopt, false);
   read().destination = SourceGradient{.sum = at::zeros_like(values()), .overwrite = true};
   expect_usage_error(backward, "sources that positions share, found the wish to overwrite it");
   read().destination = SourceAscent{{.adam = false}, {}, {}};
   expect_usage_error(backward, "found the wish to climb along each position's");
-  prepare({2, 3, 4}, {"per position", From::matrix}, false, true, false);
+  prepare({2, 3, 4}, {"per position", From::matrix}, false, std::nullopt, false);
   const at::Tensor moment = at::zeros_like(values());
   auto& ascent = read().destination.emplace<SourceAscent>(AscentRule{}, moment, moment.clone());
   with(ascent.m, at::Tensor(), backward, "gate: moment of sources: expected");

@@ -14,6 +14,7 @@ from support import PROGRAM, CHECKPOINT, ProgramTest, metrics
 
 TOYS = Path(__file__).parents[2] / "configs" / "toys"
 NAMES = sorted(path.stem.removesuffix("_target") for path in TOYS.glob("*_target.yaml"))
+TARGETED = ["residual_mlp_1", "tms_5-2_identity"]  # these have a targeted decomposition, too
 SMALL = ["--set", "training.batch_size=64", "--set", "evaluation.batch_size=64"]
 
 
@@ -36,7 +37,8 @@ class Toys(ProgramTest):
     def test_every_configuration_runs(self):
         self.assertEqual(len(NAMES), 8)
         self.assertEqual({path.name for path in TOYS.glob("*.yaml")},
-                         {f"{name}{part}.yaml" for name in NAMES for part in ("", "_target")})
+                         {f"{name}{part}.yaml" for name in NAMES for part in ("", "_target")} |
+                         {f"{name}_targeted.yaml" for name in TARGETED})
         for name in NAMES:
             with self.subTest(name):
                 target, run = self.pretrain(name), self.root / f"{name}_run"
@@ -53,6 +55,24 @@ class Toys(ProgramTest):
                 found, _ = self.run_program("inspect", target)
                 family = {"t": "TMS", "r": "ResidualMLP", "i": "InductionTransformer"}[name[0]]
                 self.assertIn(f"a target, {family}", found)
+
+    def test_targeted_decompositions_run(self):
+        for name in TARGETED:
+            with self.subTest(name):
+                target, run = self.pretrain(name), self.root / f"{name}_targeted"
+                self.decompose(f"{name}_targeted", target, run, "--set", "training.steps=2", "--set", "training.background_batch_size=32")
+                figures = json.loads((run / "evaluation.json").read_text())["metrics"]
+                self.assertIn("background/l0/total", figures)
+                self.assertIn("loss/background", figures)
+
+    def test_one_feature_needs_one_subcomponent_of_each_matrix(self):
+        """The smallest targeted decomposition recovers what is known, in a part of its steps."""
+        target, run = self.pretrain("tms_5-2_identity", steps=2000), self.root / "targeted"
+        self.run_program("decompose", TOYS / "tms_5-2_identity_targeted.yaml", "--out", run, "--set", f"target.path={target}",
+                         "--set", "training.steps=1500", "--set", "training.batch_size=256", "--set", "evaluation.batch_size=512", "--threads", "1")
+        figures = json.loads((run / "evaluation.json").read_text())["metrics"]
+        self.assertEqual(figures["alive/total"], 3, figures)
+        self.assertLess(figures["background/l0/total"], 1.0)
 
     def test_resuming_a_toy_is_exact(self):
         for name in ("tms_5-2_identity", "induction"):

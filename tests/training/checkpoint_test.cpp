@@ -69,8 +69,8 @@ TEST_F(CheckpointOfThreeSteps, TheStateDecidesTheNextStep) {
 RunConfig run_with_memories() {
   RunConfig config = testing::run_with_draws();
   std::erase_if(config.objective, [](const TermConfig& term) {
-    const TermPlan plan = plan_of(ObjectiveConfig{term}).front();
-    return plan.minimality() || plan.adversary();
+    const ObjectivePlan plan = plan_of(ObjectiveConfig{term});
+    return plan.front().minimality() || plan.front().adversary();
   });
   const Coefficient one = Coefficient::from_number(0.01);
   config.objective.push_back(

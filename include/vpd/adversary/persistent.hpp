@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -48,6 +49,10 @@ class PersistentAdversary {
     return {first * layout_.time_rows, (first + count) * layout_.time_rows};
   }
 
+  /// From now on rows of batches have T positions, no more than at first: sources of the positions beyond
+  /// stay as they are.
+  void use_length(std::int64_t T) { length_ = std::min(T, layout_.time_rows); }
+
   void begin_step(const LateKey& key);
   void end_step();
 
@@ -95,8 +100,9 @@ class PersistentAdversary {
   Range rows_;          // of the whole batch, this process's
   SourceLayout whole_;  // of the sources of all processes
   SourceLayout layout_;
-  at::Tensor values_;  // sources, or unbounded values whose sigmoid they are
-  at::Tensor m_, v_;   // undefined for sign steps
+  std::int64_t length_;  // positions of a row whose sources are met, of layout_.time_rows
+  at::Tensor values_;    // sources, or unbounded values whose sigmoid they are
+  at::Tensor m_, v_;     // undefined for sign steps
   struct Pool {
     at::Tensor values, m, v;  // [B K, columns]
     at::Tensor counts;        // int64 [B K]: ascents of each

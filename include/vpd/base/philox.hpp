@@ -32,6 +32,7 @@ enum class RandomPurpose : std::uint32_t {
   merged_masks = 13,
   sparse_features = 20,
   induction_rows = 21,
+  prompt_rows = 22,
   harvest = 30,
   control = 33,
   generate = 34,

@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "vpd/config/field.hpp"
+#include "vpd/config/prompts.hpp"
 #include "vpd/config/synthetic.hpp"
 
 // What the configurations of a decomposition and of a pretraining run share.
@@ -57,9 +58,11 @@ struct TokensData {
   bool operator==(const TokensData&) const = default;
 };
 
-using DataSource = std::variant<TokensData, SparseFeaturesData, InductionData>;
+using DataSource = std::variant<TokensData, SparseFeaturesData, InductionData, PromptsData>;
 
-// Positions of a row: T, which is 1 for features.
+// Positions of a row: T, which is 1 for features; of prompts the longest.
 std::int64_t row_length(const DataSource& source);
+// Where outputs are compared: everywhere but where prompts say otherwise.
+ComparedPositions compared_positions(const DataSource& source);
 
 }  // namespace vpd

@@ -14,11 +14,12 @@ namespace vpd {
 // sum over subcomponents of the mean penalty.
 struct ImportanceMinimalityTerm {
   static constexpr std::string_view kind = "importance_minimality";
-  static constexpr bool at_most_once = true;
+  static constexpr bool at_most_once = true;  // of each kind of rows
   static constexpr std::string_view summary =
       "sum over subcomponents of the mean penalty, (g + eps)^p unless `penalty` says otherwise";
   std::optional<std::string> name;
   Coefficient coefficient;
+  TermRows rows = TermRows::target;
   Annealed p = {2.0, 0.4};
   double eps = 1e-12;
   PenaltyConfig penalty = PowerPenaltyConfig{};
@@ -26,6 +27,7 @@ struct ImportanceMinimalityTerm {
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
+    visit(config::term_rows_field(), self.rows);
     visit(config::field("p", "exponent of penalty power, a number or {start, end}").more_than(0), self.p);
     visit(config::field("eps", "added to each causal importance by penalty power").more_than(0), self.eps);
     visit(config::field("penalty", "what is summed of each causal importance"), self.penalty);
@@ -38,11 +40,12 @@ struct ImportanceMinimalityTerm {
 // sum over subcomponents of mean * log2(1 + mean * reference_count) of the same penalty.
 struct FrequencyMinimalityTerm {
   static constexpr std::string_view kind = "frequency_minimality";
-  static constexpr bool at_most_once = true;
+  static constexpr bool at_most_once = true;  // of each kind of rows
   static constexpr std::string_view summary =
       "sum over subcomponents of f log2(1 + f R), f the mean penalty and R = `reference_count`";
   std::optional<std::string> name;
   Coefficient coefficient;
+  TermRows rows = TermRows::target;
   std::optional<Annealed> p;
   std::optional<double> eps;
   std::optional<PenaltyConfig> penalty;
@@ -53,6 +56,7 @@ struct FrequencyMinimalityTerm {
     using config::field;
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
+    visit(config::term_rows_field(), self.rows);
     visit(field("p", "exponent; null: that of importance_minimality").more_than(0), self.p);
     visit(field("eps", "added to each causal importance; null: that of importance_minimality").more_than(0),
           self.eps);

@@ -11,6 +11,7 @@
 #include "vpd/config/penalty.hpp"
 #include "vpd/config/routing.hpp"
 #include "vpd/config/schedule.hpp"
+#include "vpd/config/term.hpp"
 
 // The normal form of the objective's terms: what a term computes, whatever it is called in a configuration.
 // Every term says its plan (`plan()`), once; training, evaluation and the prediction of costs read plans, and
@@ -56,6 +57,7 @@ struct ReconstructionPlan {
   Masks masks;
   Comparison comparison = Comparison::output;
   RoutingConfig routing = AllRoutingConfig{};
+  std::optional<double> delta{};  ///< Δ-mask everywhere; none: from the masks' sources
 
   const AdversaryConfig* adversary() const {
     const auto* chosen = std::get_if<AdversarialMasks>(&masks);
@@ -99,6 +101,7 @@ struct TermPlan {
   std::string label;
   Coefficient coefficient;
   std::variant<FaithfulnessPlan, SchattenPlan, MinimalityPlan, ReconstructionPlan> what;
+  TermRows rows = TermRows::target;  ///< of the batch that it is taken of
 
   const ReconstructionPlan* reconstruction() const { return std::get_if<ReconstructionPlan>(&what); }
   const MinimalityPlan* minimality() const { return std::get_if<MinimalityPlan>(&what); }
@@ -120,7 +123,11 @@ const LargestMasks* largest_masks(const ObjectivePlan& objective);
 /// Whether some term compares what the sites give.
 bool compares_sites(const ObjectivePlan& objective);
 
-/// Gives a frequency term whatever it leaves out from the importance term, or from that term's defaults.
+/// The terms that are taken of these rows.
+ObjectivePlan terms_of(const ObjectivePlan& objective, TermRows rows);
+
+/// Gives a frequency term whatever it leaves out from the importance term of its rows, or from that term's
+/// defaults.
 void complete_penalties(ObjectivePlan& objective);
 
 /// The plans of terms of a list of kinds, completed.
@@ -130,7 +137,9 @@ ObjectivePlan plan_of(const std::vector<std::variant<Terms...>>& objective) {
   for (const std::variant<Terms...>& term : objective) {
     plans.push_back(std::visit(
         []<class Term>(const Term& t) {
-          return TermPlan{t.name.value_or(std::string(Term::kind)), t.coefficient, t.plan()};
+          TermRows rows = TermRows::target;
+          if constexpr (requires { t.rows; }) rows = t.rows;
+          return TermPlan{t.name.value_or(std::string(Term::kind)), t.coefficient, t.plan(), rows};
         },
         term));
   }

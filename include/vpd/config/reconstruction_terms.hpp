@@ -33,6 +33,8 @@ struct StochasticReconTerm {
   std::int64_t samples = 1;
   SourceDistribution sources = SourceDistribution::uniform;
   RoutingConfig routing = AllRoutingConfig{};
+  TermRows rows = TermRows::target;
+  std::optional<double> delta;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
@@ -40,8 +42,12 @@ struct StochasticReconTerm {
     visit(config::samples_field(), self.samples);
     visit(config::random_sources_field(), self.sources);
     visit(config::routing_field(), self.routing);
+    visit(config::term_rows_field(), self.rows);
+    visit(config::term_delta_field(), self.delta);
   }
-  ReconstructionPlan plan() const { return {RandomMasks{samples, sources}, Comparison::output, routing}; }
+  ReconstructionPlan plan() const {
+    return {RandomMasks{samples, sources}, Comparison::output, routing, delta};
+  }
   bool operator==(const StochasticReconTerm&) const = default;
 };
 
@@ -53,6 +59,8 @@ struct AdversarialReconTerm {
   std::optional<std::string> name;
   Coefficient coefficient;
   RoutingConfig routing = AllRoutingConfig{};
+  TermRows rows = TermRows::target;
+  std::optional<double> delta;
   AdversaryConfig adversary;
   std::optional<MergedMasksConfig> merged;
   template <class Self, class Visitor>
@@ -60,12 +68,14 @@ struct AdversarialReconTerm {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
     visit(config::routing_field(), self.routing);
+    visit(config::term_rows_field(), self.rows);
+    visit(config::term_delta_field(), self.delta);
     visit(config::field("adversary", "who chooses the sources"), self.adversary);
     visit(config::field("merged", "random sources in some sites' masks; null: the adversary's in all"),
           self.merged);
   }
   ReconstructionPlan plan() const {
-    return {AdversarialMasks{adversary, merged}, Comparison::output, routing};
+    return {AdversarialMasks{adversary, merged}, Comparison::output, routing, delta};
   }
   bool operator==(const AdversarialReconTerm&) const = default;
 };
@@ -78,13 +88,17 @@ struct CiMaskedReconTerm {
   std::optional<std::string> name;
   Coefficient coefficient;
   RoutingConfig routing = AllRoutingConfig{};
+  TermRows rows = TermRows::target;
+  std::optional<double> delta;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
     visit(config::routing_field(), self.routing);
+    visit(config::term_rows_field(), self.rows);
+    visit(config::term_delta_field(), self.delta);
   }
-  ReconstructionPlan plan() const { return {ConstantMasks{0.0}, Comparison::output, routing}; }
+  ReconstructionPlan plan() const { return {ConstantMasks{0.0}, Comparison::output, routing, delta}; }
   bool operator==(const CiMaskedReconTerm&) const = default;
 };
 
@@ -96,13 +110,17 @@ struct UnmaskedReconTerm {
   std::optional<std::string> name;
   Coefficient coefficient;
   RoutingConfig routing = AllRoutingConfig{};
+  TermRows rows = TermRows::target;
+  std::optional<double> delta;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
     visit(config::routing_field(), self.routing);
+    visit(config::term_rows_field(), self.rows);
+    visit(config::term_delta_field(), self.delta);
   }
-  ReconstructionPlan plan() const { return {ConstantMasks{1.0}, Comparison::output, routing}; }
+  ReconstructionPlan plan() const { return {ConstantMasks{1.0}, Comparison::output, routing, delta}; }
   bool operator==(const UnmaskedReconTerm&) const = default;
 };
 
@@ -157,16 +175,20 @@ struct HiddenActsReconTerm {
   Coefficient coefficient;
   HiddenActsMasksConfig masks = RandomMasksConfig{};
   RoutingConfig routing = AllRoutingConfig{};
+  TermRows rows = TermRows::target;
+  std::optional<double> delta;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::term_name_field(), self.name);
     visit(config::coefficient_field(), self.coefficient);
     visit(config::field("masks", "what the masks are made from"), self.masks);
     visit(config::routing_field(), self.routing);
+    visit(config::term_rows_field(), self.rows);
+    visit(config::term_delta_field(), self.delta);
   }
   ReconstructionPlan plan() const {
-    return {std::visit([](const auto& each) { return each.plan(); }, masks), Comparison::hidden_acts,
-            routing};
+    return {std::visit([](const auto& each) { return each.plan(); }, masks), Comparison::hidden_acts, routing,
+            delta};
   }
   bool operator==(const HiddenActsReconTerm&) const = default;
 };

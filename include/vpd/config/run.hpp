@@ -111,10 +111,15 @@ struct DataConfig {
   static constexpr std::string_view summary = "where rows come from";
   DataSource train;
   DataSource eval;
+  std::optional<DataSource> background;
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
     visit(config::field("train", "rows to train on").required(), self.train);
     visit(config::field("eval", "rows to evaluate on").required(), self.eval);
+    visit(
+        config::field("background",
+                      "further rows to train on, for terms with `rows: background` (targeted decomposition)"),
+        self.background);
   }
   bool operator==(const DataConfig&) const = default;
 };
@@ -177,6 +182,11 @@ struct RunConfig {
     visit(field("training", "the training loop").required(), self.training);
     visit(field("evaluation", "what is measured, and when"), self.evaluation);
     visit(field("output", "what is written, and how often"), self.output);
+  }
+
+  // Rows a step of data.background; 0 without any.
+  std::int64_t background_rows() const {
+    return data.background ? training.background_batch_size.value_or(training.batch_size) : 0;
   }
 
   std::optional<config::Complaint> validate() const;

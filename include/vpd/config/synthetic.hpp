@@ -45,6 +45,7 @@ struct SparseFeaturesData {
   std::optional<double> probability;
   std::vector<double> range = {0.0, 1.0};
   Generation generation = Generation::at_least_zero_active;
+  std::vector<std::int64_t> only;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& visit) {
@@ -55,6 +56,7 @@ struct SparseFeaturesData {
     visit(field("range", "[low, high]: an active feature is U(low, high)"), self.range);
     visit(field("generation", "whether features are active each by itself, or a number of them in every row"),
           self.generation);
+    visit(field("only", "features, counted from 0, that may be active at all; empty: every one"), self.only);
   }
 
   std::optional<config::Complaint> validate() const;

@@ -72,8 +72,10 @@ struct TrainingConfig {
   std::int64_t steps = 0;
   std::int64_t batch_size = 0;
   std::optional<std::int64_t> micro_batch_size;
+  std::optional<std::int64_t> background_batch_size;
   Schedule learning_rate;
   OptimizerConfig optimizer = AdamWConfig{};
+  double unused_decay = 0.0;
   GradientClipConfig gradient_clip;
   FaithfulnessWarmupConfig faithfulness_warmup;
   bool cuda_graph = false;
@@ -89,8 +91,15 @@ struct TrainingConfig {
                 "rows that a process has at once, a divisor of batch_size; null: all of its rows")
               .at_least(1),
           self.micro_batch_size);
+    visit(field("background_batch_size", "rows of data.background a step; null: batch_size").at_least(1),
+          self.background_batch_size);
     visit(field("learning_rate", "of U, V and causal importance").required().at_least(0), self.learning_rate);
     visit(field("optimizer", "of U, V and causal importance"), self.optimizer);
+    visit(field("unused_decay",
+                "times the learning rate and 1 - max g, g the importances of a subcomponent at all positions "
+                "of the step, taken off its U and V a step; 0: none")
+              .at_least(0),
+          self.unused_decay);
     visit(field("gradient_clip", "largest global norms of gradients"), self.gradient_clip);
     visit(field("faithfulness_warmup", "before the loop"), self.faithfulness_warmup);
     visit(field("cuda_graph",

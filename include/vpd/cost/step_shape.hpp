@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -31,12 +32,21 @@ struct StepShape {
   EvaluationConfig evaluation;
   bool delta_component = true;
   Numerics numerics;
-  std::int64_t T = 0;             ///< tokens a row
-  std::int64_t evaluation_T = 0;  ///< tokens a row of evaluation data
+  std::int64_t T = 0;                                   ///< tokens a row
+  std::int64_t evaluation_T = 0;                        ///< tokens a row of evaluation data
+  std::int64_t background_B = 0;                        ///< rows a step of the background; 0: there is none
+  std::int64_t background_T = 0;                        ///< tokens of each
+  ComparedPositions compared = ComparedPositions::all;  ///< where outputs are compared
+  ComparedPositions background_compared = ComparedPositions::all;  ///< in rows of the background
   int lanes = 1;
 
+  /// The part of a step that takes rows of the background, as a step of its own.
+  StepShape background_step() const;
+  /// Of N positions in rows of length T, those at which outputs are compared.
+  std::int64_t compared_of(std::int64_t N) const { return compared == ComparedPositions::last ? N / T : N; }
+
   std::int64_t B() const { return training.batch_size; }
-  std::int64_t micro() const { return training.micro_batch_size.value_or(training.batch_size); }
+  std::int64_t micro() const { return std::min(training.micro_batch_size.value_or(B()), B()); }
   /// Of the causal-importance function on N positions; zeros where it does not know.
   CausalImportanceCost importance_cost(std::int64_t N) const;
 

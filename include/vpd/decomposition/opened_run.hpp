@@ -68,6 +68,8 @@ class OpenedRun {
 
   /// The rows that the run trained on; no epoch of them is checked.
   std::unique_ptr<Dataset> open_train() const;
+  /// Rows of the background; null: there are none.
+  std::unique_ptr<Dataset> open_background() const;
 
   std::optional<Tokenizer> tokenizer() const { return find_tokenizer(config); }
 };

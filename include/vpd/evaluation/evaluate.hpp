@@ -25,15 +25,24 @@ using MetricChoice = std::function<bool(const MetricConfig&)>;
 /// Those that are not marked slow.
 bool is_fast(const MetricConfig& metric);
 
-/// Measures the configuration's metrics on the first `evaluation.batches` batches of `eval` rows (fewer where
-/// there are fewer rows). `step` sets the values of schedules in `losses`. Only metrics that are `wanted` are
-/// measured, and give what they give among all. Random draws are the same in every evaluation of a seed, so
-/// that figures of different checkpoints compare. A figure that depends on draws or on an attack is followed
-/// by `<name>/batches`, the number of batches (or attacks) that it is the mean of, and `<name>/std`, their
-/// standard deviation, where there are two or more. `arrays` receives what those of the metrics that have any
-/// give. `stop` is asked before every pass over a batch: once it is true, Interrupted is thrown. `status` is
-/// told of each batch.
-MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const Dataset& eval,
+/// What an evaluation reads: rows, and those of the background, where there is one.
+struct EvaluationData {
+  EvaluationData(const Dataset& eval, const Dataset* of_background = nullptr)  // NOLINT: rows are that
+      : rows(eval), background(of_background) {}
+  const Dataset& rows;
+  const Dataset* background;
+};
+
+/// Measures the configuration's metrics on the first `evaluation.batches` batches of rows (fewer where
+/// there are fewer); of the background's rows, likewise, those of `losses` that are taken of them and
+/// `ci_l0`, as `background/l0/…`. `step` sets the values of schedules in `losses`. Only metrics that are
+/// `wanted` are measured, and give what they give among all. Random draws are the same in every evaluation of
+/// a seed, so that figures of different checkpoints compare. A figure that depends on draws or on an attack
+/// is followed by `<name>/batches`, the number of batches (or attacks) that it is the mean of, and
+/// `<name>/std`, their standard deviation, where there are two or more. `arrays` receives what those of the
+/// metrics that have any give. `stop` is asked before every pass over a batch: once it is true, Interrupted
+/// is thrown. `status` is told of each batch.
+MetricValues evaluate(const Decomposition& decomposition, const RunConfig& config, const EvaluationData& data,
                       std::int64_t step, const MetricChoice& wanted, Lanes& lanes,
                       MetricArrays* arrays = nullptr, const std::function<bool()>& stop = {},
                       const std::function<void(const std::string&)>& status = {});

@@ -98,6 +98,7 @@ struct HealthSubject {
   };
 
   std::int64_t steps = 0;                    ///< planned
+  bool targeted = false;                     ///< what its few prompts do not need is to die
   std::vector<std::string> sites;            ///< empty: not known
   std::int64_t subcomponents = 0;            ///< Σ C; 0: not known
   std::vector<std::string> reconstructions;  ///< labels of the terms that train reconstruction

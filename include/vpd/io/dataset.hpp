@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 
 #include <ATen/core/Tensor.h>
 
 #include "vpd/base/stop.hpp"
+#include "vpd/config/prompts.hpp"
 
 namespace vpd {
 
@@ -34,8 +36,16 @@ class Dataset {
   virtual ~Dataset() = default;
 
   virtual InputKind kind() const = 0;
-  // Positions of a row: T, which is 1 for features.
+  // Positions of a row: T, which is 1 for features; of the longest where rows differ.
   virtual std::int64_t length() const = 0;
+  // Whether all rows are as long; if not, batch() has to be asked for rows_alike() rows at most.
+  virtual bool one_length() const { return true; }
+  // Rows from `position` on that are as long as the one there.
+  virtual std::int64_t rows_alike(std::int64_t /*position*/) const {
+    return std::numeric_limits<std::int64_t>::max();
+  }
+  // Where the outputs of a row are compared.
+  virtual ComparedPositions compared() const { return ComparedPositions::all; }
   // Rows in an epoch; nothing where rows are made as they are asked for and never come again.
   virtual std::optional<std::int64_t> rows() const = 0;
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "vpd/base/philox.hpp"
 #include "vpd/config/synthetic.hpp"
@@ -8,8 +9,9 @@
 
 namespace vpd {
 
-/// Which of a run's two sources: rows to train on and rows to evaluate on never come from the same stream.
-enum class DataRole : std::uint32_t { train = 0, eval = 1 };
+/// Which of a run's sources: rows to train on, to evaluate on and of the background never come from the same
+/// stream.
+enum class DataRole : std::uint32_t { train = 0, eval = 1, background = 2 };
 
 /// Rows of sparse features (method, section 8). Row i is a function of (seed, role, i).
 class SparseFeatures final : public Dataset {
@@ -28,7 +30,8 @@ class SparseFeatures final : public Dataset {
   float value(std::uint32_t word) const { return low_ + (high_ - low_) * to_uniform(word); }
 
   SparseFeaturesData config_;
-  std::int64_t features_;
+  std::int64_t features_;           // of a row
+  std::vector<std::int64_t> only_;  // those that may be active
   float low_, high_;
   RandomKey key_;
 };

@@ -29,9 +29,10 @@
 //     by bytes
 //   at positions     one for each listed position        needs `places`
 //
-// Sources without a Δ-component (`delta` false) go with all of it.
+// Sources whose δ is fixed (`fixed_delta`) go with all of it, and have no gradient of δ.
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 
 #include <ATen/core/Tensor.h>
@@ -83,7 +84,7 @@ struct ReadSources {
   std::int64_t time_length = 1;  ///< T
   std::int64_t first_batch = 0;  ///< index in the source's batch of this pass's first batch row
   std::int64_t batch_rows = 1;   ///< B, the number of sources, or 1
-  std::int64_t time_rows = 1;    ///< T or 1
+  std::int64_t time_rows = 1;    ///< at least T, of which the first T are read, or 1
   SourceDestination destination{};
 };
 
@@ -97,7 +98,7 @@ struct MixedSources {
 /// The sources of one site in one forward pass.
 struct GateSources {
   std::variant<ConstantSources, DrawnSources, ReadSources, MixedSources> from;
-  bool delta = true;  ///< false: no Δ-component, δ = 0 whatever `from` says
+  std::optional<double> fixed_delta{};  ///< δ at every position, whatever `from` says
 
   /// What is read from a matrix; null where nothing is.
   const ReadSources* read() const {

@@ -41,6 +41,10 @@ struct Batch {
   mutable at::Tensor kept;  ///< what largest_of() gives, once it has been asked for
 
   std::int64_t positions() const { return B * T; }
+  /// Of those, the ones at which outputs are compared.
+  std::int64_t compared() const {
+    return lanes.front().clean.compared == ComparedPositions::last ? B : B * T;
+  }
 
   /// What a masked pass over a lane's rows reads; `importance` in place of the lane's own where defined.
   PassContext context(const LaneBatch& lane, const at::Tensor& importance = {}) const;
@@ -62,9 +66,10 @@ at::Tensor largest_of(const Batch& batch, double kept);
 class BatchReader {
  public:
   struct Options {
-    std::int64_t rows = 1;                ///< of a batch
-    std::uint64_t seed = 0;               ///< of random draws
-    bool outputs = false;                 ///< keep what the sites gave
+    std::int64_t rows = 1;                                ///< of a batch
+    std::uint64_t seed = 0;                               ///< of random draws
+    bool outputs = false;                                 ///< keep what the sites gave
+    ComparedPositions compared = ComparedPositions::all;  ///< where outputs are kept and compared
     std::optional<double> kept{};         ///< importances are largest_of() in place of the function's
     std::optional<std::int64_t> limit{};  ///< rows of the data that are read, the first ones; nothing: all
     StopAsked stop{};
@@ -81,6 +86,8 @@ class BatchReader {
   }
 
  private:
+  std::int64_t first_of(std::int64_t k) const;
+
   const Decomposition& decomposition_;
   const Dataset& data_;
   Lanes& lanes_;

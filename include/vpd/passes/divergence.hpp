@@ -9,7 +9,7 @@
 namespace vpd {
 
 /// The rest of a masked forward pass, from `hidden` [N, d] on (Target::hidden() under `executor`), and the
-/// divergence, of a kind, of its output from the clean one (method, section 5): Σ over positions,
+/// divergence, of a kind, of its output from the clean one (method, section 5): Σ over compared positions,
 /// zero-dimensional float64; for `mse` a position's value is the mean over its entries. Where `seed` is not
 /// 0, the gradient of `seed` times that goes back through the graph of `hidden`.
 at::Tensor divergence_from_hidden(const Decomposition& decomposition, const CleanPass& clean,

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -30,6 +31,8 @@ using SourceOf = std::function<GateSources(std::size_t site)>;
 SourceOf random_sources(const PassContext& context, SourceDistribution distribution, const LateKey& key);
 /// Constant sources: masks g + (1 - g) r, Δ-mask `delta`.
 SourceOf constant_sources(double r, double delta);
+/// The same sources with that Δ-mask at every position, where there is one.
+SourceOf with_delta(SourceOf sources, std::optional<double> delta);
 
 /// Draws routing (method, section 4). For `layerwise` there are L passes, in which `masked_only` of pass i is
 /// site i.
@@ -48,8 +51,8 @@ std::int64_t most_masked_positions(double share, std::int64_t N);
 RoutingDraw draw_routing(const RoutingConfig& config, const LateKey& key, const PassContext& context);
 
 /// Forward passes under one draw of sources and routing, and their backward passes where `seed` is not 0.
-/// Returns Σ over positions of the divergence from the target (zero-dimensional float64), a mean over
-/// layerwise passes. Gradients of `seed` times that go where the context and the sources say.
+/// Returns Σ over compared positions of the divergence from the target (zero-dimensional float64), a mean
+/// over layerwise passes. Gradients of `seed` times that go where the context and the sources say.
 /// `hidden_acts` needs a clean pass that kept the sites' outputs.
 at::Tensor reconstruct(const PassContext& context, const SourceOf& sources, const RoutingDraw& routing,
                        double seed, Comparison comparison = Comparison::output);

@@ -30,12 +30,20 @@ struct LoopHooks {
 
 enum class LoopEnd { finished, stopped, stopped_in_warm_up };
 
+/// Rows to train on, and those of the background, where the configuration has one.
+struct TrainingRows {
+  TrainingRows(const Dataset& train, const Dataset* of_background = nullptr)  // NOLINT: rows are that
+      : rows(train), background(of_background) {}
+  const Dataset& rows;
+  const Dataset* background;
+};
+
 /// The training loop (method, section 7). `resumed_at`: steps made by the checkpoint that `step` was loaded
 /// from; nothing: a fresh start, which the faithfulness warm-up comes before. A stop that is asked for takes
 /// a checkpoint, except in the warm-up, where there is nothing to resume from yet. A resumed run makes the
 /// very calls of `log` and `evaluate` that an uninterrupted one would make from there on. Throws
 /// NumericalError.
-LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const Dataset& data, const at::Device& device,
-                 std::optional<std::int64_t> resumed_at, const LoopHooks& hooks);
+LoopEnd run_loop(TrainingStep& step, const RunConfig& config, const TrainingRows& data,
+                 const at::Device& device, std::optional<std::int64_t> resumed_at, const LoopHooks& hooks);
 
 }  // namespace vpd
