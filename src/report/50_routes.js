@@ -2,12 +2,12 @@
 
 const pages = [
   ["", "Overview", "o", overview], ["training", "Training", "t", training], ["sites", "Sites", "s", sites], ["subs", "Subcomponents", "c", subs],
-  ["graphs", "Graphs", "r", graphs], ["edits", "Edits", "e", edits], ["compare", "Comparison", "p", comparison], ["health", "Health", "h", health], ["limits", "Limits", "l", limits],
+  ["graphs", "Graphs", "r", graphs], ["attributions", "Attributions", "a", attributions], ["interactions", "Interactions", "i", interactions], ["edits", "Edits", "e", edits], ["compare", "Comparison", "p", comparison], ["health", "Health", "h", health], ["limits", "Limits", "l", limits],
 ];
 const main = document.getElementById("main");
 
 function known() {
-  const there = { compare: R.meta.compare, graphs: R.meta.graphs, edits: R.meta.edits || R.meta.interventions || R.meta.audits };
+  const there = { compare: R.meta.compare, graphs: R.meta.graphs, attributions: R.meta.attributions, interactions: R.meta.interactions, edits: R.meta.edits || R.meta.interventions || R.meta.audits };
   return pages.filter(([name]) => !(name in there) || there[name]);
 }
 function fillNavigation(current) {
@@ -76,7 +76,7 @@ async function route() {
   if (path === "selftest" && !R.testing) await selftest();
 }
 
-const keys = [["/", "search subcomponents"], ["j  k", "next, previous"], ["Enter", "open the chosen one"], ["[  ]", "a page back, on"], ["g o  g t  g s  g c  g r  g e  g p  g h  g l", "overview, training, sites, subcomponents, graphs, edits, comparison, health, limits"], ["e", "examples: all, +, −"], ["?", "this help"]];
+const keys = [["/", "search subcomponents"], ["j  k", "next, previous"], ["Enter", "open the chosen one"], ["[  ]", "a page back, on"], ["g o  g t  g s  g c  g r  g a  g i  g e  g p  g h  g l", "overview, training, sites, subcomponents, graphs, attributions, interactions, edits, comparison, health, limits"], ["e", "examples: all, +, −"], ["?", "this help"]];
 function help() {
   const dialog = document.getElementById("help");
   dialog.replaceChildren(el("h2", { id: "help-title", style: "margin-top:0" }, "Keys"), el("table", {}, el("tbody", {}, keys.map(([key, what]) => el("tr", {}, el("th", { scope: "row" }, key.split(/\s{2,}/).map((k) => [el("kbd", {}, k), " "])), el("td", {}, what))))),

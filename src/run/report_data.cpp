@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 
+#include "report_wiring.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -155,7 +156,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   const std::int64_t step = opened ? opened->checkpoint.step : run.latest() ? run.latest()->step : 0;
   for (const auto& [kind, file] :
        {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json"),
-        std::pair("audits", "report.json"), std::pair("graphs", "graph.json")}) {
+        std::pair("audits", "report.json"), std::pair("graphs", "graph.json"),
+        std::pair("attributions", "attributions.json")}) {
     Json results = results_of(run, step, kind, file);
     for (Json& result : results) {
       if (!result.contains("nodes")) continue;
@@ -166,6 +168,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
     }
     if (!results.empty()) data.meta[kind] = std::move(results);
   }
+  if (Json found = report_interactions(results_path(run, step)); !found.is_null())
+    data.meta["interactions"] = std::move(found);
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);
   data.meta["missing"] = data.missing;
   data.meta["warnings"] = data.warnings;

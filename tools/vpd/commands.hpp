@@ -23,6 +23,8 @@ void add_edit(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_unlearn(CLI::App& app);
 void add_graph(CLI::App& app);
+void add_attributions(CLI::App& app);
+void add_interactions(CLI::App& app);
 void add_report(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_schema(CLI::App& app);

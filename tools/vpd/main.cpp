@@ -68,6 +68,8 @@ int run(int argc, char** argv) {
   vpd::add_audit(app);
   vpd::add_unlearn(app);
   vpd::add_graph(app);
+  vpd::add_attributions(app);
+  vpd::add_interactions(app);
   vpd::add_report(app);
   vpd::add_inspect(app);
   vpd::add_schema(app);
