@@ -8,9 +8,17 @@
 #include <ATen/ATen.h>
 
 #include "machine/scoped_thread_count.hpp"
+#include "vpd/interpretation/edit.hpp"
 #include "vpd/interpretation/prompt_set.hpp"
 
 namespace vpd {
+
+Alteration without_subcomponents(const std::vector<std::int64_t>& columns, const Decomposition& d) {
+  const auto edits = std::make_shared<std::vector<RankOneEdit>>(ablations_of(columns, d));
+  return [edits, &d](std::int64_t N) {
+    return std::make_unique<EditedExecutor>(d, *edits, edit_factors(*edits, N, N, {}, d.numerics.options()));
+  };
+}
 
 double prompt_metric(const at::Tensor& logits, const AuditPrompt& prompt) {
   const at::Tensor wide = logits.to(at::kDouble);

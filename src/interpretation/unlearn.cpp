@@ -79,13 +79,6 @@ class Meter {
   PromptFigures before_;
 };
 
-Alteration without(const std::vector<std::int64_t>& columns, const Decomposition& d) {
-  const auto edits = std::make_shared<std::vector<RankOneEdit>>(ablations_of(columns, d));
-  return [edits, &d](std::int64_t N) {
-    return std::make_unique<EditedExecutor>(d, *edits, edit_factors(*edits, N, N, {}, d.numerics.options()));
-  };
-}
-
 class Unlearning {
  public:
   Unlearning(const Decomposition& d, const PromptSplit& behaviour, const PromptSplit& against,
@@ -135,16 +128,16 @@ class Unlearning {
     std::vector<CurvePoint> points = {meter_.untouched()};
     for (std::size_t n = 1; n <= columns.size(); ++n) {
       stop_if_asked();
-      points.push_back(
-          meter_.point(std::to_string(n),
-                       without({columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(n)}, d_)));
+      points.push_back(meter_.point(
+          std::to_string(n),
+          without_subcomponents({columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(n)}, d_)));
       if (points.back().side > most) break;
     }
     return points;
   }
 
   void measure_set() {
-    const Alteration alteration = without(result_.set, d_);
+    const Alteration alteration = without_subcomponents(result_.set, d_);
     const PromptFigures after = prompt_figures(d_, behaviour_.report, alteration, lanes_),
                         side = prompt_figures(d_, against_.report, alteration, lanes_);
     std::vector<double> change, damage;
@@ -225,8 +218,8 @@ class Unlearning {
       CurvePoint mean{.label = std::to_string(n)};
       for (const std::vector<std::int64_t>& set : controls.sets) {
         stop_if_asked();
-        const CurvePoint one =
-            meter_.point("", without({set.begin(), set.begin() + static_cast<std::ptrdiff_t>(n)}, d_));
+        const CurvePoint one = meter_.point(
+            "", without_subcomponents({set.begin(), set.begin() + static_cast<std::ptrdiff_t>(n)}, d_));
         const auto count = static_cast<double>(controls.sets.size());
         mean.effect += one.effect / count;
         mean.probability += one.probability / count;
@@ -375,7 +368,7 @@ class Unlearning {
       result_.relearning.back().name = name;
     };
     learn("target", {});
-    learn("subcomponents", without(result_.set, d_));
+    learn("subcomponents", without_subcomponents(result_.set, d_));
     for (const auto& [baseline, alteration] : strongest_) learn(named(baseline).name, alteration);
   }
 

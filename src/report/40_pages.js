@@ -238,7 +238,7 @@ async function subcomponent(key) {
   show("all");
   nodes.push(el("h2", {}, "Examples"), el("div", { class: "tools" }, buttons, exampleLegend()), list);
   nodes.push(el("div", { class: "two" }, tokenTable(d.i, "in", sub), tokenTable(d.o, "out", sub)));
-  nodes.push(partners(d.p, sub), clusterSection(sub), lensSection(d.l));
+  nodes.push(partners(d.p, sub), wiredTo(d.w), clusterSection(sub), lensSection(d.l));
   const widths = harvest.bins.map((first, i) => Math.max(0, Math.min(harvest.length, harvest.bins[i + 1] ?? 2 * first) - first));
   nodes.push(el("h2", {}, "Where, and how strongly"), el("div", { class: "charts" },
     barChart({ caption: "Positions by importance (logarithmic)", bars: d.h.slice(0, 21).map((v, i) => [i === 0 ? "0" : number(i / 20), v]), xName: "importance up to", yName: "positions", log: true, every: 4 }),

@@ -1,13 +1,15 @@
 // Which page the address names, the keys, and the first one.
 
 const pages = [
-  ["", "Overview", "o", overview], ["training", "Training", "t", training], ["sites", "Sites", "s", sites], ["subs", "Subcomponents", "c", subs],
-  ["clusters", "Clusters", "u", clusters], ["graphs", "Graphs", "r", graphs], ["attention", "Attention", "a", attention], ["edits", "Edits", "e", edits], ["compare", "Comparison", "p", comparison], ["health", "Health", "h", health], ["limits", "Limits", "l", limits],
+  ["", "Overview", "o", overview], ["question", "Question", "q", question], ["training", "Training", "t", training], ["sites", "Sites", "s", sites], ["subs", "Subcomponents", "c", subs],
+  ["clusters", "Clusters", "u", clusters], ["graphs", "Graphs", "r", graphs], ["attention", "Attention", "a", attention], ["attributions", "Attributions", "w", attributions], ["interactions", "Interactions", "i", interactions], ["edits", "Edits", "e", edits],
+  ["compare", "Comparison", "p", comparison], ["health", "Health", "h", health], ["limits", "Limits", "l", limits],
 ];
 const main = document.getElementById("main");
 
 function known() {
-  const there = { compare: R.meta.compare, clusters: R.meta.clusters, graphs: R.meta.graphs, attention: R.meta.attention, edits: R.meta.edits || R.meta.interventions || R.meta.audits };
+  const there = { question: R.meta.explain, compare: R.meta.compare, clusters: R.meta.clusters, graphs: R.meta.graphs, attention: R.meta.attention, attributions: R.meta.attributions, interactions: R.meta.interactions,
+    edits: R.meta.edits || R.meta.interventions || R.meta.audits };
   return pages.filter(([name]) => !(name in there) || there[name]);
 }
 function fillNavigation(current) {
@@ -76,7 +78,7 @@ async function route() {
   if (path === "selftest" && !R.testing) await selftest();
 }
 
-const keys = [["/", "search subcomponents"], ["j  k", "next, previous"], ["Enter", "open the chosen one"], ["[  ]", "a page back, on"], ["g o  g t  g s  g c  g u  g r  g a  g e  g p  g h  g l", "overview, training, sites, subcomponents, clusters, graphs, attention, edits, comparison, health, limits"], ["e", "examples: all, +, −"], ["?", "this help"]];
+const keys = [["/", "search subcomponents"], ["j  k", "next, previous"], ["Enter", "open the chosen one"], ["[  ]", "a page back, on"], ["g o  g q  g t  g s  g c  g u  g r  g a  g w  g i  g e  g p  g h  g l", "overview, question, training, sites, subcomponents, clusters, graphs, attention, attributions, interactions, edits, comparison, health, limits"], ["e", "examples: all, +, −"], ["?", "this help"]];
 function help() {
   const dialog = document.getElementById("help");
   dialog.replaceChildren(el("h2", { id: "help-title", style: "margin-top:0" }, "Keys"), el("table", {}, el("tbody", {}, keys.map(([key, what]) => el("tr", {}, el("th", { scope: "row" }, key.split(/\s{2,}/).map((k) => [el("kbd", {}, k), " "])), el("td", {}, what))))),

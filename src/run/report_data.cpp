@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "report_clusters.hpp"
+#include "report_wiring.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -173,7 +174,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   for (const auto& [kind, file] :
        {std::pair("edits", "effect.json"), std::pair("interventions", "intervention.json"),
         std::pair("audits", "report.json"), std::pair("graphs", "graph.json"),
-        std::pair("graph_diffs", "diff.json")}) {
+        std::pair("graph_diffs", "diff.json"), std::pair("attributions", "attributions.json"),
+        std::pair("explain", "explain.json")}) {
     Json results = results_of(run, step, kind, file);
     for (Json& result : results)
       if (result.contains("nodes")) keep_drawn_nodes(result);
@@ -183,6 +185,8 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
     data.meta["attention"] = std::move(attention);
   if (Json clusters = clusters_of(run, step); !clusters.is_null())
     data.meta["clusters"] = std::move(clusters);
+  if (Json found = report_interactions(results_path(run, step)); !found.is_null())
+    data.meta["interactions"] = std::move(found);
   if (options.compare) data.meta["compare"] = compare_runs(options, data.warnings, observer);
   data.meta["missing"] = data.missing;
   data.meta["warnings"] = data.warnings;

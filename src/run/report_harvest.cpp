@@ -7,6 +7,7 @@
 #include <set>
 
 #include "report_data.hpp"
+#include "report_wiring.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/decomposition/columns.hpp"
@@ -30,7 +31,8 @@ class HarvestPages {
         evidence_(opened.evidence),
         all_examples_(all_examples),
         at_once_(at_once),
-        labels_(labels_path(opened.directory, opened.checkpoint.step)) {}
+        labels_(labels_path(opened.directory, opened.checkpoint.step)),
+        wiring_(opened) {}
 
   void add(ReportData& data) {
     for (const char* name : {"column", "firings", "rows", "g", "pos", "neg", "poly", "balance", "a", "abs",
@@ -47,6 +49,7 @@ class HarvestPages {
     data.meta["harvest"] = about();
     data.meta["sites"] = sites();
     data.meta["highlights"] = highlights();
+    if (wiring_) data.meta["wiring"] = wiring_.about();
     data.meta["tokens"] = texts();
     data.meta["chunk"] = at_once_;
   }
@@ -183,7 +186,18 @@ class HarvestPages {
       pointed.push_back(rounded(lens[i].cosine, 3));
     }
     detail["l"] = pointed;
+    if (wiring_) detail["w"] = {ends(wiring_.into(column)), ends(wiring_.out_of(column))};
     chunk.push_back(std::move(detail));
+  }
+
+  Json ends(const std::vector<ReportWiring::End>& all) {
+    Json flat = Json::array();
+    for (const ReportWiring::End& end : all) {
+      if (end.other >= wiring_.total_C()) name(end.other - wiring_.total_C());
+      flat.push_back(end.other);
+      flat.push_back(rounded(end.normalised, 3));
+    }
+    return flat;
   }
 
   std::string key_of(std::int64_t column) const { return key_of_column(column, evidence_.sites()); }
@@ -334,6 +348,7 @@ class HarvestPages {
   bool all_examples_;
   std::int64_t at_once_;
   Labels labels_;
+  ReportWiring wiring_;
   Json index_;
   std::set<std::int64_t> named_;
   std::vector<Candidate> candidates_;

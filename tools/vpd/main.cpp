@@ -69,8 +69,11 @@ int run(int argc, char** argv) {
   vpd::add_audit(app);
   vpd::add_unlearn(app);
   vpd::add_graph(app);
+  vpd::add_explain(app);
   vpd::add_graph_diff(app);
   vpd::add_attention(app);
+  vpd::add_attributions(app);
+  vpd::add_interactions(app);
   vpd::add_report(app);
   vpd::add_sample(app);
   vpd::add_inspect(app);

@@ -61,6 +61,10 @@ std::vector<PromptBatch> batch_prompts(const std::vector<AuditPrompt>& prompts, 
 /// The target with something changed in its pass: makes what a pass of N positions goes through.
 using Alteration = std::function<std::unique_ptr<Executor>(std::int64_t N)>;
 
+/// Takes subcomponents out everywhere.
+Alteration without_subcomponents(const std::vector<std::int64_t>& columns,
+                                 const Decomposition& decomposition);
+
 /// What an altered target says, prompt by prompt.
 struct PromptFigures {
   std::vector<double> metric, probability;  ///< of the target token; NaN without one

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "vpd/decomposition/opened_run.hpp"
+
+namespace vpd {
+
+/// The cluster of each subcomponent by its key, as `vpd cluster` left them for a checkpoint; nothing where it
+/// has not run. Throws DataError where what it left is damaged or of other weights.
+std::optional<std::map<std::string, std::int64_t>> cluster_numbers(const OpenedRun& run,
+                                                                   const nlohmann::ordered_json& weights);
+
+}  // namespace vpd

@@ -1,0 +1,377 @@
+#include "vpd/run/explain.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <functional>
+
+#include <ATen/ATen.h>
+#include <nlohmann/json.hpp>
+
+#include "edit_source.hpp"
+#include "explain_plan.hpp"
+#include "explain_question.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/json_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/config/load.hpp"
+#include "vpd/interpretation/prompt_set.hpp"
+#include "vpd/interpretation/results.hpp"
+#include "vpd/io/files.hpp"
+#include "vpd/io/tokens.hpp"
+#include "vpd/run/check.hpp"
+#include "vpd/run/decompose.hpp"
+#include "vpd/run/evaluate.hpp"
+#include "vpd/run/graph.hpp"
+#include "vpd/run/harvest.hpp"
+#include "vpd/run/report.hpp"
+#include "vpd/run/unlearn.hpp"
+#include "vpd/target/target.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+/// What each stage is called in the state's file, and by people.
+constexpr std::array<std::pair<const char*, const char*>, 8> stages = {{{"background", "background rows"},
+                                                                        {"settings", "settings"},
+                                                                        {"decompose", "decomposing"},
+                                                                        {"evaluate", "evaluating"},
+                                                                        {"harvest", "collecting evidence"},
+                                                                        {"graphs", "drawing graphs"},
+                                                                        {"removal", "trying removals"},
+                                                                        {"report", "writing the report"}}};
+
+class Explanation {
+ public:
+  Explanation(const ExplainOptions& options, const Observer& observer)
+      : options_(options), observer_(observer), directory_(options.out) {
+    if (!observer.status) return;
+    observer_.status = [this, status = observer.status](const std::string& line) {
+      status(stage_ == 0 ? line : fmt::format("[{}/{}] {}", stage_, stages.size(), line));
+    };
+  }
+
+  ExplainResult run() {
+    question_ = ask_question(options_, observer_, result_.warnings);
+    result_.directory = directory_, result_.config = directory_ / explain_config;
+    result_.run = directory_ / "run";
+    result_.prompts = question_.prompts;
+    for (const auto& [name, title] : stages) result_.stages.push_back({name, title, {}});
+    begin();
+    stage("background", [&] { make_background(); });
+    stage("settings", [&] { choose_settings(); });
+    if (options_.plan_only) return std::move(result_);
+    // Each of these leaves its files; what they say is read whether they run now or ran before.
+    stage("decompose", [&] { decompose_target(); });
+    stage("evaluate", [&] { evaluate_run({.run = result_.run, .threads = options_.threads}, observer_); });
+    stage("harvest", [&] { harvest(); });
+    stage("graphs", [&] { draw_graphs(); });
+    stage("removal", [&] { try_removals(); });
+    read_figures();
+    keep_for_the_page();
+    stage("report", [&] { write_report({.run = result_.run, .tokenizer = options_.tokenizer}, observer_); });
+    result_.page = result_.run / "report.html";
+    return std::move(result_);
+  }
+
+ private:
+  // Stages.
+
+  /// Does `work`, unless an earlier call did.
+  void stage(const std::string& name, const std::function<void()>& work) {
+    const auto found = std::find_if(result_.stages.begin(), result_.stages.end(),
+                                    [&](const ExplainStage& one) { return one.name == name; });
+    if (state_["stages"].contains(name)) {
+      found->seconds = state_["stages"][name].get<double>();
+      return;
+    }
+    stage_ = found - result_.stages.begin() + 1;
+    if (observer_.say)
+      observer_.say(fmt::format("stage {} of {}: {}", stage_, result_.stages.size(), found->title));
+    const Clock::time_point start = Clock::now();
+    work();
+    found->seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    state_["stages"][name] = *found->seconds;
+    save_state();
+  }
+
+  void begin() {
+    const fs::path file = directory_ / explain_state;
+    std::error_code error;
+    const bool there = fs::exists(file, error);
+    VPD_CHECK(options_.resume || !there, UsageError,
+              "{}: expected a directory without an explanation, found one: go on with it by --resume {}, or "
+              "choose another --out",
+              directory_.string(), directory_.string());
+    VPD_CHECK(!options_.resume || there, DataError, "{}: expected an explanation to go on with, found none",
+              file.string());
+    if (there) state_ = Json::parse(read_text(file));
+    const Json asked = question_json(options_, question_);
+    VPD_CHECK(!there || state_["question"] == asked, UsageError,
+              "{}: expected the question that it began with, found another: --resume goes on with the same "
+              "prompts, target and settings",
+              file.string());
+    state_["question"] = asked;
+    if (!state_.contains("stages")) state_["stages"] = Json::object();
+    fs::create_directories(directory_);
+    write_atomically(directory_ / explain_prompts, prompt_lines(question_.rows));
+    save_state();
+  }
+
+  void save_state() const { write_atomically(directory_ / explain_state, json_text(state_, 1) + "\n"); }
+
+  void make_background() {
+    const BackgroundRows rows = background_rows(options_, question_, directory_, observer_);
+    state_["background"] = {{"rows", rows.rows}, {"excluded", rows.excluded}, {"length", rows.length}};
+  }
+
+  void choose_settings() {
+    ExplainPlan plan{.target = question_.target,
+                     .layers = explained_layers(options_.layers, question_.architecture),
+                     .longest = question_.longest,
+                     .rows = static_cast<std::int64_t>(question_.rows.size()),
+                     .background = fs::absolute(directory_ / background_file),
+                     .background_length = state_["background"]["length"].get<std::int64_t>(),
+                     .steps = 100,
+                     .seed = options_.seed};
+    const auto write = [&] {
+      const RunConfig config = explain_configuration(plan, question_.architecture, fs::absolute(directory_));
+      write_atomically(
+          directory_ / explain_config,
+          "# The decomposition of an explanation (docs/explain.md); edit it, and run it by itself:\n"
+          "#     vpd decompose " +
+              std::string(explain_config) + " --out run\n" + to_yaml(config));
+    };
+    write();
+    const CheckReport report = check_run({.config = directory_ / explain_config,
+                                          .overrides = options_.overrides,
+                                          .device = options_.device,
+                                          .threads = options_.threads,
+                                          .measure = true},
+                                         observer_);
+    VPD_CHECK(
+        report.fits().value_or(true), UsageError,
+        "expected a decomposition that fits into memory, found one that needs {}: choose fewer --layers",
+        human_bytes(static_cast<double>(total(report.memory))));
+    const double seconds = report.step_seconds().value_or(1.0);
+    plan.steps = explain_steps(options_.minutes, seconds);
+    write();
+    const std::int64_t steps =
+        load_run_config(directory_ / explain_config, options_.overrides).training.steps;
+    state_["settings"] = {
+        {"steps", steps}, {"step_seconds", seconds}, {"layers", {plan.layers.first, plan.layers.second}}};
+    if (observer_.say)
+      observer_.say(fmt::format("{} sites in blocks {} to {}, {} steps of {:.2f} s: {}",
+                                report.step_shape.sites.size(), plan.layers.first, plan.layers.second - 1,
+                                steps, seconds, (directory_ / explain_config).string()));
+  }
+
+  void decompose_target() {
+    decompose({.config = directory_ / explain_config,
+               .out = result_.run,
+               .continue_run = true,
+               .overrides = options_.overrides,
+               .device = options_.device,
+               .threads = options_.threads,
+               .command_line = options_.command_line},
+              observer_);
+  }
+
+  void harvest() {
+    const std::int64_t length = state_["background"]["length"].get<std::int64_t>();
+    HarvestOptions harvest;
+    harvest.run = result_.run;
+    harvest.threads = options_.threads;
+    harvest.overrides = {
+        fmt::format("data.eval={{type: tokens, path: {}, sequence_length: {}, shuffle: false}}",
+                    fs::absolute(directory_ / evidence_directory).string(), length)};
+    harvest.command_line = options_.command_line;
+    harvest_run(harvest, observer_);
+  }
+
+  void draw_graphs() {
+    Json graphs = Json::array();
+    for (std::size_t i = 0; i < question_.prompts.size(); ++i) {
+      const ExplainedPrompt& prompt = question_.prompts[i];
+      GraphOptions graph;
+      graph.run = result_.run;
+      graph.threads = options_.threads;
+      graph.tokenizer = options_.tokenizer;
+      graph.prompt_tokens = prompt.tokens;
+      for (std::size_t k = 0; k + 1 < prompt.next.size(); ++k) graph.prompt_tokens.push_back(prompt.next[k]);
+      for (std::size_t k = 0; k < prompt.next.size(); ++k)
+        graph.targets.push_back(fmt::format("#{}@{}", prompt.next[k], prompt.tokens.size() - 1 + k));
+      graph.pruning.steps = 500;
+      graph.slug = fmt::format("prompt_{}", i + 1);
+      graph.command_line = options_.command_line;
+      const GraphResult drawn = graph_run(graph, observer_);
+      const PruneVerdict& verdict = drawn.pruned.front().verdict;
+      graphs.push_back({{"nodes", drawn.pruned.front().nodes},
+                        {"faithful", verdict.faithful},
+                        {"rounded", verdict.rounded.p},
+                        {"attacked", std::min(verdict.adversarial_short.p, verdict.adversarial_long.p)}});
+    }
+    state_["graphs"] = graphs;
+  }
+
+  void try_removals() {
+    Json removals = Json::array();
+    for (std::size_t i = 0; i < question_.prompts.size(); ++i) {
+      const fs::path behaviour = directory_ / fmt::format("behaviour_{}.jsonl", i + 1),
+                     against = directory_ / fmt::format("against_{}.jsonl", i + 1);
+      write_removal_prompts(i, behaviour, against);
+      UnlearnOptions removal;
+      removal.run = result_.run;
+      removal.threads = options_.threads;
+      removal.tokenizer = options_.tokenizer;
+      removal.prompts = {.behaviour = behaviour, .against = against};
+      removal.settings.budget = 0.005;  // what is allowed elsewhere is a tenth of what other commands allow
+      removal.settings.baselines = {Baseline::mean_difference, Baseline::rank_1, Baseline::rank_4};
+      removal.slug = fmt::format("prompt_{}", i + 1);
+      removal.command_line = options_.command_line;
+      const UnlearnRunResult found = unlearn_run(removal, observer_);
+      removals.push_back(removal_json(i, found, measured(found.unlearned.set)));
+    }
+    state_["removals"] = removals;
+  }
+
+  /// The prompt whose continuation goes, and what is to stay: the other prompts, and rows of the background.
+  void write_removal_prompts(std::size_t which, const fs::path& behaviour, const fs::path& against) const {
+    constexpr std::int64_t rows = 64;
+    std::vector<QuestionRow> wanted, others;
+    for (const QuestionRow& row : question_.rows) (row.prompt == which ? wanted : others).push_back(row);
+    const TokenDataset background(directory_ / background_file,
+                                  state_["background"]["length"].get<std::int64_t>(), /*shuffle=*/false, 0);
+    const at::Tensor some = background.batch(0, std::min(rows, background.sequences()));
+    for (std::int64_t r = 0; r < some.size(0); ++r) {
+      const at::Tensor row = some[r].contiguous();
+      others.push_back(
+          {.tokens = {row.const_data_ptr<std::int64_t>(), row.const_data_ptr<std::int64_t>() + row.numel()}});
+    }
+    write_atomically(behaviour, prompt_lines(wanted));
+    write_atomically(against, prompt_lines(others));
+  }
+
+  struct Measured {
+    std::vector<double> before, after;
+    double kl_mean = 0.0, kl_99 = 0.0;
+    std::int64_t positions = 0;
+  };
+
+  /// Every prompt, and 20,000 positions of the background, without these subcomponents.
+  Measured measured(const std::vector<std::int64_t>& columns) const {
+    constexpr std::int64_t wanted_positions = 20'000;
+    observer_.announce("measuring the removal on the background");
+    const EditSource source(
+        {.run = result_.run, .threads = options_.threads, .tokenizer = options_.tokenizer}, observer_);
+    const Decomposition& d = source.run.decomposition;
+    std::vector<AuditPrompt> prompts;
+    for (const ExplainedPrompt& prompt : question_.prompts)
+      prompts.push_back({.tokens = prompt.tokens, .target = prompt.next.front()});
+    const Alteration alteration = columns.empty() ? Alteration() : without_subcomponents(columns, d);
+    const PromptFigures before = prompt_figures(d, prompts, {}, *source.run.lanes),
+                        after = prompt_figures(d, prompts, alteration, *source.run.lanes);
+    const std::int64_t length = state_["background"]["length"].get<std::int64_t>();
+    const TokenDataset background(directory_ / background_file, length, /*shuffle=*/false, 0);
+    const std::int64_t rows = std::min(background.sequences(), (wanted_positions + length - 1) / length);
+    std::vector<AuditPrompt> elsewhere;
+    const at::Tensor tokens = background.batch(background.sequences() - rows, rows).contiguous();
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto* first = tokens.const_data_ptr<std::int64_t>() + r * length;
+      elsewhere.push_back({.tokens = {first, first + length}});
+    }
+    Measured found{.before = before.probability, .after = after.probability, .positions = rows * length};
+    std::vector<double> kl;
+    for (const std::vector<float>& row : prompt_figures(d, elsewhere, alteration, *source.run.lanes).kl)
+      kl.insert(kl.end(), row.begin(), row.end());
+    std::sort(kl.begin(), kl.end());
+    for (const double x : kl) found.kl_mean += x / static_cast<double>(kl.size());
+    found.kl_99 = kl[static_cast<std::size_t>(0.99 * static_cast<double>(kl.size() - 1))];
+    return found;
+  }
+
+  Json removal_json(std::size_t prompt, const UnlearnRunResult& found, const Measured& figures) const {
+    Json baselines = Json::array();
+    for (const UnlearnCurve& curve : found.unlearned.curves)
+      baselines.push_back({{"name", curve.name},
+                           {"fall", curve.fall_within(found.budget)},
+                           {"probability", curve.points.back().probability},
+                           {"side", curve.points.back().side}});
+    return {{"prompt", prompt},
+            {"keys", found.keys},
+            {"before", figures.before},
+            {"after", figures.after},
+            {"kl_mean", figures.kl_mean},
+            {"kl_99", figures.kl_99},
+            {"positions", figures.positions},
+            {"redundant", std::count_if(found.unlearned.redundancy.begin(), found.unlearned.redundancy.end(),
+                                        [](const RedundancyCheck& one) { return one.made_up_for(); })},
+            {"curves", baselines}};
+  }
+
+  // What was found.
+
+  void read_figures() {
+    const Json& settings = state_["settings"];
+    result_.steps = settings["steps"].get<std::int64_t>();
+    result_.step_seconds = settings["step_seconds"].get<double>();
+    result_.background_rows = state_["background"]["rows"].get<std::int64_t>();
+    result_.excluded_rows = state_["background"]["excluded"].get<std::int64_t>();
+    const Json evaluation = Json::parse(read_text(result_.run / "evaluation.json"))["metrics"];
+    result_.rounded_kl = evaluation.value("ce_kl/kl_rounded_0", std::nan(""));
+    result_.attacked_kl = evaluation.value("pgd/pgd_20", std::nan(""));
+    result_.alive = static_cast<std::int64_t>(evaluation.value("alive/total", 0.0));
+    for (const auto& [name, value] : evaluation.items())
+      result_.sites += name.starts_with("alive/") && name != "alive/total" ? 1 : 0;
+    for (std::size_t i = 0; i < result_.prompts.size(); ++i) {
+      const Json& graph = state_["graphs"][i];
+      result_.prompts[i].nodes = graph["nodes"].get<std::int64_t>();
+      result_.prompts[i].faithful = graph["faithful"].get<bool>();
+      result_.prompts[i].rounded = {graph["rounded"].get<double>()};
+      result_.prompts[i].attacked = graph["attacked"].get<double>();
+    }
+    for (const Json& one : state_["removals"]) {
+      ExplainedRemoval removal{.prompt = one["prompt"].get<std::size_t>(),
+                               .keys = one["keys"].get<std::vector<std::string>>(),
+                               .before = one["before"].get<std::vector<double>>(),
+                               .after = one["after"].get<std::vector<double>>(),
+                               .kl_mean = one["kl_mean"].get<double>(),
+                               .kl_99 = one["kl_99"].get<double>(),
+                               .positions = one["positions"].get<std::int64_t>(),
+                               .redundant = one["redundant"].get<std::int64_t>()};
+      for (const Json& curve : one["curves"])
+        removal.baselines.push_back({curve["name"].get<std::string>(), curve["fall"].get<double>(),
+                                     curve["probability"].get<double>(), curve["side"].get<double>()});
+      result_.removals.push_back(std::move(removal));
+    }
+  }
+
+  /// The result that the page of this question is made of.
+  void keep_for_the_page() const {
+    const RunDirectory run = RunDirectory::open(result_.run);
+    const std::int64_t step = run.latest()->step;
+    publish_result(results_path(run, step) / "explain" / "question",
+                   [&](const fs::path& to) { write_atomically(to / "explain.json", explain_json(result_)); });
+  }
+
+  const ExplainOptions& options_;
+  Observer observer_;  // whose status lines say which stage it is
+  std::ptrdiff_t stage_ = 0;
+  fs::path directory_;
+  Question question_;
+  Json state_ = Json::object();
+  ExplainResult result_;
+};
+
+}  // namespace
+
+ExplainResult explain_run(const ExplainOptions& options, const Observer& observer) {
+  return Explanation(options, observer).run();
+}
+
+}  // namespace vpd

@@ -1,0 +1,42 @@
+#pragma once
+
+// What `vpd explain` decomposes, and how: chosen from the target's shapes and the time there is.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "vpd/config/run.hpp"
+#include "vpd/run/explain.hpp"
+#include "vpd/target/architecture.hpp"
+
+namespace vpd {
+
+/// Names of the files in the directory of an explanation.
+inline constexpr const char* explain_config = "config.yaml";
+inline constexpr const char* explain_prompts = "prompts.jsonl";
+inline constexpr const char* explain_state = "explain.json";
+
+/// Blocks [first, second) of `layers`, "12:24", or of an empty text the last ten. Throws UsageError.
+std::pair<std::int64_t, std::int64_t> explained_layers(const std::string& layers, const Architecture& target);
+
+struct ExplainPlan {
+  TargetConfig target;
+  std::pair<std::int64_t, std::int64_t> layers;
+  std::int64_t longest = 1;          ///< tokens of the longest row of the target stream
+  std::int64_t rows = 0;             ///< of the target stream
+  std::filesystem::path background;  ///< tokens
+  std::int64_t background_length = 0;
+  std::int64_t steps = 0;
+  std::uint64_t seed = 0;
+};
+
+/// The configuration of the decomposition; `directory` is where its prompts lie.
+RunConfig explain_configuration(const ExplainPlan& plan, const Architecture& target,
+                                const std::filesystem::path& directory);
+
+/// Steps that fit into the share of `minutes` that training may take. Throws UsageError where that is too
+/// little for any.
+std::int64_t explain_steps(double minutes, double step_seconds);
+
+}  // namespace vpd

@@ -1,0 +1,83 @@
+#include "read_rows.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "decomposition/inputs.hpp"
+#include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
+#include "vpd/base/text.hpp"
+#include "vpd/interpretation/harvest.hpp"
+
+namespace vpd {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+OpenOptions open_options(const RunToEdit& chosen, const RowsToRead& rows) {
+  VPD_CHECK(rows.split == "eval" || rows.split == "train", UsageError,
+            "--split: expected eval or train, found {}", quote_foreign(rows.split));
+  VPD_CHECK(rows.positions >= 1, UsageError, "--positions: expected a number of at least 1, found {}",
+            rows.positions);
+  OpenOptions options{.checkpoint = chosen.checkpoint,
+                      .overrides = {"precision=fp32"},
+                      .device = chosen.device,
+                      .threads = chosen.threads};
+  options.overrides.insert(options.overrides.end(), chosen.overrides.begin(), chosen.overrides.end());
+  // Relative paths of a configuration begin beside it; this one was typed here.
+  if (rows.tokens) options.overrides.push_back("data.eval.path=" + fs::absolute(*rows.tokens).string());
+  return options;
+}
+
+}  // namespace
+
+RowSource::RowSource(const RunToEdit& chosen, const RowsToRead& rows_to_read, const Observer& observer)
+    : run(chosen.run, open_options(chosen, rows_to_read), observer),
+      chosen_(rows_to_read),
+      owned_(rows_to_read.split == "train" ? run.open_train() : nullptr),
+      data_(owned_ ? owned_.get() : run.eval.get()) {
+  length = data_->length();
+  const std::int64_t wanted = (chosen_.positions + length - 1) / length;
+  rows = std::min(wanted, data_->rows().value_or(wanted));
+  VPD_CHECK(rows > 0, DataError, "{}: expected rows to look at, found none", data_->describe());
+  at_once_ = std::min(rows, suitable_harvest_rows(run.decomposition.sites.total_C(), length,
+                                                  run.decomposition.target->vocabulary_size()));
+  run.compute_with(at_once_);
+}
+
+void RowSource::read(const std::string& what, const Observer& observer,
+                     const std::function<void(const Batch&)>& visit) const {
+  const BatchReader reader(run.decomposition, *data_, *run.lanes,
+                           {.rows = at_once_, .limit = rows, .stop = observer.stop});
+  const auto start = std::chrono::steady_clock::now();
+  for (std::int64_t k = 0, done = 0; reader.rows_of(k) > 0; ++k) {
+    end_if_asked(observer.stop, what);
+    if (observer.status) {
+      std::string line = fmt::format("{}: {} of {} positions", what, human_count(static_cast<double>(done)),
+                                     human_count(static_cast<double>(positions())));
+      if (done > 0) {
+        const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+        line +=
+            fmt::format(", {} left", human_duration(spent.count() * static_cast<double>(positions() - done) /
+                                                    static_cast<double>(done)));
+      }
+      observer.status(line);
+    }
+    const Batch batch = reader.read(k);
+    visit(batch);
+    done += batch.positions();
+  }
+}
+
+Json RowSource::about(const Observer& observer) const {
+  std::vector<InputRole> roles = input_roles(run.config);
+  std::erase_if(roles, [&](const InputRole& role) { return role.name != "data." + chosen_.split; });
+  Json files = Json::array();
+  for (const HashedRole& role : hash_inputs(roles, observer))
+    for (const HashedFile& file : role.files)
+      files.push_back({{"path", name_in_json(file.path)}, {"sha256", file.sha256}});
+  return {{"split", chosen_.split}, {"rows", rows}, {"row_length", length}, {"tokens", files}};
+}
+
+}  // namespace vpd
