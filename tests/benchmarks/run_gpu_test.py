@@ -113,6 +113,9 @@ class RunGpu(unittest.TestCase):
         self.assertIn(f"vpd needs {library.name}", self.missing(spoilt))
 
     def test_no_newer_glibc_is_needed(self):
+        here = os.confstr("CS_GNU_LIBC_VERSION").split()[1]
+        if tuple(map(int, here.split("."))) > (2, 36):
+            self.skipTest(f"NOT TESTED: what glibc {here} builds may need symbols that are new in it")
         for file in [*(self.bundle / "bin").iterdir(), self.bundle / "benchmarks/step", self.bundle / "benchmarks/kernels",
                      *(self.bundle / "lib").iterdir()]:
             for name, number in re.findall(r"\b(GLIBC|GLIBCXX)_([0-9.]+)", output("readelf", "-V", file)):
@@ -203,5 +206,8 @@ class RunGpu(unittest.TestCase):
 if __name__ == "__main__":
     if not (BUILD / "benchmarks/step").exists():
         print("NOT TESTED: this build has no benchmarks", flush=True)
+        sys.exit(0)
+    if "ASAN_OPTIONS" in os.environ:
+        print("NOT TESTED: no bundle is made of a build with sanitizers", flush=True)
         sys.exit(0)
     unittest.main()
