@@ -7,11 +7,10 @@ namespace vpd {
 
 HealthSubject health_subject(const RunConfig& config, std::vector<std::string> sites,
                              std::int64_t subcomponents) {
-  HealthSubject subject{
-      .steps = config.training.steps,
-      .targeted = config.data.background.has_value(),
-      .sites = std::move(sites),
-      .subcomponents = subcomponents};
+  HealthSubject subject{.steps = config.training.steps,
+                        .targeted = config.data.background.has_value(),
+                        .sites = std::move(sites),
+                        .subcomponents = subcomponents};
   for (const TermPlan& term : plan_of(config.objective)) {
     if (const MinimalityPlan* plan = term.minimality(); plan && !plan->frequency) {
       const auto* smooth = std::get_if<SmoothL0PenaltyConfig>(&*plan->penalty);

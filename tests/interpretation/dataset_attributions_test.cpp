@@ -8,6 +8,7 @@
 #include "interpretation/attribution_forms.hpp"
 #include "interpretation_case.hpp"
 #include "support/expect_close.hpp"
+#include "support/places.hpp"
 #include "vpd/interpretation/attribution_graph.hpp"
 #include "vpd/target/tms.hpp"
 
@@ -329,7 +330,7 @@ TEST(DatasetAttributions, WithoutAResidualStreamAreBackwardPasses) {
   const Numerics exact{at::kCPU, at::kDouble, at::kDouble};
   const TmsConfig config{.n_features = 5, .n_hidden = 3, .n_hidden_layers = 1};
   const Decomposition d = make_decomposition(
-      load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+      load_run_config(test_data() / "plain" / "config.yaml",
                       {std::string("sites=") + everything, where_it_reads(), "initialize_from=null"}),
       exact, "test", std::make_unique<Tms>(config, initial_tms(config, 1), exact));
   const at::Tensor rows = uniform_values({6, 5}, 3);

@@ -5,6 +5,7 @@
 #include "support.hpp"
 #include "support/device_case.hpp"
 #include "support/golden.hpp"
+#include "support/places.hpp"
 #include "support/targets.hpp"
 #include "vpd/io/tokens.hpp"
 
@@ -13,8 +14,7 @@ namespace vpd::testing {
 /// A golden case with the importances that statistics are made of, and its held-out rows.
 struct InterpretationCase : GoldenCase {
   explicit InterpretationCase(const std::string& name)
-      : GoldenCase(name, at::kDouble),
-        folder(std::filesystem::path(VPD_TEST_DATA) / "interpretation" / name) {
+      : GoldenCase(name, at::kDouble), folder(test_data() / "interpretation" / name) {
     decomposition.ci_parameters.load(folder / "causal_importance.safetensors");
     decomposition.ci_parameters.refresh();
   }
@@ -30,7 +30,7 @@ struct InterpretationCase : GoldenCase {
 /// Random U and V for a target of a family, importances where they read.
 inline Decomposition small_decomposition(const std::string& family, const std::string& sites) {
   const Numerics exact{at::kCPU, at::kDouble, at::kDouble};
-  const RunConfig config = load_run_config(std::filesystem::path(VPD_TEST_DATA) / "plain" / "config.yaml",
+  const RunConfig config = load_run_config(test_data() / "plain" / "config.yaml",
                                            {"sites=" + sites, where_it_reads(), "initialize_from=null"});
   return make_decomposition(config, exact, "test", target_with_blocks(family, exact));
 }
