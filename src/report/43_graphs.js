@@ -46,7 +46,7 @@ function graphFacts(graph, node, choose) {
   const out = largest(graph.edges.filter((e) => e[0] === node.id && named.has(e[1])));
   const sub = node.key ? R.byKey.get(node.key) : null;
   return [el("h3", {}, sub ? [subLink(sub), ` at ${spelled(graph.texts[node.at])}`] : nodeName(graph, node)),
-    el("p", { class: "muted small" }, `${nodeWords[node.kind]}, position ${node.at}; influence ${number(node.influence)}`, node.importance !== undefined ? `; importance ${number(node.importance)} (${number(node.importance_before)} before pruning)` : "", node.p !== undefined ? `; probability ${number(node.p)} under the importances as masks` : ""),
+    el("p", { class: "muted small" }, `${nodeWords[node.kind]}, position ${node.at}; influence ${number(node.influence)}`, node.importance !== undefined ? `; importance ${number(node.importance)} (${number(node.importance_before)} before pruning)` : "", node.p !== undefined ? `; probability ${number(node.p)} under the importances as masks` : "", node.share !== undefined ? `; ${percent(node.share)} of all outputs' magnitudes under the importances as masks` : ""),
     node.members ? el("p", { class: "small" }, node.members.map((n, i) => [i ? ", " : "", n.key])) : null,
     node.balance ? balanceBars(node, isSaid(node) ? (node.kind === "logit" ? "logit" : "output") : "activation") : null,
     el("div", { class: "two" }, into.length ? side(into, (e) => e[0], "Leads into it") : null, out.length ? side(out, (e) => e[1], "It leads into") : null)];
@@ -63,7 +63,7 @@ function drawGraph(graph) {
   });
   layers.forEach((layer, i) => {
     const one = graph.nodes.find((n) => n.layer === layer && !isRead(n) && !isSaid(n));
-    inner.append("text").attr("x", 4).attr("y", height - 46 * (i + 2) + 4).text(one ? (one.members ? one.members[0].key : one.name).replace(/^Δ /, "").replace(/:\d+$/, "").replace(/\.(q|k|v)_proj$/, ".qkv") : "says");
+    inner.append("text").attr("x", 4).attr("y", height - 46 * (i + 2) + 4).text(one ? (one.members ? one.members[0].key : one.name).replace(/^Δ /, "").replace(/:\d+$/, "").replace(/\.(q|k|v)_proj$/, ".qkv") : graph.tokens.length ? "says" : "gives");
   });
   inner.append("text").attr("x", 4).attr("y", height - 42).text("reads");
   const sums = d3.nest().key((e) => e[1]).rollup((edges) => d3.sum(edges, (e) => Math.abs(e[2]))).object(graph.edges);

@@ -91,7 +91,8 @@ std::string graph_json(const GraphResult& result) {
                    {"label", result.labels[i]},
                    {"importance", node.importance},
                    {"importance_before", node.importance_before}});
-    if (node.kind == Kind::logit) json.update({{"token", node.which}, {"p", node.importance}});
+    if (node.kind == Kind::logit)
+      json.update({{"token", node.which}, {graph.features ? "share" : "p", node.importance}});
     if (node.kind == Kind::embedding) json["token"] = node.which;
     nodes.push_back(std::move(json));
   }

@@ -269,6 +269,8 @@ class Features(HarvestTest):
         self.assertEqual({node["token"] for node in graph["nodes"] if node["kind"] == "feature"}, {1, 3})
         self.assertEqual((graph["tokens"], graph["texts"]), ([], ["input"]))
         self.assertNotIn("p", graph["pruned"][0]["verdict"]["target"])
+        shares = [node["share"] for node in graph["nodes"] if node["kind"] == "output"]
+        self.assertTrue(shares and 0.0 <= min(shares) and sum(shares) <= 1.000001)
         for node in graph["nodes"]:  # ReLU without norms: nothing is left over
             if "balance" in node:
                 self.assertAlmostEqual(node["balance"]["rest"], 0.0, delta=1e-5 * (1.0 + max(map(abs, node["balance"].values()))))
