@@ -7,7 +7,6 @@
 #include <ATen/ATen.h>
 
 #include "attention_files.hpp"
-#include "planned_pass.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"

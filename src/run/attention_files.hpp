@@ -8,8 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data_rows.hpp"
 #include "edit_source.hpp"
+#include "planned_pass.hpp"
 #include "vpd/run/attention.hpp"
 
 namespace vpd {
