@@ -25,11 +25,11 @@ function attributions(parameters) {
 function wiredTo(wiring) {
   if (!wiring) return null;
   const { rule, caveat, columns } = R.meta.wiring;
-  const rows = (flat) => d3.range(0, flat.length, 2).map((i) => ({ end: flat[i], value: flat[i + 1] }));
-  const name = (end) => (end >= columns ? ["reads ", chip(end - columns)] : columnLink(end));
-  const table = (caption, flat, title) => (flat.length ? sortTable({ caption, rows: rows(flat), columns: [
-    { name: title, value: (r) => (r.end >= columns ? tokenText(r.end - columns) : keyOf(r.end)), cell: (r) => name(r.end) },
-    { name: "Normalised", num: true, value: (r) => Math.abs(r.value), cell: (r) => signed(r.value) }] }) : el("p", { class: "muted" }, `${caption}: nothing.`));
+  const rows = (flat, test) => d3.range(0, flat.length, 2).map((i) => ({ end: flat[i], value: flat[i + 1] })).filter((r) => test(r.end));
+  const value = { name: "Normalised", num: true, value: (r) => Math.abs(r.value), cell: (r) => signed(r.value) };
+  const table = (caption, list, title) => (list.length ? sortTable({ caption, rows: list, columns: [{ name: title, value: (r) => keyOf(r.end), cell: (r) => columnLink(r.end) }, value] }) : el("p", { class: "muted" }, `${caption}: none is among the strongest sources that were kept of each target.`));
+  const tokens = rows(wiring[0], (end) => end >= columns);
   return [el("h2", {}, "Wired to"), el("p", { class: "muted small" }, `Over data, rule ${spelled(rule)}. ${spelled(caveat)}`),
-    el("div", { class: "two" }, table("Fed by", wiring[0], "From"), table("Feeds", wiring[1], "Into"))];
+    el("div", { class: "two" }, table("Fed by", rows(wiring[0], (end) => end < columns), "From"), table("Feeds", rows(wiring[1], () => true), "Into")),
+    tokens.length ? el("p", {}, "By tokens' own vectors: ", tokens.map((r) => [chip(r.end - columns), el("span", { class: "muted small" }, ` ${signed(r.value)} `)])) : null];
 }

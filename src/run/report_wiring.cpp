@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t ends_each = 8;       // of a subcomponent, on each side
+constexpr std::size_t ends_each = 8;       // of a subcomponent, of each kind on each side
 constexpr std::size_t picture_rows = 240;  // of a table of interactions
 constexpr std::size_t pairs_shown = 60;    // likewise
 
@@ -98,10 +98,10 @@ ReportWiring::ReportWiring(const OpenedEvidence& opened) {
     const std::int64_t from = source.const_data_ptr<std::int32_t>()[k],
                        to = target.const_data_ptr<std::int32_t>()[k];
     const auto value = static_cast<double>(normalised.const_data_ptr<float>()[k]);
-    into_[to].push_back({from, value});
+    (from < total_C_ ? into_ : tokens_into_)[to].push_back({from, value});
     if (from < total_C_) out_of_[from].push_back({to, value});
   }
-  for (Ends* ends : {&into_, &out_of_}) {
+  for (Ends* ends : {&into_, &tokens_into_, &out_of_}) {
     for (auto& [column, list] : *ends) {
       std::stable_sort(list.begin(), list.end(), [](const End& a, const End& b) {
         return std::abs(a.normalised) > std::abs(b.normalised);

@@ -25,8 +25,12 @@ class ReportWiring {
     std::int64_t other = 0;  ///< a column, or a token behind all columns
     double normalised = 0.0;
   };
-  /// The strongest, falling.
-  std::vector<End> into(std::int64_t column) const { return of(into_, column); }
+  /// The strongest, falling; into a column first subcomponents and then tokens.
+  std::vector<End> into(std::int64_t column) const {
+    std::vector<End> all = of(into_, column);
+    for (const End& token : of(tokens_into_, column)) all.push_back(token);
+    return all;
+  }
   std::vector<End> out_of(std::int64_t column) const { return of(out_of_, column); }
   std::int64_t total_C() const { return total_C_; }
 
@@ -39,7 +43,7 @@ class ReportWiring {
 
   std::string rule_, caveat_;
   std::int64_t total_C_ = 0;
-  Ends into_, out_of_;
+  Ends into_, tokens_into_, out_of_;
 };
 
 /// What `vpd interactions` left, with a picture of each table; null where there is nothing.
