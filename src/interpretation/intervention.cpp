@@ -148,10 +148,10 @@ std::vector<std::int64_t> generate(const Decomposition& d, const std::vector<std
   for (std::int64_t t = begun; t < length; ++t) {
     end_early(t);
     const Intervened now = intervene(d, at::tensor(row, at::kLong).unsqueeze(0), edits, settings);
-    row.push_back(choose_tokens(now.edited.narrow(0, t - 1, 1), choice,
-                                {generation_draw(generation.seed, static_cast<std::uint64_t>(sample),
-                                                 static_cast<std::uint64_t>(t))})
-                      .front());
+    row.push_back(
+        choose_tokens(now.edited.narrow(0, t - 1, 1), choice,
+                      {{generation.seed, static_cast<std::uint64_t>(sample), static_cast<std::uint64_t>(t)}})
+            .front());
   }
   return {row.begin() + begun, row.end()};
 }

@@ -267,13 +267,13 @@ class SampleJob {
     if (steps < 1) return 0.0;
     KeyValueCache cache(batch, steps);
     const at::Tensor tokens = at::zeros({batch, 1}, at::kLong).to(numerics_.device);
-    const std::vector<double> draws(static_cast<std::size_t>(batch), 0.5);
+    const std::vector<DrawPlace> places(static_cast<std::size_t>(batch));
     double least = 0.0;
     const Clock::time_point began = Clock::now();
     for (std::int64_t t = 0; t < steps && (t < 3 || since(began) < enough); ++t) {
       end_if_asked(observer_.stop, "the measurement");
       const Clock::time_point start = Clock::now();
-      static_cast<void>(choose_tokens(cache.next_logits(*target_, tokens), options_.choice, draws));
+      static_cast<void>(choose_tokens(cache.next_logits(*target_, tokens), options_.choice, places));
       const double seconds = since(start);
       if (t < 2 || seconds < least) least = seconds;  // the first sets libraries up
     }

@@ -29,12 +29,12 @@ at::Tensor sample_rows(const Target& target, const RowSampling& sampling, std::i
   check_sampling(target, sampling);
   const std::int64_t T = sampling.length, V = target.vocabulary_size();
   const at::Tensor tokens = at::empty({count, T}, at::kLong);
-  std::vector<double> draws(static_cast<std::size_t>(count));
+  std::vector<DrawPlace> places(static_cast<std::size_t>(count));
   const auto draw = [&](std::int64_t t) {
     if (before) before(t);
     for (std::int64_t b = 0; b < count; ++b)
-      draws[static_cast<std::size_t>(b)] = generation_draw(
-          sampling.seed, static_cast<std::uint64_t>(first + b), static_cast<std::uint64_t>(t));
+      places[static_cast<std::size_t>(b)] = {sampling.seed, static_cast<std::uint64_t>(first + b),
+                                             static_cast<std::uint64_t>(t)};
   };
   const auto put = [&](std::int64_t t, const std::vector<std::int64_t>& column) {
     tokens.select(1, t).copy_(at::tensor(column, at::kLong));
@@ -44,16 +44,14 @@ at::Tensor sample_rows(const Target& target, const RowSampling& sampling, std::i
     tokens.narrow(1, 0, made).copy_(at::tensor(sampling.beginning, at::kLong).expand({count, made}));
   } else {
     draw(0);
-    std::vector<std::int64_t> uniform;
-    for (const double u : draws) uniform.push_back(static_cast<std::int64_t>(u * static_cast<double>(V)));
-    put(made++, uniform);
+    put(made++, choose_tokens(at::zeros({count, V}), {}, places));
   }
   KeyValueCache cache(count, std::max<std::int64_t>(1, T - 1));  // nobody reads behind the last token
   for (; made < T; ++made) {
     draw(made);
     const std::int64_t known = cache.length();
     const at::Tensor next = tokens.narrow(1, known, made - known).to(target.numerics().device);
-    put(made, choose_tokens(cache.next_logits(target, next), sampling.choice, draws));
+    put(made, choose_tokens(cache.next_logits(target, next), sampling.choice, places));
   }
   return tokens;
 }

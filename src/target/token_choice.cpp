@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <span>
 
@@ -14,22 +15,42 @@
 namespace vpd {
 namespace {
 
-/// The first of `tokens` at which their probabilities, added up, are above `draw` times their sum.
-template <class Tokens>
-std::int64_t drawn(const Tokens& tokens, std::span<const double> p, double sum, double draw) {
-  double left = draw * sum;
-  std::int64_t last = 0;  // that is possible at all: rounding may leave a rest behind it
-  for (const std::int64_t token : tokens) {
-    const double one = p[static_cast<std::size_t>(token)];
-    if (one > 0.0) last = token;
-    left -= one;
-    if (left < 0.0) return token;
-  }
-  return last;
-}
+/// The numbers E_v of one place: -ln(1 - u) of u in (0, 1), an odd multiple of 2^-54, so that even the rarest
+/// tokens can be drawn. A block of philox has those of two tokens.
+class Race {
+ public:
+  explicit Race(const DrawPlace& place)
+      : key_(make_key(place.seed, RandomPurpose::generate, place.row)), position_(place.position) {}
 
-/// As few of the most probable tokens as have `top_p` together, the most probable first. A heap gives them
-/// one by one: no more is sorted than is wanted.
+  /// Which of `tokens`, ascending, wins.
+  std::int64_t winner(const std::vector<std::int64_t>& tokens, std::span<const double> p) const {
+    std::uint32_t words[4] = {};
+    std::int64_t block = -1, winner = tokens.front();
+    double least = std::numeric_limits<double>::infinity();
+    for (const std::int64_t v : tokens) {
+      if (v / 2 != block) {
+        block = v / 2;
+        random_words(key_, static_cast<std::uint32_t>(block), position_, 0, words);
+      }
+      const std::uint64_t bits = std::uint64_t{words[2 * (v % 2)]} << 32 | words[2 * (v % 2) + 1];
+      const double u = (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
+      const double bound = least * p[static_cast<std::size_t>(v)];
+      if (!(u < bound)) continue;  // E_v is no smaller than u: most logarithms need not be taken
+      if (const double E = -std::log1p(-u); E < bound) {
+        least = E / p[static_cast<std::size_t>(v)];
+        winner = v;
+      }
+    }
+    return winner;
+  }
+
+ private:
+  RandomKey key_;
+  std::uint64_t position_;
+};
+
+/// As few of the most probable tokens as have `top_p` together, ascending. A heap gives the most probable
+/// ones one by one: no more is sorted than is wanted.
 std::vector<std::int64_t> nucleus_of(std::span<const double> p, const std::vector<std::int64_t>& all,
                                      double top_p) {
   const auto less_probable = [&](std::int64_t a, std::int64_t b) {
@@ -45,6 +66,7 @@ std::vector<std::int64_t> nucleus_of(std::span<const double> p, const std::vecto
     together += p[static_cast<std::size_t>(heap.back())];
     heap.pop_back();
   } while (together < top_p && !heap.empty());
+  std::sort(nucleus.begin(), nucleus.end());
   return nucleus;
 }
 
@@ -54,17 +76,11 @@ std::int64_t most_probable(std::span<const double> logits) {
 
 }  // namespace
 
-double generation_draw(std::uint64_t seed, std::uint64_t row, std::uint64_t position) {
-  std::uint32_t words[4];
-  random_words(make_key(seed, RandomPurpose::generate, row), 0, position, 0, words);
-  return static_cast<double>((std::uint64_t{words[0]} << 32 | words[1]) >> 11) * 0x1p-53;
-}
-
 std::vector<std::int64_t> choose_tokens(const at::Tensor& logits, const TokenChoice& choice,
-                                        const std::vector<double>& draws) {
+                                        const std::vector<DrawPlace>& places) {
   const std::int64_t B = logits.size(0), V = logits.size(1);
-  VPD_CHECK(static_cast<std::int64_t>(draws.size()) == B, UsageError, "expected {} draws, found {}", B,
-            draws.size());
+  VPD_CHECK(static_cast<std::int64_t>(places.size()) == B, UsageError, "expected {} places, found {}", B,
+            places.size());
   const bool greedy = choice.temperature <= 0.0;
   at::Tensor rows = logits.to(at::kDouble);
   if (!greedy) {
@@ -85,13 +101,9 @@ std::vector<std::int64_t> choose_tokens(const at::Tensor& logits, const TokenCho
       const auto i = static_cast<std::size_t>(b);
       if (greedy) {
         tokens[i] = most_probable(row);
-      } else if (choice.top_p >= 1.0) {
-        tokens[i] = drawn(all, row, sum, draws[i]);
       } else {
-        const std::vector<std::int64_t> nucleus = nucleus_of(row, all, choice.top_p);
-        double together = 0.0;
-        for (const std::int64_t token : nucleus) together += row[static_cast<std::size_t>(token)];
-        tokens[i] = drawn(nucleus, row, together, draws[i]);
+        const bool whole = choice.top_p >= 1.0;
+        tokens[i] = Race(places[i]).winner(whole ? all : nucleus_of(row, all, choice.top_p), row);
       }
     }
   });

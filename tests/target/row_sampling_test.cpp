@@ -202,10 +202,9 @@ TEST(Sampling, TopPIsTheNucleusAndNothingElse) {
       together += sorted[i].item<double>();
     }
     constexpr std::int64_t N = 20'000;
-    std::vector<double> draws;
-    for (std::int64_t i = 0; i < N; ++i)
-      draws.push_back(generation_draw(2, static_cast<std::uint64_t>(i), 0));
-    const std::vector<std::int64_t> tokens = choose_tokens(logits.expand({N, 40}), {.top_p = top_p}, draws);
+    std::vector<DrawPlace> places;
+    for (std::int64_t i = 0; i < N; ++i) places.push_back({.seed = 2, .row = static_cast<std::uint64_t>(i)});
+    const std::vector<std::int64_t> tokens = choose_tokens(logits.expand({N, 40}), {.top_p = top_p}, places);
     if (top_p == 0.01) {
       EXPECT_EQ(std::set<std::int64_t>(tokens.begin(), tokens.end()),
                 std::set{order[0].item<std::int64_t>()});
@@ -217,39 +216,51 @@ TEST(Sampling, TopPIsTheNucleusAndNothingElse) {
 
 TEST(Sampling, OfEqualsTheFirstComesFirst) {
   const at::Tensor logits = at::tensor({0.2, 0.2, 0.4, 0.2}, at::kDouble).log().unsqueeze(0);
-  EXPECT_EQ(choose_tokens(logits, {.top_p = 0.55}, {0.999}), std::vector<std::int64_t>{0});
-  EXPECT_EQ(choose_tokens(logits, {.top_p = 0.55}, {0.5}), std::vector<std::int64_t>{2});
-  EXPECT_EQ(choose_tokens(at::zeros({2, 5}), {.temperature = 0.0}, {0.9, 0.1}),
+  std::set<std::int64_t> drawn;
+  for (std::uint64_t row = 0; row < 200; ++row)
+    drawn.insert(choose_tokens(logits, {.top_p = 0.55}, {{.row = row}}).front());
+  EXPECT_EQ(drawn, (std::set<std::int64_t>{0, 2}));
+  EXPECT_EQ(choose_tokens(at::zeros({2, 5}), {.temperature = 0.0}, {{}, {}}),
             (std::vector<std::int64_t>{0, 0}));
 }
 
 TEST(Sampling, EndsOfTheRangesAreTaken) {
   const at::Tensor logits = at::tensor({1e4, -1e4, 9.9e3}, at::kDouble).unsqueeze(0);
   for (const double temperature : {1e-300, 1e-3, 1.0})
-    EXPECT_EQ(choose_tokens(logits, {.temperature = temperature}, {0.999999}), std::vector<std::int64_t>{0});
+    EXPECT_EQ(choose_tokens(logits, {.temperature = temperature}, {{}}), std::vector<std::int64_t>{0});
   const double infinity = std::numeric_limits<double>::infinity();
   const at::Tensor some = at::tensor({-infinity, 0.0, -infinity, 0.0, -infinity}, at::kDouble).unsqueeze(0);
-  for (const double draw : {0.0, 0.4999, 0.5, 0.9999999999})
-    EXPECT_EQ(choose_tokens(some, {}, {draw}), std::vector<std::int64_t>{draw < 0.5 ? 1 : 3}) << draw;
+  std::set<std::int64_t> drawn;
+  for (std::uint64_t row = 0; row < 50; ++row) drawn.insert(choose_tokens(some, {}, {{.row = row}}).front());
+  EXPECT_EQ(drawn, (std::set<std::int64_t>{1, 3}));
   for (const double temperature : {0.0, 0.5, 1.0})
-    EXPECT_THROW(choose_tokens(at::full({1, 3}, std::nan("")), {.temperature = temperature}, {0.5}),
+    EXPECT_THROW(choose_tokens(at::full({1, 3}, std::nan("")), {.temperature = temperature}, {{}}),
                  NumericalError);
   EXPECT_THROW(choose_tokens(logits, {}, {}), UsageError);
 }
 
-TEST(Sampling, DrawsAreUniformAndDiffer) {
-  std::set<double> seen;
-  double sum = 0.0;
-  for (std::uint64_t seed = 0; seed < 10; ++seed)
-    for (std::uint64_t row = 0; row < 20; ++row)
-      for (std::uint64_t position = 0; position < 20; ++position) {
-        const double draw = generation_draw(seed, row, position);
-        ASSERT_TRUE(draw >= 0.0 && draw < 1.0);
-        seen.insert(draw);
-        sum += draw;
-      }
-  EXPECT_EQ(seen.size(), 4000u);
-  EXPECT_NEAR(sum / 4000.0, 0.5, 4.0 / std::sqrt(12.0 * 4000.0));
+TEST(Sampling, RoundingRarelyChangesATokenAmongManyRareOnes) {
+  // 50,000 tokens of which most are rarer than what logits are rounded by.
+  constexpr std::int64_t V = 50'000, N = 400;
+  const at::Tensor logits = uniform_values({V}, 5, -8.0, 0.0),
+                   rounded = logits + 1e-5 * uniform_values({V}, 6);
+  int different = 0;
+  for (std::uint64_t row = 0; row < N; ++row) {
+    const std::vector<DrawPlace> place = {{.seed = 1, .row = row}};
+    different +=
+        choose_tokens(logits.unsqueeze(0), {}, place) != choose_tokens(rounded.unsqueeze(0), {}, place);
+  }
+  EXPECT_LE(different, 1);
+}
+
+TEST(Sampling, SeedRowAndPositionEachMakeOtherDraws) {
+  const at::Tensor flat = at::zeros({1, 1'000'000});
+  std::set<std::int64_t> drawn;
+  for (std::uint64_t seed = 0; seed < 2; ++seed)
+    for (std::uint64_t row = 0; row < 3; ++row)
+      for (std::uint64_t position = 0; position < 3; ++position)
+        drawn.insert(choose_tokens(flat, {}, {{seed, row, position}}).front());
+  EXPECT_EQ(drawn.size(), 18u);
 }
 
 TEST(Sampling, RefusesRowsThatCannotBe) {

@@ -25,8 +25,8 @@ void check_sampling(const Target& target, const RowSampling& sampling);
 
 /// Rows first, …, first + count - 1: tokens int64 [count, length] on the CPU. Row r is a function of the
 /// target, the sampling and r, but for rounding: products of another number of rows may round otherwise, and
-/// a draw within that of the border between two tokens then falls to the other one. `before` is called before
-/// token t of the rows is drawn, and may throw.
+/// where two tokens are that close to being drawn it may be the other one. `before` is called before token t
+/// of the rows is drawn, and may throw.
 at::Tensor sample_rows(const Target& target, const RowSampling& sampling, std::int64_t first,
                        std::int64_t count, const std::function<void(std::int64_t t)>& before = {});
 
