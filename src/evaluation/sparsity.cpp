@@ -28,7 +28,6 @@ class CiL0 final : public Gatherer {
 
   void add(const Batch& batch) override {
     positions_ += static_cast<double>(batch.positions());
-    rows_ += static_cast<double>(batch.B);
     const std::int64_t columns = sites_.total_C(), T = batch.T;
     // Both sums from one comparison: per column, then per position of a row.
     const at::Tensor sums = batch
@@ -39,8 +38,12 @@ class CiL0 final : public Gatherer {
                                 })
                                 .cpu();
     active_.add_(sums.narrow(0, 0, columns));
-    const at::Tensor by_position = sums.narrow(0, columns, T);
-    by_position_ = by_position_.defined() ? by_position_.add_(by_position) : by_position.clone();
+    // Prompts may have several lengths.
+    const auto length = static_cast<std::size_t>(T);
+    if (by_position_.size() < length) by_position_.resize(length), rows_.resize(length);
+    const auto* of_batch = sums.const_data_ptr<double>() + columns;
+    for (std::size_t t = 0; t < length; ++t)
+      by_position_[t] += of_batch[t], rows_[t] += static_cast<double>(batch.B);
   }
 
   void report(MetricValues& values) const override {
@@ -66,18 +69,17 @@ class CiL0 final : public Gatherer {
   }
 
   void report_arrays(MetricArrays& arrays) const override {
-    const auto* sums = by_position_.const_data_ptr<double>();
     std::vector<double> l0;
-    for (std::int64_t t = 0; t < by_position_.size(0); ++t) l0.push_back(sums[t] / rows_);
+    for (std::size_t t = 0; t < by_position_.size(); ++t) l0.push_back(by_position_[t] / rows_[t]);
     arrays.emplace_back("l0_by_position", l0);
   }
 
  private:
   CiL0Metric config_;
   const Sites& sites_;
-  at::Tensor active_;       // float64 [Σ C]
-  at::Tensor by_position_;  // float64 [T]
-  double positions_ = 0.0, rows_ = 0.0;
+  at::Tensor active_;                       // float64 [Σ C]
+  std::vector<double> by_position_, rows_;  // of each position of a row
+  double positions_ = 0.0;
 };
 
 class Alive final : public Gatherer {

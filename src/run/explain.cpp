@@ -58,6 +58,7 @@ class Explanation {
 
   ExplainResult run() {
     question_ = ask_question(options_, observer_, result_.warnings);
+    explained_layers(options_.layers, question_.architecture);  // before anything takes long
     result_.directory = directory_, result_.config = directory_ / explain_config;
     result_.run = directory_ / "run";
     result_.prompts = question_.prompts;

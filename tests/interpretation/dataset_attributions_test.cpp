@@ -236,10 +236,11 @@ TEST_P(Prompts, EdgesAddUpToThem) {
     std::vector<EdgeTarget> targets;
     for (std::int64_t c = 0; c < A; ++c)
       for (std::int64_t t = 0; t < rows.size(1); ++t) targets.push_back({false, c, t});
-    incoming_edges(d, rows[b], targets, lanes, [&](std::size_t i, const IncomingEdges& into) {
-      edges.select(1, targets[i].which) += (into.edge * g).sum(0);
-      embedding.select(1, targets[i].which).index_add_(0, rows[b], into.embedding);
-    });
+    incoming_edges(d, rows[b], targets, EdgeRule::published, lanes,
+                   [&](std::size_t i, const IncomingEdges& into) {
+                     edges.select(1, targets[i].which) += (into.edge * g).sum(0);
+                     embedding.select(1, targets[i].which).index_add_(0, rows[b], into.input);
+                   });
   }
   const double scale = edges.abs().max().item<double>();
   for (const SummedWire& one : found.wires) {

@@ -59,9 +59,10 @@ class Explain(ProgramTest):
         out = self.root / "out"
         target = DEMO / "target"
         self.refuse(2, ["tokenizer"], "explain", target, *QUESTION, "--out", out)
-        self.refuse(2, ["--continuation", "2 prompts"], "explain", target, *QUESTION, "--prompt", "x", *small(), "--out", out)
+        self.refuse(2, ["--continuation", "3 prompts"], "explain", target, *QUESTION, "--prompt", "x", *small(), "--out", out)
         self.refuse(2, ["--layers", "0:2"], "explain", target, *QUESTION, *small(layers="1:5"), "--out", out)
-        self.refuse(2, ["--budget", "steps"], "explain", target, *QUESTION, *small(budget="0.00001"), "--out", self.root / "short")
+        _, error = self.run_program("explain", target, *QUESTION, *small(budget="0.00001"), "--out", self.root / "short", exit_code=2)
+        self.assertIn("--budget: expected enough minutes for 100 steps", error)
         self.refuse(3, ["found none"], "explain", target, *QUESTION, *small(), "--out", out / "x", "--resume")
 
     def test_a_plan_alone(self):

@@ -53,7 +53,7 @@ class Recipes(ProgramTest):
         """Two streams of rows, prompts of two lengths, and an attack that begins on the way."""
         recipe = next(path for path in RECIPES if path.stem == "targeted")
         settings = ["--set", "training.steps=10", "--set", "training.batch_size=4", "--set", "training.background_batch_size=2",
-                    "--set", "output.log_every=1", "--set", "output.keep=2", "--set", "evaluation.every=5", "--set", "evaluation.batches=1"]
+                    "--set", "output.log_every=1", "--set", "output.keep=2", "--set", "evaluation.every=5"]
         whole, parts = self.root / "whole", self.root / "parts"
         self.run_program("decompose", recipe, "--out", whole, *settings, "--set", "output.checkpoint_every=10")
         self.run_program("decompose", recipe, "--out", parts, *settings, "--set", "output.checkpoint_every=5")
