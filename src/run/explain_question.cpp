@@ -107,7 +107,7 @@ Question ask_question(const ExplainOptions& options, const Observer& observer,
   VPD_CHECK(options.minutes > 0.0 && std::isfinite(options.minutes), UsageError,
             "--budget: expected a number of minutes above 0, found {:g}", options.minutes);
   Question question;
-  question.target = target_in(options.target);
+  question.target = target_in(fs::weakly_canonical(options.target));
   question.architecture = describe_target(question.target, warnings);
   VPD_CHECK(question.architecture.features == 0, UsageError,
             "{}: expected a language model, found a target of features: decompose it with a configuration of "
