@@ -172,6 +172,17 @@ void accept_fields(Value& value, const Type& type, bool kinded, const std::strin
   }
 }
 
+/// A map that stands for a number has its first field, or a list in place of it.
+void need_a_value(const Value& value, const Type& fields, const std::string& path) {
+  const Member& first = fields.members.front();
+  const bool has_one = std::any_of(fields.members.begin(), fields.members.end(), [&](const Member& member) {
+    return (&member == &first || member.type.kind == Kind::list) && value.find(member.field.key);
+  });
+  if (has_one) return;
+  fail(value.origin, join(path, first.field.key),
+       fmt::format("expected {}, found no such key", describe_expected(first.type)));
+}
+
 void accept_variant(Value& value, const Type& type, const std::string& path, const Places& places) {
   if (!value.map()) mismatch(value, type, path);
   std::vector<std::string> known;
@@ -249,6 +260,7 @@ void accept(Value& value, const Type& type, const std::string& path, const Place
     case Kind::number_or_fields:
       if (value.map()) {
         accept_fields(value, type.inside[0], false, path, places);
+        need_a_value(value, type.inside[0], path);
       } else {
         accept_number(value, type, path);
       }

@@ -47,8 +47,8 @@ std::optional<config::Complaint> validate_objective(const ObjectiveConfig& objec
     if (!is_first && at_most_once(term)) {
       return config::Complaint{
           fmt::format("[{}].type", i),
-          fmt::format("expected one {} of the same rows at most, found it again after [{}]", kind,
-                      same_kind->second)};
+          fmt::format("expected one {}{} at most, found it again after [{}]", kind,
+                      plan[i].minimality() ? " of the same rows" : "", same_kind->second)};
     }
     const std::string name = label(term);
     const auto [same_label, is_new] = first_of_label.emplace(name, i);

@@ -18,7 +18,7 @@ std::optional<config::Complaint> validate_background(const RunConfig& run) {
   const bool has_terms = !terms_of(objective, TermRows::background).empty();
   for (std::size_t k = 0; k < objective.size() && !run.data.background; ++k) {
     if (objective[k].rows != TermRows::background) continue;
-    return config::Complaint{fmt::format("objective.{}.rows", k),
+    return config::Complaint{fmt::format("objective[{}].rows", k),
                              "expected target without rows in data.background, found background"};
   }
   if (run.data.background && !has_terms) {

@@ -18,7 +18,7 @@ std::optional<config::Complaint> validate_points(const std::vector<std::vector<d
     const bool fine = point.size() == 2 && point[0] >= before && point[0] <= 1.0 && point[1] >= 0.0 &&
                       std::isfinite(point[1]);
     if (!fine) {
-      return config::Complaint{fmt::format("points.{}", i),
+      return config::Complaint{fmt::format("points[{}]", i),
                                fmt::format("expected [fraction, value], a fraction from {:g} to 1 and a "
                                            "value of at least 0, found [{}]",
                                            before, fmt::join(point, ", "))};

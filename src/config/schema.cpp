@@ -112,7 +112,13 @@ Value::Map schema_of(const Type& type) {
     case Kind::number_or_fields: {
       Value::Map bare{{"type", text("number")}};
       add_range(bare, type.limits);
-      Value::List options{Value(std::move(bare)), Value(fields_schema(type.inside[0]))};
+      Value::Map fields = fields_schema(type.inside[0]);
+      Value::List one_of;  // the first field, or a list in place of it
+      for (const Member& member : type.inside[0].members)
+        if (one_of.empty() || member.type.kind == Kind::list)
+          one_of.push_back(Value(Value::Map{{"required", Value(Value::List{text(member.field.key)})}}));
+      if (one_of.size() > 1) fields.push_back({"anyOf", Value(std::move(one_of))});
+      Value::List options{Value(std::move(bare)), Value(std::move(fields))};
       return {{"anyOf", Value(std::move(options))}};
     }
   }

@@ -91,6 +91,15 @@ const Value& culprit(const Value& value, const std::string& where) {
   return *found;
 }
 
+/// Whether a member of a map that stands for a number is its value, which has that number's limits: those
+/// that are required, or the first where none is.
+bool is_value(const Type& number_or_fields, const Member& member) {
+  const std::vector<Member>& members = number_or_fields.inside[0].members;
+  const bool any_required =
+      std::any_of(members.begin(), members.end(), [](const Member& one) { return one.field.is_required; });
+  return any_required ? member.field.is_required : &member == &members.front();
+}
+
 }  // namespace
 
 void apply_limits(Type& type, const Field& field) {
@@ -109,7 +118,7 @@ void apply_limits(Type& type, const Field& field) {
     case Kind::number_or_fields:
       type.limits = field;
       for (Member& member : type.inside[0].members) {
-        if (member.field.is_required) apply_limits(member.type, field);
+        if (is_value(type, member)) apply_limits(member.type, field);
       }
       break;
     case Kind::integer:

@@ -22,7 +22,8 @@ TEST_F(RunConfigTest, TermsOfOneTypeNeedNames) {
   for (const char* type : {"faithfulness", "importance_minimality"}) {
     EXPECT_EQ(objective_message(
                   fmt::format("{{type: {0}, coefficient: 1}}, {{type: {0}, coefficient: 1, name: b}}", type)),
-              fmt::format("objective[1].type: expected one {} at most, found it again after [0]", type));
+              fmt::format("objective[1].type: expected one {}{} at most, found it again after [0]", type,
+                          std::string(type) == "faithfulness" ? "" : " of the same rows"));
   }
 }
 
@@ -148,11 +149,11 @@ TEST_F(RunConfigTest, MergedMasksHaveAFraction) {
   EXPECT_EQ(merged("{adversarial_fraction: {start: 0.2, schedule: linear, final_fraction: 5}}"), "");
   EXPECT_EQ(merged("{adversarial_fraction: 1.5}"),
             "objective[0].merged.adversarial_fraction: expected a number from 0 to 1 or a map with keys from "
-            "start, schedule, final_fraction, warmup_fraction, warmup_steps, found the number 1.5");
+            "start, schedule, final_fraction, warmup_fraction, warmup_steps, points, found the number 1.5");
   EXPECT_EQ(
       merged("{adversarial_fraction: {start: 0.5, schedule: linear, final_fraction: 3}}"),
       "objective[0].merged.adversarial_fraction.final_fraction: expected a schedule that stays within 0 "
-      "and 1, found one that ends at 1.5");
+      "and 1, found one that reaches 1.5");
   EXPECT_NE(merged("{draw: per_token}"), "");
 }
 

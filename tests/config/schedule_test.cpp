@@ -121,10 +121,10 @@ TEST(Schedule, PointsStandAloneAndInOrder) {
     return found ? found->where : std::string();
   };
   EXPECT_EQ(complaint({.start = 1.0, .points = {{0.0, 1.0}}}), "points");
-  EXPECT_EQ(complaint({.points = {{0.5, 1.0}, {0.2, 1.0}}}), "points.1");
-  EXPECT_EQ(complaint({.points = {{0.5, 1.0}, {1.2, 1.0}}}), "points.1");
-  EXPECT_EQ(complaint({.points = {{0.5, -1.0}}}), "points.0");
-  EXPECT_EQ(complaint({.points = {{0.5}}}), "points.0");
+  EXPECT_EQ(complaint({.points = {{0.5, 1.0}, {0.2, 1.0}}}), "points[1]");
+  EXPECT_EQ(complaint({.points = {{0.5, 1.0}, {1.2, 1.0}}}), "points[1]");
+  EXPECT_EQ(complaint({.points = {{0.5, -1.0}}}), "points[0]");
+  EXPECT_EQ(complaint({.points = {{0.5}}}), "points[0]");
   EXPECT_EQ(complaint({.schedule = ScheduleShape::linear, .final_fraction = 0.1}), "start");
 }
 

@@ -67,7 +67,7 @@ void expect_plain(const Problem& problem, const GateRouting& routing) {
                               .time_length = N,
                               .time_rows = N,
                               .destination = SourceGradient{source_gradient}},
-                  problem.delta};
+                  problem.delta ? std::nullopt : std::optional(0.0)};
   const at::Tensor x = problem.x.detach().clone().requires_grad_(true);
   const at::Tensor y = apply_masked(x, matrix, pass);
   torch::autograd::backward({y}, {problem.dy});

@@ -69,7 +69,7 @@ struct Problem {
                .importance = g,
                .importance_gradient = like(g),
                .routing = routing};
-    p.sources = {from, delta};
+    p.sources = {from, delta ? std::nullopt : std::optional(0.0)};
     return p;
   }
   at::Tensor one_hot() const { return at::one_hot(tokens, shape.vocabulary).to(at::kDouble); }

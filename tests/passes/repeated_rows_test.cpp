@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/golden.hpp"
+#include "support/places.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -11,10 +12,11 @@ namespace {
 /// Passes of rows that were kept are those that rows have by themselves, and spread to all that are equal.
 TEST(RepeatedRows, AreThePassesOfTheirRows) {
   for (const ComparedPositions compared : {ComparedPositions::all, ComparedPositions::last}) {
-    GoldenCase golden("plain", at::kDouble, {"sites=[{pattern: h.1.*, C: 5}]"});
     std::vector<std::string> warnings;
+    const RunConfig config = load_run_config(test_data() / "plain" / "config.yaml",
+                                             {"sites=[{pattern: h.1.*, C: 5}]", "initialize_from=null"});
     const Decomposition d =
-        make_decomposition(golden.config, {at::kCPU, at::kDouble, at::kDouble}, "plain", warnings);
+        make_decomposition(config, {at::kCPU, at::kDouble, at::kDouble}, "plain", warnings);
     const at::Tensor a = at::tensor({5, 8, 9}, at::kLong), b = at::tensor({1, 2, 3}, at::kLong);
     CleanPassCache cache;
     for (const at::Tensor& input : {at::stack({a, a, b, a}), at::stack({b, b, b, a}), at::stack({a, a})}) {
