@@ -4,14 +4,12 @@
 
 #include "attention_files.hpp"
 #include "cost/operations.hpp"
-#include "machine/scoped_thread_count.hpp"
+#include "planned_pass.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/cost/harvest.hpp"
-#include "vpd/cost/product_peak.hpp"
 #include "vpd/interpretation/harvest.hpp"
-#include "vpd/io/data.hpp"
 #include "vpd/machine/memory.hpp"
 #include "vpd/run/run_choice.hpp"
 
@@ -45,35 +43,27 @@ AttentionPlan plan_of(const StepShape& step, std::int64_t block) {
 
 AttentionForecast forecast_attention(const AttentionOptions& options, const Observer& observer) {
   check_attention_options(options);
-  const RunDirectory directory = RunDirectory::open(options.run);
-  if (options.checkpoint) directory.checkpoint(*options.checkpoint);
-  const std::optional<Checkpoint> latest = directory.latest();
-  VPD_CHECK(latest, DataError, "{}: expected a complete checkpoint under checkpoints/, found none",
-            directory.path().string());
-  std::vector<std::string> overrides = {"precision=fp32"};
-  overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-  if (options.tokens)
-    overrides.push_back("data.eval.path=" + std::filesystem::absolute(*options.tokens).string());
-  if (options.device) overrides.push_back("device=" + *options.device);
-  const std::string config_name = directory.config_path().string();
-  const RunConfig config = load_run_config(directory.config_path(), overrides, config::Files::may_be_missing);
-  const ScopedThreadCount threads(options.threads);
-  const Numerics numerics = resolve_numerics(config.device, config.precision);
   AttentionForecast forecast;
-  StepShape step = make_step_shape(config, describe_target(config.target, forecast.warnings), numerics,
-                                   threads.get(), config_name);
-  const bool train = options.split == "train";
-  const auto data =
-      open_dataset(config, train ? DataRole::train : DataRole::eval, step.target.input(), config_name);
-  const std::int64_t T = data->length(), V = step.target.output_width;
-  step.T = T;
+  const PlannedPass planned({.run = options.run,
+                             .checkpoint = options.checkpoint,
+                             .overrides = options.overrides,
+                             .device = options.device,
+                             .threads = options.threads,
+                             .tokens = options.tokens,
+                             .split = options.split},
+                            forecast.warnings);
+  const StepShape& step = planned.step_shape();
+  const Dataset& data = planned.data();
+  const std::int64_t T = step.T, V = step.target.output_width;
   const AttentionPlan plan = plan_of(step, options.layer);
   const std::int64_t wanted = (options.positions + T - 1) / T;
   forecast.T = T;
-  forecast.rows = std::min(wanted, data->rows().value_or(wanted));
+  forecast.rows = std::min(wanted, data.rows().value_or(wanted));
   forecast.positions = forecast.rows * T;
   forecast.batch_rows = std::min(suitable_harvest_rows(step.sites.total_C(), T, V), forecast.rows);
-  forecast.harvested = harvested_step(directory, options.checkpoint.value_or(latest->step)).has_value();
+  const RunDirectory directory = RunDirectory::open(options.run);
+  forecast.harvested =
+      harvested_step(directory, options.checkpoint.value_or(directory.latest()->step)).has_value();
 
   // A batch is read as a harvest reads it, twice where there is none that says what is alive.
   const HarvestCost reading = predict_harvest(step, {.rows = forecast.batch_rows,
@@ -94,16 +84,12 @@ AttentionForecast forecast_attention(const AttentionOptions& options, const Obse
   const std::int64_t pairs = (plan.query_columns + 2) * (plan.key_columns + 2) * H, lanes = step.lanes;
   const std::int64_t batch =
       4 * B * T * (3 * (query + key) + 4 * T) + 4 * B * T * (plan.query_columns * H + plan.key_columns * H);
-  const std::int64_t program = numerics.device.is_cpu() ? peak_resident_bytes() : 0;
+  const std::int64_t program = planned.numerics().device.is_cpu() ? peak_resident_bytes() : 0;
   forecast.memory_bytes =
       program + reading.weight_bytes + reading.batch_bytes + batch + 8 * pairs * (offsets + 4) * (lanes + 2);
   forecast.disk_bytes = 4 * pairs * (2 * offsets + 3);
-  forecast.device = describe_device(numerics.device);
-  observer.announce("measuring matrix products");
-  const int lanes_number = suitable_lanes(numerics.device, forecast.batch_rows, threads.get());
-  Lanes pool(lanes_number, threads.get() / lanes_number);
-  const double peak = measure_product_peak(numerics, pool, threads.get(), /*quick=*/true);
-  if (peak > 0.0) forecast.seconds = forecast.operations / (0.5 * peak);
+  forecast.device = describe_device(planned.numerics().device);
+  forecast.seconds = planned.seconds(forecast.operations, forecast.batch_rows, observer);
   return forecast;
 }
 

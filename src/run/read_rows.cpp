@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "decomposition/inputs.hpp"
+#include "planned_pass.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
@@ -71,13 +71,10 @@ void RowSource::read(const std::string& what, const Observer& observer,
 }
 
 Json RowSource::about(const Observer& observer) const {
-  std::vector<InputRole> roles = input_roles(run.config);
-  std::erase_if(roles, [&](const InputRole& role) { return role.name != "data." + chosen_.split; });
-  Json files = Json::array();
-  for (const HashedRole& role : hash_inputs(roles, observer))
-    for (const HashedFile& file : role.files)
-      files.push_back({{"path", name_in_json(file.path)}, {"sha256", file.sha256}});
-  return {{"split", chosen_.split}, {"rows", rows}, {"row_length", length}, {"tokens", files}};
+  return {{"split", chosen_.split},
+          {"rows", rows},
+          {"row_length", length},
+          {"tokens", hashes_of_rows(run, chosen_.split, observer)}};
 }
 
 }  // namespace vpd
