@@ -5,16 +5,13 @@
 #include <algorithm>
 #include <map>
 
-#include "vpd/base/error.hpp"
+#include "cluster_numbers.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
-#include "vpd/interpretation/results.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 namespace {
 
-namespace fs = std::filesystem;
 using Kind = GraphNode::Kind;
 
 /// The stage of the target in which each site's matrix works.
@@ -79,33 +76,17 @@ void name_nodes(GraphResult& result, const EditSource& source) {
 }
 
 void add_clusters(GraphResult& result, const EditSource& source) {
-  const fs::path directory = results_path(source.run.directory, result.step) / "clusters",
-                 path = directory / "clusters.json";
-  std::error_code error;
-  if (!fs::exists(path, error)) return;
-  check_weights(directory, read_about(directory), weight_hashes(source.run.checkpoint.path),
-                source.run.checkpoint.path);
-  const nlohmann::ordered_json read =
-      nlohmann::ordered_json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  VPD_CHECK(read.is_object() && read.contains("clusters") && read["clusters"].is_array(), DataError,
-            "{}: expected an object with a list \"clusters\", found none; run `vpd cluster` again",
-            path.string());
-  std::map<std::string, std::vector<std::size_t>> nodes_of;
-  for (std::size_t i = 0; i < result.graph.nodes.size(); ++i)
-    if (result.graph.nodes[i].kind == Kind::subcomponent) nodes_of[result.names[i]].push_back(i);
-  std::size_t number = 0;
-  for (const auto& cluster : read["clusters"]) {
-    NodeCluster found{.name = fmt::format("cluster {}", number++), .nodes = {}};
-    VPD_CHECK(cluster.is_object() && cluster.contains("members") && cluster["members"].is_array(), DataError,
-              "{}: expected a list \"members\" in each cluster, found one without; run `vpd cluster` again",
-              path.string());
-    for (const auto& key : cluster["members"]) {
-      const auto nodes = nodes_of.find(key.is_string() ? key.get<std::string>() : std::string());
-      if (nodes != nodes_of.end())
-        found.nodes.insert(found.nodes.end(), nodes->second.begin(), nodes->second.end());
-    }
-    if (found.nodes.size() > 1) result.clusters.push_back(std::move(found));
+  const auto numbers = cluster_numbers(source.run);
+  if (!numbers) return;
+  std::map<std::int64_t, std::vector<std::size_t>> nodes_of;
+  for (std::size_t i = 0; i < result.graph.nodes.size(); ++i) {
+    if (result.graph.nodes[i].kind != Kind::subcomponent) continue;
+    const auto number = numbers->find(result.names[i]);
+    if (number != numbers->end()) nodes_of[number->second].push_back(i);
   }
+  for (auto& [number, nodes] : nodes_of)
+    if (nodes.size() > 1)
+      result.clusters.push_back({.name = fmt::format("cluster {}", number), .nodes = std::move(nodes)});
 }
 
 void add_examples(GraphResult& result, const EditSource& source) {

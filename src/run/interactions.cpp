@@ -247,7 +247,7 @@ InteractionResult interactions_run(const InteractionOptions& options, const Obse
   const std::vector<std::size_t> sites = chosen_sites(d, options.site);
   if (options.curvature) check_curvature(d, sites);
   const Json weights = weight_hashes(run.checkpoint.path, observer);
-  const std::optional<ClusterNumbers> clusters = cluster_numbers(run, weights);
+  const std::optional<ClusterNumbers> clusters = cluster_numbers(run, &weights);
   VPD_CHECK(clusters || options.order != "clusters", DataError,
             "--order clusters: expected clusters of step {}, found none: run `vpd cluster {}` first",
             result.step, shell_quoted(options.run.string()));
