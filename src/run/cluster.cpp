@@ -30,18 +30,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t default_positions = 65536, default_per_row = 16;
 
-PassChoice choice_of(const ClusterOptions& options) {
-  return {.run = options.run,
-          .checkpoint = options.checkpoint,
-          .overrides = options.overrides,
-          .device = options.device,
-          .threads = options.threads,
-          .tokens = options.tokens,
-          .split = options.split};
-}
-
 void check_options(const ClusterOptions& options) {
-  check_rows_choice(choice_of(options));
+  check_rows_choice(options);
   VPD_CHECK(options.threshold >= 0.0 && options.threshold < 1.0, UsageError,
             "--threshold: expected a number of at least 0 and below 1, found {:g}", options.threshold);
   VPD_CHECK(!options.alphas.empty(), UsageError, "--alpha: expected a number, found none");
@@ -97,7 +87,7 @@ class ClusterJob {
   ClusterJob(const ClusterOptions& options, const Observer& observer)
       : options_(options),
         observer_(observer),
-        run_(options.run, open_options(choice_of(options)), observer),
+        run_(options.run, open_options(options), observer),
         owned_(options.split == "train" ? run_.open_train() : nullptr),
         chosen_(chosen_sites(sites(), options.within, "--within")) {
     result_.warnings = run_.warnings;
@@ -305,7 +295,7 @@ ClusterResult cluster_run(const ClusterOptions& options, const Observer& observe
 ClusterForecast forecast_cluster(const ClusterOptions& options, const Observer& observer) {
   check_options(options);
   ClusterForecast forecast;
-  const PlannedPass planned(choice_of(options), forecast.warnings);
+  const PlannedPass planned(options, forecast.warnings);
   const StepShape& shape = planned.step_shape();
   const SampledRows sampled = rows_for(options, planned.data(), forecast.warnings);
   const std::vector<bool> chosen = chosen_sites(shape.sites, options.within, "--within");

@@ -27,14 +27,9 @@ constexpr std::int64_t default_positions = 1'000'000;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-PassChoice choice_of(const HarvestOptions& options, const std::optional<std::string>& device) {
-  return {.run = options.run,
-          .checkpoint = options.checkpoint,
-          .overrides = options.overrides,
-          .device = device,
-          .threads = options.threads,
-          .tokens = options.tokens,
-          .split = options.split};
+PassChoice on_device(PassChoice choice, std::optional<std::string> device) {
+  choice.device = std::move(device);
+  return choice;
 }
 
 /// The rows that are read, and how.
@@ -47,7 +42,7 @@ struct HarvestRows {
 };
 
 void check_options(const HarvestOptions& options) {
-  check_rows_choice(choice_of(options, options.device));
+  check_rows_choice(options);
   VPD_CHECK(!(options.shard && options.launch.count > 1), UsageError,
             "--shard: expected no shard of a command that {} processes share, found one",
             options.launch.count);
@@ -113,7 +108,7 @@ class HarvestJob {
       : options_(options),
         observer_(observer),
         processes_(processes),
-        run_(options.run, open_options(choice_of(options, device())), observer),
+        run_(options.run, open_options(on_device(options, device())), observer),
         warnings_(run_.warnings),
         rows_(open_rows(options, run_, warnings_)),
         weights_(weight_hashes(run_.checkpoint.path, observer)),
@@ -336,7 +331,7 @@ HarvestResult harvest_run(const HarvestOptions& options, const Observer& observe
 HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& observer) {
   check_options(options);
   std::vector<std::string> warnings;
-  const PlannedPass planned(choice_of(options, options.device), warnings);
+  const PlannedPass planned(options, warnings);
   const StepShape& step_shape = planned.step_shape();
   const Architecture& architecture = step_shape.target;
   HarvestForecast forecast{.rows = rows_for(options, planned.data(), warnings),

@@ -15,19 +15,9 @@
 #include "vpd/cost/step_shape.hpp"
 #include "vpd/decomposition/opened_run.hpp"
 #include "vpd/io/dataset.hpp"
+#include "vpd/run/pass_choice.hpp"
 
 namespace vpd {
-
-/// Of which run, and which of its rows.
-struct PassChoice {
-  std::filesystem::path run;
-  std::optional<std::int64_t> checkpoint;  ///< step; nothing: the latest
-  std::vector<std::string> overrides;
-  std::optional<std::string> device;
-  int threads = 0;
-  std::optional<std::filesystem::path> tokens;  ///< in place of the held-out rows
-  std::string split;                            ///< eval or train
-};
 
 /// Throws UsageError where --split and --tokens do not go together.
 void check_rows_choice(const PassChoice& choice);

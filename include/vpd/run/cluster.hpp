@@ -9,24 +9,18 @@
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/cluster_figures.hpp"
 #include "vpd/interpretation/clustering.hpp"
+#include "vpd/run/pass_choice.hpp"
 
 namespace vpd {
 
-struct ClusterOptions {
-  std::filesystem::path run{};
-  std::optional<std::int64_t> checkpoint{};  ///< step; without it the latest
-  std::vector<std::string> overrides{};
-  std::optional<std::string> device{};
-  int threads = 0;
-  std::optional<std::filesystem::path> tokens{};  ///< in place of the run's held-out rows
-  std::string split = "eval";                     ///< or "train"
-  std::optional<std::int64_t> positions{};        ///< to look at; nothing: 65,536
-  std::optional<std::int64_t> per_row{};          ///< drawn of a row; nothing: 16, or more where rows are few
-  double threshold = 0.01;                        ///< an event is an importance above
-  std::vector<std::string> within{};              ///< shell patterns of sites; empty: all
-  std::vector<double> alphas{1.0};                ///< the clusters are those of the first
-  ClusterSettings settings{};                     ///< alpha aside
-  std::int64_t seeds = 5;                         ///< clusterings of each alpha, of which the first is shown
+struct ClusterOptions : PassChoice {
+  std::optional<std::int64_t> positions{};  ///< to look at; nothing: 65,536
+  std::optional<std::int64_t> per_row{};    ///< drawn of a row; nothing: 16, or more where rows are few
+  double threshold = 0.01;                  ///< an event is an importance above
+  std::vector<std::string> within{};        ///< shell patterns of sites; empty: all
+  std::vector<double> alphas{1.0};          ///< the clusters are those of the first
+  ClusterSettings settings{};               ///< alpha aside
+  std::int64_t seeds = 5;                   ///< clusterings of each alpha, of which the first is shown
   std::string command_line{};
 };
 

@@ -10,6 +10,7 @@
 #include "vpd/base/launch.hpp"
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/harvest.hpp"
+#include "vpd/run/pass_choice.hpp"
 
 namespace vpd {
 
@@ -21,15 +22,8 @@ struct HarvestShard {
 /// "2/8". Throws UsageError for another text.
 HarvestShard shard_of(const std::string& text);
 
-struct HarvestOptions {
-  std::filesystem::path run{};
-  std::optional<std::int64_t> checkpoint{};  ///< step; without it the latest
-  std::vector<std::string> overrides{};
-  std::optional<std::string> device{};
-  int threads = 0;
-  std::optional<std::filesystem::path> tokens{};  ///< in place of the run's held-out rows
-  std::string split = "eval";                     ///< or "train"
-  std::optional<std::int64_t> positions{};        ///< at most; nothing: a million
+struct HarvestOptions : PassChoice {
+  std::optional<std::int64_t> positions{};  ///< at most; nothing: a million
   HarvestSettings settings{};
   std::optional<std::int64_t>
       output_tokens{};                       ///< 0: all; nothing: as many as suit (suitable_output_tokens())
