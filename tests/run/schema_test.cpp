@@ -68,9 +68,16 @@ TEST_P(Schema, IsWellFormed) {
     if (schema.contains("type")) {
       EXPECT_TRUE(known_types.contains(schema["type"].get<std::string>())) << schema["type"];
     }
-    if (schema.contains("required")) {
-      for (const Json& key : schema["required"])
+    // Options that only require something are of a map whose properties stand beside them.
+    const bool of_options = schema.contains("properties") && schema.contains("anyOf");
+    std::vector<Json> requirements =
+        of_options ? schema["anyOf"].get<std::vector<Json>>() : std::vector<Json>();
+    if (schema.contains("properties")) requirements.push_back(schema);
+    for (const Json& requirement : requirements)
+      for (const Json& key : requirement.value("required", Json::array()))
         EXPECT_TRUE(schema["properties"].contains(key.get<std::string>())) << key;
+    if (schema.contains("required")) {
+      EXPECT_TRUE(schema.contains("properties") || schema.size() == 1) << schema;
     }
     if (schema.contains("properties")) {
       EXPECT_EQ(schema["additionalProperties"], false);
