@@ -114,7 +114,8 @@ function graphs(parameters) {
     el("p", { class: "notice" }, el("b", {}, graph.faithful ? "Faithful. " : "Not faithful. "), graph.faithful ? "An adversary that chooses which of the removed parts come back, and how much, does not take the behaviour away." : spelled(graph.reason)),
     el("p", { class: "muted" }, `${number(graph.kept)} of ${number(graph.alive)} subcomponents at positions are left after pruning; ${number(subs.length)} of them, with 80 % of the influence on what is said, are drawn.`),
     readingChoice(graph, shown, parameters),
-    drawGraph(parameters.get("clusters") === "1" ? grouped(shown) : shown), checkLine(shown), verdictTable(graph),
+    besideOthers(graph, drawGraph(parameters.get("clusters") === "1" ? grouped(shown) : shown), parameters),
+    scoresLine(shown), checkLine(shown), verdictTable(graph),
     sortTable({ caption: "Nodes", rows: subs, columns: [{ name: "Subcomponent", value: (n) => n.key, cell: (n) => { const sub = R.byKey.get(n.key); return [sub ? subLink(sub) : n.key, n.label ? el("span", { class: "muted" }, ` ${spelled(n.label)}`) : null]; } }, { name: "At", value: (n) => n.at, cell: (n) => el("span", { class: "tok" }, spelled(graph.texts[n.at])) }, { name: "Influence", num: true, value: (n) => n.influence }, { name: "Importance", num: true, value: (n) => n.importance }, { name: "Before", num: true, wide: true, value: (n) => n.importance_before }] }),
     diffs, claimLine()];
 }

@@ -10,7 +10,7 @@ function readingOf(graph, rule) {
   const other = graph.other_reading;
   if (!other || rule !== other.rule) return { ...graph, nodes: graph.nodes.filter((n) => n.shown) };
   const said = new Map(other.nodes.map((n) => [n.id, n]));
-  return { ...graph, rule: other.rule, edges: other.edges, check: other.check, nodes: graph.nodes.map((n) => ({ ...n, ...said.get(n.id) })).filter((n) => n.shown) };
+  return { ...graph, rule: other.rule, scores: other.scores, edges: other.edges, check: other.check, nodes: graph.nodes.map((n) => ({ ...n, ...said.get(n.id) })).filter((n) => n.shown) };
 }
 
 // Nodes of one cluster at one position as one node, where the most influential of them stands.
@@ -51,6 +51,30 @@ function balanceBars(node, name) {
   row.append("text").attr("x", 338).attr("y", 13).style("font-size", "12px").style("fill", "var(--text)").text((p) => number(p[1]));
   svg.append("line").attr("x1", x(0)).attr("x2", x(0)).attr("y1", 0).attr("y2", 18 * parts.length).attr("stroke", "var(--muted)");
   return el("figure", { "data-balance": node.id }, el("figcaption", {}, `${name}, and the parts that add up to it`), svg.node());
+}
+
+// The graph's figure, beside those of other prunings where there are some: what an attack breaks looks just as convincing.
+function besideOthers(graph, drawn, parameters) {
+  if (!(graph.beside || []).length) return drawn;
+  const masks = { adversarial: "random and adversarial masks", stochastic: "random masks alone", importance: "its importances alone, and no mask" };
+  const panel = (one, figure) => {
+    const { target, adversarial_4x1: short, "adversarial_20x0.1": long } = one.pruned[0].verdict;
+    const worst = short.D > long.D ? short : long;
+    const said = (o) => (o.p === undefined ? `a loss of ${number(o.D)}` : `p ${number(o.p)}`);
+    return el("section", { class: one.faithful ? null : "broken", "data-pruned": one.masks },
+      el("h3", {}, one.faithful ? "Faithful" : "Not faithful", el("span", { class: "muted" }, `: pruned under ${masks[one.masks] || one.masks}`)),
+      el("p", { class: "small" }, `${number(one.kept)} subcomponents at positions; ${said(target)} in the target, ${said(worst)} under the worst attack.`), figure);
+  };
+  const others = graph.beside.slice().sort((a, b) => a.kept - b.kept).map((other) => {
+    const drawnNodes = { ...other, nodes: other.nodes.filter((n) => n.shown) };
+    return panel(other, drawGraph(parameters.get("clusters") === "1" ? grouped(drawnNodes) : drawnNodes));
+  });
+  return el("div", { class: "beside" }, panel(graph, drawn), others);
+}
+
+function scoresLine(graph) {
+  if (!graph.scores) return null;
+  return el("p", { class: "muted" }, `By this reading ${percent(graph.scores.replacement)} of the paths behind what is explained end in what is read, the rest in what the graph leaves out (Δ, what was pruned${graph.rule === "published" ? ", and what derivatives do not account for" : ""}); ${percent(graph.scores.completeness)} of what leads into nodes are nodes.`);
 }
 
 function checkLine(graph) {

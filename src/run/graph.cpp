@@ -99,6 +99,7 @@ GraphResult graph_run(const GraphOptions& options, const Observer& observer) {
     result.said = said.size();
     result.last_said = source.token_text(said.back());
   }
+  const GraphResult described = result;  // what graphs of other prunings share
   VerdictSettings verdict = options.verdict;
   verdict.tolerance = options.tolerance.value_or(input.is_floating_point() ? 0.1 : 1.0);
 
@@ -121,34 +122,49 @@ GraphResult graph_run(const GraphOptions& options, const Observer& observer) {
         {masks, found.kept, judge_importance(d, input, targets, found, masks, verdict, observer.stop)});
     return found;
   };
-  PromptImportance found;
-  compute_undivided(d, T, [&] { found = prune(options.pruning.masks); });
+  // Each way of pruning leaves a graph of its own; that of the first is what everything else is about.
+  std::vector<PruneMasks> ways = {options.pruning.masks};
+  if (options.compare) {
+    for (const PruneMasks masks : {PruneMasks::adversarial, PruneMasks::stochastic, PruneMasks::importance})
+      if (masks != ways.front()) ways.push_back(masks);
+  }
+  std::vector<PromptImportance> found_by;
+  for (const PruneMasks masks : ways) compute_undivided(d, T, [&] { found_by.push_back(prune(masks)); });
+  const PromptImportance& found = found_by.front();
   result.alive = found.alive;
   if (options.all_nodes) {
     result.pruned.front().verdict.faithful = false;
     result.pruned.front().verdict.reason =
         "nothing was pruned: these are all subcomponents with an importance above 0";
   }
-  if (options.compare) {
-    for (const PruneMasks masks : {PruneMasks::adversarial, PruneMasks::stochastic, PruneMasks::importance})
-      if (masks != options.pruning.masks) compute_undivided(d, T, [&] { static_cast<void>(prune(masks)); });
-  }
   if (found.kept > 4000)
     result.warnings.push_back(fmt::format("the graph has {} nodes: it will be slow to look at", found.kept));
   EdgeSettings edges = options.edges;
-  const auto read = [&] {
+  const auto read = [&](const PromptImportance& importance) {
     observer.announce(fmt::format("following derivatives, {} rule", name_of(edges.rule)));
-    AttributionGraph graph = attribute_graph(d, input, targets, found.after, found.before, edges,
-                                             *source.run.lanes, observer.stop);
+    return attribute_graph(d, input, targets, importance.after, importance.before, edges, *source.run.lanes,
+                           observer.stop);
+  };
+  const auto check = [&](const AttributionGraph& graph) {
     if (options.checked_edges > 0)
       result.checks.push_back(
           check_edges(d, input, graph, options.checked_edges, *source.run.lanes, observer.stop));
-    return graph;
   };
-  result.graph = read();
+  for (std::size_t i = 1; i < found_by.size(); ++i) {
+    GraphResult other = described;
+    other.alive = found_by[i].alive;
+    other.pruned = {result.pruned[i]};
+    other.graph = read(found_by[i]);
+    name_nodes(other, source);
+    add_clusters(other, source);
+    result.beside.push_back(std::move(other));
+  }
+  result.graph = read(found);
+  check(result.graph);
   if (options.both_rules) {
     edges.rule = edges.rule == EdgeRule::published ? EdgeRule::complete : EdgeRule::published;
-    result.other = read();
+    result.other = read(found);
+    check(*result.other);
   }
   name_nodes(result, source);
   add_clusters(result, source);

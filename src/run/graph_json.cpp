@@ -63,6 +63,10 @@ Json edges_json(const AttributionGraph& graph) {
   return edges;
 }
 
+Json scores_json(const GraphScores& scores) {
+  return {{"replacement", scores.replacement}, {"completeness", scores.completeness}};
+}
+
 Json check_json(const EdgeCheck& check) {
   Json edges = Json::array();
   for (const CheckedEdge& edge : check.edges)
@@ -72,9 +76,7 @@ Json check_json(const EdgeCheck& check) {
           {"edges", edges}};
 }
 
-}  // namespace
-
-std::string graph_json(const GraphResult& result) {
+Json document_of(const GraphResult& result) {
   const AttributionGraph& graph = result.graph;
   Json nodes = Json::array(), targets = Json::array(), pruned = Json::array(), handoffs = Json::array(),
        clusters = Json::array();
@@ -117,6 +119,7 @@ std::string graph_json(const GraphResult& result) {
                    {"reason", first.verdict.reason},
                    {"alive", result.alive},
                    {"kept", first.nodes},
+                   {"scores", scores_json(graph.scores)},
                    {"pruned", pruned},
                    {"nodes", nodes},
                    {"edges", edges_json(graph)},
@@ -130,11 +133,21 @@ std::string graph_json(const GraphResult& result) {
       json.update(read_json(result.other->nodes[i]));
       others.push_back(std::move(json));
     }
-    document["other_reading"] = {
-        {"rule", name_of(result.other->rule)}, {"nodes", others}, {"edges", edges_json(*result.other)}};
+    document["other_reading"] = {{"rule", name_of(result.other->rule)},
+                                 {"scores", scores_json(result.other->scores)},
+                                 {"nodes", others},
+                                 {"edges", edges_json(*result.other)}};
     if (result.checks.size() > 1) document["other_reading"]["check"] = check_json(result.checks[1]);
   }
-  document.update({{"seconds", result.seconds}, {"warnings", result.warnings}});
+  return document;
+}
+
+}  // namespace
+
+std::string graph_json(const GraphResult& result) {
+  Json document = document_of(result), beside = Json::array();
+  for (const GraphResult& other : result.beside) beside.push_back(document_of(other));
+  document.update({{"beside", beside}, {"seconds", result.seconds}, {"warnings", result.warnings}});
   return json_text(document, 1) + "\n";
 }
 

@@ -149,6 +149,10 @@ std::string graph_text(const GraphResult& result) {
   std::string text = fmt::format("step {}\n", result.step) + said_text(result) + explained_text(result);
   text += fmt::format("kept         {} of {} subcomponents at positions with an importance above 0\n",
                       result.pruned.front().nodes, result.alive);
+  text += fmt::format(
+      "accounts for {:.0f} % of the paths behind what is explained, {} rule: the rest ends in "
+      "what was left out\n",
+      100.0 * graph.scores.replacement, name_of(graph.rule));
   text += verdict_text(result);
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)

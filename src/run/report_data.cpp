@@ -89,6 +89,8 @@ void keep_drawn_nodes(Json& graph) {
   }
   graph["nodes"] = std::move(drawn);
   if (graph.contains("other_reading")) graph["other_reading"]["nodes"] = std::move(drawn_others);
+  if (graph.contains("beside"))
+    for (Json& other : graph["beside"]) keep_drawn_nodes(other);
 }
 
 Json health_of(const fs::path& run, std::vector<std::string>& warnings) {

@@ -193,6 +193,23 @@ TEST_P(Graphs, PruningForDisplayIsTheGoldenOne) {
   }
 }
 
+// Two inputs, one subcomponent with a Δ, and one logit, by hand.
+TEST(GraphScores, AreThePartsOfPathsAndOfWhatLeadsIntoNodes) {
+  using Kind = GraphNode::Kind;
+  std::vector<GraphNode> nodes = {{.kind = Kind::embedding},
+                                  {.kind = Kind::delta},
+                                  {.kind = Kind::subcomponent},
+                                  {.kind = Kind::logit, .importance = 0.5}};
+  nodes[2].balance = {0, -1, 0, 0, 0, 0, 0};  // pruned: 1 of 4
+  nodes[3].balance = {0, 0, 0, 0, 0, 0, 2};   // rest: 2 of 10
+  const std::vector<GraphEdge> edges = {{0, 2, 2.0}, {1, 2, -1.0}, {2, 3, 6.0}, {0, 3, -2.0}};
+  // Behind the logit: 0.6 from the subcomponent, 0.2 from the input, 0.2 rest; the former is half input.
+  const GraphScores scores = graph_scores(nodes, edges);
+  EXPECT_NEAR(scores.replacement, 0.6 * 0.5 + 0.2, 1e-12);
+  // Weights: the logit 0.5, the subcomponent 0.5 * 0.6; of them 0.8 and 0.5 are nodes.
+  EXPECT_NEAR(scores.completeness, (0.5 * 0.8 + 0.3 * 0.5) / 0.8, 1e-12);
+}
+
 TEST_P(Graphs, BalancesAddUpAndEdgesLeadForward) {
   const GraphCase golden(GetParam());
   const Decomposition& d = golden.decomposition;

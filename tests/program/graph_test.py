@@ -55,6 +55,18 @@ class Found(GraphTest):
             self.assertLess(abs(sum(balance.values()) - nodes[target]["F"]), 1e-4 * (1.0 + max(map(abs, balance.values()))))
         self.assertIn("NOT faithful", text)
         self.check_viewer(viewer, graph)
+        self.check_scores(graph)
+        # The graphs of the other prunings stand beside it.
+        self.assertEqual([(one["masks"], one["kept"], one["faithful"]) for one in graph["beside"]], [(one["masks"], one["nodes"], False) for one in graph["pruned"][1:]])
+        for one in graph["beside"]:
+            self.assertEqual(one["kept"], sum(node["kind"] == "subcomponent" for node in one["nodes"]))
+            self.assertTrue(one["reason"])
+            self.check_scores(one)
+
+    def check_scores(self, graph):
+        for name in ("replacement", "completeness"):
+            self.assertGreaterEqual(graph["scores"][name], 0.0)
+            self.assertLessEqual(graph["scores"][name], 1.0)
 
     def check_viewer(self, viewer, graph):
         validate(self, viewer, GRAPH)
@@ -166,6 +178,10 @@ class Page(GraphTest):
                 self.assertEqual((page["ready"], page["errors"], page["last"]), ("1", "0", ""), way)
                 self.assertLessEqual(page["needed"], page["width"] + 1, (way, page["wide"]))
             self.assertIn("Not faithful", found["graphs"]["text"])
+            first = found["graphs?g=first"]  # of three prunings, each with a graph of its own
+            self.assertIn("pruned under its importances alone", first["text"])
+            self.assertEqual(sum(spoken.startswith("Graph of ") for spoken in first["spoken"]), 3)
+            self.assertEqual(sum(spoken.startswith("Graph of ") for spoken in found["graphs?g=second"]["spoken"]), 1)
             third = found["graphs?g=third&rule=complete"]["text"]
             self.assertIn("The complete rule: norms' denominators", third)
             self.assertIn("the sources were taken out one by one", third)

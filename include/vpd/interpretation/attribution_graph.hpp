@@ -92,6 +92,14 @@ struct Handoff {
   double log_p = 0.0;                   ///< of the token, in the target itself; nats
 };
 
+/// How much of what is said the graph accounts for, by circuit-tracer's measures. What it does not: Δ, the
+/// subcomponents that were pruned, and, by the published rule, each balance's rest.
+struct GraphScores {
+  double replacement = 0.0;  ///< of the paths behind the outputs, the part that ends in what is read
+  double completeness =
+      0.0;  ///< of what leads into nodes, weighted by their influence, the part that is nodes
+};
+
 struct AttributionGraph {
   EdgeRule rule = EdgeRule::published;
   bool features = false;             ///< the target reads features and not tokens
@@ -100,6 +108,7 @@ struct AttributionGraph {
   std::vector<GraphNode> nodes;
   std::vector<GraphEdge> edges;
   std::vector<Handoff> handoffs;
+  GraphScores scores;  ///< of all nodes, before anything is left out for display
 };
 
 struct EdgeSettings {
@@ -122,6 +131,9 @@ AttributionGraph attribute_graph(const Decomposition& decomposition, const at::T
 /// likewise; without what then leads nowhere or, subcomponents, comes from nowhere. Sets influence and shown.
 void prune_for_display(std::vector<GraphNode>& nodes, std::vector<GraphEdge>& edges, double node_share,
                        double edge_share);
+
+/// Of all edges that lead into nodes, with the nodes' balances.
+GraphScores graph_scores(const std::vector<GraphNode>& nodes, const std::vector<GraphEdge>& edges);
 
 /// An edge, and what its target loses without its source.
 struct CheckedEdge {

@@ -25,7 +25,7 @@ struct GraphOptions : RunToEdit {
   GenerationSettings generation{.tokens = 0};  ///< what the target says itself
   PruneSettings pruning{};
   bool all_nodes = false;             ///< no optimisation: all entries with an importance above 0
-  bool compare = false;               ///< prune with stochastic masks alone and with none, too
+  bool compare = false;               ///< prune under the other two kinds of masks, too, and draw all three
   EdgeSettings edges{};               ///< its rule is that of the first reading
   bool both_rules = false;            ///< a second reading by the other rule
   std::size_t checked_edges = 0;      ///< of each reading, beside true direct effects
@@ -78,6 +78,7 @@ struct GraphResult {
   bool all_nodes = false;
   double node_share = 0.0, edge_share = 0.0;  ///< of influence, which are shown
   std::vector<PrunedGraph> pruned;            ///< that of the graph first
+  std::vector<GraphResult> beside;            ///< graphs of the other prunings, by the first rule
   std::int64_t most = 20;
   std::filesystem::path directory;
   double seconds = 0.0;
