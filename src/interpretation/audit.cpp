@@ -122,8 +122,8 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
     const at::NoGradGuard no_grad;
     const AuditPrompt& prompt = prompts[p];
     const at::Tensor row = row_of(prompt, d);
-    PlainExecutor plain;
-    const at::Tensor before = d.target->forward(row, plain);
+    const CleanPass clean = clean_pass(d, row);
+    const at::Tensor& before = clean.output;
     const double metric = prompt.target ? prompt_metric(before[-1], prompt) : none;
     const auto T = row.size(1);
     // Logits of a lane's rows stay within 128 MiB.
@@ -138,7 +138,11 @@ std::vector<AblationEffects> ablation_effects(const Decomposition& d, const std:
       const auto R = static_cast<std::int64_t>(some.size());
       EditedExecutor edited(d, edits, edit_factors(edits, R * T, T, {}, d.numerics.options()));
       RowAblations executor(d, some, T, edited);
-      const at::Tensor after = d.target->forward(row.expand({R, T}).contiguous(), executor).view({R, T, -1});
+      // Nothing changes before the first block that has a site.
+      PassStart start = clean.start;
+      if (start.residual.defined()) start.residual = start.residual.repeat({R, 1});
+      const at::Tensor after =
+          d.target->forward(row.expand({R, T}).contiguous(), executor, start).view({R, T, -1});
       const at::Tensor kl =
           (p_before * (log_p - after.log_softmax(2))).sum(2, false, at::kDouble).cpu().contiguous();
       for (std::int64_t r = 0; r < R; ++r) {
@@ -333,6 +337,7 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
   observer.announce(fmt::format("taking out each of {} candidates", columns.size()));
   const std::vector<AblationEffects> effects = ablation_effects(d, behaviour, columns, lanes, observer),
                                      sides = ablation_effects(d, against, columns, lanes, observer);
+  const CircuitEffects circuit = circuit_effects(d, behaviour, columns, lanes, observer);
   double positions = 0.0;
   for (const AuditPrompt& prompt : against) positions += static_cast<double>(prompt.tokens.size());
   const PromptMeans mine = prompt_means(d, behaviour, lanes), theirs = prompt_means(d, against, lanes);
@@ -346,7 +351,8 @@ AuditResult audit(const Decomposition& d, const PromptSplit& behaviour_split,
     AuditedSubcomponent one{.column = columns[i],
                             .estimate = e[columns[i]],
                             .estimate_against = ea[columns[i]],
-                            .effect = mean_of(effects[i].metric)};
+                            .effect = mean_of(effects[i].metric),
+                            .effect_in_circuit = mean_of(circuit.metric[i])};
     std::tie(one.effect_low, one.effect_high) =
         bootstrap_of_mean(effects[i].metric, key_of_resamples, settings.resamples);
     one.side = std::accumulate(sides[i].kl.begin(), sides[i].kl.end(), 0.0) / positions;

@@ -6,7 +6,7 @@ namespace vpd {
 
 std::pair<at::Tensor, std::int64_t> summed_metric(const Decomposition& d, const PromptBatch& batch,
                                                   const std::vector<AuditPrompt>& prompts,
-                                                  const Alteration& alteration) {
+                                                  const Alteration& alteration, const PassStart& start) {
   std::vector<std::int64_t> rows, targets, contrasts;
   for (std::size_t b = 0; b < batch.which.size(); ++b) {
     const AuditPrompt& prompt = prompts[batch.which[b]];
@@ -20,7 +20,7 @@ std::pair<at::Tensor, std::int64_t> summed_metric(const Decomposition& d, const 
   const std::unique_ptr<Executor> altered = alteration(B * T);
   const at::Device device = batch.tokens.device();
   const at::Tensor chosen = at::tensor(rows, at::kLong).to(device);
-  const at::Tensor log_p = d.target->forward(batch.tokens, *altered)
+  const at::Tensor log_p = d.target->forward(batch.tokens, *altered, start)
                                .view({B, T, -1})
                                .select(1, T - 1)
                                .index_select(0, chosen)
@@ -35,15 +35,16 @@ std::pair<at::Tensor, std::int64_t> summed_metric(const Decomposition& d, const 
   return {metric.sum(), static_cast<std::int64_t>(rows.size())};
 }
 
-at::Tensor summed_kl(const Decomposition& d, const PromptBatch& batch, const Alteration& alteration) {
+at::Tensor summed_kl(const Decomposition& d, const PromptBatch& batch, const Alteration& alteration,
+                     const PassStart& start) {
   at::Tensor before;
   {
     const at::NoGradGuard no_grad;
     PlainExecutor plain;
-    before = d.target->forward(batch.tokens, plain).log_softmax(1);
+    before = d.target->forward(batch.tokens, plain, start).log_softmax(1);
   }
   const std::unique_ptr<Executor> altered = alteration(batch.tokens.numel());
-  const at::Tensor after = d.target->forward(batch.tokens, *altered).log_softmax(1);
+  const at::Tensor after = d.target->forward(batch.tokens, *altered, start).log_softmax(1);
   return (before.exp() * (before - after)).sum();
 }
 

@@ -317,42 +317,16 @@ class Unlearning {
     return points;
   }
 
-  /// Mean metric and p(target) of the prompts where only what is important for them acts.
-  std::pair<std::vector<double>, std::vector<double>> in_circuit(
-      const std::vector<RankOneEdit>& edits) const {
-    const std::vector<AuditPrompt>& prompts = behaviour_.report;
-    std::vector<double> metric(prompts.size(), std::numeric_limits<double>::quiet_NaN()),
-        probability = metric;
-    const std::vector<PromptBatch> batches = batch_prompts(prompts, d_.numerics.device);
-    divide_work(batches.size(), lanes_, [&](std::size_t i) {
-      const at::NoGradGuard no_grad;
-      const at::Tensor& tokens = batches[i].tokens;
-      const at::Tensor logits = intervene(d_, tokens, edits, {.context = EditContext::components})
-                                    .edited.view({tokens.size(0), tokens.size(1), -1});
-      for (std::size_t b = 0; b < batches[i].which.size(); ++b) {
-        const std::size_t p = batches[i].which[b];
-        if (!prompts[p].target) continue;
-        const at::Tensor last = logits[static_cast<std::int64_t>(b)][-1];
-        metric[p] = prompt_metric(last, prompts[p]);
-        probability[p] = std::exp(prompt_metric(last, {.tokens = {}, .target = prompts[p].target}));
-      }
-    });
-    return {metric, probability};
-  }
-
   void check_redundancy() {
     observer_.announce("taking each member out of the circuit alone");
-    const auto [metric, probability] = in_circuit({});
-    result_.circuit_probability = mean_of(probability);
+    const CircuitEffects circuit = circuit_effects(d_, behaviour_.report, result_.set, lanes_, observer_);
+    result_.circuit_probability = mean_of(circuit.probability);
     const std::vector<AblationEffects> effects =
         ablation_effects(d_, behaviour_.report, result_.set, lanes_, observer_);
-    for (std::size_t i = 0; i < result_.set.size(); ++i) {
-      stop_if_asked();
-      const auto without_it = in_circuit(ablations_of({result_.set[i]}, d_)).first;
+    for (std::size_t i = 0; i < result_.set.size(); ++i)
       result_.redundancy.push_back({.column = result_.set[i],
                                     .in_target = mean_of(effects[i].metric),
-                                    .in_circuit = mean_of(without_it) - mean_of(metric)});
-    }
+                                    .in_circuit = mean_of(circuit.metric[i])});
   }
 
   void train_again() {

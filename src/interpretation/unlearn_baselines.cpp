@@ -9,6 +9,7 @@
 
 #include "prompt_losses.hpp"
 #include "vpd/base/philox.hpp"
+#include "vpd/passes/clean_pass.hpp"
 
 namespace vpd {
 namespace {
@@ -106,21 +107,36 @@ std::vector<LowRankUpdate> start_updates(const Decomposition& d, const std::vect
   return updates;
 }
 
+/// Prompts of one length, and where passes over them begin: only sites' matrices are updated.
+struct StartedBatch {
+  PromptBatch prompts;
+  PassStart start;
+};
+
+std::vector<StartedBatch> started(const Decomposition& d, const std::vector<AuditPrompt>& prompts) {
+  std::vector<StartedBatch> batches;
+  for (PromptBatch& batch : batch_prompts(prompts, d.numerics.device)) {
+    PassStart start = clean_pass(d, batch.tokens).start;
+    batches.push_back({std::move(batch), std::move(start)});
+  }
+  return batches;
+}
+
 /// What a fit makes small, with its gradient in the updates.
-double fit_loss(const Decomposition& d, const Alteration& alteration, const std::vector<PromptBatch>& batches,
-                const std::vector<AuditPrompt>& behaviour, const std::vector<PromptBatch>& others,
-                const FitSettings& settings) {
+double fit_loss(const Decomposition& d, const Alteration& alteration,
+                const std::vector<StartedBatch>& batches, const std::vector<AuditPrompt>& behaviour,
+                const std::vector<StartedBatch>& others, const FitSettings& settings) {
   at::Tensor metric = at::zeros({}, d.numerics.options()), kl = metric;
   double targets = 0.0, positions = 0.0;
-  for (const PromptBatch& batch : batches) {
-    const auto [sum, count] = summed_metric(d, batch, behaviour, alteration);
+  for (const StartedBatch& batch : batches) {
+    const auto [sum, count] = summed_metric(d, batch.prompts, behaviour, alteration, batch.start);
     if (count == 0) continue;
     metric = metric + sum;
     targets += static_cast<double>(count);
   }
-  for (const PromptBatch& batch : others) {
-    kl = kl + summed_kl(d, batch, alteration);
-    positions += static_cast<double>(batch.tokens.numel());
+  for (const StartedBatch& batch : others) {
+    kl = kl + summed_kl(d, batch.prompts, alteration, batch.start);
+    positions += static_cast<double>(batch.prompts.tokens.numel());
   }
   constexpr double weight_of_effect = 10.0;
   const at::Tensor missed =
@@ -165,8 +181,7 @@ Alteration with_updates(std::vector<LowRankUpdate> updates) {
 std::vector<LowRankUpdate> fit_updates(const Decomposition& d, const std::vector<std::size_t>& matrices,
                                        const std::vector<AuditPrompt>& behaviour,
                                        const std::vector<AuditPrompt>& against, const FitSettings& settings) {
-  const std::vector<PromptBatch> batches = batch_prompts(behaviour, d.numerics.device),
-                                 others = batch_prompts(against, d.numerics.device);
+  const std::vector<StartedBatch> batches = started(d, behaviour), others = started(d, against);
   std::vector<LowRankUpdate> best;
   double least = std::numeric_limits<double>::infinity();
   for (const double rate : {1e-3, 3e-3, 1e-2, 3e-2}) {

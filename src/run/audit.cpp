@@ -38,6 +38,7 @@ void keep(const AuditRunResult& result, const AuditOptions& options, const EditS
                       {"effect", column_of(ranking, &AuditedSubcomponent::effect)},
                       {"effect_low", column_of(ranking, &AuditedSubcomponent::effect_low)},
                       {"effect_high", column_of(ranking, &AuditedSubcomponent::effect_high)},
+                      {"effect_in_circuit", column_of(ranking, &AuditedSubcomponent::effect_in_circuit)},
                       {"side", column_of(ranking, &AuditedSubcomponent::side)},
                       {"kl_wanted", column_of(ranking, &AuditedSubcomponent::kl_wanted)},
                       {"kl_elsewhere_99", column_of(ranking, &AuditedSubcomponent::kl_elsewhere)},
@@ -93,20 +94,26 @@ std::string audit_text(const AuditRunResult& result) {
       "step {}, figures from {} prompts of the behaviour and {} against it; mean metric {:.4f}, mean "
       "p(target) {:.4f}\n\n",
       result.step, result.behaviour, result.against, result.audit.metric, result.audit.probability);
-  text += fmt::format("{:<26} {:>8} {:>8} {:>19} {:>9} {:>8} {:>7} {:>6}\n", "", "score", "effect",
-                      "95 % interval", "side KL", "specific", "AUC g", "AUC a");
+  text += fmt::format("{:<26} {:>8} {:>8} {:>19} {:>8} {:>9} {:>8} {:>6} {:>6}\n", "", "score", "effect",
+                      "95 % interval", "circuit", "side KL", "specific", "AUC g", "AUC a");
+  bool made_up_for = false;
   for (std::size_t i = 0; i < result.keys.size() && static_cast<std::int64_t>(i) < result.most; ++i) {
     const AuditedSubcomponent& one = result.audit.ranking[i];
-    text +=
-        fmt::format("{:<26} {:>8.2f} {:>8.4f} {:>19} {:>9.5f} {:>8.3g} {:>7.2f} {:>6.2f}", result.keys[i],
-                    one.score, one.effect, fmt::format("{:.4f} to {:.4f}", one.effect_low, one.effect_high),
-                    one.side, one.specificity(), one.auc_importance, one.auc_activation);
+    text += fmt::format("{:<26} {:>8.2f} {:>8.4f} {:>19} {:>7.3f}{} {:>9.5f} {:>8.3g} {:>6.2f} {:>6.2f}",
+                        result.keys[i], one.score, one.effect,
+                        fmt::format("{:.4f} to {:.4f}", one.effect_low, one.effect_high),
+                        one.effect_in_circuit, one.redundancy().made_up_for() ? "*" : " ", one.side,
+                        one.specificity(), one.auc_importance, one.auc_activation);
+    made_up_for = made_up_for || one.redundancy().made_up_for();
     text += result.labels[i].empty() ? "\n" : "  " + printable(result.labels[i]) + "\n";
   }
   text +=
       "\neffect: change of the metric when it is taken out of the target (below 0: it serves the behaviour)\n"
+      "circuit: the same where only what is important for a prompt acts\n"
       "side KL: mean over all positions of the others; score: -effect / (side + 0.001)\n"
       "specific: KL behind the prompts of the behaviour over the 99th percentile of KL on the others\n";
+  if (made_up_for)
+    text += "*: it counts in the circuit and hardly in the target, where something else makes up for it\n";
   text += groups_text(result);
   return text + fmt::format("\nresult       {}\n", result.directory.string());
 }
@@ -124,6 +131,8 @@ std::string audit_json(const AuditRunResult& result) {
                        {"effect", one.effect},
                        {"effect_low", one.effect_low},
                        {"effect_high", one.effect_high},
+                       {"effect_in_circuit", one.effect_in_circuit},
+                       {"made_up_for", one.redundancy().made_up_for()},
                        {"side", one.side},
                        {"kl_wanted", one.kl_wanted},
                        {"kl_elsewhere_99", one.kl_elsewhere},

@@ -2,6 +2,7 @@
 
 #include "vpd/interpretation/unlearn.hpp"
 
+#include "interpretation/given_masks.hpp"
 #include "interpretation/prompt_losses.hpp"
 #include "interpretation/relearning.hpp"
 #include "interpretation/statistics.hpp"
@@ -10,6 +11,8 @@
 #include "support.hpp"
 #include "support/golden.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/interpretation/prompt_importance.hpp"
+#include "vpd/interpretation/redundancy.hpp"
 
 namespace vpd::testing {
 namespace {
@@ -128,6 +131,38 @@ TEST_F(UnlearnParts, EstimatesBesideEditsAreDerivatives) {
     };
     EXPECT_NEAR(estimate[column].item<double>(), (scaled(step) - scaled(-step)) / (2 * step), 1e-7) << column;
   }
+}
+
+// Masks are 1 where g > 0, Δ-masks 0, and a column that is taken out has none.
+TEST_F(UnlearnParts, CircuitEffectsAreThoseOfGivenMasks) {
+  const std::vector<std::int64_t> columns = {4, 33, 120};
+  const CircuitEffects effects = circuit_effects(d, behaviour, columns, lanes);
+  const at::NoGradGuard no_grad;
+  for (std::size_t p = 0; p < behaviour.size(); ++p) {
+    const auto T = static_cast<std::int64_t>(behaviour[p].tokens.size());
+    const at::Tensor tokens = at::tensor(behaviour[p].tokens, at::kLong);
+    const at::Tensor important =
+        optimise_importance(d, tokens, {{.at = T - 1, .token = behaviour[p].target}}, {.steps = 0})
+            .before.gt(0.0)
+            .to(at::kDouble);
+    const auto said = [&](const at::Tensor& mask) {
+      const ColumnMasks masks{mask, at::zeros({T, static_cast<std::int64_t>(d.sites.size())}, at::kDouble)};
+      GivenMasks executor(d, masks);
+      return prompt_metric(d.target->forward(tokens.unsqueeze(0), executor)[-1], behaviour[p]);
+    };
+    EXPECT_NEAR(effects.probability[p], std::exp(said(important)), 1e-9);
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      at::Tensor less = important.clone();
+      less.select(1, columns[i]).zero_();
+      EXPECT_NEAR(effects.metric[i][p], said(less) - said(important), 1e-9) << columns[i];
+    }
+  }
+}
+
+TEST(RedundancyCheck, IsWhatCountsInTheCircuitAndHardlyInTheTarget) {
+  EXPECT_TRUE((RedundancyCheck{.in_target = -0.05, .in_circuit = -0.3}.made_up_for()));
+  EXPECT_FALSE((RedundancyCheck{.in_target = -0.2, .in_circuit = -0.3}.made_up_for()));
+  EXPECT_FALSE((RedundancyCheck{.in_target = -0.05, .in_circuit = -0.1}.made_up_for()));
 }
 
 TEST_F(UnlearnParts, EffectsBesideEditsAreThoseOfBoth) {

@@ -38,7 +38,7 @@ class Toys(ProgramTest):
         self.assertEqual(len(NAMES), 8)
         self.assertEqual({path.name for path in TOYS.glob("*.yaml")},
                          {f"{name}{part}.yaml" for name in NAMES for part in ("", "_target")} |
-                         {f"{name}_targeted.yaml" for name in TARGETED})
+                         {f"{name}_targeted.yaml" for name in (*TARGETED, "redundancy")})
         for name in NAMES:
             with self.subTest(name):
                 target, run = self.pretrain(name), self.root / f"{name}_run"
@@ -73,6 +73,24 @@ class Toys(ProgramTest):
         figures = json.loads((run / "evaluation.json").read_text())["metrics"]
         self.assertEqual(figures["alive/total"], 3, figures)
         self.assertLess(figures["background/l0/total"], 1.0)
+
+    def test_what_is_there_twice_is_found_once_and_said_to_be_made_up_for(self):
+        """Two layers copy a token, and either is enough: the circuit keeps one of them, and in the target the other makes up for it."""
+        target, run = self.root / "redundancy", self.root / "redundant"
+        subprocess.run([sys.executable, TOYS / "redundancy_target.py", target], check=True)
+        prompts = ["--set", f"data.train.path={target}/prompts.jsonl", "--set", f"data.eval.path={target}/prompts.jsonl",
+                   "--set", f"data.background.path={target}/background.bin"]
+        self.run_program("decompose", TOYS / "redundancy_targeted.yaml", "--out", run, "--set", f"target.path={target}", *prompts, "--threads", "1")
+        figures = json.loads((run / "evaluation.json").read_text())["metrics"]
+        self.assertLess(figures["pgd/pgd_20"], 0.2, figures)
+        self.run_program("audit", run, "--prompts", target / "prompts.jsonl", "--against", target / "against.jsonl",
+                         "--json", self.root / "audit.json")
+        found = json.loads((self.root / "audit.json").read_text())["ranking"]
+        twice = [one for one in found if one["made_up_for"]]
+        self.assertTrue(twice, found)
+        for one in twice:
+            self.assertGreater(one["effect"], -0.1)
+            self.assertLess(one["effect_in_circuit"], -0.2)
 
     def test_resuming_a_toy_is_exact(self):
         for name in ("tms_5-2_identity", "induction"):

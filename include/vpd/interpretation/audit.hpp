@@ -10,6 +10,7 @@
 #include "vpd/interpretation/edit.hpp"
 #include "vpd/interpretation/prompt_importance.hpp"
 #include "vpd/interpretation/prompt_set.hpp"
+#include "vpd/interpretation/redundancy.hpp"
 
 namespace vpd {
 
@@ -81,14 +82,18 @@ struct AuditedSubcomponent {
   std::int64_t column = 0;
   double estimate = 0.0, estimate_against = 0.0;             ///< first-order
   double effect = 0.0, effect_low = 0.0, effect_high = 0.0;  ///< exact, on the prompts of the behaviour
-  double side = 0.0;                                         ///< mean KL over all positions of the others
-  double score = 0.0;                                        ///< -effect / (side + 0.001)
-  double kl_wanted = 0.0;                                    ///< mean KL behind the prompts of the behaviour
-  double kl_elsewhere = 0.0;  ///< 99th percentile of KL over the positions of the others
+  double effect_in_circuit = 0.0;  ///< the same where only what is important for a prompt acts
+  double side = 0.0;               ///< mean KL over all positions of the others
+  double score = 0.0;              ///< -effect / (side + 0.001)
+  double kl_wanted = 0.0;          ///< mean KL behind the prompts of the behaviour
+  double kl_elsewhere = 0.0;       ///< 99th percentile of KL over the positions of the others
   double importance = 0.0, importance_against = 0.0;  ///< means
   double auc_importance = 0.5, auc_activation = 0.5;  ///< that they are larger for the behaviour
   std::vector<double> group_effects{};                ///< in the order of AuditResult::groups
 
+  RedundancyCheck redundancy() const {
+    return {.column = column, .in_target = effect, .in_circuit = effect_in_circuit};
+  }
   /// How much more it does to the behaviour than to other text: kl_wanted / (kl_elsewhere + 1e-6).
   double specificity() const { return kl_wanted / (kl_elsewhere + 1e-6); }
 };

@@ -57,16 +57,6 @@ struct UnlearnCurve {
   double area(double budget) const;
 };
 
-/// A member of the set, taken out alone.
-struct RedundancyCheck {
-  std::int64_t column = 0;
-  double in_target = 0.0;   ///< change of the mean metric in the target
-  double in_circuit = 0.0;  ///< where only what is important for these prompts acts (masks 1 where g > 0)
-
-  /// Whether something that is not important for these prompts makes up for it in the target.
-  bool made_up_for() const { return in_circuit < 0.0 && in_target > 0.5 * in_circuit; }
-};
-
 /// p(target), as a training on the prompts that the set was chosen by goes on.
 struct RelearningCurve {
   std::string name;
@@ -88,9 +78,9 @@ struct UnlearnResult {
   double side = 0.0, side_low = 0.0, side_high = 0.0, side_99 = 0.0;  ///< mean KL, its interval over prompts,
                                                                       ///< 99th percentile over positions
   std::vector<GroupFigures> groups;
-  std::vector<UnlearnCurve> curves;  ///< the chosen set first
-  double circuit_probability = 0.0;  ///< mean p(target) where only what is important acts
-  std::vector<RedundancyCheck> redundancy;
+  std::vector<UnlearnCurve> curves;         ///< the chosen set first
+  double circuit_probability = 0.0;         ///< mean p(target) where only what is important acts
+  std::vector<RedundancyCheck> redundancy;  ///< of each member of the set
   std::vector<RelearningCurve> relearning;
   std::vector<std::string> warnings;
 };
