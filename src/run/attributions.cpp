@@ -261,6 +261,18 @@ std::string attribution_caveat(bool complete) {
                "shares of an activation.";
 }
 
+ReadingForecast forecast_attributions(const AttributionOptions& options, const Observer& observer) {
+  check_options(options);
+  const RowSource source(options, options.rows, observer);
+  std::vector<std::string> warnings;
+  const std::vector<at::Tensor> columns = columns_of(options, source.run, warnings);
+  check_memory(options, source.run.decomposition, columns);
+  AttributionSums sums(source.run.decomposition, options.settings, columns);
+  ReadingForecast forecast = source.forecast(observer, [&](const Batch& batch) { sums.add(batch); });
+  forecast.warnings.insert(forecast.warnings.end(), warnings.begin(), warnings.end());
+  return forecast;
+}
+
 AttributionResult attributions_run(const AttributionOptions& options, const Observer& observer) {
   const auto start = std::chrono::steady_clock::now();
   check_options(options);

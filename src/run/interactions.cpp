@@ -17,6 +17,7 @@
 #include "vpd/interpretation/labels.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"
+#include "vpd/run/run_choice.hpp"
 
 namespace vpd {
 namespace {
@@ -32,27 +33,26 @@ void check_options(const InteractionOptions& options) {
             "--threshold: expected a number of at least 0 and below 1, found {:g}", options.threshold);
 }
 
-/// The sites of a pattern that feed an elementwise function.
-std::vector<std::size_t> chosen_sites(const Decomposition& d, const std::string& pattern) {
+/// Sites of `pattern`, or all, whose outputs an elementwise function reads.
+std::vector<std::size_t> feeding_sites(const Decomposition& d, const std::string& pattern) {
+  const std::vector<bool> named =
+      chosen_sites(d.sites, pattern.empty() ? std::vector<std::string>() : std::vector{pattern}, "--site");
   std::vector<std::size_t> chosen;
-  std::vector<std::string> named, feeding;
+  std::vector<std::string> names, feeding;
   for (std::size_t i = 0; i < d.sites.size(); ++i) {
-    const std::string& name = d.sites[i].name;
     const bool feeds = activation_input(*d.target, d.sites[i].matrix).has_value();
-    if (feeds) feeding.push_back(name);
-    if (!pattern.empty() && !matches_pattern(pattern, name)) continue;
-    named.push_back(name);
+    if (feeds) feeding.push_back(d.sites[i].name);
+    if (!named[i]) continue;
+    names.push_back(d.sites[i].name);
     if (feeds) chosen.push_back(i);
   }
   VPD_CHECK(!feeding.empty(), DataError,
             "expected a site whose outputs an elementwise function reads, found none: no first matrix of an "
             "MLP is decomposed, or this family of targets has none");
-  VPD_CHECK(!named.empty(), UsageError, "--site {}: expected a pattern of sites, found none of it{}",
-            quote_foreign(pattern), nearest_hint(pattern, feeding));
   VPD_CHECK(!chosen.empty(), UsageError,
             "--site {}: expected sites whose outputs an elementwise function reads ({}), found {}, which "
             "feed none",
-            quote_foreign(pattern), join_words(feeding), join_words(named));
+            quote_foreign(pattern), join_words(feeding), join_words(names));
   return chosen;
 }
 
@@ -236,6 +236,16 @@ std::vector<double> interaction_bins() {
   return edges;
 }
 
+ReadingForecast forecast_interactions(const InteractionOptions& options, const Observer& observer) {
+  check_options(options);
+  const RowSource source(options, options.rows, observer);
+  const Decomposition& d = source.run.decomposition;
+  const std::vector<std::size_t> sites = feeding_sites(d, options.site);
+  if (options.curvature) check_curvature(d, sites);
+  InteractionSums sums(d, pairs_of(d, sites), options.threshold, options.curvature);
+  return source.forecast(observer, [&](const Batch& batch) { sums.add(batch); });
+}
+
 InteractionResult interactions_run(const InteractionOptions& options, const Observer& observer) {
   const auto start = std::chrono::steady_clock::now();
   check_options(options);
@@ -244,7 +254,7 @@ InteractionResult interactions_run(const InteractionOptions& options, const Obse
   const Decomposition& d = run.decomposition;
   InteractionResult result{
       .step = run.checkpoint.step, .order = options.order, .most = options.most, .warnings = run.warnings};
-  const std::vector<std::size_t> sites = chosen_sites(d, options.site);
+  const std::vector<std::size_t> sites = feeding_sites(d, options.site);
   if (options.curvature) check_curvature(d, sites);
   const Json weights = weight_hashes(run.checkpoint.path, observer);
   const std::optional<ClusterNumbers> clusters = cluster_numbers(run, &weights);

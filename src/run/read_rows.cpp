@@ -8,6 +8,7 @@
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/interpretation/harvest.hpp"
+#include "vpd/machine/memory.hpp"
 
 namespace vpd {
 namespace {
@@ -68,6 +69,30 @@ void RowSource::read(const std::string& what, const Observer& observer,
     visit(batch);
     done += batch.positions();
   }
+}
+
+ReadingForecast RowSource::forecast(const Observer& observer,
+                                    const std::function<void(const Batch&)>& visit) const {
+  observer.announce("measuring the first batches");
+  const c10::Device device = run.decomposition.numerics.device;
+  const BatchReader reader(run.decomposition, *data_, *run.lanes,
+                           {.rows = at_once_, .limit = rows, .stop = observer.stop});
+  ReadingForecast forecast{
+      .positions = positions(), .rows = rows, .row_length = length, .batch_rows = at_once_};
+  for (std::int64_t k = 0; k < 2 && reader.rows_of(k) > 0;
+       ++k) {  // the first makes what the others use again
+    const auto start = std::chrono::steady_clock::now();
+    const Batch batch = reader.read(k);
+    visit(batch);
+    synchronize(device);
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    forecast.seconds =
+        spent.count() * static_cast<double>(positions()) / static_cast<double>(batch.positions());
+  }
+  forecast.memory_bytes = peak_memory_bytes(device);
+  forecast.device = describe_device(device);
+  forecast.warnings = run.warnings;
+  return forecast;
 }
 
 Json RowSource::about(const Observer& observer) const {

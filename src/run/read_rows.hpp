@@ -7,6 +7,7 @@
 
 #include "vpd/decomposition/opened_run.hpp"
 #include "vpd/passes/batch.hpp"
+#include "vpd/run/reading_forecast.hpp"
 #include "vpd/run/rows_to_read.hpp"
 #include "vpd/run/run_to_edit.hpp"
 
@@ -26,6 +27,9 @@ class RowSource {
   /// up". Throws Interrupted.
   void read(const std::string& what, const Observer& observer,
             const std::function<void(const Batch&)>& visit) const;
+
+  /// Gives the first two batches to `visit`, and says what all would take.
+  ReadingForecast forecast(const Observer& observer, const std::function<void(const Batch&)>& visit) const;
 
   /// For about.json: rows, and the files that they are from with their hashes.
   nlohmann::ordered_json about(const Observer& observer) const;

@@ -127,6 +127,20 @@ class Attributions(WiringTest):
         self.assertFalse((self.run_directory / "interpretation").exists())
 
 
+class DryRun(WiringTest):
+    def test_says_what_it_would_take_and_writes_nothing(self):
+        for command in (("attributions", "--absolute"), ("interactions", "--curvature")):
+            with self.subTest(command[0]):
+                out = self.root / f"{command[0]}.json"
+                text, _ = self.run_program(command[0], self.run_directory, *command[1:], "--dry-run", "--json", out)
+                self.assertIn("measured on the first batches", text)
+                forecast = json.loads(out.read_text())
+                self.assertEqual(forecast["positions"], forecast["rows"] * forecast["row_length"])
+                self.assertGreater(forecast["seconds"], 0.0)
+                self.assertGreater(forecast["memory_bytes"], 0)
+                self.assertFalse((self.results(self.run_directory) / command[0]).exists())
+
+
 class Interactions(WiringTest):
     def test_files(self):
         text, told, directory = self.interactions("--curvature")
@@ -187,7 +201,7 @@ class Interactions(WiringTest):
 
     def test_refusals(self):
         self.refuse_each(2, *((words, "interactions", self.run_directory, *more) for words, *more in (
-            (["h.0.mlp.down_proj", "feed none", "h.0.mlp.c_fc"], "--site", "h.0.mlp.down_proj"), (["--site", "found none of it"], "--site", "tea"),
+            (["h.0.mlp.down_proj", "feed none", "h.0.mlp.c_fc"], "--site", "h.0.mlp.down_proj"), (["--site", "found none that it matches"], "--site", "tea"),
             (["--order", "tea"], "--order", "tea"), (["--threshold"], "--threshold", "1"))))
 
 

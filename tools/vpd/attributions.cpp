@@ -15,6 +15,7 @@ void add_attributions(CLI::App& app) {
   struct Arguments {
     AttributionOptions options;
     std::string tokenizer, rule = "published", json;
+    bool dry_run = false;
   };
   auto arguments = std::make_shared<Arguments>();
   AttributionOptions& options = arguments->options;
@@ -49,6 +50,7 @@ void add_attributions(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--slug", options.slug,
                       "The result's name, in RUN/interpretation/.../attributions; without it the rule's");
+  add_dry_run_flag(*command, arguments->dry_run);
   add_json_option(*command, arguments->json, "the strongest edges");
   command->footer(
       "Examples:\n"
@@ -59,6 +61,12 @@ void add_attributions(CLI::App& app) {
     if (!arguments->tokenizer.empty()) chosen.tokenizer = arguments->tokenizer;
     chosen.settings.complete = arguments->rule == "complete";
     chosen.command_line = command_line();
+    if (arguments->dry_run) {
+      present_forecast(
+          watched([&](const Observer& observer) { return forecast_attributions(chosen, observer); }),
+          arguments->json);
+      return;
+    }
     const AttributionResult result =
         watched([&](const Observer& observer) { return attributions_run(chosen, observer); });
     warn(result.warnings);

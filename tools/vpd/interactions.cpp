@@ -15,6 +15,7 @@ void add_interactions(CLI::App& app) {
   struct Arguments {
     InteractionOptions options;
     std::string json;
+    bool dry_run = false;
   };
   auto arguments = std::make_shared<Arguments>();
   InteractionOptions& options = arguments->options;
@@ -35,10 +36,18 @@ void add_interactions(CLI::App& app) {
   command->add_option("--top", options.most, "Pairs of each site that are shown")
       ->check(at_least_one())
       ->capture_default_str();
+  add_dry_run_flag(*command, arguments->dry_run);
   add_json_option(*command, arguments->json, "the summaries and the strongest pairs");
   command->footer("Example:\n  vpd interactions runs/demo --site \"h.*.mlp.c_fc\" --curvature");
   command->callback([arguments] {
     arguments->options.command_line = command_line();
+    if (arguments->dry_run) {
+      present_forecast(watched([&](const Observer& observer) {
+                         return forecast_interactions(arguments->options, observer);
+                       }),
+                       arguments->json);
+      return;
+    }
     const InteractionResult result =
         watched([&](const Observer& observer) { return interactions_run(arguments->options, observer); });
     warn(result.warnings);

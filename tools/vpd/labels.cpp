@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
 
 #include "command_line.hpp"
 #include "commands.hpp"
@@ -112,8 +113,10 @@ void add_labels_set(CLI::App& labels) {
   command->add_option("--checkpoint", arguments->checkpoint,
                       "Step of the checkpoint; without it the last that has a harvest");
   command->footer("Example:\n  vpd labels set runs/demo h.1.attn.q_proj:12 \"looks back from 'and'\"");
-  command->callback(
-      [arguments] { set_label(arguments->run, arguments->checkpoint, arguments->key, arguments->label); });
+  command->callback([arguments] {
+    set_label(arguments->run, arguments->checkpoint, arguments->key, arguments->label);
+    fmt::print("{} is labelled; `vpd show` and `vpd report` say so from now on\n", arguments->key);
+  });
 }
 
 }  // namespace

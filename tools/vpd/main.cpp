@@ -27,9 +27,9 @@ int complain(const std::string& sentence, int exit_code) {
   return exit_code;
 }
 
-/// "; did you mean --prompts in place of --promts?", of the first option that the command does not have: it
-/// may be why another one is missing.
-std::string misspelt(const CLI::App& command, int argc, char** argv) {
+/// "; did you mean --prompts in place of --promts?", of the first option that the command does not have, or,
+/// where none is near, that it has none of that name: it may be why another one is missing.
+std::string misspelt(const CLI::App& command, int argc, char** argv, const std::string& said) {
   std::vector<std::string> names = {"--help"};
   for (const CLI::Option* option : command.get_options())
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
@@ -38,7 +38,8 @@ std::string misspelt(const CLI::App& command, int argc, char** argv) {
     if (word == "--") break;  // what follows are no options
     if (!word.starts_with("--") || std::find(names.begin(), names.end(), word) != names.end()) continue;
     const auto close = vpd::nearest(word, names);
-    return close ? fmt::format("; did you mean {} in place of {}?", *close, word) : "";
+    if (close) return fmt::format("; did you mean {} in place of {}?", *close, word);
+    return said.find(word) == std::string::npos ? fmt::format("; it has no option {}", word) : "";
   }
   return "";
 }
@@ -102,7 +103,9 @@ int run(int argc, char** argv) {
       asked = asked->get_subcommands().front();
       name += " " + asked->get_name();
     }
-    return complain(fmt::format("{}{}: see {} --help", error.what(), misspelt(*asked, argc, argv), name), 2);
+    return complain(
+        fmt::format("{}{}: see {} --help", error.what(), misspelt(*asked, argc, argv, error.what()), name),
+        2);
   }
   return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/dataset_attributions.hpp"
+#include "vpd/run/reading_forecast.hpp"
 #include "vpd/run/rows_to_read.hpp"
 #include "vpd/run/run_to_edit.hpp"
 
@@ -60,6 +61,9 @@ struct AttributionResult {
 
 /// Sums edges of prompts' graphs over data. Throws ConfigError, DataError, UsageError, and Interrupted.
 AttributionResult attributions_run(const AttributionOptions& options, const Observer& observer = {});
+
+/// What that would take, from its first batches; writes nothing.
+ReadingForecast forecast_attributions(const AttributionOptions& options, const Observer& observer = {});
 
 std::string attributions_text(const AttributionResult& result);
 std::string attributions_json(const AttributionResult& result);

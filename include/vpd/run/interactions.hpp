@@ -9,6 +9,7 @@
 
 #include "vpd/base/observer.hpp"
 #include "vpd/interpretation/interactions.hpp"
+#include "vpd/run/reading_forecast.hpp"
 #include "vpd/run/rows_to_read.hpp"
 #include "vpd/run/run_to_edit.hpp"
 
@@ -70,6 +71,9 @@ inline constexpr std::int64_t few_firings = 10;
 /// How subcomponents of MLPs' first matrices share neurons. Throws ConfigError, DataError, UsageError, and
 /// Interrupted.
 InteractionResult interactions_run(const InteractionOptions& options, const Observer& observer = {});
+
+/// What that would take, from its first batches; writes nothing.
+ReadingForecast forecast_interactions(const InteractionOptions& options, const Observer& observer = {});
 
 std::string interactions_text(const InteractionResult& result);
 std::string interactions_json(const InteractionResult& result);
