@@ -47,7 +47,7 @@ struct Options {
   std::vector<std::string> overrides;
   std::string device, json, target;
   bool random_target = false, cudnn_attention = false;
-  int steps = 20, warmup = 3, threads = 0;
+  int steps = 20, warmup = 3, threads = 0, lanes = 0;
   std::optional<std::int64_t> batch, sequence;
 };
 
@@ -174,8 +174,8 @@ Json measure(const Options& options) {
   BenchmarkTarget found =
       options.random_target ? random_target(options, config, numerics) : target_of(config, numerics);
   const InputShape input = found.shapes.input();
-  const StepShape step_shape =
-      make_step_shape(config, found.shapes, numerics, threads, options.config.string());
+  StepShape step_shape = make_step_shape(config, found.shapes, numerics, threads, options.config.string());
+  if (options.lanes > 0) step_shape.lanes = options.lanes;
   Decomposition decomposition =
       make_decomposition(config, numerics, options.config.string(), std::move(found.target));
   if (config.initialize_from && !options.random_target) load_weights(decomposition, *config.initialize_from);
@@ -204,15 +204,22 @@ Json measure(const Options& options) {
     synchronize(numerics.device);
     return milliseconds_since(start);
   };
-  for (int s = 0; s < options.warmup; ++s) one_step();
+  const auto losses_of = [](const StepResult& made) {
+    Json losses;
+    for (std::size_t k = 0; k < made.losses.size(); ++k)
+      if (made.losses[k].defined()) losses[made.labels[k]] = made.losses[k].item<double>();
+    return losses;
+  };
+  Json first_losses;
+  for (int s = 0; s < options.warmup; ++s) {
+    one_step();
+    if (s == 0) first_losses = losses_of(result);
+  }
   std::vector<double> times(static_cast<std::size_t>(options.steps));
   for (double& time : times) time = one_step();
   const auto [fastest, slowest] = std::minmax_element(times.begin(), times.end());
   const double typical = median(times);
-  Json losses;
-  for (std::size_t k = 0; k < result.losses.size(); ++k) {
-    if (result.losses[k].defined()) losses[result.labels[k]] = result.losses[k].item<double>();
-  }
+  const Json losses = losses_of(result);
   const std::int64_t peak = peak_memory_bytes(numerics.device);
 
   const std::vector<OperationCount> counts = count_operations(step_shape);
@@ -244,6 +251,7 @@ Json measure(const Options& options) {
       {"matrix_product_peak_flop_per_s", reachable},
       {"ratio_to_peak", achieved / reachable},
       {"parts", parts},
+      {"first_losses", first_losses},
       {"losses", losses}};
   out.update(step_shape_json(step_shape, found.described));
   return out;
@@ -266,10 +274,13 @@ int main(int argc, char** argv) {
   app.add_option("--steps", options.steps, "Timed steps, at least 20")
       ->check(CLI::Range(20, 1000000))
       ->capture_default_str();
-  app.add_option("--warmup", options.warmup, "Steps before those")
+  app.add_option("--warmup", options.warmup, "Steps before those, of which the first's losses are given, too")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; without it as many as LibTorch would use")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--lanes", options.lanes,
+                 "Lanes that divide a batch among the threads; without it as many as a run has")
       ->check(CLI::PositiveNumber);
   app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N");
   CLI::Option* random = app.add_flag("--random-target", options.random_target,

@@ -109,7 +109,11 @@ CheckReport check_run(const CheckOptions& options, const Observer& observer) {
   report.threads_bound = threads.bound();
 
   observer.announce("reading the target's shapes");
-  const Architecture target = describe_target(report.config.target, report.warnings);
+  VPD_CHECK(!options.without_weights || !options.measure, UsageError,
+            "--without-weights and --measure exclude each other: steps need the weights");
+  const Architecture target = options.without_weights
+                                  ? describe_planned_target(report.config.target, report.warnings)
+                                  : describe_target(report.config.target, report.warnings);
   report.step_shape =
       make_step_shape(report.config, target, numerics, report.threads, options.config.string());
   if (report.config.initialize_from) {

@@ -233,6 +233,10 @@ HuggingFaceConfig describe_huggingface(const fs::path& directory, std::vector<st
   return Reader(directory, warnings).config();
 }
 
+HuggingFaceConfig describe_without_weights(const fs::path& directory, std::vector<std::string>& warnings) {
+  return read_huggingface_config(find_config(directory), warnings);
+}
+
 Architecture architecture_of(const HuggingFaceConfig& config) {
   const auto* gpt2 = std::get_if<Gpt2Config>(&config);
   return gpt2 ? gpt2_architecture(*gpt2) : llama_architecture(std::get<LlamaConfig>(config));

@@ -89,4 +89,15 @@ Architecture describe_target(const TargetConfig& config, Warnings& warnings) {
   return std::visit([&](const auto& target) { return architecture_of(target, warnings); }, config);
 }
 
+Architecture describe_planned_target(const TargetConfig& config, Warnings& warnings) {
+  if (const auto* target = std::get_if<HuggingFaceTarget>(&config))
+    return architecture_of(describe_without_weights(target->path, warnings));
+  if (const auto* target = std::get_if<Gpt2Target>(&config)) {
+    const HuggingFaceConfig described = describe_without_weights(target->path, warnings);
+    check_gpt2(*target, described);
+    return architecture_of(described);
+  }
+  return describe_target(config, warnings);
+}
+
 }  // namespace vpd

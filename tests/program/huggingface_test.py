@@ -46,6 +46,29 @@ class Families(HuggingFaceTest):
                 for file in (self.root / name).iterdir():
                     self.assertIn(str(file), inputs)
 
+    def test_shapes_from_config_json_alone(self):
+        for name in ("gpt2", "llama", "qwen3"):
+            with self.subTest(name):
+                target, config = self.copy(name), self.configure_for(name)
+                self.run_program("check", config, "--json", self.root / "with.json")
+                for file in target.glob("*.safetensors*"):
+                    file.unlink()
+                self.refuse(3, ["model.safetensors"], "check", config)
+                self.run_program("check", config, "--without-weights", "--json", self.root / "without.json")
+                there, gone = (json.loads((self.root / f"{which}.json").read_text()) for which in ("with", "without"))
+                for key in ("sites", "operations", "memory"):
+                    self.assertEqual(there[key], gone[key], key)
+                self.refuse(2, ["--without-weights", "--measure"], "check", config, "--without-weights", "--measure")
+
+    def test_a_model_of_seven_billion_parameters(self):
+        """What its targeted step takes is told from its shapes."""
+        self.run_program("check", Path(__file__).parents[2] / "benchmarks" / "targeted_7b.yaml", "--device", "cuda", "--without-weights",
+                         "--json", self.root / "check.json")
+        report = json.loads((self.root / "check.json").read_text())
+        self.assertEqual(len(report["sites"]), 5)
+        self.assertGreater(report["memory_total"], 30 << 30)
+        self.assertGreater(report["operations_total"], 5e13)
+
     def test_configurations(self):
         """Those of configs/hf, two steps each on a small checkpoint of the family, with fewer subcomponents."""
         files = sorted((Path(__file__).parents[2] / "configs" / "hf").glob("*.yaml"))

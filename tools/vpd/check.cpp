@@ -27,6 +27,8 @@ void add_check(CLI::App& app) {
   add_threads_option(*command, arguments->options.threads);
   command->add_flag("--measure", arguments->options.measure,
                     "Build the run and make a few steps, to say what one takes; nothing is kept");
+  command->add_flag("--without-weights", arguments->options.without_weights,
+                    "Of a `transformers` model read config.json alone: its weights need not be there");
   add_json_option(*command, arguments->json, "the report");
   command->footer(
       "Reads the configuration, the target's shapes and every token, and prints the resolved configuration, "

@@ -18,6 +18,7 @@ struct CheckOptions {
   std::optional<std::string> device{};   ///< in place of the configuration's
   int threads = 0;                       ///< that the run would compute with; 0: as many as it may use
   bool measure = false;                  ///< make steps, and say what they took
+  bool without_weights = false;          ///< shapes of a `transformers` model from config.json alone
 };
 
 /// What one of a run's two sources of rows holds.

@@ -32,6 +32,10 @@ HuggingFaceCheckpoint read_huggingface(const std::filesystem::path& directory,
 /// but for what stands in the weights themselves.
 HuggingFaceConfig describe_huggingface(const std::filesystem::path& directory,
                                        std::vector<std::string>& warnings);
+/// From config.json alone: a head that is tied there may be one of its own in the weights, which nobody
+/// reads.
+HuggingFaceConfig describe_without_weights(const std::filesystem::path& directory,
+                                           std::vector<std::string>& warnings);
 
 Architecture architecture_of(const HuggingFaceConfig& config);
 std::unique_ptr<Target> make_target(const HuggingFaceCheckpoint& checkpoint, const Numerics& numerics);

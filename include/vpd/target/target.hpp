@@ -103,5 +103,7 @@ std::unique_ptr<Target> load_target(const TargetConfig& config, const Numerics& 
 
 /// The same target's shapes, from its configuration and the headers of its weight files alone.
 Architecture describe_target(const TargetConfig& config, std::vector<std::string>& warnings);
+/// The same where the weights may not be there: of `transformers` models from config.json alone.
+Architecture describe_planned_target(const TargetConfig& config, std::vector<std::string>& warnings);
 
 }  // namespace vpd
