@@ -18,6 +18,18 @@ function removalSection(result, removal) {
     removal.baselines.length ? sortTable({ caption: "The same by other means, on the same prompts", columns: [
       { name: "Method", value: (r) => r.name }, { name: "Fall of ln p at the budget", num: true, value: (r) => r.fall }, { name: "p at its strongest", num: true, value: (r) => r.probability }, { name: "KL there, on what is to stay", num: true, value: (r) => r.side }], rows: removal.baselines }) : null);
 }
+// Of a line each: what a subcomponent does behind each prompt, and to other text.
+function specificitySection(result) {
+  if (!(result.subcomponents || []).length) return null;
+  return el("section", {}, el("h2", {}, "What each part does alone"),
+    el("p", {}, `The most influential subcomponents of the graphs, taken out of the weights one by one. What counts is how much more a part does behind a prompt than on ${number(result.background_positions)} positions of other text.`),
+    sortTable({ caption: "KL from the target behind each prompt; its 99th percentile elsewhere; specificity: the largest of the former over the latter", columns: [
+      { name: "Subcomponent", value: (r) => r.key, cell: (r) => keyList([r.key]) },
+      ...result.prompts.map((p, i) => ({ name: spelled(p.text), num: true, value: (r) => r.kl[i] })),
+      { name: "Elsewhere", num: true, value: (r) => r.kl_99 }, { name: "Specificity", num: true, value: (r) => r.specificity },
+      { name: "Made up for", value: (r) => (r.made_up_for ? "yes" : "no") }], rows: result.subcomponents }),
+    el("p", { class: "muted" }, "Made up for: ln p falls by more than 0.2 where only the circuit acts, and by less than 0.1 in the whole target, where something else then does the same. What is removed for good has to take that along."));
+}
 function question() {
   const all = R.meta.explain;
   return [heading("Question"), ...all.map((result) => el("div", {},
@@ -28,6 +40,7 @@ function question() {
       el("p", {}, R.meta.graphs ? el("a", { href: "#/graphs" }, "The graphs") : "The graphs", " show which parts these are, and how they feed each other.")),
     el("section", {}, el("h2", {}, "The decomposition"), el("p", {}, `${number(result.alive)} subcomponents are alive in ${number(result.sites)} matrices (${number(result.alive / Math.max(1, result.sites), 2)} each), after ${number(result.steps)} steps. On the prompts, KL from the target is ${number(result.rounded_kl)} with those alone that are important there, and ${number(result.attacked_kl)} after 20 steps of an attack through everything else. `,
       result.excluded_rows ? `${number(result.excluded_rows)} rows of other text held a prompt and were left out.` : "")),
+    specificitySection(result),
     el("section", {}, el("h2", {}, "What removing it does"), result.removals.map((removal) => removalSection(result, removal))),
     el("section", {}, el("h2", {}, "What this cannot tell"), el("ul", {},
       el("li", {}, "What lies before the first decomposed block, and what is left in the weights (Δ), may also make the model say this. Only what the prompts need is decomposed."),

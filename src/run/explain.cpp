@@ -10,12 +10,14 @@
 #include <nlohmann/json.hpp>
 
 #include "edit_source.hpp"
+#include "explain_measures.hpp"
 #include "explain_plan.hpp"
 #include "explain_question.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/config/load.hpp"
+#include "vpd/cost/step_shape.hpp"
 #include "vpd/interpretation/prompt_set.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"
@@ -37,14 +39,32 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 /// What each stage is called in the state's file, and by people.
-constexpr std::array<std::pair<const char*, const char*>, 8> stages = {{{"background", "background rows"},
-                                                                        {"settings", "settings"},
-                                                                        {"decompose", "decomposing"},
-                                                                        {"evaluate", "evaluating"},
-                                                                        {"harvest", "collecting evidence"},
-                                                                        {"graphs", "drawing graphs"},
-                                                                        {"removal", "trying removals"},
-                                                                        {"report", "writing the report"}}};
+constexpr std::array<std::pair<const char*, const char*>, 9> stages = {
+    {{"background", "background rows"},
+     {"settings", "settings"},
+     {"decompose", "decomposing"},
+     {"evaluate", "evaluating"},
+     {"harvest", "collecting evidence"},
+     {"graphs", "drawing graphs"},
+     {"specificity", "taking subcomponents out"},
+     {"removal", "trying removals"},
+     {"report", "writing the report"}}};
+
+constexpr std::int64_t removal_positions = 20'000;  // of the background, with a set of subcomponents out
+
+/// Columns of a graph's subcomponents, whatever their positions, the most influential first.
+std::vector<std::int64_t> most_influential(const AttributionGraph& graph) {
+  std::vector<const GraphNode*> nodes;
+  for (const GraphNode& node : graph.nodes)
+    if (node.kind == GraphNode::Kind::subcomponent) nodes.push_back(&node);
+  std::stable_sort(nodes.begin(), nodes.end(),
+                   [](const GraphNode* a, const GraphNode* b) { return a->influence > b->influence; });
+  std::vector<std::int64_t> columns;
+  for (const GraphNode* node : nodes)
+    if (std::find(columns.begin(), columns.end(), node->which) == columns.end())
+      columns.push_back(node->which);
+  return columns;
+}
 
 class Explanation {
  public:
@@ -72,6 +92,7 @@ class Explanation {
     stage("evaluate", [&] { evaluate_run({.run = result_.run, .threads = options_.threads}, observer_); });
     stage("harvest", [&] { harvest(); });
     stage("graphs", [&] { draw_graphs(); });
+    stage("specificity", [&] { take_out_one_by_one(); });
     stage("removal", [&] { try_removals(); });
     read_figures();
     keep_for_the_page();
@@ -139,7 +160,8 @@ class Explanation {
                      .background = fs::absolute(directory_ / background_file),
                      .background_length = state_["background"]["length"].get<std::int64_t>(),
                      .steps = 100,
-                     .seed = options_.seed};
+                     .seed = options_.seed,
+                     .awake = true};
     const auto write = [&] {
       const RunConfig config = explain_configuration(plan, question_.architecture, fs::absolute(directory_));
       write_atomically(
@@ -161,11 +183,14 @@ class Explanation {
         human_bytes(static_cast<double>(total(report.memory))));
     const double seconds = report.step_seconds().value_or(1.0);
     plan.steps = explain_steps(options_.minutes, seconds);
+    plan.awake = false;
     write();
     const std::int64_t steps =
         load_run_config(directory_ / explain_config, options_.overrides).training.steps;
-    state_["settings"] = {
-        {"steps", steps}, {"step_seconds", seconds}, {"layers", {plan.layers.first, plan.layers.second}}};
+    state_["settings"] = {{"steps", steps},
+                          {"step_seconds", seconds},
+                          {"operations_per_second", total(count_operations(report.step_shape)) / seconds},
+                          {"layers", {plan.layers.first, plan.layers.second}}};
     if (observer_.say)
       observer_.say(fmt::format("{} sites in blocks {} to {}, {} steps of {:.2f} s: {}",
                                 report.step_shape.sites.size(), plan.layers.first, plan.layers.second - 1,
@@ -212,7 +237,8 @@ class Explanation {
       graph.command_line = options_.command_line;
       const GraphResult drawn = graph_run(graph, observer_);
       const PruneVerdict& verdict = drawn.pruned.front().verdict;
-      graphs.push_back({{"nodes", drawn.pruned.front().nodes},
+      graphs.push_back({{"columns", most_influential(drawn.graph)},
+                        {"nodes", drawn.pruned.front().nodes},
                         {"faithful", verdict.faithful},
                         {"rounded", verdict.rounded.p},
                         {"attacked", std::min(verdict.adversarial_short.p, verdict.adversarial_long.p)}});
@@ -220,30 +246,68 @@ class Explanation {
     state_["graphs"] = graphs;
   }
 
+  /// Each of the graphs' most influential subcomponents, alone.
+  void take_out_one_by_one() {
+    const MeasuringScale scale = this->scale();
+    std::vector<std::int64_t> columns;
+    for (std::size_t k = 0; columns.size() < scale.subcomponents; ++k) {  // the first of each graph first
+      bool any = false;
+      for (const Json& graph : state_["graphs"]) {
+        if (k >= graph["columns"].size()) continue;
+        any = true;
+        const auto column = graph["columns"][k].get<std::int64_t>();
+        if (std::find(columns.begin(), columns.end(), column) == columns.end()) columns.push_back(column);
+      }
+      if (!any) break;
+    }
+    const QuestionPrompts rows = prompts(scale.positions);
+    std::int64_t positions = 0;
+    for (const AuditPrompt& row : rows.elsewhere) positions += static_cast<std::int64_t>(row.tokens.size());
+    Json found = Json::array();
+    for (const ExplainedSubcomponent& one : subcomponent_figures(source(), rows, columns, observer_))
+      found.push_back({{"key", one.key},
+                       {"kl", one.kl},
+                       {"in_target", one.in_target},
+                       {"in_circuit", one.in_circuit},
+                       {"kl_mean", one.kl_mean},
+                       {"kl_99", one.kl_99}});
+    state_["specificity"] = {{"positions", positions}, {"subcomponents", found}};
+  }
+
+  MeasuringScale scale() const {
+    return measuring_scale(
+        options_.minutes, question_.prompts.size(), state_["settings"]["operations_per_second"].get<double>(),
+        question_.architecture.parameters, state_["background"]["length"].get<std::int64_t>());
+  }
+
   void try_removals() {
+    const MeasuringScale scale = this->scale();
     Json removals = Json::array();
     for (std::size_t i = 0; i < question_.prompts.size(); ++i) {
       const fs::path behaviour = directory_ / fmt::format("behaviour_{}.jsonl", i + 1),
                      against = directory_ / fmt::format("against_{}.jsonl", i + 1);
-      write_removal_prompts(i, behaviour, against);
+      write_removal_prompts(i, scale.removal_rows, behaviour, against);
       UnlearnOptions removal;
       removal.run = result_.run;
       removal.threads = options_.threads;
       removal.tokenizer = options_.tokenizer;
       removal.prompts = {.behaviour = behaviour, .against = against};
       removal.settings.budget = 0.005;  // what is allowed elsewhere is a tenth of what other commands allow
+      removal.settings.fit_steps = scale.fit_steps;
       removal.settings.baselines = {Baseline::mean_difference, Baseline::rank_1, Baseline::rank_4};
       removal.slug = fmt::format("prompt_{}", i + 1);
       removal.command_line = options_.command_line;
       const UnlearnRunResult found = unlearn_run(removal, observer_);
-      removals.push_back(removal_json(i, found, measured(found.unlearned.set)));
+      observer_.announce("measuring the removal on the background");
+      removals.push_back(
+          removal_json(i, found, removal_figures(source(), prompts(removal_positions), found.unlearned.set)));
     }
     state_["removals"] = removals;
   }
 
   /// The prompt whose continuation goes, and what is to stay: the other prompts, and rows of the background.
-  void write_removal_prompts(std::size_t which, const fs::path& behaviour, const fs::path& against) const {
-    constexpr std::int64_t rows = 64;
+  void write_removal_prompts(std::size_t which, std::int64_t rows, const fs::path& behaviour,
+                             const fs::path& against) const {
     std::vector<QuestionRow> wanted, others;
     for (const QuestionRow& row : question_.rows) (row.prompt == which ? wanted : others).push_back(row);
     const TokenDataset background(directory_ / background_file,
@@ -258,45 +322,17 @@ class Explanation {
     write_atomically(against, prompt_lines(others));
   }
 
-  struct Measured {
-    std::vector<double> before, after;
-    double kl_mean = 0.0, kl_99 = 0.0;
-    std::int64_t positions = 0;
-  };
-
-  /// Every prompt, and 20,000 positions of the background, without these subcomponents.
-  Measured measured(const std::vector<std::int64_t>& columns) const {
-    constexpr std::int64_t wanted_positions = 20'000;
-    observer_.announce("measuring the removal on the background");
-    const EditSource source(
-        {.run = result_.run, .threads = options_.threads, .tokenizer = options_.tokenizer}, observer_);
-    const Decomposition& d = source.run.decomposition;
-    std::vector<AuditPrompt> prompts;
-    for (const ExplainedPrompt& prompt : question_.prompts)
-      prompts.push_back({.tokens = prompt.tokens, .target = prompt.next.front()});
-    const Alteration alteration = columns.empty() ? Alteration() : without_subcomponents(columns, d);
-    const PromptFigures before = prompt_figures(d, prompts, {}, *source.run.lanes),
-                        after = prompt_figures(d, prompts, alteration, *source.run.lanes);
-    const std::int64_t length = state_["background"]["length"].get<std::int64_t>();
-    const TokenDataset background(directory_ / background_file, length, /*shuffle=*/false, 0);
-    const std::int64_t rows = std::min(background.sequences(), (wanted_positions + length - 1) / length);
-    std::vector<AuditPrompt> elsewhere;
-    const at::Tensor tokens = background.batch(background.sequences() - rows, rows).contiguous();
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const auto* first = tokens.const_data_ptr<std::int64_t>() + r * length;
-      elsewhere.push_back({.tokens = {first, first + length}});
-    }
-    Measured found{.before = before.probability, .after = after.probability, .positions = rows * length};
-    std::vector<double> kl;
-    for (const std::vector<float>& row : prompt_figures(d, elsewhere, alteration, *source.run.lanes).kl)
-      kl.insert(kl.end(), row.begin(), row.end());
-    std::sort(kl.begin(), kl.end());
-    for (const double x : kl) found.kl_mean += x / static_cast<double>(kl.size());
-    found.kl_99 = kl[static_cast<std::size_t>(0.99 * static_cast<double>(kl.size() - 1))];
-    return found;
+  EditSource source() const {
+    return EditSource({.run = result_.run, .threads = options_.threads, .tokenizer = options_.tokenizer},
+                      observer_);
   }
 
-  Json removal_json(std::size_t prompt, const UnlearnRunResult& found, const Measured& figures) const {
+  QuestionPrompts prompts(std::int64_t positions) const {
+    return question_prompts(question_.prompts, directory_ / background_file,
+                            state_["background"]["length"].get<std::int64_t>(), positions);
+  }
+
+  Json removal_json(std::size_t prompt, const UnlearnRunResult& found, const RemovalFigures& figures) const {
     Json baselines = Json::array();
     for (const UnlearnCurve& curve : found.unlearned.curves)
       baselines.push_back({{"name", curve.name},
@@ -336,6 +372,15 @@ class Explanation {
       result_.prompts[i].rounded = {graph["rounded"].get<double>()};
       result_.prompts[i].attacked = graph["attacked"].get<double>();
     }
+    const Json& measured = state_["specificity"];
+    result_.background_positions = measured["positions"].get<std::int64_t>();
+    for (const Json& one : measured["subcomponents"])
+      result_.subcomponents.push_back({.key = one["key"].get<std::string>(),
+                                       .kl = one["kl"].get<std::vector<double>>(),
+                                       .in_target = one["in_target"].get<std::vector<double>>(),
+                                       .in_circuit = one["in_circuit"].get<std::vector<double>>(),
+                                       .kl_mean = one["kl_mean"].get<double>(),
+                                       .kl_99 = one["kl_99"].get<double>()});
     for (const Json& one : state_["removals"]) {
       ExplainedRemoval removal{.prompt = one["prompt"].get<std::size_t>(),
                                .keys = one["keys"].get<std::vector<std::string>>(),

@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 constexpr std::int64_t default_blocks = 10, subcomponents = 32, hidden = 256;
 constexpr std::int64_t rows_of_a_prompt = 8, fewest_rows = 16, most_rows = 128, background_rows = 4;
 constexpr std::int64_t fewest_steps = 100, most_steps = 10'000;
-constexpr double training_share = 0.6;  // of the time; graphs, removal and baselines take the rest
+constexpr double training_share = 0.5;  // of the time; graphs, removals and baselines take the rest
+constexpr double one_by_one_share = 0.05, removal_share = 0.25;
 
 /// What the names of block b's matrices begin with, "layers.3.".
 std::string block_prefix(const Architecture& target, std::int64_t b) {
@@ -30,6 +31,13 @@ std::string block_prefix(const Architecture& target, std::int64_t b) {
 
 std::int64_t blocks_of(const Architecture& target) {
   return static_cast<std::int64_t>(target.blocks.size()) - 1;  // the last entry is what is behind them
+}
+
+/// What nothing needs has to be gone at the end, however few steps there are: it shrinks by e^-4 over the
+/// run. Left over, random subcomponents are what an adversary breaks the model with.
+double decay_in(std::int64_t steps) {
+  constexpr double mean_rate = 0.55 * 2e-3, exponent = 4.0;  // of the cosine below
+  return std::max(0.1, exponent / (mean_rate * static_cast<double>(steps)));
 }
 
 /// 0 up to `from`, then a line to `to`.
@@ -76,11 +84,13 @@ RunConfig explain_configuration(const ExplainPlan& plan, const Architecture& tar
   run.causal_importance = GlobalSharedMlpCiConfig{.hidden_dims = {hidden}};
 
   const RoutingConfig subsets = UniformKSubsetRoutingConfig{};
+  using Points = decltype(Schedule::points);
   const Annealed p{2.0, 1.0};
   run.objective = {
       StochasticReconTerm{.coefficient = {.start = 1.0}, .routing = subsets},
       AdversarialReconTerm{
-          .coefficient = {.points = {{0.0, 0.0}, {0.2, 0.0}, {0.2, 0.5}}},
+          .coefficient = {.points = plan.awake ? Points{{0.0, 0.5}, {1.0, 0.5}}
+                                               : Points{{0.0, 0.0}, {0.2, 0.0}, {0.2, 0.5}}},
           .adversary = PersistentAdversaryConfig{.scope = PersistentScope::shared_across_batch,
                                                  .learning_rate = {.start = 0.05,
                                                                    .schedule = ScheduleShape::cosine,
@@ -101,7 +111,7 @@ RunConfig explain_configuration(const ExplainPlan& plan, const Architecture& tar
   run.training.background_batch_size = background_rows;
   run.training.learning_rate = {.start = 2e-3, .schedule = ScheduleShape::cosine, .final_fraction = 0.1};
   run.training.gradient_clip.components = 0.01;
-  run.training.unused_decay = 0.1;
+  run.training.unused_decay = decay_in(plan.steps);
   run.evaluation.batch_size = std::min<std::int64_t>(32, std::max<std::int64_t>(plan.rows, 8));
   run.evaluation.batches = 8;
   run.evaluation.metrics = {CeKlMetric{.rounding_thresholds = {0.0, 0.1}}, CiL0Metric{.threshold = 0.0},
@@ -123,6 +133,31 @@ std::int64_t explain_steps(double minutes, double step_seconds) {
       fewest_steps, step_seconds, fewest_steps * step_seconds / 60.0 / training_share, 100.0 * training_share,
       minutes);
   return std::min(most_steps, static_cast<std::int64_t>(there));
+}
+
+MeasuringScale measuring_scale(double minutes, std::size_t prompts, double operations_per_second,
+                               std::int64_t parameters, std::int64_t row_length) {
+  const double operations = 60.0 * minutes * operations_per_second,
+               forward = 2.0 * static_cast<double>(parameters);  // of a position
+  MeasuringScale scale;
+  // Fewer positions say less of a 99th percentile; below 1,000 rather fewer subcomponents.
+  constexpr double fewest_positions = 1'000;
+  const double positions = one_by_one_share * operations / forward;
+  while (scale.subcomponents > 8 && positions / static_cast<double>(scale.subcomponents) < fewest_positions)
+    scale.subcomponents /= 2;
+  scale.positions = std::clamp<std::int64_t>(
+      static_cast<std::int64_t>(positions / static_cast<double>(scale.subcomponents)), 512, scale.positions);
+  // A removal of one prompt: a choice, which takes about as much as 150 passes over half of the rows, and of
+  // two baselines 16 fits, each step of which takes three.
+  const double each = removal_share * operations / static_cast<double>(prompts) / forward;
+  const auto rows_at = [&](std::int64_t fit_steps) {
+    return static_cast<std::int64_t>(each / (150.0 + 96.0 * static_cast<double>(fit_steps)) /
+                                     (0.5 * static_cast<double>(row_length)));
+  };
+  constexpr std::int64_t enough_rows = 16, fewest_fit_steps = 25;
+  while (scale.fit_steps > fewest_fit_steps && rows_at(scale.fit_steps) < enough_rows) scale.fit_steps /= 2;
+  scale.removal_rows = std::clamp<std::int64_t>(rows_at(scale.fit_steps), 8, scale.removal_rows);
+  return scale;
 }
 
 }  // namespace vpd

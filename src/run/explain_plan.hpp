@@ -29,6 +29,7 @@ struct ExplainPlan {
   std::int64_t background_length = 0;
   std::int64_t steps = 0;
   std::uint64_t seed = 0;
+  bool awake = false;  ///< every term from the first step on: what a step takes once all are
 };
 
 /// The configuration of the decomposition; `directory` is where its prompts lie.
@@ -38,5 +39,15 @@ RunConfig explain_configuration(const ExplainPlan& plan, const Architecture& tar
 /// Steps that fit into the share of `minutes` that training may take. Throws UsageError where that is too
 /// little for any.
 std::int64_t explain_steps(double minutes, double step_seconds);
+
+/// How much is measured of what was decomposed: more where the target is small beside the time there is.
+struct MeasuringScale {
+  std::size_t subcomponents = 64;   ///< that are taken out one by one
+  std::int64_t positions = 20'000;  ///< of the background, for each of them
+  std::int64_t removal_rows = 64;   ///< of the background, which removals are to leave as they are
+  std::int64_t fit_steps = 100;     ///< of each baseline that is fitted
+};
+MeasuringScale measuring_scale(double minutes, std::size_t prompts, double operations_per_second,
+                               std::int64_t parameters, std::int64_t row_length);
 
 }  // namespace vpd

@@ -106,6 +106,11 @@ Question ask_question(const ExplainOptions& options, const Observer& observer,
             options.prompts.size(), options.continuations.size());
   VPD_CHECK(options.minutes > 0.0 && std::isfinite(options.minutes), UsageError,
             "--budget: expected a number of minutes above 0, found {:g}", options.minutes);
+  std::error_code error;
+  VPD_CHECK(!fs::exists(options.target / "provenance.json", error), UsageError,
+            "{}: expected a model's directory, found a run of `vpd decompose`: name the target that it "
+            "decomposed, or look at the run with `vpd report`",
+            options.target.string());
   Question question;
   question.target = target_in(fs::weakly_canonical(options.target));
   question.architecture = describe_target(question.target, warnings);
@@ -170,6 +175,7 @@ nlohmann::ordered_json question_json(const ExplainOptions& options, const Questi
           {"layers", options.layers},
           {"minutes", options.minutes},
           {"overrides", options.overrides},
+          {"start_token", options.start_token ? Json(*options.start_token) : Json()},
           {"seed", options.seed}};
 }
 
@@ -189,7 +195,9 @@ BackgroundRows background_rows(const ExplainOptions& options, const Question& qu
   fs::path source = options.background;
   if (source.empty()) {
     source = anew(directory / "sampled" / "rows.bin");
-    sample_run(sampling(options, sampled_rows, length, source), observer);
+    SampleOptions sample = sampling(options, sampled_rows, length, source);
+    sample.start_token = options.start_token;
+    sample_run(sample, observer);
   }
   const std::int64_t vocabulary = question.architecture.output_width;
   TokenDataset data(source, length, /*shuffle=*/false, options.seed);

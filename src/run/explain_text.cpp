@@ -32,6 +32,29 @@ std::string prompts_text(const ExplainResult& result) {
          "attacked: under\nthe worst attack on them\n";
 }
 
+std::string subcomponents_text(const ExplainResult& result) {
+  constexpr std::size_t most = 10;
+  if (result.subcomponents.empty()) return {};
+  std::string text = fmt::format("\n{:<34} {:>11} {:>26} {:>14}\n", "subcomponent, taken out alone",
+                                 "largest KL", "behind", "specificity");
+  for (std::size_t i = 0; i < std::min(most, result.subcomponents.size()); ++i) {
+    const ExplainedSubcomponent& one = result.subcomponents[i];
+    const auto largest = std::max_element(one.kl.begin(), one.kl.end());
+    const ExplainedPrompt& prompt = result.prompts[static_cast<std::size_t>(largest - one.kl.begin())];
+    text += fmt::format("{:<34} {:>11.4f} {:>26.26} {:>14.3g}\n", one.key, *largest, printable(prompt.text),
+                        one.specificity());
+  }
+  text += fmt::format(
+      "specificity: that KL over the 99th percentile of the same on {} positions of the background\n",
+      result.background_positions);
+  const auto redundant = std::count_if(result.subcomponents.begin(), result.subcomponents.end(),
+                                       [](const auto& one) { return one.made_up_for(); });
+  return text + fmt::format(
+                    "{} of {} count in the circuit and hardly in the target, where others make up for "
+                    "them\n",
+                    redundant, result.subcomponents.size());
+}
+
 std::string removals_text(const ExplainResult& result) {
   std::string text;
   for (const ExplainedRemoval& removal : result.removals) {
@@ -73,7 +96,7 @@ std::string explain_text(const ExplainResult& result) {
   }
   if (result.excluded_rows > 0)
     text += fmt::format("{} rows of the background held a prompt and were left out\n", result.excluded_rows);
-  text += removals_text(result);
+  text += subcomponents_text(result) + removals_text(result);
   text += "\n";
   for (const ExplainStage& stage : result.stages) {
     if (stage.seconds) text += fmt::format("  {:<22} {}\n", stage.title, human_duration(*stage.seconds));
@@ -84,7 +107,17 @@ std::string explain_text(const ExplainResult& result) {
 }
 
 std::string explain_json(const ExplainResult& result) {
-  Json prompts = Json::array(), removals = Json::array(), stages = Json::object();
+  Json prompts = Json::array(), subcomponents = Json::array(), removals = Json::array(),
+       stages = Json::object();
+  for (const ExplainedSubcomponent& one : result.subcomponents)
+    subcomponents.push_back({{"key", one.key},
+                             {"kl", one.kl},
+                             {"in_target", one.in_target},
+                             {"in_circuit", one.in_circuit},
+                             {"made_up_for", one.made_up_for()},
+                             {"kl_mean", one.kl_mean},
+                             {"kl_99", one.kl_99},
+                             {"specificity", one.specificity()}});
   for (const ExplainedPrompt& prompt : result.prompts)
     prompts.push_back({{"text", to_valid_utf8(prompt.text)},
                        {"continuation", to_valid_utf8(prompt.continuation)},
@@ -113,6 +146,8 @@ std::string explain_json(const ExplainResult& result) {
   for (const ExplainStage& stage : result.stages)
     if (stage.seconds) stages[stage.name] = *stage.seconds;
   const Json json = {{"prompts", prompts},
+                     {"subcomponents", subcomponents},
+                     {"background_positions", result.background_positions},
                      {"removals", removals},
                      {"steps", result.steps},
                      {"step_seconds", result.step_seconds},

@@ -2,12 +2,15 @@
 what is interrupted goes on, and what cannot be asked is refused in a sentence."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support import ProgramTest
+from support import PROGRAM, ProgramTest
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
 QUESTION = ("--prompt", "And the children", "--continuation", " of", "--prompt", "And it came to", "--continuation", " pass")
@@ -22,16 +25,40 @@ class Explain(ProgramTest):
     def ask(self, out, *more, exit_code=0):
         return self.run_program("explain", DEMO / "target", *QUESTION, *small(), "--out", out, *more, exit_code=exit_code)
 
+    def interrupt_while_it_decomposes(self, out):
+        """Ctrl-C saves, and says how to go on."""
+        process = subprocess.Popen([PROGRAM, "explain", DEMO / "target", *QUESTION, *small(), "--out", out], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.kill)
+        log = out / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.stat().st_size > 0) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=120)[1]
+        self.assertEqual(process.returncode, 130, error)
+        self.assertIn("interrupted", error)
+        self.assertEqual(list(json.loads((out / "explain.json").read_text())["stages"]), ["background", "settings"])
+
     def test_from_prompts_to_the_page(self):
         out, result = self.root / "explained", self.root / "result.json"
-        text, _ = self.ask(out, "--json", result)
+        self.interrupt_while_it_decomposes(out)
+        text, _ = self.ask(out, "--json", result, "--resume")
         self.assertIn("And the children", text)
         found = json.loads(result.read_text())
         self.assertEqual([prompt["continuation"] for prompt in found["prompts"]], [" of", " pass"])
         self.assertGreater(found["prompts"][0]["probability"][0], 0.9)
         self.assertEqual(found["steps"], 150)
         self.assertEqual(found["sites"], 6)
-        self.assertEqual(list(found["stage_seconds"]), ["background", "settings", "decompose", "evaluate", "harvest", "graphs", "removal", "report"])
+        self.assertEqual(list(found["stage_seconds"]), ["background", "settings", "decompose", "evaluate", "harvest", "graphs", "specificity", "removal", "report"])
+        self.assertGreater(found["background_positions"], 4_000)
+        self.assertGreater(len(found["subcomponents"]), 1)
+        self.assertEqual(len({one["key"] for one in found["subcomponents"]}), len(found["subcomponents"]))
+        for one in found["subcomponents"]:
+            self.assertEqual(len(one["kl"]), 2)
+            self.assertAlmostEqual(one["specificity"], max(one["kl"]) / (one["kl_99"] + 1e-6), delta=1e-6 * one["specificity"])
+        ranks = [one["specificity"] for one in found["subcomponents"]]
+        self.assertEqual(ranks, sorted(ranks, reverse=True))
         self.assertEqual([removal["prompt"] for removal in found["removals"]], [0, 1])
         for removal in found["removals"]:
             self.assertEqual(len(removal["before"]), 2)
@@ -63,6 +90,11 @@ class Explain(ProgramTest):
         self.refuse(2, ["--layers", "0:2"], "explain", target, *QUESTION, *small(layers="1:5"), "--out", out)
         _, error = self.run_program("explain", target, *QUESTION, *small(budget="0.00001"), "--out", self.root / "short", exit_code=2)
         self.assertIn("--budget: expected enough minutes for 100 steps", error)
+        self.refuse(2, ["--start-token", "1024"], "explain", target, *QUESTION, *small(), "--out", self.root / "start", "--start-token", "1024")
+        run = self.root / "a_run"
+        run.mkdir()
+        (run / "provenance.json").write_text("{}")
+        self.refuse(2, ["a model's directory", "found a run"], "explain", run, *QUESTION, *small(), "--out", out)
         self.refuse(3, ["found none"], "explain", target, *QUESTION, *small(), "--out", out / "x", "--resume")
 
     def test_a_plan_alone(self):

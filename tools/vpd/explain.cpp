@@ -37,6 +37,9 @@ void add_explain(CLI::App& app) {
       ->check(CLI::ExistingFile);
   command->add_option("--background", options.background,
                       "Tokens (.bin or .npy) of other text; without it the model samples rows");
+  command->add_option("--start-token", options.start_token,
+                      "Token id with which sampled rows begin, in place of the one that the target's files "
+                      "name: an instruct model's often begins a chat");
   command->add_option("--layers", options.layers, "Blocks to decompose, FIRST:END; without it the last ten");
   command->add_option("--budget", options.minutes, "Minutes that all of it may take")->capture_default_str();
   command->add_option("--out", options.out, "Directory for everything that is made")

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -22,6 +23,7 @@ struct ExplainOptions {
   bool resume = false;                   ///< go on with what lies in `out`, whose options count
   std::vector<std::string> overrides{};  ///< "key=value" of the configuration that is written
   std::optional<std::filesystem::path> tokenizer{};
+  std::optional<std::int64_t> start_token{};  ///< of rows that the model samples: that of its files
   std::optional<std::string> device{};
   int threads = 0;
   std::uint64_t seed = 0;
@@ -38,6 +40,19 @@ struct ExplainedPrompt {
   std::int64_t nodes = 0;                  ///< of its graph
   double attacked = 0.0;  ///< probability of the first token under the worst attack on the graph
   bool faithful = false;
+};
+
+/// What taking one subcomponent out of the target does: KL from the target, in nats.
+struct ExplainedSubcomponent {
+  std::string key;
+  std::vector<double> kl;                     ///< behind each prompt
+  std::vector<double> in_target, in_circuit;  ///< change of ln p there: in the target, in the circuit alone
+  double kl_mean = 0.0, kl_99 = 0.0;          ///< over positions of the background: mean, 99th percentile
+
+  /// How much more it does behind the prompt that it does most to than to other text.
+  double specificity() const { return *std::max_element(kl.begin(), kl.end()) / (kl_99 + 1e-6); }
+  /// Behind some prompt it counts in the circuit and hardly in the target (RedundancyCheck).
+  bool made_up_for() const;
 };
 
 /// What taking out the subcomponents does that one prompt's continuation hangs on and the others do not.
@@ -64,6 +79,9 @@ struct ExplainResult {
   std::filesystem::path directory, config, run, page;
   std::vector<ExplainStage> stages;
   std::vector<ExplainedPrompt> prompts;
+  std::vector<ExplainedSubcomponent>
+      subcomponents;                      ///< the graphs' most influential, the most specific first
+  std::int64_t background_positions = 0;  ///< that their percentiles are of
   std::vector<ExplainedRemoval> removals;
   std::int64_t steps = 0, sites = 0, alive = 0;
   double step_seconds = 0.0;

@@ -1,0 +1,90 @@
+#include "explain_measures.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+#include <ATen/ATen.h>
+
+#include "vpd/decomposition/columns.hpp"
+#include "vpd/interpretation/audit.hpp"
+#include "vpd/interpretation/redundancy.hpp"
+#include "vpd/io/tokens.hpp"
+
+namespace vpd {
+namespace {
+
+/// Mean and 99th percentile.
+std::pair<double, double> summary(std::vector<float> kl) {
+  if (kl.empty()) return {0.0, 0.0};
+  const auto at = static_cast<std::ptrdiff_t>(0.99 * static_cast<double>(kl.size() - 1));
+  std::nth_element(kl.begin(), kl.begin() + at, kl.end());
+  return {std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(kl.size()),
+          kl[static_cast<std::size_t>(at)]};
+}
+
+}  // namespace
+
+QuestionPrompts question_prompts(const std::vector<ExplainedPrompt>& prompts,
+                                 const std::filesystem::path& background, std::int64_t length,
+                                 std::int64_t positions) {
+  QuestionPrompts found;
+  for (const ExplainedPrompt& prompt : prompts)
+    found.asked.push_back({.tokens = prompt.tokens, .target = prompt.next.front()});
+  const TokenDataset data(background, length, /*shuffle=*/false, 0);
+  const std::int64_t rows = std::min(data.sequences(), (positions + length - 1) / length);
+  const at::Tensor tokens = data.batch(data.sequences() - rows, rows).contiguous();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto* first = tokens.const_data_ptr<std::int64_t>() + r * length;
+    found.elsewhere.push_back({.tokens = {first, first + length}});
+  }
+  return found;
+}
+
+bool ExplainedSubcomponent::made_up_for() const {
+  for (std::size_t p = 0; p < in_target.size(); ++p)
+    if (RedundancyCheck{.in_target = in_target[p], .in_circuit = in_circuit[p]}.made_up_for()) return true;
+  return false;
+}
+
+RemovalFigures removal_figures(const EditSource& source, const QuestionPrompts& prompts,
+                               const std::vector<std::int64_t>& columns) {
+  const Decomposition& d = source.run.decomposition;
+  Lanes& lanes = *source.run.lanes;
+  const Alteration alteration = columns.empty() ? Alteration() : without_subcomponents(columns, d);
+  RemovalFigures found{.before = prompt_figures(d, prompts.asked, {}, lanes).probability,
+                       .after = prompt_figures(d, prompts.asked, alteration, lanes).probability};
+  std::vector<float> kl;
+  for (const std::vector<float>& row : prompt_figures(d, prompts.elsewhere, alteration, lanes).kl)
+    kl.insert(kl.end(), row.begin(), row.end());
+  found.positions = static_cast<std::int64_t>(kl.size());
+  std::tie(found.kl_mean, found.kl_99) = summary(std::move(kl));
+  return found;
+}
+
+std::vector<ExplainedSubcomponent> subcomponent_figures(const EditSource& source,
+                                                        const QuestionPrompts& prompts,
+                                                        const std::vector<std::int64_t>& columns,
+                                                        const Observer& observer) {
+  const Decomposition& d = source.run.decomposition;
+  Lanes& lanes = *source.run.lanes;
+  const std::vector<AblationEffects> asked = ablation_effects(d, prompts.asked, columns, lanes, observer),
+                                     elsewhere =
+                                         ablation_effects(d, prompts.elsewhere, columns, lanes, observer);
+  const CircuitEffects circuit = circuit_effects(d, prompts.asked, columns, lanes, observer);
+  std::vector<ExplainedSubcomponent> found;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const auto [mean, percentile] = summary(elsewhere[i].each_kl);
+    found.push_back({.key = to_text(subcomponent_at(columns[i], d.sites), d.sites),
+                     .kl = asked[i].last_kl,
+                     .in_target = asked[i].metric,
+                     .in_circuit = circuit.metric[i],
+                     .kl_mean = mean,
+                     .kl_99 = percentile});
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.specificity() > b.specificity(); });
+  return found;
+}
+
+}  // namespace vpd
