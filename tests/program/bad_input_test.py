@@ -75,7 +75,7 @@ class Configuration(ProgramTest):
 
         for arguments, words in ((["evalute", "x"], ('found "evalute"; did you mean "evaluate"?',)),
                                  (["decompose", "--threads", "0"], ("--threads", "at least 1", '"0"')),
-                                 (["audit", "a", "--tea"], ("--prompts is required", "it has no option --tea")),
+                                 (["audit", "a", "--no-such-option"], ("--prompts is required", "it has no option --no-such-option")),
                                  (["audit", "a", "--promts", "b"], ("--prompts is required", "did you mean --prompts in place of --promts?")),
                                  (["decompose", "a.yaml", "--out", ""], ("--out", "expected a path")),
                                  (["pretrain", "a.yaml", "--out", ""], ("--out", "expected a path")),
