@@ -51,7 +51,7 @@ class Explain(ProgramTest):
         self.assertEqual(found["steps"], 150)
         self.assertEqual(found["sites"], 6)
         self.assertEqual(list(found["stage_seconds"]), ["background", "settings", "decompose", "evaluate", "harvest", "graphs", "specificity", "removal", "report"])
-        self.assertGreater(found["background_positions"], 4_000)
+        self.assertGreaterEqual(found["background_positions"], 512)
         self.assertGreater(len(found["subcomponents"]), 1)
         self.assertEqual(len({one["key"] for one in found["subcomponents"]}), len(found["subcomponents"]))
         for one in found["subcomponents"]:
@@ -90,7 +90,8 @@ class Explain(ProgramTest):
         self.refuse(2, ["--layers", "0:2"], "explain", target, *QUESTION, *small(layers="1:5"), "--out", out)
         _, error = self.run_program("explain", target, *QUESTION, *small(budget="0.00001"), "--out", self.root / "short", exit_code=2)
         self.assertIn("--budget: expected enough minutes for 100 steps", error)
-        self.refuse(2, ["--start-token", "1024"], "explain", target, *QUESTION, *small(), "--out", self.root / "start", "--start-token", "1024")
+        _, error = self.run_program("explain", target, *QUESTION, *small(), "--out", self.root / "start", "--start-token", "1024", exit_code=2)
+        self.assertIn("--start-token: expected a token below 1024", error)
         run = self.root / "a_run"
         run.mkdir()
         (run / "provenance.json").write_text("{}")
