@@ -232,7 +232,7 @@ class Explanation {
       for (std::size_t k = 0; k + 1 < prompt.next.size(); ++k) graph.prompt_tokens.push_back(prompt.next[k]);
       for (std::size_t k = 0; k < prompt.next.size(); ++k)
         graph.targets.push_back(fmt::format("#{}@{}", prompt.next[k], prompt.tokens.size() - 1 + k));
-      graph.pruning.steps = 500;
+      graph.pruning.steps = scale().graph_steps;
       graph.slug = fmt::format("prompt_{}", i + 1);
       graph.command_line = options_.command_line;
       const GraphResult drawn = graph_run(graph, observer_);
@@ -276,8 +276,9 @@ class Explanation {
 
   MeasuringScale scale() const {
     return measuring_scale(
-        options_.minutes, question_.prompts.size(), state_["settings"]["operations_per_second"].get<double>(),
-        question_.architecture.parameters, state_["background"]["length"].get<std::int64_t>());
+        options_.minutes, question_.prompts.size(), state_["settings"]["step_seconds"].get<double>(),
+        state_["settings"]["operations_per_second"].get<double>(), question_.architecture.parameters,
+        state_["background"]["length"].get<std::int64_t>());
   }
 
   void try_removals() {

@@ -17,7 +17,7 @@ constexpr std::int64_t default_blocks = 10, subcomponents = 32, hidden = 256;
 constexpr std::int64_t rows_of_a_prompt = 8, fewest_rows = 16, most_rows = 128, background_rows = 4;
 constexpr std::int64_t fewest_steps = 100, most_steps = 10'000;
 constexpr double training_share = 0.5;  // of the time; graphs, removals and baselines take the rest
-constexpr double one_by_one_share = 0.05, removal_share = 0.25;
+constexpr double graph_share = 0.15, one_by_one_share = 0.05, removal_share = 0.25;
 
 /// What the names of block b's matrices begin with, "layers.3.".
 std::string block_prefix(const Architecture& target, std::int64_t b) {
@@ -135,11 +135,17 @@ std::int64_t explain_steps(double minutes, double step_seconds) {
   return std::min(most_steps, static_cast<std::int64_t>(there));
 }
 
-MeasuringScale measuring_scale(double minutes, std::size_t prompts, double operations_per_second,
-                               std::int64_t parameters, std::int64_t row_length) {
+MeasuringScale measuring_scale(double minutes, std::size_t prompts, double step_seconds,
+                               double operations_per_second, std::int64_t parameters,
+                               std::int64_t row_length) {
   const double operations = 60.0 * minutes * operations_per_second,
                forward = 2.0 * static_cast<double>(parameters);  // of a position
   MeasuringScale scale;
+  // A step of pruning makes as many masked passes as one of training, and both wait for the weights.
+  constexpr std::int64_t fewest_graph_steps = 100;
+  scale.graph_steps = std::clamp(
+      static_cast<std::int64_t>(graph_share * 60.0 * minutes / static_cast<double>(prompts) / step_seconds),
+      fewest_graph_steps, scale.graph_steps);
   // Fewer positions say less of a 99th percentile; below 1,000 rather fewer subcomponents.
   constexpr double fewest_positions = 1'000;
   const double positions = one_by_one_share * operations / forward;

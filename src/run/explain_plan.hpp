@@ -42,12 +42,14 @@ std::int64_t explain_steps(double minutes, double step_seconds);
 
 /// How much is measured of what was decomposed: more where the target is small beside the time there is.
 struct MeasuringScale {
+  std::int64_t graph_steps = 500;   ///< of pruning a graph
   std::size_t subcomponents = 64;   ///< that are taken out one by one
   std::int64_t positions = 20'000;  ///< of the background, for each of them
   std::int64_t removal_rows = 64;   ///< of the background, which removals are to leave as they are
   std::int64_t fit_steps = 100;     ///< of each baseline that is fitted
 };
-MeasuringScale measuring_scale(double minutes, std::size_t prompts, double operations_per_second,
-                               std::int64_t parameters, std::int64_t row_length);
+MeasuringScale measuring_scale(double minutes, std::size_t prompts, double step_seconds,
+                               double operations_per_second, std::int64_t parameters,
+                               std::int64_t row_length);
 
 }  // namespace vpd

@@ -77,11 +77,11 @@ std::string groups_text(const std::vector<GroupFigures>& groups) {
 }
 
 std::string redundancy_text(const UnlearnRunResult& result) {
-  std::string text = fmt::format("\n{:<26} {:>10} {:>14}   of the metric when it is taken out alone\n",
+  std::string text = fmt::format("\n{:<32} {:>10} {:>14}   of the metric when it is taken out alone\n",
                                  "change", "in target", "in the circuit");
   for (std::size_t i = 0; i < result.keys.size(); ++i) {
     const RedundancyCheck& one = result.unlearned.redundancy[i];
-    text += fmt::format("{:<26} {:>10.4f} {:>14.4f}{}\n", result.keys[i], one.in_target, one.in_circuit,
+    text += fmt::format("{:<32} {:>10.4f} {:>14.4f}{}\n", result.keys[i], one.in_target, one.in_circuit,
                         one.made_up_for() ? "   others make up for it in the target" : "");
   }
   return text +
