@@ -70,7 +70,7 @@ std::vector<Mount> mounts(const fs::path& root) {
   std::vector<Mount> found;
   std::ifstream file(root / "proc/self/mountinfo");
   for (std::string line; std::getline(file, line);) {
-    // 36 25 0:31 /root /mount/point options [optional fields] - type source options
+    // 36 25 0:31 /part /where/it/is options [optional fields] - type source options
     const std::vector<std::string> word = words(line);
     const auto dash = std::find(word.begin(), word.end(), "-");
     if (word.size() < 6 || word.end() - dash < 4) continue;

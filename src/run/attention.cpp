@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "attention_files.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
@@ -25,8 +26,10 @@ constexpr std::size_t tokens_of_note = 4;
 
 RunToEdit opened_with_tokens(const AttentionOptions& options) {
   RunToEdit run = options;
-  if (options.tokens)  // a relative path of a configuration begins beside it; this one was typed here
-    run.overrides.push_back("data.eval.path=" + std::filesystem::absolute(*options.tokens).string());
+  if (options.tokens) {
+    const std::vector<std::string> rows = tokens_in_place(options.run, *options.tokens);
+    run.overrides.insert(run.overrides.end(), rows.begin(), rows.end());
+  }
   return run;
 }
 
@@ -114,6 +117,7 @@ class AttentionJob {
     result_.head = options_.head;
     VPD_CHECK(!options_.head || (*options_.head >= 0 && *options_.head < shape.heads), UsageError,
               "--head: expected a head from 0 to {}, found {}", shape.heads - 1, options_.head.value_or(0));
+    require_one_length(data(), name_tokens);
     result_.T = data().length();
     const auto [first, end] =
         options_.offsets.value_or(std::pair(std::int64_t{0}, std::min(default_offsets, result_.T)));

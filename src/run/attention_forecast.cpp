@@ -5,6 +5,8 @@
 #include "attention_files.hpp"
 #include "cost/operations.hpp"
 #include "planned_pass.hpp"
+#include "text_line.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
@@ -54,6 +56,7 @@ AttentionForecast forecast_attention(const AttentionOptions& options, const Obse
                             forecast.warnings);
   const StepShape& step = planned.step_shape();
   const Dataset& data = planned.data();
+  require_one_length(data, name_tokens);
   const std::int64_t T = step.T, V = step.target.output_width;
   const AttentionPlan plan = plan_of(step, options.layer);
   const std::int64_t wanted = (options.positions + T - 1) / T;
@@ -94,19 +97,17 @@ AttentionForecast forecast_attention(const AttentionOptions& options, const Obse
 }
 
 std::string forecast_text(const AttentionForecast& f) {
-  const auto line = [](const char* name, const std::string& value) {
-    return fmt::format("{:<12} {}\n", name, value);
-  };
-  std::string text = line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions,
-                                                   f.rows, f.T, f.batch_rows));
-  text += line("passes", f.harvested ? "one: the harvest says what is alive"
-                                     : "two: the first says what is alive, since there is no harvest");
-  text += line("operations", human_count(f.operations) + "FLOP");
-  text += line("memory", human_bytes(static_cast<double>(f.memory_bytes)));
-  text += line("disk", human_bytes(static_cast<double>(f.disk_bytes)) + ", with every subcomponent alive");
-  text += line("device", f.device);
+  std::string text = text_line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions,
+                                                        f.rows, f.T, f.batch_rows));
+  text += text_line("passes", f.harvested ? "one: the harvest says what is alive"
+                                          : "two: the first says what is alive, since there is no harvest");
+  text += text_line("operations", human_count(f.operations) + "FLOP");
+  text += text_line("memory", human_bytes(static_cast<double>(f.memory_bytes)));
+  text +=
+      text_line("disk", human_bytes(static_cast<double>(f.disk_bytes)) + ", with every subcomponent alive");
+  text += text_line("device", f.device);
   if (f.seconds)
-    text += line(
+    text += text_line(
         "time", fmt::format("about {}, at half of the speed of matrix products", human_duration(*f.seconds)));
   return text;
 }

@@ -9,6 +9,7 @@
 
 #include "cost/operations.hpp"
 #include "planned_pass.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/limits.hpp"
 #include "vpd/base/text.hpp"
@@ -54,6 +55,7 @@ struct SampledRows {
 };
 
 SampledRows rows_for(const ClusterOptions& options, const Dataset& data, std::vector<std::string>& warnings) {
+  require_one_length(data, name_tokens);
   const std::int64_t T = data.length(), wanted = options.positions.value_or(default_positions);
   const auto rows_of = [wanted](std::int64_t per_row) { return (wanted + per_row - 1) / per_row; };
   const std::int64_t there = data.rows().value_or(rows_of(1));

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "text_line.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
@@ -13,10 +14,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t shown_clusters = 20, shown_members = 3;
-
-std::string line(const std::string& name, const std::string& value) {
-  return fmt::format("{:<12} {}\n", name, value);
-}
 
 double mean(const std::vector<double>& values) {
   double sum = 0.0;
@@ -72,14 +69,14 @@ Json json_of(const std::vector<NamedCluster>& clusters) {
 
 std::string cluster_text(const ClusterResult& result) {
   const auto positions = static_cast<double>(result.positions);
-  std::string text = line("clusters", result.directory.string());
-  text += line("step", std::to_string(result.step));
-  text +=
-      line("positions", fmt::format("{}, {} of each of {} rows; {:.1f} subcomponents are important at one",
-                                    result.positions, result.per_row, result.rows,
-                                    static_cast<double>(result.events) / positions));
-  text += line("grouped", fmt::format("{} of {} subcomponents, those that are ever important",
-                                      result.subcomponents.size(), result.chosen));
+  std::string text = text_line("clusters", result.directory.string());
+  text += text_line("step", std::to_string(result.step));
+  text += text_line(
+      "positions",
+      fmt::format("{}, {} of each of {} rows; {:.1f} subcomponents are important at one", result.positions,
+                  result.per_row, result.rows, static_cast<double>(result.events) / positions));
+  text += text_line("grouped", fmt::format("{} of {} subcomponents, those that are ever important",
+                                           result.subcomponents.size(), result.chosen));
   text += fmt::format("\n{:>7} {:>7} {:>9} {:>7} {:>8} {:>16} {:>13}\n", "alpha", "groups", "clusters",
                       "loose", "alone", "bits a position", "before");
   for (const AlphaResult& one : result.alphas) {
@@ -94,7 +91,7 @@ std::string cluster_text(const ClusterResult& result) {
     text += fmt::format("{} seeds agree with the first by an adjusted Rand index of {:.3f} in the mean\n",
                         result.adjusted_rand.size(), mean(result.adjusted_rand));
   text += clusters_text(result);
-  return text + line("\ntime", human_duration(result.seconds));
+  return text + text_line("\ntime", human_duration(result.seconds));
 }
 
 std::string cluster_json(const ClusterResult& result) {
@@ -127,18 +124,19 @@ std::string cluster_json(const ClusterResult& result) {
 }
 
 std::string forecast_text(const ClusterForecast& f) {
-  std::string text =
-      line("positions", fmt::format("{}, {} of each of {} rows of {}", f.positions, f.per_row, f.rows, f.T));
-  text += line("operations", fmt::format("{}FLOP to find the importances", human_count(f.operations)));
-  text += line("assumed", fmt::format("{} of {} subcomponents are ever important, {:g} at a position",
-                                      f.alive, f.subcomponents, f.l0));
-  text += line("memory", fmt::format("{} for a clustering, {} at a time where there is as much",
-                                     human_bytes(static_cast<double>(f.memory_bytes)), f.at_once));
-  text += line("disk", human_bytes(static_cast<double>(f.disk_bytes)));
-  text += line("device", f.device);
+  std::string text = text_line(
+      "positions", fmt::format("{}, {} of each of {} rows of {}", f.positions, f.per_row, f.rows, f.T));
+  text += text_line("operations", fmt::format("{}FLOP to find the importances", human_count(f.operations)));
+  text += text_line("assumed", fmt::format("{} of {} subcomponents are ever important, {:g} at a position",
+                                           f.alive, f.subcomponents, f.l0));
+  text += text_line("memory", fmt::format("{} for a clustering, {} at a time where there is as much",
+                                          human_bytes(static_cast<double>(f.memory_bytes)), f.at_once));
+  text += text_line("disk", human_bytes(static_cast<double>(f.disk_bytes)));
+  text += text_line("device", f.device);
   if (f.seconds)
-    text += line("time", fmt::format("about {} for the importances, at half of the speed of matrix products",
-                                     human_duration(*f.seconds)));
+    text +=
+        text_line("time", fmt::format("about {} for the importances, at half of the speed of matrix products",
+                                      human_duration(*f.seconds)));
   return text;
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "edited_target.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
@@ -144,6 +145,8 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
             "--threshold: expected a number of at least 0 and below 1, found {:g}", options.effect.threshold);
   EditSource source(options, observer);
   const Decomposition& d = source.run.decomposition;
+  require_one_length(*source.run.eval,
+                     "name others by --set 'data.eval={type: tokens, path: FILE, sequence_length: 16}'");
   EditRunResult result{.step = source.run.checkpoint.step, .edits = options.edits};
   result.warnings = source.run.warnings;
   const std::vector<RankOneEdit> edits = source.make(options.edits);

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <tuple>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
@@ -13,6 +15,7 @@
 #include "explain_measures.hpp"
 #include "explain_plan.hpp"
 #include "explain_question.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
@@ -132,7 +135,7 @@ class Explanation {
               directory_.string(), directory_.string());
     VPD_CHECK(!options_.resume || there, DataError, "{}: expected an explanation to go on with, found none",
               file.string());
-    if (there) state_ = Json::parse(read_text(file));
+    if (there) read_state(file);
     const Json asked = question_json(options_, question_);
     VPD_CHECK(!there || state_["question"] == asked, UsageError,
               "{}: expected the question that it began with, found another: --resume goes on with the same "
@@ -143,6 +146,20 @@ class Explanation {
     fs::create_directories(directory_);
     write_atomically(directory_ / explain_prompts, prompt_lines(question_.rows));
     save_state();
+  }
+
+  /// What stages leave in the state, for those behind them.
+  void read_state(const fs::path& file) {
+    state_ = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
+    const auto has = [](const Json& in, const char* name) { return in.is_object() && in.contains(name); };
+    bool whole = has(state_, "question") && has(state_, "stages") && state_["stages"].is_object();
+    for (const auto& [stage, part, key] : {std::tuple("background", "background", "length"),
+                                           std::tuple("settings", "settings", "operations_per_second")})
+      whole = whole && (!state_["stages"].contains(stage) || (has(state_, part) && has(state_[part], key)));
+    VPD_CHECK(whole, DataError,
+              "{}: expected the state of an explanation that this version began, found a damaged or another "
+              "one: choose another --out",
+              file.string());
   }
 
   void save_state() const { write_atomically(directory_ / explain_state, json_text(state_, 1) + "\n"); }
@@ -185,8 +202,10 @@ class Explanation {
     plan.steps = explain_steps(options_.minutes, seconds);
     plan.awake = false;
     write();
+    // What hangs on the number of steps does so where --set names another, too.
     const std::int64_t steps =
         load_run_config(directory_ / explain_config, options_.overrides).training.steps;
+    if (std::exchange(plan.steps, std::max<std::int64_t>(1, steps)) != steps) write();
     state_["settings"] = {{"steps", steps},
                           {"step_seconds", seconds},
                           {"operations_per_second", total(count_operations(report.step_shape)) / seconds},
@@ -213,9 +232,7 @@ class Explanation {
     HarvestOptions harvest;
     harvest.run = result_.run;
     harvest.threads = options_.threads;
-    harvest.overrides = {
-        fmt::format("data.eval={{type: tokens, path: {}, sequence_length: {}, shuffle: false}}",
-                    fs::absolute(directory_ / evidence_directory).string(), length)};
+    harvest.overrides = tokens_in_place(directory_ / evidence_directory, length);
     harvest.command_line = options_.command_line;
     harvest_run(harvest, observer_);
   }
@@ -330,7 +347,8 @@ class Explanation {
 
   QuestionPrompts prompts(std::int64_t positions) const {
     return question_prompts(question_.prompts, directory_ / background_file,
-                            state_["background"]["length"].get<std::int64_t>(), positions);
+                            state_["background"]["length"].get<std::int64_t>(), positions,
+                            scale().removal_rows);
   }
 
   Json removal_json(std::size_t prompt, const UnlearnRunResult& found, const RemovalFigures& figures) const {

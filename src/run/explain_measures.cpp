@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "interpretation/statistics.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/audit.hpp"
 #include "vpd/interpretation/redundancy.hpp"
@@ -15,24 +16,24 @@ namespace vpd {
 namespace {
 
 /// Mean and 99th percentile.
-std::pair<double, double> summary(std::vector<float> kl) {
-  if (kl.empty()) return {0.0, 0.0};
-  const auto at = static_cast<std::ptrdiff_t>(0.99 * static_cast<double>(kl.size() - 1));
-  std::nth_element(kl.begin(), kl.begin() + at, kl.end());
-  return {std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(kl.size()),
-          kl[static_cast<std::size_t>(at)]};
+std::pair<double, double> summary(const std::vector<float>& kl) {
+  const double mean =
+      std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(std::max<std::size_t>(1, kl.size()));
+  return {mean, quantile_of(kl, 0.99)};
 }
 
 }  // namespace
 
 QuestionPrompts question_prompts(const std::vector<ExplainedPrompt>& prompts,
                                  const std::filesystem::path& background, std::int64_t length,
-                                 std::int64_t positions) {
+                                 std::int64_t positions, std::int64_t chose) {
   QuestionPrompts found;
   for (const ExplainedPrompt& prompt : prompts)
     found.asked.push_back({.tokens = prompt.tokens, .target = prompt.next.front()});
   const TokenDataset data(background, length, /*shuffle=*/false, 0);
-  const std::int64_t rows = std::min(data.sequences(), (positions + length - 1) / length);
+  // Of so few that all of them chose, all are measured.
+  const std::int64_t others = data.sequences() > chose ? data.sequences() - chose : data.sequences();
+  const std::int64_t rows = std::min(others, (positions + length - 1) / length);
   const at::Tensor tokens = data.batch(data.sequences() - rows, rows).contiguous();
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto* first = tokens.const_data_ptr<std::int64_t>() + r * length;
@@ -58,7 +59,7 @@ RemovalFigures removal_figures(const EditSource& source, const QuestionPrompts& 
   for (const std::vector<float>& row : prompt_figures(d, prompts.elsewhere, alteration, lanes).kl)
     kl.insert(kl.end(), row.begin(), row.end());
   found.positions = static_cast<std::int64_t>(kl.size());
-  std::tie(found.kl_mean, found.kl_99) = summary(std::move(kl));
+  std::tie(found.kl_mean, found.kl_99) = summary(kl);
   return found;
 }
 

@@ -15,11 +15,11 @@ namespace vpd {
 struct QuestionPrompts {
   std::vector<AuditPrompt> asked, elsewhere;
 };
-/// `positions` of the background at least, where it has them: rows of `length` tokens from its end, which no
-/// choice has met.
+/// `positions` of the background at least, where it has them: rows of `length` tokens from its end, without
+/// its first `chose` rows, which removals are chosen by.
 QuestionPrompts question_prompts(const std::vector<ExplainedPrompt>& prompts,
                                  const std::filesystem::path& background, std::int64_t length,
-                                 std::int64_t positions);
+                                 std::int64_t positions, std::int64_t chose);
 
 struct RemovalFigures {
   std::vector<double> before, after;  ///< p of each continuation's first token

@@ -107,7 +107,7 @@ Question ask_question(const ExplainOptions& options, const Observer& observer,
   VPD_CHECK(options.minutes > 0.0 && std::isfinite(options.minutes), UsageError,
             "--budget: expected a number of minutes above 0, found {:g}", options.minutes);
   std::error_code error;
-  VPD_CHECK(!fs::exists(options.target / "provenance.json", error), UsageError,
+  VPD_CHECK(!fs::is_directory(options.target / "checkpoints", error), UsageError,
             "{}: expected a model's directory, found a run of `vpd decompose`: name the target that it "
             "decomposed, or look at the run with `vpd report`",
             options.target.string());

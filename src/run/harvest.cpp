@@ -8,6 +8,7 @@
 #include "interpretation/output_mass.hpp"
 #include "interpretation/sparse_cache.hpp"
 #include "planned_pass.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
@@ -59,6 +60,7 @@ void check_options(const HarvestOptions& options) {
 /// Rows for so many positions, of those that there are.
 std::int64_t rows_for(const HarvestOptions& options, const Dataset& data,
                       std::vector<std::string>& warnings) {
+  require_one_length(data, name_tokens);
   const std::int64_t T = data.length();
   const std::int64_t wanted = (options.positions.value_or(default_positions) + T - 1) / T;
   const std::int64_t rows = std::min(wanted, data.rows().value_or(wanted));

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "text_line.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/run/harvest.hpp"
@@ -11,19 +12,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string line(const std::string& name, const std::string& value) {
-  return fmt::format("{:<12} {}\n", name, value);
-}
-
 }  // namespace
 
 std::string harvest_text(const HarvestResult& result) {
-  std::string text = line(result.complete ? "harvest" : "part", result.directory.string());
-  text += line("step", std::to_string(result.step));
-  text += line("positions", fmt::format("{} in {} rows, {:.1f} subcomponents fire at one", result.positions,
-                                        result.rows, result.firings));
-  text += line("alive", fmt::format("{} of {} subcomponents fired", result.alive, result.columns));
-  text += line("time", human_duration(result.seconds));
+  std::string text = text_line(result.complete ? "harvest" : "part", result.directory.string());
+  text += text_line("step", std::to_string(result.step));
+  text += text_line("positions", fmt::format("{} in {} rows, {:.1f} subcomponents fire at one",
+                                             result.positions, result.rows, result.firings));
+  text += text_line("alive", fmt::format("{} of {} subcomponents fired", result.alive, result.columns));
+  text += text_line("time", human_duration(result.seconds));
   return text;
 }
 
@@ -42,26 +39,26 @@ std::string harvest_json(const HarvestResult& result) {
 }
 
 std::string forecast_text(const HarvestForecast& f) {
-  std::string text = line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions,
-                                                   f.rows, f.T, f.batch_rows));
-  text += line("operations",
-               fmt::format("{}FLOP a position, {}FLOP a million", human_count(f.operations_a_position),
-                           human_count(f.operations_a_position * 1e6)));
-  text += line("assumed",
-               fmt::format("{} of {} subcomponents fire, {:g} at a position", f.alive, f.columns, f.l0));
-  text += line("memory", fmt::format("{}, and {} to put parts together",
-                                     human_bytes(static_cast<double>(f.memory_bytes)),
-                                     human_bytes(static_cast<double>(f.merge_memory_bytes))));
-  text += line("disk", human_bytes(static_cast<double>(f.disk_bytes)));
-  text += line("output", f.output_tokens == 0
-                             ? "every token's probability"
-                             : fmt::format("the {} most probable tokens of a position", f.output_tokens));
-  text += line("device", f.device);
+  std::string text = text_line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions,
+                                                        f.rows, f.T, f.batch_rows));
+  text += text_line("operations",
+                    fmt::format("{}FLOP a position, {}FLOP a million", human_count(f.operations_a_position),
+                                human_count(f.operations_a_position * 1e6)));
+  text += text_line("assumed",
+                    fmt::format("{} of {} subcomponents fire, {:g} at a position", f.alive, f.columns, f.l0));
+  text += text_line("memory", fmt::format("{}, and {} to put parts together",
+                                          human_bytes(static_cast<double>(f.memory_bytes)),
+                                          human_bytes(static_cast<double>(f.merge_memory_bytes))));
+  text += text_line("disk", human_bytes(static_cast<double>(f.disk_bytes)));
+  text += text_line("output", f.output_tokens == 0 ? "every token's probability"
+                                                   : fmt::format("the {} most probable tokens of a position",
+                                                                 f.output_tokens));
+  text += text_line("device", f.device);
   if (f.seconds) {
     const double million = *f.seconds / static_cast<double>(f.positions) * 1e6;
-    text += line("time",
-                 fmt::format("about {}, {} per million positions, at half of the speed of matrix products",
-                             human_duration(*f.seconds), human_duration(million)));
+    text += text_line(
+        "time", fmt::format("about {}, {} per million positions, at half of the speed of matrix products",
+                            human_duration(*f.seconds), human_duration(million)));
   }
   return text;
 }

@@ -1,14 +1,13 @@
 #include "planned_pass.hpp"
 
 #include "decomposition/inputs.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/config/load.hpp"
 #include "vpd/cost/product_peak.hpp"
 
 namespace vpd {
 namespace {
-
-namespace fs = std::filesystem;
 
 RunDirectory with_a_checkpoint(const PassChoice& choice) {
   RunDirectory directory = RunDirectory::open(choice.run);
@@ -21,8 +20,10 @@ RunDirectory with_a_checkpoint(const PassChoice& choice) {
 std::vector<std::string> overrides_of(const PassChoice& choice) {
   std::vector<std::string> overrides = {"precision=fp32"};
   overrides.insert(overrides.end(), choice.overrides.begin(), choice.overrides.end());
-  // Relative paths of a configuration begin beside it; this one was typed here.
-  if (choice.tokens) overrides.push_back("data.eval.path=" + fs::absolute(*choice.tokens).string());
+  if (choice.tokens) {
+    const std::vector<std::string> rows = tokens_in_place(choice.run, *choice.tokens);
+    overrides.insert(overrides.end(), rows.begin(), rows.end());
+  }
   return overrides;
 }
 

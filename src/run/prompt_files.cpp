@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 
 namespace vpd {
@@ -15,11 +16,11 @@ bool is_token_file(const fs::path& path) { return path.extension() == ".bin" || 
 
 std::vector<AuditPrompt> rows_of(const Dataset& data, std::int64_t most) {
   const std::int64_t count = std::min(most, data.rows().value_or(most));
-  const at::Tensor rows = data.batch(0, count).contiguous();
   std::vector<AuditPrompt> prompts;
-  for (std::int64_t r = 0; r < count; ++r) {
-    const auto* row = rows.const_data_ptr<std::int64_t>() + r * rows.size(1);
-    prompts.push_back({.tokens = {row, row + rows.size(1)}});
+  for (std::int64_t r = 0; r < count; ++r) {  // one by one: prompts may be of several lengths
+    const at::Tensor row = data.batch(r, 1).contiguous();
+    const auto* tokens = row.const_data_ptr<std::int64_t>();
+    prompts.push_back({.tokens = {tokens, tokens + row.numel()}});
   }
   return prompts;
 }
@@ -39,8 +40,10 @@ PromptSplit halved(const std::vector<AuditPrompt>& prompts, const std::string& n
 
 RunToEdit opened_for(const RunToEdit& run, const AuditedPrompts& prompts) {
   RunToEdit chosen = run;
-  if (is_token_file(prompts.against))
-    chosen.overrides.push_back("data.eval.path=" + fs::absolute(prompts.against).string());
+  if (is_token_file(prompts.against)) {
+    const std::vector<std::string> rows = tokens_in_place(run.run, prompts.against);
+    chosen.overrides.insert(chosen.overrides.end(), rows.begin(), rows.end());
+  }
   return chosen;
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "planned_pass.hpp"
+#include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/text.hpp"
@@ -13,31 +14,30 @@
 namespace vpd {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-OpenOptions open_options(const RunToEdit& chosen, const RowsToRead& rows) {
-  VPD_CHECK(rows.split == "eval" || rows.split == "train", UsageError,
-            "--split: expected eval or train, found {}", quote_foreign(rows.split));
+PassChoice choice_of(const RunToEdit& chosen, const RowsToRead& rows) {
+  PassChoice choice{.run = chosen.run,
+                    .checkpoint = chosen.checkpoint,
+                    .overrides = chosen.overrides,
+                    .device = chosen.device,
+                    .threads = chosen.threads,
+                    .tokens = rows.tokens,
+                    .split = rows.split};
+  check_rows_choice(choice);
   VPD_CHECK(rows.positions >= 1, UsageError, "--positions: expected a number of at least 1, found {}",
             rows.positions);
-  OpenOptions options{.checkpoint = chosen.checkpoint,
-                      .overrides = {"precision=fp32"},
-                      .device = chosen.device,
-                      .threads = chosen.threads};
-  options.overrides.insert(options.overrides.end(), chosen.overrides.begin(), chosen.overrides.end());
-  // Relative paths of a configuration begin beside it; this one was typed here.
-  if (rows.tokens) options.overrides.push_back("data.eval.path=" + fs::absolute(*rows.tokens).string());
-  return options;
+  return choice;
 }
 
 }  // namespace
 
 RowSource::RowSource(const RunToEdit& chosen, const RowsToRead& rows_to_read, const Observer& observer)
-    : run(chosen.run, open_options(chosen, rows_to_read), observer),
+    : run(chosen.run, open_options(choice_of(chosen, rows_to_read)), observer),
       chosen_(rows_to_read),
       owned_(rows_to_read.split == "train" ? run.open_train() : nullptr),
       data_(owned_ ? owned_.get() : run.eval.get()) {
+  require_one_length(*data_, name_tokens);
   length = data_->length();
   const std::int64_t wanted = (chosen_.positions + length - 1) / length;
   rows = std::min(wanted, data_->rows().value_or(wanted));

@@ -1,21 +1,19 @@
 #include "vpd/run/reading_forecast.hpp"
 
 #include <nlohmann/json.hpp>
-#include <spdlog/fmt/fmt.h>
 
+#include "text_line.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
 
 namespace vpd {
 
 std::string forecast_text(const ReadingForecast& f) {
-  const auto line = [](const char* name, const std::string& value) {
-    return fmt::format("{:<12} {}\n", name, value);
-  };
-  return line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions, f.rows,
-                                       f.row_length, f.batch_rows)) +
-         line("memory", human_bytes(static_cast<double>(f.memory_bytes))) + line("device", f.device) +
-         line("time", "about " + human_duration(f.seconds) + ", measured on the first batches");
+  return text_line("positions", fmt::format("{} in {} rows of {}, {} rows at once", f.positions, f.rows,
+                                            f.row_length, f.batch_rows)) +
+         text_line("memory", human_bytes(static_cast<double>(f.memory_bytes))) +
+         text_line("device", f.device) +
+         text_line("time", "about " + human_duration(f.seconds) + ", measured on the first batches");
 }
 
 std::string forecast_json(const ReadingForecast& f) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "text_line.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
 #include "vpd/base/text.hpp"
@@ -13,13 +14,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string line(const std::string& name, const std::string& value) {
-  return fmt::format("{:<12} {}\n", name, value);
-}
-
 std::string beginning_line(const RowBeginning& beginning) {
-  if (beginning.tokens.empty()) return line("begin with", "a token " + beginning.origin);
-  return line("begin with", fmt::format("{} ({})", printable(beginning.text), beginning.origin));
+  if (beginning.tokens.empty()) return text_line("begin with", "a token " + beginning.origin);
+  return text_line("begin with", fmt::format("{} ({})", printable(beginning.text), beginning.origin));
 }
 
 Json beginning_json(const RowBeginning& beginning) {
@@ -29,12 +26,13 @@ Json beginning_json(const RowBeginning& beginning) {
 }  // namespace
 
 std::string sample_text(const SampleResult& r) {
-  std::string text = line("rows", fmt::format("{} of {} tokens", r.rows, r.length));
+  std::string text = text_line("rows", fmt::format("{} of {} tokens", r.rows, r.length));
   text += beginning_line(r.beginning);
-  text += line("first row", printable(r.first_row));
-  text += line("file", fmt::format("{}, and what it is made of in {}", r.file.string(), r.about.string()));
-  text += line("time", fmt::format("{}, {} tokens a second", human_duration(r.seconds),
-                                   human_count(static_cast<double>(r.rows * r.length) / r.seconds)));
+  text += text_line("first row", printable(r.first_row));
+  text +=
+      text_line("file", fmt::format("{}, and what it is made of in {}", r.file.string(), r.about.string()));
+  text += text_line("time", fmt::format("{}, {} tokens a second", human_duration(r.seconds),
+                                        human_count(static_cast<double>(r.rows * r.length) / r.seconds)));
   return text;
 }
 
@@ -52,15 +50,17 @@ std::string sample_json(const SampleResult& r) {
 }
 
 std::string forecast_text(const SampleForecast& f) {
-  std::string text = line("rows", fmt::format("{} of {} tokens, {} rows at once", f.rows, f.length, f.batch));
+  std::string text =
+      text_line("rows", fmt::format("{} of {} tokens, {} rows at once", f.rows, f.length, f.batch));
   text += beginning_line(f.beginning);
   const auto bytes = [](std::int64_t count) { return human_bytes(static_cast<double>(count)); };
-  text += line("operations", fmt::format("{}FLOP", human_count(f.operations)));
-  text += line("memory", fmt::format("{}, of which {} are keys and values", bytes(f.memory_bytes),
-                                     bytes(f.cache_bytes)));
-  text += line("disk", bytes(f.file_bytes));
-  text += line("device", f.device);
-  text += line("time", fmt::format("about {}, as some tokens of one batch went", human_duration(f.seconds)));
+  text += text_line("operations", fmt::format("{}FLOP", human_count(f.operations)));
+  text += text_line("memory", fmt::format("{}, of which {} are keys and values", bytes(f.memory_bytes),
+                                          bytes(f.cache_bytes)));
+  text += text_line("disk", bytes(f.file_bytes));
+  text += text_line("device", f.device);
+  text +=
+      text_line("time", fmt::format("about {}, as some tokens of one batch went", human_duration(f.seconds)));
   return text;
 }
 

@@ -40,6 +40,21 @@ class Explain(ProgramTest):
         self.assertIn("interrupted", error)
         self.assertEqual(list(json.loads((out / "explain.json").read_text())["stages"]), ["background", "settings"])
 
+    def look_into(self, out):
+        """Its run's own rows are prompts of several lengths, which nothing can be summed over; other text can."""
+        run, key, edit = out / "run", "h.1.mlp.down_proj:1", "data.eval={type: tokens, path: %s, sequence_length: 8}" % (out / "background.bin")
+        for command in (("attributions",), ("interactions",), ("attention", "--layer", "1"), ("attention", "--layer", "1", "--dry-run"), ("cluster",), ("harvest",)):
+            with self.subTest(command):
+                self.refuse(2, ["rows of one length", "3 to 4", "--tokens FILE"], *command[:1], run, *command[1:])
+                self.run_program(*command[:1], run, *command[1:], "--tokens", out / "background.bin", "--positions", "500",
+                                 *(("--dry-run",) if command == ("harvest",) else ()))
+        self.refuse(2, ["rows of one length", "--set"], "edit", run, "--ablate", key)
+        self.run_program("edit", run, "--ablate", key, "--controls", "2", "--measure-positions", "500", "--set", edit)
+        asked = self.root / "of.jsonl"
+        asked.write_text('{"prompt": "And the children", "target": " of"}\n')
+        for more in ((), ("--against", out / "background.bin")):
+            self.run_program("audit", run, "--prompts", asked, "--tokenizer", DEMO / "tokenizer.json", *more)
+
     def test_from_prompts_to_the_page(self):
         out, result = self.root / "explained", self.root / "result.json"
         self.interrupt_while_it_decomposes(out)
@@ -62,6 +77,10 @@ class Explain(ProgramTest):
         self.assertEqual([removal["prompt"] for removal in found["removals"]], [0, 1])
         for removal in found["removals"]:
             self.assertEqual(len(removal["before"]), 2)
+            # Measured on rows that had no part in the choice.
+            chose = sum("target" not in json.loads(line) for line in (out / f"against_{removal['prompt'] + 1}.jsonl").read_text().splitlines())
+            rows, length = found["background_rows"], removal["positions"] // (found["background_rows"] - chose)
+            self.assertEqual(removal["positions"], length * (rows - chose))
             self.assertGreater(removal["positions"], 10_000)
         for name in ("config.yaml", "prompts.jsonl", "background.bin", "run/report.html", "run/evaluation.json"):
             self.assertTrue((out / name).exists(), name)
@@ -73,6 +92,13 @@ class Explain(ProgramTest):
         self.assertEqual(json.loads(result.read_text())["stage_seconds"], found["stage_seconds"])
         self.refuse(2, ["found another"], "explain", DEMO / "target", *small(), "--prompt", "And the king", "--out", out, "--resume")
         self.refuse(2, ["found one", "--resume"], "explain", DEMO / "target", *QUESTION, *small(), "--out", out)
+        self.look_into(out)
+        # A state that is damaged or of another version is said to be so.
+        whole = (out / "explain.json").read_text()
+        for damage in (whole[: len(whole) // 2], "[]", json.dumps({**json.loads(whole), "settings": {}})):
+            (out / "explain.json").write_text(damage)
+            self.refuse(3, ["explain.json", "choose another --out"], "explain", DEMO / "target", *QUESTION, *small(), "--out", out, "--resume")
+        (out / "explain.json").write_text(whole)
         # A stage that is forgotten is made again, and those before it are not.
         state = json.loads((out / "explain.json").read_text())
         del state["stages"]["evaluate"]
@@ -93,8 +119,7 @@ class Explain(ProgramTest):
         _, error = self.run_program("explain", target, *QUESTION, *small(), "--out", self.root / "start", "--start-token", "1024", exit_code=2)
         self.assertIn("--start-token: expected a token below 1024", error)
         run = self.root / "a_run"
-        run.mkdir()
-        (run / "provenance.json").write_text("{}")
+        (run / "checkpoints").mkdir(parents=True)
         self.refuse(2, ["a model's directory", "found a run"], "explain", run, *QUESTION, *small(), "--out", out)
         self.refuse(3, ["found none"], "explain", target, *QUESTION, *small(), "--out", out / "x", "--resume")
 
