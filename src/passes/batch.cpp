@@ -22,7 +22,7 @@ RandomKey Batch::key(RandomPurpose purpose, std::uint64_t a, std::uint64_t b) co
 }
 
 at::Tensor Batch::sum_tensors(const std::function<at::Tensor(const LaneBatch&)>& work) const {
-  end_if_asked(stop, "the evaluation");
+  end_if_asked(stop, "the pass over the data");
   std::vector<at::Tensor> parts(lanes.size());
   pool.run([&](int i) {
     const auto lane = static_cast<std::size_t>(i);

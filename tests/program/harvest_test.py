@@ -2,37 +2,22 @@
 rows are divided into and whatever comes between."""
 
 import json
-import os
-import pty
-import random
-import re
 import shutil
-import signal
 import struct
-import subprocess
 import sys
 import unittest
 from math import prod
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from interpretation_support import GOLDEN, TABLES, HarvestTest, load
-from prepare_tokens_support import PYTHON, ROOT, has, needs
+from interpretation_support import GOLDEN, TABLES, HarvestTest, load, sections
 from processes_test import TORCHRUN, free_port, has_process_groups
-from support import DATA, PROGRAM, write_shard
-from synthetic_harvest import T
+from prepare_tokens_support import ROOT
+from support import DATA
 
 KINDS = ("random_positive", "random_negative", "strongest")  # of examples, by their number in the file
 COUNTS = ("firings", "positive_firings", "negative_firings", "rows", "position_firings")
 AT_FIRINGS = ("firing_activation_sum", "firing_activation_abs_sum", "activation_min", "activation_max")
-
-
-def sections(table, *names):
-    """{subcomponent: its entries} of a table that has the entries of one subcomponent after those of another."""
-    offsets = table["offsets"].values
-    columns = [table[name].rows() if len(table[name].shape) > 1 else table[name].values for name in names]
-    return {c: list(zip(*(column[offsets[i]:offsets[i + 1]] for column in columns)))
-            for i, c in enumerate(table["subcomponent"].values)}
 
 
 class Golden(HarvestTest):
@@ -347,112 +332,6 @@ class Divided(HarvestTest):
             self.assertEqual(*keys)
 
 
-class Interrupted(HarvestTest):
-    """A harvest that ends early goes on with the same command, and leaves what one without a break does."""
-
-    ROWS = 100
-
-    def setUp(self):
-        super().setUp()
-        draw = random.Random(7)
-        write_shard(self.root / "many.bin", [draw.randrange(61) for _ in range(17 * self.ROWS)])
-        self.run_directory = self.make_run()
-        self.command = ("harvest", self.run_directory, "--tokens", self.root / "many.bin", "--batch-size", "1", "--threads", "1")
-        undisturbed = self.make_run(name="undisturbed")
-        self.run_program("harvest", undisturbed, *self.command[2:], "--sparse", self.root / "undisturbed_sparse")
-        self.undisturbed = self.table_bytes(undisturbed)
-
-    def start_and_wait(self, part, *arguments):
-        """A harvest that saves after every batch, which has done so twice."""
-        process = self.start(*self.command, "--save-every", "0", *arguments)
-        parts = self.results(self.run_directory) / "harvest.parts" / part
-        self.wait_until(lambda: len(list(parts.glob("state_*"))) >= 2, process, "a saved state")
-        return process
-
-    def kill(self, process):
-        process.kill()
-        self.assertEqual(process.wait(), -signal.SIGKILL)
-
-    def assert_goes_on(self, *arguments):
-        """On a terminal, which shows at once what the program is at."""
-        here, there = pty.openpty()
-        process = subprocess.Popen([PROGRAM, *map(str, self.command + arguments)], stdout=subprocess.DEVNULL, stderr=there)
-        os.close(there)
-        said = b""
-        try:
-            while part := os.read(here, 4096):
-                said += part
-        except OSError:  # the program has ended
-            pass
-        os.close(here)
-        self.assertEqual(process.wait(), 0, said)
-        self.assertRegex(said.decode(), r"going on from batch [1-9]\d* of 100")
-
-    def test_a_signal(self):
-        sparse = ("--sparse", self.root / "sparse")
-        process = self.start_and_wait("0-of-1", *sparse)
-        self.refuse(3, ["harvest.parts/0-of-1", "another program harvests this part; wait for it or stop it"], *self.command, *sparse)
-        process.send_signal(signal.SIGINT)
-        _, err = self.finish(process, 130)
-        self.assertRegex(err, r"interrupted after \d+ of 1700 positions, which are saved: run the same command to go on")
-        self.assertFalse((self.results(self.run_directory) / "harvest").exists())
-        words = ["settings.json", '"threshold"', "0.2", "0.1", "go on with the same options"]
-        self.refuse(3, words, *self.command, *sparse, "--threshold", "0.2")
-        self.assert_goes_on(*sparse)
-        self.assert_same_tables(self.table_bytes(self.run_directory), self.undisturbed)
-        found, wanted = ({path.relative_to(place): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
-                         for place in (self.root / "sparse", self.root / "undisturbed_sparse"))
-        self.assertTrue(found == wanted and len(found) == 24, "what delphi reads differs")
-
-    def test_a_kill(self):
-        self.kill(self.start_and_wait("0-of-1"))
-        self.assert_goes_on()
-        self.assert_same_tables(self.table_bytes(self.run_directory), self.undisturbed)
-
-    def test_a_kill_of_one_part(self):
-        self.run_program(*self.command, "--shard", "0/2")
-        self.kill(self.start_and_wait("1-of-2", "--shard", "1/2"))
-        self.refuse(3, ["1-of-2", "expected a finished part", "--shard 1/2"], *self.command, "--merge")
-        self.assert_goes_on("--shard", "1/2")
-        self.run_program(*self.command, "--merge")
-        self.assert_same_tables(self.table_bytes(self.run_directory), self.undisturbed)
-
-
-class ForDelphi(HarvestTest):
-    def test_sparse(self):
-        """A directory a site, with every firing as (row, position, subcomponent) and its importance."""
-        run = self.make_run()
-        self.harvest(run, "--sparse", self.root / "sparse", "--batch-size", "2")
-        counts = self.tables(run)["subcomponents"]
-        g = load(GOLDEN / "plain" / "harvest.safetensors")["g"]
-        rows, T, A = g.shape
-        sites = self.about(run)["sites"]
-        self.assertEqual({path.name for path in (self.root / "sparse").iterdir()}, {site["name"] for site in sites})
-        for site in sites:
-            place = self.root / "sparse" / site["name"]
-            self.assertEqual({path.name for path in place.iterdir()}, {f"0_{site['C'] - 1}.safetensors", "config.json"})
-            stored = load(place / f"0_{site['C'] - 1}.safetensors")
-            self.assertEqual({name: tensor.dtype for name, tensor in stored.items()},
-                             {"locations": "I32", "activations": "F16", "tokens": "I32"})
-            self.assertEqual(stored["tokens"].shape, [rows, T])
-            locations = [tuple(place) for place in stored["locations"].rows()]
-            self.assertEqual(len(set(locations)), len(locations))
-            for (row, t, c), activation in zip(locations, stored["activations"].values, strict=True):
-                self.assertAlmostEqual(activation, g.values[(row * T + t) * A + site["offset"] + c], delta=1e-3)
-            found = [sum(which == c for _, _, which in locations) for c in range(site["C"])]
-            self.assertEqual(found, counts["firings"].values[site["offset"]:site["offset"] + site["C"]])
-            config = json.loads((place / "config.json").read_text())
-            self.assertEqual((config["ctx_len"], config["n_tokens"]), (T, rows * T))
-            self.assertEqual(config["model_name"], str(DATA / "plain" / "target"))
-            self.assertEqual(config["dataset_repo"], str(DATA / "plain" / "eval.npy"))
-
-    def test_a_place_that_cannot_be_written(self):
-        (self.root / "file").write_text("")
-        run = self.make_run()
-        self.refuse(3, [str(self.root / "file"), "directory"], "harvest", run, "--sparse", self.root / "file" / "sparse")
-        self.assertFalse((run / "interpretation").exists(), "known before anything is computed")
-
-
 class DryRun(HarvestTest):
     def test_says_what_it_would_take(self):
         run = self.make_run()
@@ -478,33 +357,6 @@ class DryRun(HarvestTest):
         self.run_program("decompose", toys / "tms_5-2.yaml", "--out", run, *small, "--set", f"target.path={target}")
         for more in ((), ("--dry-run",)):
             self.refuse(2, ["--positions: expected at most 134217728", "found 134217729"], "harvest", run, "--positions", 2 ** 27 + 1, *more)
-
-
-class Example(HarvestTest):
-    @needs("numpy", "safetensors")
-    def test_read_evidence(self):
-        """examples/read_evidence.py, which people copy."""
-        script = ROOT / "examples" / "read_evidence.py"
-        self.assertLessEqual(len(script.read_text().splitlines()), 25)
-        run = self.make_run()
-        for beside in (False, True):
-            if beside:
-                shutil.copy(DATA / "tokenizer" / "tokenizer.json", self.root)
-            self.harvest(run, "--tokens", self.root / "train.npy")
-            done = subprocess.run([PYTHON, script, run], capture_output=True, text=True)
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
-            tables = self.tables(run)
-            firings = tables["subcomponents"]["firings"].values
-            names = [f"{site['name']}:{c}" for site in self.about(run)["sites"] for c in range(site["C"])]
-            most = sorted(range(len(firings)), key=lambda c: -firings[c])[:10]
-            printed = done.stdout.splitlines()
-            self.assertEqual(len(printed), 10)
-            for line, c in zip(printed, most):
-                self.assertRegex(line, rf"^{re.escape(names[c])} +fires +{firings[c]} times, at ")
-                entries = sections(tables["input_tokens"], "count", "token")[c]
-                for count, token in sorted(entries, key=lambda entry: (-entry[0], entry[1]))[:3]:
-                    text = " '.+'" if beside and has("tokenizers") else ""
-                    self.assertRegex(line, rf"#{token}{text} {count} times")
 
 
 if __name__ == "__main__":

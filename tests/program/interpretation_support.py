@@ -178,3 +178,11 @@ class UnlearnTest(EditTest):
 
     def report(self, slug):
         return json.loads((self.results(self.run_directory) / "audits" / slug / "report.json").read_text())
+
+
+def sections(table, *names):
+    """{subcomponent: its entries} of a table that has the entries of one subcomponent after those of another."""
+    offsets = table["offsets"].values
+    columns = [table[name].rows() if len(table[name].shape) > 1 else table[name].values for name in names]
+    return {c: list(zip(*(column[offsets[i]:offsets[i + 1]] for column in columns)))
+            for i, c in enumerate(table["subcomponent"].values)}

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
-#include <spdlog/fmt/fmt.h>
 
 #include "command_line.hpp"
 #include "commands.hpp"
@@ -115,7 +114,7 @@ void add_labels_set(CLI::App& labels) {
   command->footer("Example:\n  vpd labels set runs/demo h.1.attn.q_proj:12 \"looks back from 'and'\"");
   command->callback([arguments] {
     set_label(arguments->run, arguments->checkpoint, arguments->key, arguments->label);
-    fmt::print("{} is labelled; `vpd show` and `vpd report` say so from now on\n", arguments->key);
+    print(arguments->key + " is labelled; `vpd show` and `vpd report` say so from now on\n");
   });
 }
 
