@@ -17,6 +17,7 @@ namespace vpd {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
 
 std::string name_of(const MetricConfig& metric) {
   if (const auto* pgd = std::get_if<PgdMetric>(&metric)) return pgd->name;
@@ -51,7 +52,6 @@ MetricChoice chosen_metrics(const std::vector<MetricConfig>& metrics, const std:
 /// they are of the same step and overrides; nothing where they are not.
 std::optional<std::string> evaluation_to_keep(const RunDirectory& run, const EvaluateOptions& options,
                                               const EvaluateResult& result) {
-  using Json = nlohmann::ordered_json;
   const std::string text = evaluation_json(result);
   if (options.metrics.empty() || !fs::exists(run.evaluation_path())) return text;
   Json kept = Json::parse(read_text(run.evaluation_path()), nullptr, /*allow_exceptions=*/false);

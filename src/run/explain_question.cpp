@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr double hardly_said = 0.1;  // a continuation that is less probable is warned of
-constexpr std::int64_t sampled_rows = 1024, rows_of_a_prompt = 32;
+constexpr std::int64_t sampled_rows = 1024, rows_behind_a_prompt = 32;
 
 /// Tokens of a row of the background: enough for text to go on behind the longest prompt.
 std::int64_t background_length(const Question& question) {
@@ -223,7 +223,7 @@ BackgroundRows background_rows(const ExplainOptions& options, const Question& qu
   // Evidence is of both kinds of text.
   std::vector<std::int64_t> evidence;
   for (std::size_t i = 0; i < question.prompts.size(); ++i) {
-    SampleOptions sample = sampling(options, rows_of_a_prompt, length,
+    SampleOptions sample = sampling(options, rows_behind_a_prompt, length,
                                     anew(directory / "sampled" / fmt::format("prompt_{}.bin", i + 1)));
     sample.prompt_tokens = question.prompts[i].tokens;
     sample_run(sample, observer);

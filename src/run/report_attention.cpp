@@ -7,11 +7,11 @@
 
 #include <ATen/ATen.h>
 
+#include "json_object.hpp"
 #include "report_data.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/interpretation/results.hpp"
-#include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
 
 namespace vpd {
@@ -25,12 +25,7 @@ constexpr std::int64_t heat_terms = 40;                       // of either side
 constexpr std::int64_t prompt_pairs = 8;                      // of a head
 constexpr std::int64_t prompt_numbers = 60'000;               // of all heads of a prompt
 
-Json parsed(const fs::path& path) {
-  Json json = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  VPD_CHECK(json.is_object(), DataError, "{}: expected a JSON object, found none; run vpd attention again",
-            path.string());
-  return json;
-}
+constexpr const char* again = "; run vpd attention again";
 
 Json numbers(const at::Tensor& x, int digits = 3) {
   const at::Tensor wide = x.to(at::kDouble).contiguous();
@@ -93,7 +88,7 @@ Json lower(const at::Tensor& x) {
 }
 
 Json prompt_of(const fs::path& path) {
-  Json prompt = parsed(fs::path(path).replace_extension(".json"));
+  Json prompt = json_object(fs::path(path).replace_extension(".json"), again);
   prompt["name"] = to_valid_utf8(path.stem().string());
   const SafetensorsFile file(path);
   const at::Tensor score = file.load("score"), given = file.load("contribution"),
@@ -114,7 +109,7 @@ Json prompt_of(const fs::path& path) {
 }
 
 Json block_of(const fs::path& path) {
-  Json block = parsed(path / "heads.json");
+  Json block = json_object(path / "heads.json", again);
   block["name"] = to_valid_utf8(path.filename().string());
   for (const char* unused : {"directory", "seconds", "warnings", "prompt"}) block.erase(unused);
   const SafetensorsFile pairs(path / "pairs.safetensors"), looks(path / "heads.safetensors");

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 
+#include "json_object.hpp"
 #include "report_clusters.hpp"
 #include "report_wiring.hpp"
 #include "vpd/base/error.hpp"
@@ -15,7 +16,6 @@
 #include "vpd/config/load.hpp"
 #include "vpd/decomposition/decomposition.hpp"
 #include "vpd/interpretation/results.hpp"
-#include "vpd/io/files.hpp"
 #include "vpd/io/metrics_series.hpp"
 #include "vpd/run/check_health.hpp"
 #include "vpd/run/status.hpp"
@@ -28,12 +28,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t curve_points = 400;
 
-Json parsed(const fs::path& path) {
+/// Nothing where the file does not exist (yet).
+Json json_if_there(const fs::path& path) {
   std::error_code error;
-  if (!fs::exists(path, error)) return {};
-  Json json = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  VPD_CHECK(json.is_object(), DataError, "{}: expected a JSON object, found none", path.string());
-  return json;
+  return fs::exists(path, error) ? json_object(path) : Json();
 }
 
 Json run_card(const RunDirectory& run, const RunConfig& config) {
@@ -52,7 +50,7 @@ Json run_card(const RunDirectory& run, const RunConfig& config) {
     card["made"] = status->step;
     card["sentence"] = to_valid_utf8(status->sentence);
   }
-  const Json provenance = parsed(run.provenance_path());
+  const Json provenance = json_if_there(run.provenance_path());
   for (const char* key : {"start_time", "device", "command_line"})
     if (provenance.contains(key)) card[key] = provenance[key];
   return card;
@@ -68,7 +66,7 @@ Json results_of(const RunDirectory& run, std::int64_t step, const char* kind, co
     if (fs::exists(i->path() / file)) places.push_back(i->path());
   std::sort(places.begin(), places.end());
   for (const fs::path& place : places) {
-    Json result = parsed(place / file);
+    Json result = json_if_there(place / file);
     result["name"] = to_valid_utf8(place.filename().string());
     all.push_back(std::move(result));
   }
@@ -144,7 +142,7 @@ ReportData report_data(const ReportOptions& options, bool all_examples, const Ob
   if (data.meta["curves"].empty())
     data.missing.push_back(fmt::format("curves of training: `vpd decompose --resume {}`", shell));
   data.meta["health"] = health_of(options.run, data.warnings);
-  const Json evaluation = parsed(run.evaluation_path());
+  const Json evaluation = json_if_there(run.evaluation_path());
   if (evaluation.contains("metrics")) {
     data.meta["evaluation"] = {{"step", evaluation.value("step", std::int64_t{0})},
                                {"metrics", evaluation["metrics"]},

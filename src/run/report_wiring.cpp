@@ -8,10 +8,10 @@
 
 #include <ATen/ATen.h>
 
+#include "json_object.hpp"
 #include "report_data.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/interpretation/results.hpp"
-#include "vpd/io/files.hpp"
 
 namespace vpd {
 namespace {
@@ -66,12 +66,6 @@ Json picture_of(const SafetensorsFile& file, bool square) {
           {"left", own.numel() - static_cast<std::int64_t>(rows.size())}};
 }
 
-Json parsed(const fs::path& path) {
-  Json json = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  VPD_CHECK(json.is_object(), DataError, "{}: expected a JSON object, found none", path.string());
-  return json;
-}
-
 }  // namespace
 
 ReportWiring::ReportWiring(const OpenedEvidence& opened) {
@@ -117,7 +111,7 @@ Json report_interactions(const fs::path& results) {
   const fs::path directory = results / "interactions";
   std::error_code error;
   if (!fs::exists(directory / "interactions.json", error)) return {};
-  Json json = parsed(directory / "interactions.json");
+  Json json = json_object(directory / "interactions.json", "; run vpd interactions again");
   for (Json& table : json["tables"]) {
     const SafetensorsFile file(directory / (table["site"].get<std::string>() + ".safetensors"));
     table["map"] = picture_of(file, table["site"] == table["columns"]);

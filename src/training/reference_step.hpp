@@ -39,26 +39,47 @@ class ReferenceStep {
   struct Moments {
     at::Tensor m, v;
   };
-  struct Batch;
+  struct Batch {
+    TermRows rows;
+    std::int64_t step;
+    CleanPass clean;
+    WrittenOut passes;  ///< with V, U and g, lower-leaky, as leaves
+    at::Tensor made_z;  ///< as the causal-importance function gave it, on its graph
+    at::Tensor z;       ///< a leaf of its own, which penalties are taken of
+    at::Tensor kept;    ///< [N, Σ C], of LargestMasks
 
+    double positions() const { return static_cast<double>(clean.N()); }
+  };
+
+  static const PersistentAdversaryConfig* persistent_of(const TermPlan& term);
+
+  // reference_step.cpp
   Batch batch_of(TermRows rows, const at::Tensor& input, std::int64_t number,
                  const std::vector<Parameter>& ci_parameters, const BoundSubcomponents& components) const;
-  at::Tensor term_loss(const Batch& batch, std::size_t term, std::vector<at::Tensor>& last_ascent);
   void go_back(const Batch& batch, const at::Tensor& components_gradient) const;
   void decay_unused(const std::vector<Batch>& batches, std::int64_t step);
+  void update(ParameterSet& parameters, const at::Tensor& gradient, Moments& moments,
+              std::optional<double> limit, std::int64_t step);
+
+  // reference_terms.cpp
+  at::Tensor term_loss(const Batch& batch, std::size_t term, std::vector<at::Tensor>& last_ascent);
   at::Tensor loss_of(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
                      const std::vector<at::Tensor>& sources, std::int64_t draw) const;
   at::Tensor masked_loss(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
                          const std::function<WrittenOutMask(std::size_t)>& mask_of, std::int64_t draw) const;
   at::Tensor parameter_term(const Batch& batch, const TermPlan& plan) const;
   at::Tensor minimality_term(const Batch& batch, std::size_t term, const MinimalityPlan& plan);
+  RandomKey key(RandomPurpose purpose, std::int64_t step, std::size_t term, std::int64_t which) const;
+
+  // reference_adversary.cpp
+  void begin_adversary(std::size_t term, std::int64_t T);
+  std::vector<at::Tensor> climbed_sources(const Batch& batch, std::size_t term,
+                                          const ReconstructionPlan& plan, std::int64_t& draw,
+                                          std::vector<at::Tensor>& last_ascent);
   std::vector<at::Tensor> fresh_sources(const Batch& batch, std::size_t term, const ReconstructionPlan& plan,
                                         const FreshAdversaryConfig& adversary) const;
   /// T: positions of the batch's rows.
   void ascend(std::size_t term, const std::vector<at::Tensor>& gradients, std::int64_t step, std::int64_t T);
-  void update(ParameterSet& parameters, const at::Tensor& gradient, Moments& moments,
-              std::optional<double> limit, std::int64_t step);
-  RandomKey key(RandomPurpose purpose, std::int64_t step, std::size_t term, std::int64_t which) const;
 
   Decomposition& d_;
   RunConfig config_;

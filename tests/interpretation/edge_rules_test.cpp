@@ -86,13 +86,13 @@ TEST_P(CompleteEdges, AddUpToWhatTheyLeadInto) {
   }
 }
 
-std::vector<const char*> families() {
+std::vector<const char*> target_families() {
   std::vector<const char*> names(targets_with_blocks.begin(), targets_with_blocks.end());
   names.push_back("tms");
   return names;
 }
 INSTANTIATE_TEST_SUITE_P(Families, CompleteEdges,
-                         ::testing::Combine(::testing::ValuesIn(families()), ::testing::Bool(),
+                         ::testing::Combine(::testing::ValuesIn(target_families()), ::testing::Bool(),
                                             ::testing::Values(at::kDouble, at::kFloat)),
                          [](const auto& one) {
                            return fmt::format("{}_{}_{}", std::get<0>(one.param),
@@ -103,7 +103,7 @@ INSTANTIATE_TEST_SUITE_P(Families, CompleteEdges,
 TEST(PublishedEdges, LeaveARestUnlessSlopesAreSecants) {
   const Numerics numerics{at::kCPU, at::kDouble, at::kDouble};
   Lanes lanes(1);
-  for (const char* name : families()) {
+  for (const char* name : target_families()) {
     const Decomposition d = decomposition_of(target_named(name, numerics), numerics, /*all=*/true);
     const at::Tensor prompt = input_of(*d.target)[1];
     double rest = 0.0;
