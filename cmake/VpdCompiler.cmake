@@ -60,7 +60,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 if(VPD_TOGETHER)
   # More is inlined into one another than file by file, and GCC 12 then takes the unused members of a variant for ones that are read.
-  list(APPEND VPD_CXX_FLAGS -Wno-maybe-uninitialized)
+  # A local name may hide one of a file that stands before it.
+  list(APPEND VPD_CXX_FLAGS -Wno-maybe-uninitialized -Wno-shadow)
 endif()
 if(VPD_WERROR)
   set(VPD_CUDA_FLAGS -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror,-fPIC -Werror=all-warnings)

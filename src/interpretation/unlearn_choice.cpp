@@ -42,7 +42,7 @@ class Choice {
 
   ChosenSet choose() {
     admit_candidates();
-    while (!waiting_.empty() && static_cast<std::int64_t>(columns_.size()) < settings_.most) {
+    while (!waiting_.empty() && static_cast<std::int64_t>(columns_.size()) < settings_.most && !is_enough()) {
       observer_.announce(fmt::format("choosing a set: {} subcomponents, mean KL {:.2g} of {:.2g}",
                                      columns_.size(), side_, settings_.budget));
       if (!is_fresh(waiting_.top())) {
@@ -63,6 +63,8 @@ class Choice {
 
  private:
   bool is_fresh(const Candidate& candidate) const { return candidate.set_size == columns_.size(); }
+
+  bool is_enough() const { return settings_.enough > 0.0 && -mean_of(metric_) >= settings_.enough; }
 
   /// What a member has to add: twice its standard error, and a hundredth of what is there.
   double least_gain(const Candidate& candidate) const {

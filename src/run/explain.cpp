@@ -55,6 +55,15 @@ constexpr std::array<std::pair<const char*, const char*>, 9> stages = {
 
 constexpr std::int64_t removal_positions = 20'000;  // of the background, with a set of subcomponents out
 
+/// What ln p of a continuation has to fall, in the mean over its tokens, until it is as good as gone. Who
+/// removes more does more to what is to stay.
+double fall_until_gone(const ExplainedPrompt& prompt) {
+  constexpr double gone = 0.01;
+  double fall = 0.0;
+  for (const double p : prompt.probability) fall += std::max(0.0, std::log(p / gone));
+  return fall / static_cast<double>(prompt.probability.size());
+}
+
 /// Columns of a graph's subcomponents, whatever their positions, the most influential first.
 std::vector<std::int64_t> most_influential(const AttributionGraph& graph) {
   std::vector<const GraphNode*> nodes;
@@ -311,6 +320,7 @@ class Explanation {
       removal.tokenizer = options_.tokenizer;
       removal.prompts = {.behaviour = behaviour, .against = against};
       removal.settings.budget = 0.005;  // what is allowed elsewhere is a tenth of what other commands allow
+      removal.settings.enough = fall_until_gone(question_.prompts[i]);
       removal.settings.fit_steps = scale.fit_steps;
       removal.settings.baselines = {Baseline::mean_difference, Baseline::rank_1, Baseline::rank_4};
       removal.slug = fmt::format("prompt_{}", i + 1);
@@ -355,7 +365,6 @@ class Explanation {
     Json baselines = Json::array();
     for (const UnlearnCurve& curve : found.unlearned.curves)
       baselines.push_back({{"name", curve.name},
-                           {"fall", curve.fall_within(found.budget)},
                            {"probability", curve.points.back().probability},
                            {"side", curve.points.back().side}});
     return {{"prompt", prompt},
@@ -410,8 +419,8 @@ class Explanation {
                                .positions = one["positions"].get<std::int64_t>(),
                                .redundant = one["redundant"].get<std::int64_t>()};
       for (const Json& curve : one["curves"])
-        removal.baselines.push_back({curve["name"].get<std::string>(), curve["fall"].get<double>(),
-                                     curve["probability"].get<double>(), curve["side"].get<double>()});
+        removal.baselines.push_back({curve["name"].get<std::string>(), curve["probability"].get<double>(),
+                                     curve["side"].get<double>()});
       result_.removals.push_back(std::move(removal));
     }
   }

@@ -75,10 +75,8 @@ std::string removals_text(const ExplainResult& result) {
       text += fmt::format("  {} of them {} made up for by others in the target\n", removal.redundant,
                           removal.redundant == 1 ? "is" : "are");
     for (const ExplainedRemoval::Baseline& baseline : removal.baselines)
-      text += fmt::format(
-          "  {:<18} p {:.3f} at a mean KL of {:.5f} on what is to stay; ln p falls by {:.2f} at "
-          "the budget\n",
-          baseline.name, baseline.probability, baseline.side, baseline.fall);
+      text += fmt::format("  {:<18} p {:.3f} at a mean KL of {:.5f} on what is to stay\n", baseline.name,
+                          baseline.probability, baseline.side);
   }
   return text;
 }
@@ -131,8 +129,7 @@ std::string explain_json(const ExplainResult& result) {
   for (const ExplainedRemoval& removal : result.removals) {
     Json baselines = Json::array();
     for (const ExplainedRemoval::Baseline& one : removal.baselines)
-      baselines.push_back(
-          {{"name", one.name}, {"fall", one.fall}, {"probability", one.probability}, {"side", one.side}});
+      baselines.push_back({{"name", one.name}, {"probability", one.probability}, {"side", one.side}});
     removals.push_back({{"prompt", removal.prompt},
                         {"keys", removal.keys},
                         {"before", removal.before},

@@ -19,11 +19,12 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::pair<RunState, const char*>, 5> names = {{{RunState::running, "running"},
-                                                                    {RunState::done, "done"},
-                                                                    {RunState::interrupted, "interrupted"},
-                                                                    {RunState::diverged, "diverged"},
-                                                                    {RunState::failed, "failed"}}};
+constexpr std::array<std::pair<RunState, const char*>, 5> state_names = {
+    {{RunState::running, "running"},
+     {RunState::done, "done"},
+     {RunState::interrupted, "interrupted"},
+     {RunState::diverged, "diverged"},
+     {RunState::failed, "failed"}}};
 
 Json as_json(const RunStatus& status) {
   return {{"state", name_of(status.state)},
@@ -36,7 +37,7 @@ Json as_json(const RunStatus& status) {
 }  // namespace
 
 std::string name_of(RunState state) {
-  for (const auto& [known, name] : names)
+  for (const auto& [known, name] : state_names)
     if (known == state) return name;
   return "";
 }
@@ -59,7 +60,7 @@ std::optional<RunStatus> read_status(const fs::path& run) {
   try {
     const std::string state = known ? json.at("state").get<std::string>() : "";
     known = false;
-    for (const auto& [value, name] : names)
+    for (const auto& [value, name] : state_names)
       if (state == name) status.state = value, known = true;
     if (known) {
       status.step = json.at("step").get<std::int64_t>();

@@ -26,6 +26,9 @@ void check_options(const UnlearnOptions& options) {
   check_slug(options.slug);
   VPD_CHECK(options.settings.budget > 0.0 && std::isfinite(options.settings.budget), UsageError,
             "--budget: expected a mean KL above 0, in nats, found {:g}", options.settings.budget);
+  VPD_CHECK(options.settings.enough >= 0.0 && std::isfinite(options.settings.enough), UsageError,
+            "--enough: expected a fall of the metric of at least 0, in nats, found {:g}",
+            options.settings.enough);
   VPD_CHECK(options.settings.relearn_rate > 0.0 && std::isfinite(options.settings.relearn_rate), UsageError,
             "--relearn-rate: expected a learning rate above 0, found {:g}", options.settings.relearn_rate);
 }

@@ -38,7 +38,7 @@ class Toys(ProgramTest):
         self.assertEqual(len(NAMES), 8)
         self.assertEqual({path.name for path in TOYS.glob("*.yaml")},
                          {f"{name}{part}.yaml" for name in NAMES for part in ("", "_target")} |
-                         {f"{name}_targeted.yaml" for name in (*TARGETED, "redundancy")})
+                         {f"{name}_targeted.yaml" for name in (*TARGETED, "redundancy")} | {"residual_mlp_1_targeted_C5.yaml"})
         for name in NAMES:
             with self.subTest(name):
                 target, run = self.pretrain(name), self.root / f"{name}_run"
@@ -64,6 +64,17 @@ class Toys(ProgramTest):
                 figures = json.loads((run / "evaluation.json").read_text())["metrics"]
                 self.assertIn("background/l0/total", figures)
                 self.assertIn("loss/background", figures)
+
+    def test_three_inputs_need_three_neurons(self):
+        target = self.pretrain("residual_mlp_1", steps=1000)
+        for name, steps in (("residual_mlp_1_targeted", 500), ("residual_mlp_1_targeted_C5", 2500)):
+            with self.subTest(name):
+                run = self.root / name
+                self.run_program("decompose", TOYS / f"{name}.yaml", "--out", run, "--set", f"target.path={target}", "--set", f"training.steps={steps}",
+                                 "--set", "evaluation.batch_size=512", "--threads", "1")
+                figures = json.loads((run / "evaluation.json").read_text())["metrics"]
+                self.assertEqual(figures["alive/total"], 3, figures)
+                self.assertLess(figures["background/l0/total"], 0.05)  # three of 100 inputs are on 0.03 times in a row
 
     def test_features_need_one_subcomponent_of_each_matrix(self):
         """The smallest targeted decomposition recovers what is known, in a part of its steps: of the matrix between the halves, no more than its rank."""

@@ -53,6 +53,10 @@ class Found(UnlearnTest):
         self.assertEqual(len(found["curves"][0]["points"]), len(keys) + 1)
         self.assertEqual([one["name"] for one in found["groups"]], ["a", "b"])
         self.assertEqual([one["steps"] for one in found["relearning"]][0], [0, 1, 2])
+        # A small fall is enough: what was chosen first, alone.
+        self.assertGreater(len(keys), 1)
+        self.unlearn("--budget", "0.05", "--baselines", "none", "--enough", "1e-6", "--slug", "enough")
+        self.assertEqual([one["key"] for one in self.report("enough")["set"]], keys[:1])
         # The files are the target with that very edit: `vpd edit` makes the same of edits.yaml.
         again = self.root / "again"
         self.edit(self.run_directory, "--from", self.results(self.run_directory) / "audits" / "unlearn" / "edits.yaml", "--out", again)
@@ -113,6 +117,7 @@ class Refused(UnlearnTest):
         none = ("--baselines", "none")
         self.refuse_unlearning(
             2, (["--budget", "above 0"], *self.both(), *none, "--budget", "0"), (["--budget"], *self.both(), *none, "--budget", "nan"),
+            (["--enough", "at least 0"], *self.both(), *none, "--enough", "-1"),
             (["--baselines", "rank_4", "'rank_3'"], *self.both(), "--baselines", "rank_3"), (["--relearn-rate"], *self.both(), *none, "--relearn-rate", "0"),
             (["two sets of prompts", "same twice"], "--prompts", self.behaviour, "--against", self.behaviour, *none),
             (["vpd harvest", "--baselines"], *self.both(), "--baselines", "random"), (["--slug"], *self.both(), *none, "--slug", "a/b"),

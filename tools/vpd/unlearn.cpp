@@ -29,6 +29,10 @@ void add_unlearn(CLI::App& app) {
                    "Damage that is allowed: mean KL over all positions of the others, in nats")
       ->capture_default_str();
   command
+      ->add_option("--enough", settings.enough,
+                   "Fall of the metric, in nats, that ends the choice before the budget does; 0: none does")
+      ->capture_default_str();
+  command
       ->add_option("--out", arguments->out,
                    "Directory for the edited target; without it effects are measured alone")
       ->check(a_path());

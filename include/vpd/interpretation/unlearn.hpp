@@ -30,7 +30,8 @@ std::vector<Baseline> parse_baselines(const std::string& text);
 
 struct UnlearnSettings {
   AuditSettings audit{};
-  double budget = 0.02;        ///< of mean KL on the prompts against, in nats
+  double budget = 0.02;  ///< of mean KL on the prompts against, in nats
+  double enough = 0.0;   ///< fall of the mean metric, in nats, that ends the choice; 0: only the budget does
   std::int64_t most = 16;      ///< subcomponents in the set
   std::int64_t controls = 20;  ///< random sets
   std::vector<Baseline> baselines = all_baselines();

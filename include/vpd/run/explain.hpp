@@ -64,7 +64,7 @@ struct ExplainedRemoval {
   std::int64_t positions = 0;
   struct Baseline {
     std::string name;
-    double fall = 0.0, probability = 0.0, side = 0.0;  ///< at the budget; strongest point
+    double probability = 0.0, side = 0.0;  ///< at its strongest
   };
   std::vector<Baseline> baselines;
   std::int64_t redundant = 0;  ///< of the keys, those that others make up for in the target
