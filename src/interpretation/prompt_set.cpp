@@ -107,12 +107,23 @@ std::vector<AuditPrompt> read_text_prompts(const std::filesystem::path& path, st
 
 PromptSplit split_prompts(const std::vector<AuditPrompt>& prompts) {
   PromptSplit split;
-  for (const AuditPrompt& prompt : prompts) {
-    std::uint64_t hash = 0;
-    for (const std::int64_t token : prompt.tokens) hash = mix_bits(hash ^ static_cast<std::uint64_t>(token));
-    (hash % 2 == 0 ? split.select : split.report).push_back(prompt);
+  for (const bool with_target : {true, false}) {
+    std::vector<AuditPrompt> all, select, report;
+    for (const AuditPrompt& prompt : prompts) {
+      if (prompt.target.has_value() != with_target) continue;
+      std::uint64_t hash = 0;
+      for (const std::int64_t token : prompt.tokens)
+        hash = mix_bits(hash ^ static_cast<std::uint64_t>(token));
+      all.push_back(prompt);
+      (hash % 2 == 0 ? select : report).push_back(prompt);
+    }
+    if (select.size() < 2 || report.size() < 2) {
+      split.in_both += static_cast<std::int64_t>(all.size());
+      select = report = all;
+    }
+    split.select.insert(split.select.end(), select.begin(), select.end());
+    split.report.insert(split.report.end(), report.begin(), report.end());
   }
-  if (split.select.size() < 2 || split.report.size() < 2) split = {prompts, prompts, false};
   return split;
 }
 

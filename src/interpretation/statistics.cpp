@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace vpd {
 
@@ -24,6 +25,12 @@ double standard_error(const std::vector<double>& values) {
     count += 1.0;
   }
   return count > 1.0 ? std::sqrt(squares / (count - 1.0) / count) : 0.0;
+}
+
+double largest_magnitude(const std::vector<double>& values) {
+  double largest = std::numeric_limits<double>::quiet_NaN();
+  for (const double x : values) largest = std::fmax(largest, std::abs(x));
+  return largest;
 }
 
 double quantile_of(std::vector<float> values, double part) {

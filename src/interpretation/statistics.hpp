@@ -12,6 +12,8 @@ namespace vpd {
 double mean_of(const std::vector<double>& values);
 /// The standard error of that mean; 0 of fewer than two.
 double standard_error(const std::vector<double>& values);
+/// The largest magnitude of those that are numbers; NaN where none is.
+double largest_magnitude(const std::vector<double>& values);
 /// The value below which that part of all lies, to the nearest rank; 0 of none.
 double quantile_of(std::vector<float> values, double part);
 /// The 2.5 and 97.5 percentiles; 0 of none.

@@ -58,9 +58,17 @@ class Meter {
         const std::vector<AuditPrompt>& against, Lanes& lanes)
       : d_(d), behaviour_(behaviour), against_(against), lanes_(lanes) {
     before_ = prompt_figures(d, behaviour, {}, lanes);
+    side_before_ = prompt_figures(d, against, {}, lanes);
   }
 
   const PromptFigures& before() const { return before_; }
+  /// The largest change of the metric of a prompt against; NaN where none has a target.
+  double stayed(const PromptFigures& side) const {
+    std::vector<double> changes;
+    for (std::size_t p = 0; p < side.metric.size(); ++p)
+      changes.push_back(side.metric[p] - side_before_.metric[p]);
+    return largest_magnitude(changes);
+  }
 
   CurvePoint point(std::string label, const Alteration& alteration) const {
     const PromptFigures after = prompt_figures(d_, behaviour_, alteration, lanes_),
@@ -68,15 +76,18 @@ class Meter {
     return {.label = std::move(label),
             .effect = mean_of(after.metric) - mean_of(before_.metric),
             .probability = mean_of(after.probability),
-            .side = mean_of(flattened(side.kl))};
+            .side = mean_of(flattened(side.kl)),
+            .stayed = stayed(side)};
   }
-  CurvePoint untouched() const { return {.label = "0", .probability = mean_of(before_.probability)}; }
+  CurvePoint untouched() const {
+    return {.label = "0", .probability = mean_of(before_.probability), .stayed = stayed(side_before_)};
+  }
 
  private:
   const Decomposition& d_;
   const std::vector<AuditPrompt>&behaviour_, &against_;
   Lanes& lanes_;
-  PromptFigures before_;
+  PromptFigures before_, side_before_;
 };
 
 class Unlearning {
@@ -97,6 +108,8 @@ class Unlearning {
     result_.metric = mean_of(meter_.before().metric);
     result_.probability = mean_of(meter_.before().probability);
     check_behaviour(result_.probability, settings_.audit);
+    VPD_CHECK(settings_.stay == 0.0 || !std::isnan(meter_.untouched().stayed), UsageError,
+              "--stay: expected a prompt against the behaviour that has a target, found none");
     chosen_ = choose_set(d_, behaviour_.select, against_.select, settings_, lanes_, observer_);
     result_.set = chosen_.columns;
     if (result_.set.empty()) {
@@ -159,6 +172,7 @@ class Unlearning {
     std::tie(result_.side_low, result_.side_high) =
         bootstrap_of_mean(damage, key(stream_of_sides), settings_.audit.resamples);
     result_.side_99 = quantile_of(std::move(each), 0.99);
+    result_.stayed = meter_.stayed(side);
     if (result_.side > 1.5 * settings_.budget)
       result_.warnings.push_back(fmt::format(
           "the damage on the prompts that figures are from, {:.3g}, is beyond the budget of {:g}, "
@@ -224,6 +238,7 @@ class Unlearning {
         mean.effect += one.effect / count;
         mean.probability += one.probability / count;
         mean.side += one.side / count;
+        mean.stayed += one.stayed / count;
       }
       points.push_back(mean);
     }

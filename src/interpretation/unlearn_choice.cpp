@@ -17,7 +17,7 @@ struct Candidate {
   std::int64_t column = 0;
   std::size_t set_size = std::numeric_limits<std::size_t>::max();  // of the set it was evaluated beside
   double gain = 0.0, gain_error = 0.0;
-  double side = 0.0;           // mean KL of the set with it
+  double damage = 0.0;         // of the set with it
   std::vector<double> metric;  // change of each prompt's, of the set with it
 
   bool operator<(const Candidate& other) const {
@@ -43,8 +43,8 @@ class Choice {
   ChosenSet choose() {
     admit_candidates();
     while (!waiting_.empty() && static_cast<std::int64_t>(columns_.size()) < settings_.most && !is_enough()) {
-      observer_.announce(fmt::format("choosing a set: {} subcomponents, mean KL {:.2g} of {:.2g}",
-                                     columns_.size(), side_, settings_.budget));
+      observer_.announce(fmt::format("choosing a set: {} subcomponents, damage {:.2g} of {:.2g}",
+                                     columns_.size(), damage_, settings_.budget));
       if (!is_fresh(waiting_.top())) {
         refresh();
         continue;
@@ -52,10 +52,10 @@ class Choice {
       const Candidate best = waiting_.top();
       waiting_.pop();
       if (best.score <= 0.0) break;
-      if (best.side > settings_.budget || best.gain < least_gain(best)) continue;
+      if (best.damage > settings_.budget || best.gain < least_gain(best)) continue;
       columns_.push_back(best.column);
       metric_ = best.metric;
-      side_ = best.side;
+      damage_ = best.damage;
       admit_candidates();
     }
     return {columns_, mean_of(metric_)};
@@ -65,6 +65,15 @@ class Choice {
   bool is_fresh(const Candidate& candidate) const { return candidate.set_size == columns_.size(); }
 
   bool is_enough() const { return settings_.enough > 0.0 && -mean_of(metric_) >= settings_.enough; }
+
+  /// The mean KL on the prompts against. Where their metric is to stay, too: the larger one of that and the
+  /// same part of the budget that the largest change of a metric is of what is allowed.
+  double damage_of(const AblationEffects& side) const {
+    double damage = std::accumulate(side.kl.begin(), side.kl.end(), 0.0) / positions_;
+    if (settings_.stay > 0.0)
+      damage = std::max(damage, settings_.budget * largest_magnitude(side.metric) / settings_.stay);
+    return damage;
+  }
 
   /// What a member has to add: twice its standard error, and a hundredth of what is there.
   double least_gain(const Candidate& candidate) const {
@@ -116,8 +125,8 @@ class Choice {
       for (std::size_t p = 0; p < metric_.size(); ++p) gains.push_back(metric_[p] - candidate.metric[p]);
       candidate.gain = mean_of(gains);
       candidate.gain_error = standard_error(gains);
-      candidate.side = std::accumulate(sides[i].kl.begin(), sides[i].kl.end(), 0.0) / positions_;
-      candidate.score = candidate.gain / (std::max(0.0, candidate.side - side_) + audit_side_offset);
+      candidate.damage = damage_of(sides[i]);
+      candidate.score = candidate.gain / (std::max(0.0, candidate.damage - damage_) + audit_side_offset);
       candidate.set_size = columns_.size();
       waiting_.push(std::move(candidate));
     }
@@ -132,7 +141,7 @@ class Choice {
 
   std::vector<std::int64_t> columns_;
   std::vector<double> metric_;  // change of each prompt's, of the set as it is
-  double side_ = 0.0;
+  double damage_ = 0.0;
   std::set<std::int64_t> known_;
   std::priority_queue<Candidate> waiting_;
 };

@@ -16,7 +16,8 @@ function removalSection(result, removal) {
     el("p", {}, `Elsewhere, on ${number(removal.positions)} positions of other text: KL ${number(removal.kl_mean)} in the mean, ${number(removal.kl_99)} at the 99th percentile. `,
       removal.redundant ? `${number(removal.redundant)} of them ${removal.redundant === 1 ? "is" : "are"} made up for by others in the target: alone in the circuit ${removal.redundant === 1 ? "it counts" : "they count"}.` : "None of them is made up for by others in the target."),
     removal.baselines.length ? sortTable({ caption: "The same by other means, on the same prompts", columns: [
-      { name: "Method", value: (r) => r.name }, { name: "p at its strongest", num: true, value: (r) => r.probability }, { name: "KL there, on what is to stay", num: true, value: (r) => r.side }], rows: removal.baselines }) : null);
+      { name: "Method", value: (r) => r.name }, { name: "p at its strongest", num: true, value: (r) => r.probability }, { name: "KL there, on what is to stay", num: true, value: (r) => r.side },
+      ...(result.prompts.length > 1 ? [{ name: "Largest change of ln p at the other prompts", num: true, value: (r) => r.stayed ?? null }] : [])], rows: removal.baselines }) : null);
 }
 // Of a line each: what a subcomponent does behind each prompt, and to other text.
 function specificitySection(result) {

@@ -321,6 +321,7 @@ class Explanation {
       removal.prompts = {.behaviour = behaviour, .against = against};
       removal.settings.budget = 0.005;  // what is allowed elsewhere is a tenth of what other commands allow
       removal.settings.enough = fall_until_gone(question_.prompts[i]);
+      removal.settings.stay = 0.05;  // a twentieth of what it was
       removal.settings.fit_steps = scale.fit_steps;
       removal.settings.baselines = {Baseline::mean_difference, Baseline::rank_1, Baseline::rank_4};
       removal.slug = fmt::format("prompt_{}", i + 1);
@@ -366,7 +367,8 @@ class Explanation {
     for (const UnlearnCurve& curve : found.unlearned.curves)
       baselines.push_back({{"name", curve.name},
                            {"probability", curve.points.back().probability},
-                           {"side", curve.points.back().side}});
+                           {"side", curve.points.back().side},
+                           {"stayed", curve.points.back().stayed}});
     return {{"prompt", prompt},
             {"keys", found.keys},
             {"before", figures.before},
@@ -419,8 +421,10 @@ class Explanation {
                                .positions = one["positions"].get<std::int64_t>(),
                                .redundant = one["redundant"].get<std::int64_t>()};
       for (const Json& curve : one["curves"])
-        removal.baselines.push_back({curve["name"].get<std::string>(), curve["probability"].get<double>(),
-                                     curve["side"].get<double>()});
+        removal.baselines.push_back(
+            {curve["name"].get<std::string>(), curve["probability"].get<double>(),
+             curve["side"].get<double>(),
+             curve["stayed"].is_number() ? curve["stayed"].get<double>() : std::nan("")});
       result_.removals.push_back(std::move(removal));
     }
   }

@@ -5,6 +5,7 @@
 
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/interpretation/prompt_importance.hpp"
 
 namespace vpd {
 namespace {
@@ -93,19 +94,18 @@ RunConfig explain_configuration(const ExplainPlan& plan, const Architecture& tar
   const RoutingConfig subsets = UniformKSubsetRoutingConfig{};
   using Points = decltype(Schedule::points);
   const Annealed p{2.0, 1.0};
-  const auto attack = [](const char* name, std::int64_t ascents, Points coefficient) {
-    AdversarialReconTerm term{
+  const auto attack = [](std::optional<std::string> name, std::int64_t ascents, Points coefficient) {
+    return AdversarialReconTerm{
+        .name = std::move(name),
         .coefficient = {.points = std::move(coefficient)},
         .adversary = FreshAdversaryConfig{.steps = ascents,
                                           .step_size = ascent_length / static_cast<double>(ascents),
                                           .scope = FreshScope::per_datapoint}};
-    if (*name) term.name = name;
-    return term;
   };
   run.objective = {StochasticReconTerm{.coefficient = {.start = 1.0}, .routing = subsets},
                    plan.awake
-                       ? attack("", mean_ascents, {{0.0, 0.5}, {1.0, 0.5}})
-                       : attack("", early_ascents,
+                       ? attack(std::nullopt, mean_ascents, {{0.0, 0.5}, {1.0, 0.5}})
+                       : attack(std::nullopt, early_ascents,
                                 {{0.0, 0.0}, {0.2, 0.0}, {0.2, 0.5}, {late_from, 0.5}, {late_from, 0.0}}),
                    ImportanceMinimalityTerm{.coefficient = rise(0.2, 4e-3, 1e-3), .p = p},
                    StochasticReconTerm{.name = "background",
@@ -156,11 +156,14 @@ MeasuringScale measuring_scale(double minutes, std::size_t prompts, double step_
   const double operations = 60.0 * minutes * operations_per_second,
                forward = 2.0 * static_cast<double>(parameters);  // of a position
   MeasuringScale scale;
-  // A step of pruning makes as many masked passes as one of training, and both wait for the weights.
+  // Both wait for the weights, so what counts is how often they are read: by the ascents, and by the passes
+  // whose losses are taken, of which a step of training has three and one of pruning two.
+  const double pruning_seconds =
+      step_seconds * static_cast<double>(PruneSettings{}.ascents + 2) / static_cast<double>(mean_ascents + 3);
   constexpr std::int64_t fewest_graph_steps = 100;
-  scale.graph_steps = std::clamp(
-      static_cast<std::int64_t>(graph_share * 60.0 * minutes / static_cast<double>(prompts) / step_seconds),
-      fewest_graph_steps, scale.graph_steps);
+  scale.graph_steps = std::clamp(static_cast<std::int64_t>(graph_share * 60.0 * minutes /
+                                                           static_cast<double>(prompts) / pruning_seconds),
+                                 fewest_graph_steps, scale.graph_steps);
   // Fewer positions say less of a 99th percentile; below 1,000 rather fewer subcomponents.
   constexpr double fewest_positions = 1'000;
   const double positions = one_by_one_share * operations / forward;

@@ -75,8 +75,11 @@ std::string removals_text(const ExplainResult& result) {
       text += fmt::format("  {} of them {} made up for by others in the target\n", removal.redundant,
                           removal.redundant == 1 ? "is" : "are");
     for (const ExplainedRemoval::Baseline& baseline : removal.baselines)
-      text += fmt::format("  {:<18} p {:.3f} at a mean KL of {:.5f} on what is to stay\n", baseline.name,
-                          baseline.probability, baseline.side);
+      text += fmt::format("  {:<18} p {:.3f} at a mean KL of {:.5f} on what is to stay{}\n", baseline.name,
+                          baseline.probability, baseline.side,
+                          std::isnan(baseline.stayed)
+                              ? ""
+                              : fmt::format(", ln p of the others within {:.3f}", baseline.stayed));
   }
   return text;
 }
@@ -129,7 +132,8 @@ std::string explain_json(const ExplainResult& result) {
   for (const ExplainedRemoval& removal : result.removals) {
     Json baselines = Json::array();
     for (const ExplainedRemoval::Baseline& one : removal.baselines)
-      baselines.push_back({{"name", one.name}, {"probability", one.probability}, {"side", one.side}});
+      baselines.push_back(
+          {{"name", one.name}, {"probability", one.probability}, {"side", one.side}, {"stayed", one.stayed}});
     removals.push_back({{"prompt", removal.prompt},
                         {"keys", removal.keys},
                         {"before", removal.before},

@@ -28,11 +28,11 @@ std::vector<AuditPrompt> rows_of(const Dataset& data, std::int64_t most) {
 PromptSplit halved(const std::vector<AuditPrompt>& prompts, const std::string& name,
                    std::vector<std::string>& warnings) {
   PromptSplit split = split_prompts(prompts);
-  if (!split.halved)
+  if (split.in_both > 0)
     warnings.push_back(
-        fmt::format("{}: too few prompts to choose candidates by some and measure on others: all serve both, "
-                    "and the figures are too favourable",
-                    name));
+        fmt::format("{}: too few prompts to choose candidates by some and measure on others: {} of {} serve "
+                    "both, and the figures are too favourable",
+                    name, split.in_both, prompts.size()));
   return split;
 }
 

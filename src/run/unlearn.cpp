@@ -29,6 +29,9 @@ void check_options(const UnlearnOptions& options) {
   VPD_CHECK(options.settings.enough >= 0.0 && std::isfinite(options.settings.enough), UsageError,
             "--enough: expected a fall of the metric of at least 0, in nats, found {:g}",
             options.settings.enough);
+  VPD_CHECK(options.settings.stay >= 0.0 && std::isfinite(options.settings.stay), UsageError,
+            "--stay: expected a change of the metric of at least 0, in nats, found {:g}",
+            options.settings.stay);
   VPD_CHECK(options.settings.relearn_rate > 0.0 && std::isfinite(options.settings.relearn_rate), UsageError,
             "--relearn-rate: expected a learning rate above 0, found {:g}", options.settings.relearn_rate);
 }
@@ -41,11 +44,12 @@ Json curves_json(const UnlearnRunResult& result) {
       points.push_back({{"at", point.label},
                         {"effect", point.effect},
                         {"probability", point.probability},
-                        {"side", point.side}});
+                        {"side", point.side},
+                        {"stayed", point.stayed}});
     curves.push_back({{"name", curve.name},
                       {"description", curve.description},
-                      {"fall_at_budget", curve.fall_within(result.budget)},
-                      {"area", curve.area(result.budget)},
+                      {"fall_at_budget", curve.fall_within(result.settings.budget)},
+                      {"area", curve.area(result.settings.budget)},
                       {"points", points}});
   }
   return curves;
@@ -58,8 +62,8 @@ std::string curves_text(const UnlearnRunResult& result) {
   for (const UnlearnCurve& curve : result.unlearned.curves) {
     const CurvePoint& last = curve.points.back();
     text += fmt::format("{:<17} {:>9.4f} {:>9.4f} {:>9.4f} {:>10.4f} {:>9.5f}\n", curve.name,
-                        curve.fall_within(result.budget), curve.area(result.budget), -last.effect,
-                        last.probability, last.side);
+                        curve.fall_within(result.settings.budget), curve.area(result.settings.budget),
+                        -last.effect, last.probability, last.side);
   }
   return text +
          "\nfall at budget: the largest fall of the metric at a mean KL on the others within the budget; "
@@ -129,7 +133,7 @@ UnlearnRunResult unlearn_run(const UnlearnOptions& options, const Observer& obse
   check_options(options);
   EditSource source(opened_for(options, options.prompts), observer);
   const Decomposition& d = source.run.decomposition;
-  UnlearnRunResult result{.step = source.run.checkpoint.step, .budget = options.settings.budget};
+  UnlearnRunResult result{.step = source.run.checkpoint.step, .settings = options.settings};
   result.warnings = source.run.warnings;
   if (options.out) check_edited_target(source, {}, *options.out);
   const auto [behaviour, against] = read_both(options.prompts, source, result.warnings);
@@ -178,7 +182,14 @@ std::string unlearn_text(const UnlearnRunResult& result) {
       "\nmetric       {:+.4f} ({:+.4f} to {:+.4f}), p(target) {:.4f} before, {:.4f} after\n"
       "side KL      {:.5f} ({:.5f} to {:.5f}), 99th percentile {:.5f}; budget {:g}\n",
       u.effect, u.effect_low, u.effect_high, u.probability, u.probability_after, u.side, u.side_low,
-      u.side_high, u.side_99, result.budget);
+      u.side_high, u.side_99, result.settings.budget);
+  if (!std::isnan(u.stayed))
+    text +=
+        fmt::format("stayed       metric of the prompts against changes by {:.4f} at most{}\n", u.stayed,
+                    result.settings.stay > 0.0 ? fmt::format("; allowed {:g}", result.settings.stay) : "");
+  if (result.settings.enough > 0.0)
+    text +=
+        fmt::format("enough       a fall of the metric by {:g} ends the choice\n", result.settings.enough);
   text +=
       curves_text(result) + groups_text(u.groups) + redundancy_text(result) + relearning_text(u.relearning);
   if (result.out) text += edited_target_text(*result.edited, *result.out);
@@ -205,12 +216,15 @@ std::string unlearn_json(const UnlearnRunResult& result) {
       {"step", result.step},
       {"prompts", result.behaviour},
       {"against", result.against},
-      {"budget", result.budget},
+      {"budget", result.settings.budget},
+      {"enough", result.settings.enough},
+      {"stay", result.settings.stay},
       {"metric", u.metric},
       {"probability", u.probability},
       {"set", set},
       {"effect", {{"mean", u.effect}, {"low", u.effect_low}, {"high", u.effect_high}}},
       {"probability_after", u.probability_after},
+      {"stayed", u.stayed},
       {"side", {{"mean", u.side}, {"low", u.side_low}, {"high", u.side_high}, {"percentile_99", u.side_99}}},
       {"curves", curves_json(result)},
       {"groups", groups},

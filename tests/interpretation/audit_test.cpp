@@ -94,13 +94,26 @@ TEST(AuditParts, HalvesNeverMeet) {
   std::vector<AuditPrompt> prompts;
   for (std::int64_t i = 0; i < 40; ++i) prompts.push_back({.tokens = {i, i + 1}, .target = 3});
   const PromptSplit split = split_prompts(prompts);
-  EXPECT_TRUE(split.halved);
+  EXPECT_EQ(split.in_both, 0);
   EXPECT_EQ(split.select.size() + split.report.size(), prompts.size());
   EXPECT_GT(split.select.size(), 8u);
   EXPECT_GT(split.report.size(), 8u);
   for (const AuditPrompt& a : split.select)
     for (const AuditPrompt& b : split.report) EXPECT_NE(a.tokens, b.tokens);
-  EXPECT_FALSE(split_prompts({prompts[0]}).halved);
+  EXPECT_EQ(split_prompts({prompts[0]}).in_both, 1);
+}
+
+TEST(AuditParts, AFewTargetsStandInBothHalves) {
+  std::vector<AuditPrompt> prompts;
+  for (std::int64_t i = 0; i < 40; ++i) prompts.push_back({.tokens = {i, i + 1}});
+  prompts[20].target = 3;
+  const PromptSplit split = split_prompts(prompts);
+  EXPECT_EQ(split.in_both, 1);
+  EXPECT_EQ(split.select.size() + split.report.size(), prompts.size() + 1);
+  for (const auto* half : {&split.select, &split.report})
+    EXPECT_EQ(
+        std::count_if(half->begin(), half->end(), [](const AuditPrompt& p) { return p.target.has_value(); }),
+        1);
 }
 
 TEST(AuditParts, PromptsAreReadLineByLine) {

@@ -8,6 +8,7 @@
 #include "interpretation/statistics.hpp"
 #include "interpretation/unlearn_baselines.hpp"
 #include "interpretation/unlearn_choice.hpp"
+#include "io/support.hpp"
 #include "support.hpp"
 #include "support/golden.hpp"
 #include "vpd/base/error.hpp"
@@ -180,6 +181,31 @@ TEST_F(UnlearnParts, EffectsBesideEditsAreThoseOfBoth) {
   EXPECT_EQ(position, effects[1].each_kl.size());
 }
 
+TEST_F(UnlearnParts, OthersStayWithinWhatIsAllowed) {
+  const auto change = [&](const std::vector<std::int64_t>& columns) {
+    const PromptFigures before = prompt_figures(d, against, {}, lanes),
+                        after = prompt_figures(d, against, edited(ablations_of(columns, d)), lanes);
+    double largest = 0.0;
+    for (std::size_t p = 0; p < against.size(); ++p)
+      largest = std::max(largest, std::abs(after.metric[p] - before.metric[p]));
+    return largest;
+  };
+  UnlearnSettings settings{.audit = {.least_probability = 0.0}, .budget = 10.0, .most = 4};
+  const double freely = change(choose_set(d, behaviour, against, settings, lanes, {}).columns);
+  settings.stay = 0.9 * freely;
+  const std::vector<std::int64_t> kept = choose_set(d, behaviour, against, settings, lanes, {}).columns;
+  ASSERT_FALSE(kept.empty());
+  EXPECT_LE(change(kept), settings.stay * (1.0 + 1e-9));
+  EXPECT_GT(freely, settings.stay);
+}
+
+TEST_F(UnlearnParts, NothingStaysWithoutTargets) {
+  for (AuditPrompt& prompt : against) prompt.target.reset();
+  const UnlearnSettings settings{.audit = {.least_probability = 0.0}, .stay = 0.1};
+  EXPECT_ERROR_AS(UsageError, "--stay: expected a prompt against the behaviour that has a target, found none",
+                  unlearn(d, split_prompts(behaviour), split_prompts(against), settings, nullptr, lanes));
+}
+
 TEST_F(UnlearnParts, AProjectedStreamHasNothingInThatDirection) {
   const std::vector<at::Tensor> directions = mean_difference(d, behaviour, against, lanes);
   ASSERT_EQ(directions.size(), d.target->blocks() + 1);
@@ -268,6 +294,8 @@ TEST(Statistics, AreThoseOfSmallSets) {
   EXPECT_EQ(mean_of({1.0, std::nan(""), 3.0}), 2.0);
   EXPECT_NEAR(standard_error({1.0, 3.0, std::nan("")}), 1.0, 1e-15);
   EXPECT_EQ(standard_error({1.0}), 0.0);
+  EXPECT_EQ(largest_magnitude({1.0, std::nan(""), -3.0}), 3.0);
+  EXPECT_TRUE(std::isnan(largest_magnitude({std::nan("")})));
   EXPECT_EQ(quantile_of({5.0f, 1.0f, 3.0f}, 0.5), 3.0);
   EXPECT_EQ(quantile_of({}, 0.5), 0.0);
   EXPECT_EQ(central_95({}), (std::pair<double, double>{0.0, 0.0}));

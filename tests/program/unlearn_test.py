@@ -57,6 +57,9 @@ class Found(UnlearnTest):
         self.assertGreater(len(keys), 1)
         self.unlearn("--budget", "0.05", "--baselines", "none", "--enough", "1e-6", "--slug", "enough")
         self.assertEqual([one["key"] for one in self.report("enough")["set"]], keys[:1])
+        # And where the others are to stay, they do.
+        self.unlearn("--budget", "0.05", "--baselines", "none", "--stay", "0.01", "--slug", "stay")
+        self.assertLess(self.report("stay")["stayed"], found["stayed"])
         # The files are the target with that very edit: `vpd edit` makes the same of edits.yaml.
         again = self.root / "again"
         self.edit(self.run_directory, "--from", self.results(self.run_directory) / "audits" / "unlearn" / "edits.yaml", "--out", again)
@@ -118,6 +121,7 @@ class Refused(UnlearnTest):
         self.refuse_unlearning(
             2, (["--budget", "above 0"], *self.both(), *none, "--budget", "0"), (["--budget"], *self.both(), *none, "--budget", "nan"),
             (["--enough", "at least 0"], *self.both(), *none, "--enough", "-1"),
+            (["--stay", "at least 0"], *self.both(), *none, "--stay", "-1"),
             (["--baselines", "rank_4", "'rank_3'"], *self.both(), "--baselines", "rank_3"), (["--relearn-rate"], *self.both(), *none, "--relearn-rate", "0"),
             (["two sets of prompts", "same twice"], "--prompts", self.behaviour, "--against", self.behaviour, *none),
             (["vpd harvest", "--baselines"], *self.both(), "--baselines", "random"), (["--slug"], *self.both(), *none, "--slug", "a/b"),

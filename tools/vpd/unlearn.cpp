@@ -33,6 +33,12 @@ void add_unlearn(CLI::App& app) {
                    "Fall of the metric, in nats, that ends the choice before the budget does; 0: none does")
       ->capture_default_str();
   command
+      ->add_option(
+          "--stay", settings.stay,
+          "Change of the metric, in nats, that is allowed of each of the others that has a target; 0: "
+          "only the budget counts")
+      ->capture_default_str();
+  command
       ->add_option("--out", arguments->out,
                    "Directory for the edited target; without it effects are measured alone")
       ->check(a_path());

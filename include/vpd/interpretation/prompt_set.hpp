@@ -39,10 +39,11 @@ std::vector<AuditPrompt> read_text_prompts(const std::filesystem::path& path, st
                                            std::int64_t longest, const EncodeText& encode);
 
 /// Prompts that candidates are chosen by, and others that every figure is from: a prompt is in the one or the
-/// other by a hash of its tokens. Of fewer than four both are all of them.
+/// other by a hash of its tokens. Those with a target and those without are divided each by themselves, and
+/// where a half would have fewer than two of them, all of them stand in both.
 struct PromptSplit {
   std::vector<AuditPrompt> select, report;
-  bool halved = true;
+  std::int64_t in_both = 0;
 };
 PromptSplit split_prompts(const std::vector<AuditPrompt>& prompts);
 

@@ -32,6 +32,8 @@ struct UnlearnSettings {
   AuditSettings audit{};
   double budget = 0.02;  ///< of mean KL on the prompts against, in nats
   double enough = 0.0;   ///< fall of the mean metric, in nats, that ends the choice; 0: only the budget does
+  double stay = 0.0;     ///< change, in nats, that is allowed of the metric of any prompt against that has a
+                         ///< target; 0: only the budget counts there
   std::int64_t most = 16;      ///< subcomponents in the set
   std::int64_t controls = 20;  ///< random sets
   std::vector<Baseline> baselines = all_baselines();
@@ -46,6 +48,7 @@ struct CurvePoint {
   double effect = 0.0;       ///< change of the mean metric; below 0 where the behaviour falls
   double probability = 0.0;  ///< mean p(target)
   double side = 0.0;         ///< mean KL over all positions of the prompts against
+  double stayed = 0.0;       ///< largest change of the metric of one of them; NaN where none has a target
 };
 /// One way of taking the behaviour out, with growing strength.
 struct UnlearnCurve {
@@ -78,6 +81,7 @@ struct UnlearnResult {
   double probability_after = 0.0;
   double side = 0.0, side_low = 0.0, side_high = 0.0, side_99 = 0.0;  ///< mean KL, its interval over prompts,
                                                                       ///< 99th percentile over positions
+  double stayed = 0.0;                                                ///< as that of a point
   std::vector<GroupFigures> groups;
   std::vector<UnlearnCurve> curves;         ///< the chosen set first
   double circuit_probability = 0.0;         ///< mean p(target) where only what is important acts

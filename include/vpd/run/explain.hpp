@@ -65,6 +65,7 @@ struct ExplainedRemoval {
   struct Baseline {
     std::string name;
     double probability = 0.0, side = 0.0;  ///< at its strongest
+    double stayed = 0.0;  ///< largest change of ln p there behind another prompt; NaN where there is none
   };
   std::vector<Baseline> baselines;
   std::int64_t redundant = 0;  ///< of the keys, those that others make up for in the target

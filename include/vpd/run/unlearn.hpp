@@ -25,7 +25,7 @@ struct UnlearnOptions : RunToEdit {
 struct UnlearnRunResult {
   std::int64_t step = 0;
   UnlearnResult unlearned;
-  double budget = 0.0;
+  UnlearnSettings settings;
   std::int64_t behaviour = 0, against = 0;  ///< prompts that figures are from
   std::vector<std::string> keys, labels;    ///< of the set
   std::filesystem::path directory;
