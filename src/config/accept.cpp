@@ -20,17 +20,18 @@
 namespace vpd::config {
 namespace {
 
-using Kind = Type::Kind;
+using TypeKind = Type::Kind;
 
 // What would make the value fit, in brackets, where that is known.
 std::string cure(const Value& value, const Type& type) {
   const bool is_scalar = !value.list() && !value.map();
-  if (type.kind == Kind::text && !value.text() && is_scalar) return " (quotes make it text)";
-  if (!value.text() || type.kind == Kind::text || type.kind == Kind::path || type.kind == Kind::choice)
+  if (type.kind == TypeKind::text && !value.text() && is_scalar) return " (quotes make it text)";
+  if (!value.text() || type.kind == TypeKind::text || type.kind == TypeKind::path ||
+      type.kind == TypeKind::choice)
     return "";
   const std::string& text = *value.text();
-  const bool whole = type.kind == Kind::integer || type.kind == Kind::unsigned_integer;
-  if (whole || type.kind == Kind::number || type.kind == Kind::number_or_fields) {
+  const bool whole = type.kind == TypeKind::integer || type.kind == TypeKind::unsigned_integer;
+  if (whole || type.kind == TypeKind::number || type.kind == TypeKind::number_or_fields) {
     const auto number = plain_number(text);
     if (number && (!whole || number->find('.') == std::string::npos))
       return fmt::format(" (write {})", *number);
@@ -68,7 +69,7 @@ void accept_integer(Value& value, const Type& type, const std::string& path) {
   make_whole(value);
   const auto* small = std::get_if<std::int64_t>(&value.data);
   const bool large = std::holds_alternative<std::uint64_t>(value.data);
-  if (type.kind == Kind::unsigned_integer) {
+  if (type.kind == TypeKind::unsigned_integer) {
     if (!(small ? *small >= 0 : large)) mismatch(value, type, path);
   } else if (!small || !in_range(static_cast<double>(*small), type.limits)) {
     mismatch(value, type, path);
@@ -176,7 +177,7 @@ void accept_fields(Value& value, const Type& type, bool kinded, const std::strin
 void need_a_value(const Value& value, const Type& fields, const std::string& path) {
   const Member& first = fields.members.front();
   const bool has_one = std::any_of(fields.members.begin(), fields.members.end(), [&](const Member& member) {
-    return (&member == &first || member.type.kind == Kind::list) && value.find(member.field.key);
+    return (&member == &first || member.type.kind == TypeKind::list) && value.find(member.field.key);
   });
   if (has_one) return;
   fail(value.origin, join(path, first.field.key),
@@ -208,23 +209,23 @@ void accept_variant(Value& value, const Type& type, const std::string& path, con
 
 void accept(Value& value, const Type& type, const std::string& path, const Places& places) {
   switch (type.kind) {
-    case Kind::boolean:
+    case TypeKind::boolean:
       if (!std::holds_alternative<bool>(value.data)) mismatch(value, type, path);
       break;
-    case Kind::integer:
-    case Kind::unsigned_integer:
+    case TypeKind::integer:
+    case TypeKind::unsigned_integer:
       accept_integer(value, type, path);
       break;
-    case Kind::number:
+    case TypeKind::number:
       accept_number(value, type, path);
       break;
-    case Kind::text:
+    case TypeKind::text:
       accept_text(value, type, path);
       break;
-    case Kind::path:
+    case TypeKind::path:
       accept_path(value, type, path, places);
       break;
-    case Kind::choice: {
+    case TypeKind::choice: {
       if (!value.text()) mismatch(value, type, path);
       const std::string& text = *value.text();
       if (std::find(type.choices.begin(), type.choices.end(), text) == type.choices.end()) {
@@ -234,30 +235,30 @@ void accept(Value& value, const Type& type, const std::string& path, const Place
       }
       break;
     }
-    case Kind::scalar:
+    case TypeKind::scalar:
       accept_scalar(value, type, path);
       break;
-    case Kind::optional:
+    case TypeKind::optional:
       if (!value.is_null()) accept(value, type.inside[0], path, places);
       break;
-    case Kind::list: {
+    case TypeKind::list: {
       if (!value.list() || (type.limits.is_non_empty && value.list()->empty())) mismatch(value, type, path);
       std::size_t index = 0;
       for (Value& element : *value.list()) accept(element, type.inside[0], join(path, index++), places);
       break;
     }
-    case Kind::map:
+    case TypeKind::map:
       if (!value.map()) mismatch(value, type, path);
       for (Entry& entry : *value.map()) accept(entry.value, type.inside[0], join(path, entry.key), places);
       break;
-    case Kind::fields:
+    case TypeKind::fields:
       if (!value.map()) mismatch(value, type, path);
       accept_fields(value, type, false, path, places);
       break;
-    case Kind::variant:
+    case TypeKind::variant:
       accept_variant(value, type, path, places);
       break;
-    case Kind::number_or_fields:
+    case TypeKind::number_or_fields:
       if (value.map()) {
         accept_fields(value, type.inside[0], false, path, places);
         need_a_value(value, type.inside[0], path);

@@ -14,7 +14,7 @@
 namespace vpd::config {
 namespace {
 
-using Kind = Type::Kind;
+using TypeKind = Type::Kind;
 
 void set_origin(Value& value, const std::string& origin) {
   value.origin = origin;
@@ -75,7 +75,7 @@ const std::string* text_at(const Value& value, std::string_view key) {
   return found ? found->text() : nullptr;
 }
 
-const Type& without_null(const Type& type) { return type.kind == Kind::optional ? type.inside[0] : type; }
+const Type& without_null(const Type& type) { return type.kind == TypeKind::optional ? type.inside[0] : type; }
 
 // The kind of a variant that the value is; null where it is none.
 const Type* selected_kind(const Value& value, const Type& variant) {
@@ -90,13 +90,13 @@ const Type* selected_kind(const Value& value, const Type& variant) {
 
 // What an entry of a list is called: the text of its field that is a label, else its type, else nothing.
 std::string label_of(const Value& entry, const Type& type) {
-  const Type* fields = type.kind == Kind::variant ? selected_kind(entry, type) : &type;
+  const Type* fields = type.kind == TypeKind::variant ? selected_kind(entry, type) : &type;
   if (!fields) return "";
   for (const Member& member : fields->members) {
     const std::string* name = member.field.is_label ? text_at(entry, member.field.key) : nullptr;
     if (name) return *name;
   }
-  return type.kind == Kind::variant ? fields->name : "";
+  return type.kind == TypeKind::variant ? fields->name : "";
 }
 
 class Walk {
@@ -107,13 +107,13 @@ class Walk {
   void step(Path& path) {
     type_ = &without_null(*type_);
     switch (type_->kind) {
-      case Kind::fields:
+      case TypeKind::fields:
         step_into(*type_, path.next(), false);
         break;
-      case Kind::variant:
+      case TypeKind::variant:
         step_into_kind(path.next());
         break;
-      case Kind::number_or_fields: {
+      case TypeKind::number_or_fields: {
         const Type& fields = type_->inside[0];
         if (!value_->map() && !value_->is_null()) {
           value_->data = Value::Map{{std::string(fields.members[0].field.key), *value_}};
@@ -121,7 +121,7 @@ class Walk {
         step_into(fields, path.next(), false);
         break;
       }
-      case Kind::map: {
+      case TypeKind::map: {
         need_map();
         std::vector<std::string> names;
         for (const Entry& entry : *value_->map()) names.push_back(entry.key);
@@ -129,7 +129,7 @@ class Walk {
         type_ = &type_->inside[0];
         break;
       }
-      case Kind::list:
+      case TypeKind::list:
         step_into_list(path);
         break;
       default:
@@ -180,7 +180,7 @@ class Walk {
   void step_into_kind(const std::string& word) {
     static const Type text = [] {
       Type type;
-      type.kind = Kind::text;
+      type.kind = TypeKind::text;
       return type;
     }();
     need_map();

@@ -12,7 +12,7 @@
 namespace vpd::config {
 namespace {
 
-using Kind = Type::Kind;
+using TypeKind = Type::Kind;
 
 std::string in_cell(std::string text) {
   for (std::size_t at = text.find('|'); at != std::string::npos; at = text.find('|', at + 2))
@@ -21,21 +21,21 @@ std::string in_cell(std::string text) {
 }
 
 const Type& without_wrapping(const Type& type) {
-  const bool wraps = type.kind == Kind::optional || type.kind == Kind::list;
+  const bool wraps = type.kind == TypeKind::optional || type.kind == TypeKind::list;
   return wraps ? without_wrapping(type.inside[0]) : type;
 }
 
 std::string type_cell(const Type& type) {
   switch (type.kind) {
-    case Kind::optional:
+    case TypeKind::optional:
       return type_cell(type.inside[0]) + ", or null";
-    case Kind::list:
+    case TypeKind::list:
       return (type.limits.is_non_empty ? "list, not empty: " : "list: ") + type_cell(type.inside[0]);
-    case Kind::map:
+    case TypeKind::map:
       return "map of names to " + type_cell(type.inside[0]);
-    case Kind::fields:
+    case TypeKind::fields:
       return "map, below";
-    case Kind::variant: {
+    case TypeKind::variant: {
       std::string kinds;
       for (const Type& kind : type.inside) {
         kinds += fmt::format("{}`{}`{}", kinds.empty() ? "" : ", ", kind.name,
@@ -43,9 +43,9 @@ std::string type_cell(const Type& type) {
       }
       return "map, below, of type " + kinds;
     }
-    case Kind::number_or_fields: {
+    case TypeKind::number_or_fields: {
       Type number;
-      number.kind = Kind::number;
+      number.kind = TypeKind::number;
       number.limits = type.limits;
       return fmt::format("{}, or a {}", describe_expected(number), type.name);
     }
@@ -61,7 +61,7 @@ std::string default_cell(const Member& member) {
   if (member.field.is_required) return "required";
   const std::string line = to_yaml_line(member.default_value);
   constexpr std::size_t longest = 60;
-  const bool has_section = member.type.kind == Kind::fields || member.type.kind == Kind::variant;
+  const bool has_section = member.type.kind == TypeKind::fields || member.type.kind == TypeKind::variant;
   return !has_section || line.size() <= longest ? fmt::format("`{}`", line) : "the defaults below";
 }
 
@@ -69,7 +69,7 @@ class Page {
  public:
   void section(const Type& type, const std::string& path, const std::string& heading) {
     const Type& inner = without_wrapping(type);
-    if (inner.kind == Kind::variant) {
+    if (inner.kind == TypeKind::variant) {
       const bool is_choice = inner.inside.size() > 1;
       if (is_choice) text += fmt::format("\n## {}\n\nOne of {} types.\n", heading, inner.inside.size());
       for (const Type& kind : inner.inside) {
@@ -118,11 +118,11 @@ class Page {
       const Type& inner = without_wrapping(member.type);
       std::string place = join(path, member.field.key);
       for (const Type* wrapped = &member.type; wrapped != &inner; wrapped = &wrapped->inside[0]) {
-        if (wrapped->kind == Kind::list) place += "[]";
+        if (wrapped->kind == TypeKind::list) place += "[]";
       }
-      if (inner.kind == Kind::fields || inner.kind == Kind::variant) {
+      if (inner.kind == TypeKind::fields || inner.kind == TypeKind::variant) {
         once(inner, place);
-      } else if (inner.kind == Kind::number_or_fields) {
+      } else if (inner.kind == TypeKind::number_or_fields) {
         const bool known = std::any_of(numbers_.begin(), numbers_.end(),
                                        [&](const Type* other) { return other->name == inner.name; });
         if (!known) numbers_.push_back(&inner);

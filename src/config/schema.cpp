@@ -9,7 +9,7 @@
 namespace vpd::config {
 namespace {
 
-using Kind = Type::Kind;
+using TypeKind = Type::Kind;
 
 Value text(std::string_view content) { return Value(std::string(content)); }
 
@@ -56,66 +56,66 @@ Value::Map fields_schema(const Type& type, bool optional_type = false) {
 
 Value::Map schema_of(const Type& type) {
   switch (type.kind) {
-    case Kind::boolean:
+    case TypeKind::boolean:
       return {{"type", text("boolean")}};
-    case Kind::integer: {
+    case TypeKind::integer: {
       Value::Map map{{"type", text("integer")}};
       add_range(map, type.limits);
       return map;
     }
-    case Kind::unsigned_integer:
+    case TypeKind::unsigned_integer:
       return {{"type", text("integer")}, {"minimum", Value(std::int64_t{0})}};
-    case Kind::number: {
+    case TypeKind::number: {
       Value::Map map{{"type", text("number")}};
       add_range(map, type.limits);
       return map;
     }
-    case Kind::text: {
+    case TypeKind::text: {
       Value::Map map{{"type", text("string")}};
       if (!type.limits.regex.empty())
         map.push_back({"pattern", text("^(" + std::string(type.limits.regex) + ")$")});
       if (type.limits.is_non_empty) map.push_back({"minLength", Value(std::int64_t{1})});
       return map;
     }
-    case Kind::path:
+    case TypeKind::path:
       return {{"type", text("string")}, {"minLength", Value(std::int64_t{1})}};
-    case Kind::choice: {
+    case TypeKind::choice: {
       Value::List choices;
       for (const std::string& choice : type.choices) choices.push_back(Value(choice));
       return {{"enum", Value(std::move(choices))}};
     }
-    case Kind::scalar: {
+    case TypeKind::scalar: {
       Value::List options;
       for (const char* name : {"boolean", "number", "string"})
         options.push_back(Value(Value::Map{{"type", text(name)}}));
       return {{"anyOf", Value(std::move(options))}};
     }
-    case Kind::optional: {
+    case TypeKind::optional: {
       Value::List options{Value(schema_of(type.inside[0])), Value(Value::Map{{"type", text("null")}})};
       return {{"anyOf", Value(std::move(options))}};
     }
-    case Kind::list: {
+    case TypeKind::list: {
       Value::Map map{{"type", text("array")}, {"items", Value(schema_of(type.inside[0]))}};
       if (type.limits.is_non_empty) map.push_back({"minItems", Value(std::int64_t{1})});
       return map;
     }
-    case Kind::map:
+    case TypeKind::map:
       return {{"type", text("object")}, {"additionalProperties", Value(schema_of(type.inside[0]))}};
-    case Kind::fields:
+    case TypeKind::fields:
       return fields_schema(type);
-    case Kind::variant: {
+    case TypeKind::variant: {
       Value::List kinds;
       for (const Type& kind : type.inside)
         kinds.push_back(Value(fields_schema(kind, kind.name == type.limits.default_kind)));
       return {{"oneOf", Value(std::move(kinds))}};
     }
-    case Kind::number_or_fields: {
+    case TypeKind::number_or_fields: {
       Value::Map bare{{"type", text("number")}};
       add_range(bare, type.limits);
       Value::Map fields = fields_schema(type.inside[0]);
       Value::List one_of;  // the first field, or a list in place of it
       for (const Member& member : type.inside[0].members)
-        if (one_of.empty() || member.type.kind == Kind::list)
+        if (one_of.empty() || member.type.kind == TypeKind::list)
           one_of.push_back(Value(Value::Map{{"required", Value(Value::List{text(member.field.key)})}}));
       if (one_of.size() > 1) fields.push_back({"anyOf", Value(std::move(one_of))});
       Value::List options{Value(std::move(bare)), Value(std::move(fields))};

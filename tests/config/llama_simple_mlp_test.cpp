@@ -27,7 +27,7 @@ const LlamaSimpleMlpConfig expected = {.vocab_size = 53,
                                        .attn_bias = true,
                                        .mlp_bias = true};
 
-class ModelConfigTest : public testing::Test {
+class ModelConfigTest : public ::testing::Test {
  protected:
   // `complete` with one piece of text replaced.
   std::filesystem::path file(const std::string& from = "", const std::string& to = "") {

@@ -19,7 +19,7 @@ PretrainConfig load(const std::vector<std::string>& overrides) {
   return load_pretrain_config(scratch.write("p.yaml", base), overrides);
 }
 
-std::string message(const std::vector<std::string>& overrides) {
+std::string pretrain_error(const std::vector<std::string>& overrides) {
   const std::string error = error_of([&] { load(overrides); });
   return error.empty() ? "" : error.substr(error.find(": ") + 2);
 }
@@ -34,28 +34,28 @@ TEST(PretrainConfig, PublishedConstantsAreTheDefaults) {
 }
 
 TEST(PretrainConfig, StepsNeedData) {
-  EXPECT_EQ(message({"training.steps=5"}), "data: expected rows to train on for 5 steps, found none");
+  EXPECT_EQ(pretrain_error({"training.steps=5"}), "data: expected rows to train on for 5 steps, found none");
   const std::string train = "data.train={type: tokens, path: t.bin, sequence_length: 8}";
-  EXPECT_EQ(message({"training.steps=5", train}), "");
-  EXPECT_EQ(message({"training.steps=5", train, "evaluation.every=2"}),
+  EXPECT_EQ(pretrain_error({"training.steps=5", train}), "");
+  EXPECT_EQ(pretrain_error({"training.steps=5", train, "evaluation.every=2"}),
             "evaluation.every: expected null while there are no rows in data.eval, found a number");
-  EXPECT_EQ(message({"training.steps=5", train, "evaluation.every=2",
-                     "data.eval={type: tokens, path: t.bin, sequence_length: 8}"}),
+  EXPECT_EQ(pretrain_error({"training.steps=5", train, "evaluation.every=2",
+                            "data.eval={type: tokens, path: t.bin, sequence_length: 8}"}),
             "");
   EXPECT_TRUE(
-      message({"data.train={type: tokens, path: t.bin, sequence_length: 9}"})
+      pretrain_error({"data.train={type: tokens, path: t.bin, sequence_length: 9}"})
           .ends_with("data.train.sequence_length: expected at most model.block_size, which is 8, found 9"));
 }
 
 TEST(PretrainConfig, ShapesFitTogether) {
-  EXPECT_NE(
-      message({"model.n_head=3"}).find("model.n_head: expected a number that divides n_embd, which is 8"),
-      std::string::npos);
-  EXPECT_NE(message({"model.n_head=8"}), "") << "heads of one dimension cannot be rotated";
-  EXPECT_NE(message({"model.n_head=4", "model.n_key_value_heads=3"})
+  EXPECT_NE(pretrain_error({"model.n_head=3"})
+                .find("model.n_head: expected a number that divides n_embd, which is 8"),
+            std::string::npos);
+  EXPECT_NE(pretrain_error({"model.n_head=8"}), "") << "heads of one dimension cannot be rotated";
+  EXPECT_NE(pretrain_error({"model.n_head=4", "model.n_key_value_heads=3"})
                 .find("model.n_key_value_heads: expected a divisor of n_head, which is 4, found 3"),
             std::string::npos);
-  EXPECT_NE(message({"model.vocab_size=0"}), "");
+  EXPECT_NE(pretrain_error({"model.vocab_size=0"}), "");
 }
 
 TEST(PretrainConfig, PrintsReadsAndCompares) {

@@ -95,7 +95,7 @@ All read(const std::string& text, const std::vector<std::string>& overrides = {}
   return from_value<All>(std::move(value), all_type(), {});
 }
 
-std::string message(const std::string& text) {
+std::string reading_error(const std::string& text) {
   return error_of([&] { read(text); });
 }
 
@@ -165,106 +165,110 @@ TEST(Reflection, IntegerValuedFloatsAreWholeNumbers) {
   EXPECT_EQ(read("whole: 1e1").whole, 10);
   EXPECT_EQ(read("whole: 4.0").whole, 4);
   EXPECT_EQ(read("seed: 1e19").seed, 10000000000000000000u);
-  EXPECT_EQ(message("whole: 4.5"),
+  EXPECT_EQ(reading_error("whole: 4.5"),
             "f.yaml:1: whole: expected a whole number from 1 to 10, found the number 4.5");
 }
 
 TEST(Reflection, WrongTypesSayWhatWasExpectedAndFound) {
-  EXPECT_EQ(message("flag: yes"), "f.yaml:1: flag: expected true or false, found the text \"yes\"");
-  EXPECT_EQ(message("flag: 1"), "f.yaml:1: flag: expected true or false, found the number 1");
-  EXPECT_EQ(message("\nwhole: \"5\""),
+  EXPECT_EQ(reading_error("flag: yes"), "f.yaml:1: flag: expected true or false, found the text \"yes\"");
+  EXPECT_EQ(reading_error("flag: 1"), "f.yaml:1: flag: expected true or false, found the number 1");
+  EXPECT_EQ(reading_error("\nwhole: \"5\""),
             "f.yaml:2: whole: expected a whole number from 1 to 10, found the text \"5\" (without "
             "quotes it would not be text)");
-  EXPECT_EQ(message("text: 5"),
+  EXPECT_EQ(reading_error("text: 5"),
             "f.yaml:1: text: expected text that is not empty, found the number 5 (quotes make it text)");
-  EXPECT_EQ(message("real: null"), "f.yaml:1: real: expected a number above 0 and below 1, found null");
-  EXPECT_EQ(message("maybe: x"), "f.yaml:1: maybe: expected a number above 0, or null, found the text \"x\"");
-  EXPECT_EQ(message("list: 0.5"),
+  EXPECT_EQ(reading_error("real: null"), "f.yaml:1: real: expected a number above 0 and below 1, found null");
+  EXPECT_EQ(reading_error("maybe: x"),
+            "f.yaml:1: maybe: expected a number above 0, or null, found the text \"x\"");
+  EXPECT_EQ(reading_error("list: 0.5"),
             "f.yaml:1: list: expected a list of at least one entry, found the number 0.5");
-  EXPECT_EQ(message("list: [0.5, [1]]"),
+  EXPECT_EQ(reading_error("list: [0.5, [1]]"),
             "f.yaml:1: list[1]: expected a number from 0 to 1, found a list of 1 entry");
-  EXPECT_EQ(message("map: [1, 2]"), "f.yaml:1: map: expected a map of names, found a list of 2 entries");
-  EXPECT_EQ(message("map: {a: x}"), "f.yaml:1: map.a: expected a list, found the text \"x\"");
-  EXPECT_EQ(message("options: {a: null}"),
+  EXPECT_EQ(reading_error("map: [1, 2]"),
+            "f.yaml:1: map: expected a map of names, found a list of 2 entries");
+  EXPECT_EQ(reading_error("map: {a: x}"), "f.yaml:1: map.a: expected a list, found the text \"x\"");
+  EXPECT_EQ(reading_error("options: {a: null}"),
             "f.yaml:1: options.a: expected a number, text, or true or false, found null");
-  EXPECT_EQ(message("inner: 5"),
+  EXPECT_EQ(reading_error("inner: 5"),
             "f.yaml:1: inner: expected a map with keys from low, high, found the number 5");
-  EXPECT_EQ(message("choice: pair"),
+  EXPECT_EQ(reading_error("choice: pair"),
             "f.yaml:1: choice: expected a map with a type from empty, pair, found the text \"pair\"");
-  EXPECT_EQ(message("path: 3"), "f.yaml:1: path: expected a path, found the number 3");
-  EXPECT_EQ(message("path: ''"), "f.yaml:1: path: expected a path, found the text \"\"");
-  EXPECT_EQ(message("seed: -1"),
+  EXPECT_EQ(reading_error("path: 3"), "f.yaml:1: path: expected a path, found the number 3");
+  EXPECT_EQ(reading_error("path: ''"), "f.yaml:1: path: expected a path, found the text \"\"");
+  EXPECT_EQ(reading_error("seed: -1"),
             "f.yaml:1: seed: expected a whole number from 0 to 2^64 - 1, found the number -1");
-  EXPECT_EQ(message("[1]").find("f.yaml:1: expected a map with keys from flag, whole"), 0u);
-  EXPECT_EQ(message("").find("f.yaml: expected a map with keys from flag, whole"), 0u);
+  EXPECT_EQ(reading_error("[1]").find("f.yaml:1: expected a map with keys from flag, whole"), 0u);
+  EXPECT_EQ(reading_error("").find("f.yaml: expected a map with keys from flag, whole"), 0u);
 }
 
 TEST(Reflection, RangesHold) {
-  EXPECT_NE(message("whole: 0"), "");
-  EXPECT_EQ(message("whole: 1"), "");
-  EXPECT_EQ(message("whole: 10"), "");
-  EXPECT_NE(message("whole: 11"), "");
-  EXPECT_NE(message("whole: 99999999999999999999"), "");
-  EXPECT_NE(message("real: 0"), "");
-  EXPECT_NE(message("real: 1"), "");
-  EXPECT_NE(message("list: []"), "");
-  EXPECT_NE(message("list: [1.1]"), "");
-  EXPECT_NE(message("text: ''"), "");
-  EXPECT_EQ(message("word: abd"), "f.yaml:1: word: expected letters from a to c, found the text \"abd\"");
-  EXPECT_NE(message("rate: -1"), "");
-  EXPECT_EQ(message("rate: {start: -1}"),
+  EXPECT_NE(reading_error("whole: 0"), "");
+  EXPECT_EQ(reading_error("whole: 1"), "");
+  EXPECT_EQ(reading_error("whole: 10"), "");
+  EXPECT_NE(reading_error("whole: 11"), "");
+  EXPECT_NE(reading_error("whole: 99999999999999999999"), "");
+  EXPECT_NE(reading_error("real: 0"), "");
+  EXPECT_NE(reading_error("real: 1"), "");
+  EXPECT_NE(reading_error("list: []"), "");
+  EXPECT_NE(reading_error("list: [1.1]"), "");
+  EXPECT_NE(reading_error("text: ''"), "");
+  EXPECT_EQ(reading_error("word: abd"),
+            "f.yaml:1: word: expected letters from a to c, found the text \"abd\"");
+  EXPECT_NE(reading_error("rate: -1"), "");
+  EXPECT_EQ(reading_error("rate: {start: -1}"),
             "f.yaml:1: rate.start: expected a number of at least 0, found the number -1");
-  EXPECT_NE(message("maybe: 0"), "");
+  EXPECT_NE(reading_error("maybe: 0"), "");
 }
 
 TEST(Reflection, NumbersAreFinite) {
-  EXPECT_EQ(message("options: {a: .nan}"), "f.yaml:1: options.a: expected a finite number, found .nan");
-  EXPECT_EQ(message("real: .nan"), "f.yaml:1: real: expected a finite number, found .nan");
-  EXPECT_EQ(message("rate: .inf"), "f.yaml:1: rate: expected a finite number, found .inf");
-  EXPECT_EQ(message("maybe: 1e999"), "f.yaml:1: maybe: expected a finite number, found .inf");
-  EXPECT_NE(message("whole: .inf"), "");
+  EXPECT_EQ(reading_error("options: {a: .nan}"), "f.yaml:1: options.a: expected a finite number, found .nan");
+  EXPECT_EQ(reading_error("real: .nan"), "f.yaml:1: real: expected a finite number, found .nan");
+  EXPECT_EQ(reading_error("rate: .inf"), "f.yaml:1: rate: expected a finite number, found .inf");
+  EXPECT_EQ(reading_error("maybe: 1e999"), "f.yaml:1: maybe: expected a finite number, found .inf");
+  EXPECT_NE(reading_error("whole: .inf"), "");
 }
 
 TEST(Reflection, UnknownKeysNameTheNearest) {
   EXPECT_EQ(
-      message("inner: {hihg: 3}"),
+      reading_error("inner: {hihg: 3}"),
       "f.yaml:1: inner.hihg: expected a known key (low, high), found \"hihg\" (the nearest is \"high\")");
-  EXPECT_EQ(message("inner: {zebra: 3}"),
+  EXPECT_EQ(reading_error("inner: {zebra: 3}"),
             "f.yaml:1: inner.zebra: expected a known key (low, high), found \"zebra\"");
   EXPECT_EQ(
-      message("choice: {type: pair, hi: 3}"),
+      reading_error("choice: {type: pair, hi: 3}"),
       "f.yaml:1: choice.hi: expected a known key (type, low, high), found \"hi\" (the nearest is \"high\")");
 }
 
 TEST(Reflection, UnknownAndMissingTypesListTheKnown) {
-  EXPECT_EQ(message("choice: {type: pear}"),
+  EXPECT_EQ(reading_error("choice: {type: pear}"),
             "f.yaml:1: choice.type: expected one of empty, pair, found \"pear\" (the nearest is \"pair\")");
-  EXPECT_EQ(message("choice: {low: 1}"),
+  EXPECT_EQ(reading_error("choice: {low: 1}"),
             "f.yaml:1: choice.type: expected one of empty, pair, found no such key");
-  EXPECT_EQ(message("choice: {type: 3}"),
+  EXPECT_EQ(reading_error("choice: {type: 3}"),
             "f.yaml:1: choice.type: expected one of empty, pair, found the number 3");
-  EXPECT_EQ(message("colour: bleu"),
+  EXPECT_EQ(reading_error("colour: bleu"),
             "f.yaml:1: colour: expected one of red, blue, found \"bleu\" (the nearest is \"blue\")");
 }
 
 TEST(Reflection, RequiredKeysAreMissed) {
-  EXPECT_EQ(message("inner:\n  low: 1\n"),
+  EXPECT_EQ(reading_error("inner:\n  low: 1\n"),
             "f.yaml:1: inner.high: expected a whole number, found no such key");
-  EXPECT_NE(message("rate: {schedule: constant}")
+  EXPECT_NE(reading_error("rate: {schedule: constant}")
                 .find("rate.start: expected a number of at least 0, found no such key"),
             std::string::npos);
 }
 
 TEST(Reflection, RulesBetweenFieldsNameTheirPath) {
-  EXPECT_EQ(message("pairs:\n  - {high: 1}\n  - low: 5\n    high: 2\n"),
+  EXPECT_EQ(reading_error("pairs:\n  - {high: 1}\n  - low: 5\n    high: 2\n"),
             "f.yaml:3: pairs[1].low: expected no more than high");
-  EXPECT_EQ(message("rate: {start: 1, warmup_steps: 3, warmup_fraction: 0.5}"),
+  EXPECT_EQ(reading_error("rate: {start: 1, warmup_steps: 3, warmup_fraction: 0.5}"),
             "f.yaml:1: rate.warmup_steps: expected one of warmup_fraction and warmup_steps, found both");
-  EXPECT_NE(message("rate: {start: 1, schedule: cosine}").find("rate.final_fraction: expected a number"),
-            std::string::npos);
   EXPECT_NE(
-      message("rate: {start: 1, final_fraction: 0.5}").find("found 0.5 (it belongs to linear and cosine)"),
+      reading_error("rate: {start: 1, schedule: cosine}").find("rate.final_fraction: expected a number"),
       std::string::npos);
+  EXPECT_NE(reading_error("rate: {start: 1, final_fraction: 0.5}")
+                .find("found 0.5 (it belongs to linear and cosine)"),
+            std::string::npos);
 }
 
 TEST(Override, SetsWhatItNames) {

@@ -194,7 +194,7 @@ TEST(CausalImportance, GradientsAreThoseOfCentralDifferences) {
   }
 }
 
-std::map<std::string, std::vector<std::int64_t>> shapes(const CausalImportanceConfig& config) {
+std::map<std::string, std::vector<std::int64_t>> weight_shapes(const CausalImportanceConfig& config) {
   std::map<std::string, std::vector<std::int64_t>> map;
   for (const TensorSpec& spec : make_causal_importance(config, two_sites(), {})->parameters())
     map[spec.name] = spec.shape;
@@ -203,27 +203,28 @@ std::map<std::string, std::vector<std::int64_t>> shapes(const CausalImportanceCo
 
 TEST(CausalImportance, ParametersHaveTheNamesAndShapesOfTheFiles) {
   using Shapes = std::map<std::string, std::vector<std::int64_t>>;
-  EXPECT_EQ(shapes(MlpCiConfig{{6}}), (Shapes{{"a.layers.0.weight", {11, 1, 6}},
-                                              {"a.layers.0.bias", {11, 6}},
-                                              {"a.layers.1.weight", {11, 6, 1}},
-                                              {"a.layers.1.bias", {11, 1}},
-                                              {"b.layers.0.weight", {3, 1, 6}},
-                                              {"b.layers.0.bias", {3, 6}},
-                                              {"b.layers.1.weight", {3, 6, 1}},
-                                              {"b.layers.1.bias", {3, 1}}}));
-  EXPECT_EQ(shapes(VectorMlpCiConfig{{6}}).at("b.layers.0.weight"), (std::vector<std::int64_t>{3, 7, 6}));
-  EXPECT_EQ(shapes(SharedMlpCiConfig{{6}}), (Shapes{{"a.layers.0.weight", {6, 5}},
-                                                    {"a.layers.0.bias", {6}},
-                                                    {"a.layers.1.weight", {11, 6}},
-                                                    {"a.layers.1.bias", {11}},
-                                                    {"b.layers.0.weight", {6, 7}},
-                                                    {"b.layers.0.bias", {6}},
-                                                    {"b.layers.1.weight", {3, 6}},
-                                                    {"b.layers.1.bias", {3}}}));
-  EXPECT_EQ(shapes(GlobalSharedMlpCiConfig{{6}}), (Shapes{{"layers.0.weight", {6, 12}},
-                                                          {"layers.0.bias", {6}},
-                                                          {"layers.1.weight", {14, 6}},
-                                                          {"layers.1.bias", {14}}}));
+  EXPECT_EQ(weight_shapes(MlpCiConfig{{6}}), (Shapes{{"a.layers.0.weight", {11, 1, 6}},
+                                                     {"a.layers.0.bias", {11, 6}},
+                                                     {"a.layers.1.weight", {11, 6, 1}},
+                                                     {"a.layers.1.bias", {11, 1}},
+                                                     {"b.layers.0.weight", {3, 1, 6}},
+                                                     {"b.layers.0.bias", {3, 6}},
+                                                     {"b.layers.1.weight", {3, 6, 1}},
+                                                     {"b.layers.1.bias", {3, 1}}}));
+  EXPECT_EQ(weight_shapes(VectorMlpCiConfig{{6}}).at("b.layers.0.weight"),
+            (std::vector<std::int64_t>{3, 7, 6}));
+  EXPECT_EQ(weight_shapes(SharedMlpCiConfig{{6}}), (Shapes{{"a.layers.0.weight", {6, 5}},
+                                                           {"a.layers.0.bias", {6}},
+                                                           {"a.layers.1.weight", {11, 6}},
+                                                           {"a.layers.1.bias", {11}},
+                                                           {"b.layers.0.weight", {6, 7}},
+                                                           {"b.layers.0.bias", {6}},
+                                                           {"b.layers.1.weight", {3, 6}},
+                                                           {"b.layers.1.bias", {3}}}));
+  EXPECT_EQ(weight_shapes(GlobalSharedMlpCiConfig{{6}}), (Shapes{{"layers.0.weight", {6, 12}},
+                                                                 {"layers.0.bias", {6}},
+                                                                 {"layers.1.weight", {14, 6}},
+                                                                 {"layers.1.bias", {14}}}));
 }
 
 TEST(CausalImportance, InitialValuesHaveTheGainsOfTheMethod) {

@@ -21,8 +21,8 @@ struct Shape {
 };
 
 /// A site with random weights, and sources of which every element is known.
-struct Problem {
-  explicit Problem(const Shape& s, bool with_bias, bool with_routing, bool with_delta) : shape(s) {
+struct MaskedProblem {
+  explicit MaskedProblem(const Shape& s, bool with_bias, bool with_routing, bool with_delta) : shape(s) {
     x = uniform_values({s.N, s.d_in}, 1).requires_grad_(true);
     V = uniform_values({s.d_in, s.C}, 2).requires_grad_(true);
     U = uniform_values({s.C, s.d_out}, 3).requires_grad_(true);
@@ -51,7 +51,7 @@ struct Problem {
 class MaskedSite : public ::testing::TestWithParam<std::tuple<bool, bool, bool>> {};
 
 /// apply_masked under `routing`, which says what problem.routing says, and all its gradients.
-void expect_plain(const Problem& problem, const GateRouting& routing) {
+void expect_plain(const MaskedProblem& problem, const GateRouting& routing) {
   const at::Tensor expected = problem.plain();
   torch::autograd::backward({expected}, {problem.dy});
   const Matrix matrix{
@@ -86,7 +86,7 @@ const std::vector<Shape> shapes = {{1, 1, 1, 1}, {7, 5, 3, 11}, {13, 8, 17, 4}};
 TEST_P(MaskedSite, EqualsTheFormWithTheDeltaMatrixAndSoDoItsGradients) {
   const auto [with_bias, with_routing, with_delta] = GetParam();
   for (const Shape& shape : shapes) {
-    const Problem problem(shape, with_bias, with_routing, with_delta);
+    const MaskedProblem problem(shape, with_bias, with_routing, with_delta);
     expect_plain(problem, problem.routing);
   }
 }
@@ -96,7 +96,7 @@ TEST_P(MaskedSite, MakesProductsOfListedPositionsAlone) {
   const auto [with_bias, masked_somewhere, with_delta] = GetParam();
   for (const Shape& shape : shapes) {
     for (const std::int64_t more : {0, 3}) {
-      Problem problem(shape, with_bias, /*with_routing=*/true, with_delta);
+      MaskedProblem problem(shape, with_bias, /*with_routing=*/true, with_delta);
       if (!masked_somewhere) problem.routing.zero_();
       const MaskedPositions listed = masked_positions(problem.routing.unsqueeze(0), shape.N).front();
       GateRouting routing;
@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, MaskedSite,
                          ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Bool()));
 
 TEST(MaskedSite, NothingIsRecordedWhereNobodyWantsAGradient) {
-  const Problem p({3, 4, 5, 6}, false, false, true);
+  const MaskedProblem p({3, 4, 5, 6}, false, false, true);
   const Matrix matrix{.name = "site", .weight = {p.W, {}}, .bias = {}, .master = p.W};
   const SitePass pass{.V = {p.V.detach(), {}},
                       .U = {p.U.detach(), {}},

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "io/support.hpp"
+#include "pickled.hpp"
 #include "zip_files.hpp"
 
 // Pickles are written here opcode by opcode, in the letters of Lib/pickletools.py.
@@ -15,6 +16,7 @@ namespace {
 
 using testing::bytes_of;
 using testing::little_endian;
+using testing::pickled_text;
 using namespace std::string_literals;
 
 struct Made final : PickleObject {
@@ -84,10 +86,6 @@ void expect_body_rejected(const std::string& body, const std::string& part) {
   expect_rejected(whole(body), part);
 }
 
-std::string text(const std::string& content) {
-  return "X" + little_endian(static_cast<std::uint32_t>(content.size())) + content;
-}
-
 TEST(Pickle, Constants) {
   EXPECT_EQ(spelled("N"), "None");
   EXPECT_EQ(spelled("\x88"), "True");
@@ -119,12 +117,12 @@ TEST(Pickle, FloatingPointNumbers) {
 }
 
 TEST(Pickle, Texts) {
-  EXPECT_EQ(spelled(text("")), "''");
-  EXPECT_EQ(spelled(text("h.0 ü")), "'h.0 ü'");
+  EXPECT_EQ(spelled(pickled_text("")), "''");
+  EXPECT_EQ(spelled(pickled_text("h.0 ü")), "'h.0 ü'");
   EXPECT_EQ(spelled("\x8c\x02hi"), "'hi'");
   EXPECT_EQ(spelled("\x8d" + little_endian(std::uint64_t{3}) + "abc"), "'abc'");
-  EXPECT_EQ(spelled(text("\xff")), "?a text that is not UTF-8?");
-  EXPECT_EQ(spelled(text("\xed\xa0\x80")), "?a text that is not UTF-8?");  // half of a surrogate pair
+  EXPECT_EQ(spelled(pickled_text("\xff")), "?a text that is not UTF-8?");
+  EXPECT_EQ(spelled(pickled_text("\xed\xa0\x80")), "?a text that is not UTF-8?");  // half of a surrogate pair
   expect_body_rejected("X" + little_endian(std::uint32_t{0xffffffff}), "expected 4294967295 more bytes");
   expect_body_rejected("\x8d" + little_endian(~std::uint64_t{0}), "expected 18446744073709551615 more bytes");
 }
@@ -139,13 +137,13 @@ TEST(Pickle, Collections) {
   EXPECT_EQ(spelled("NK\x01\x88\x87"), "(None, 1, True)");
   EXPECT_EQ(spelled("(K\x01K\x02K\x03K\x04t"), "(1, 2, 3, 4)");
   EXPECT_EQ(spelled("}"), "{}");
-  EXPECT_EQ(spelled("}" + text("a") + "K\x01s"), "{'a': 1}");
-  EXPECT_EQ(spelled("}(" + text("a") + "K\x01" + text("a") + "]u"), "{'a': 1, 'a': []}");
+  EXPECT_EQ(spelled("}" + pickled_text("a") + "K\x01s"), "{'a': 1}");
+  EXPECT_EQ(spelled("}(" + pickled_text("a") + "K\x01" + pickled_text("a") + "]u"), "{'a': 1, 'a': []}");
   EXPECT_EQ(spelled("}(K\x05)N\x85NN\x88u"), "{5: (), (None): None, None: True}");
 }
 
 TEST(Pickle, Memory) {
-  EXPECT_EQ(spelled("(]q\x05h\x05" + text("a") + "r" + little_endian(std::uint32_t{1000}) + "j" +
+  EXPECT_EQ(spelled("(]q\x05h\x05" + pickled_text("a") + "r" + little_endian(std::uint32_t{1000}) + "j" +
                     little_endian(std::uint32_t{1000}) + "t"),
             "([], [], 'a', 'a')");
   EXPECT_EQ(spelled("(N\x94]\x94h\x00h\x01t"s), "(None, [], None, [])");
@@ -171,13 +169,13 @@ TEST(Pickle, NamesThatAreKnown) {
                     "R"),
             "<demo.f of 2>");
   EXPECT_EQ(spelled("ccollections\nOrderedDict\n)R"), "{}");
-  EXPECT_EQ(spelled("ccollections\nOrderedDict\n)R(" + text("a") + "Nu"), "{'a': None}");
-  EXPECT_EQ(spelled(text("id") + "\x85Q"), "<persistent a tuple of 1 value>");
+  EXPECT_EQ(spelled("ccollections\nOrderedDict\n)R(" + pickled_text("a") + "Nu"), "{'a': None}");
+  EXPECT_EQ(spelled(pickled_text("id") + "\x85Q"), "<persistent a tuple of 1 value>");
 }
 
 // A module's state dict has an attribute, which says nothing about tensors.
 TEST(Pickle, AttributesOfADictionary) {
-  EXPECT_EQ(spelled("ccollections\nOrderedDict\n)R}" + text("_metadata") + "}sb"), "{}");
+  EXPECT_EQ(spelled("ccollections\nOrderedDict\n)R}" + pickled_text("_metadata") + "}sb"), "{}");
   EXPECT_EQ(spelled("ccollections\nOrderedDict\n)RNb"), "{}");
   expect_body_rejected("]}b", "expected an object that has attributes");
   expect_body_rejected("cdemo\nf\n)R}b", "expected an object that has attributes");
@@ -200,15 +198,15 @@ TEST(Pickle, NamesThatNobodyKnows) {
     const std::string quoted = "'" + module + "." + name + "'", made = "?what " + quoted + " would make?";
     const std::string global = "c" + module + "\n" + name + "\n";
     EXPECT_EQ(spelled(global), "?the name " + quoted + "?");
-    EXPECT_EQ(spelled(text(module) + text(name) + "\x93"), "?the name " + quoted + "?");
-    EXPECT_EQ(spelled(global + text("touch pwned") + "\x85R"), made);
+    EXPECT_EQ(spelled(pickled_text(module) + pickled_text(name) + "\x93"), "?the name " + quoted + "?");
+    EXPECT_EQ(spelled(global + pickled_text("touch pwned") + "\x85R"), made);
     EXPECT_EQ(spelled(global + "NR"), made);
     EXPECT_EQ(spelled(global + ")\x81"), made);
     EXPECT_EQ(spelled(global + ")}\x92"), made);
     EXPECT_EQ(spelled("(K\x01i" + module + "\n" + name + "\n"), made);
     EXPECT_EQ(spelled("(" + global + "K\x01o"), made);
     // Its state is passed over, with what is in it.
-    EXPECT_EQ(spelled(global + ")\x81}" + text("a") + "K\x01sb"), made);
+    EXPECT_EQ(spelled(global + ")\x81}" + pickled_text("a") + "K\x01sb"), made);
     EXPECT_EQ(spelled(global + ")R](K\x01K\x02" + "eb"), made);
     // What is called once more, or appended to, as well.
     EXPECT_EQ(spelled(global + ")R)R"), made);
@@ -218,18 +216,18 @@ TEST(Pickle, NamesThatNobodyKnows) {
   expect_body_rejected("c" + std::string(300, 'a') + "\nf\n", "a name of at most 256 bytes");
   expect_body_rejected("cdemo\nf", "a name of at most 256 bytes");
   expect_body_rejected("c\xff\nf\n", "text in UTF-8");
-  expect_body_rejected("K\x01" + text("f") + "\x93", "expected a module's and a name's text");
+  expect_body_rejected("K\x01" + pickled_text("f") + "\x93", "expected a module's and a name's text");
 }
 
 // A class may be a dictionary with a name of its own.
 TEST(Pickle, WhatIsPutIntoAnUnknownObject) {
-  EXPECT_EQ(
-      spelled("ccollections\ndefaultdict\ncbuiltins\nlist\n\x85R(" + text("a") + "K\x01" + text("b") + "Nu"),
-      "?what 'collections.defaultdict' would make{'a': 1, 'b': None}?");
-  EXPECT_EQ(spelled("ccollections\nOrderedDict\nN\x85R" + text("a") + "K\x01s"),
+  EXPECT_EQ(spelled("ccollections\ndefaultdict\ncbuiltins\nlist\n\x85R(" + pickled_text("a") + "K\x01" +
+                    pickled_text("b") + "Nu"),
+            "?what 'collections.defaultdict' would make{'a': 1, 'b': None}?");
+  EXPECT_EQ(spelled("ccollections\nOrderedDict\nN\x85R" + pickled_text("a") + "K\x01s"),
             "?what collections.OrderedDict would make{'a': 1}?");
   // Each object has its own.
-  EXPECT_EQ(spelled("cx\ny\n)R" + text("a") + "Nscx\ny\n)R\x86"),
+  EXPECT_EQ(spelled("cx\ny\n)R" + pickled_text("a") + "Nscx\ny\n)R\x86"),
             "(?what 'x.y' would make{'a': None}?, ?what 'x.y' would make?)");
 }
 
@@ -256,7 +254,7 @@ TEST(Pickle, CallsThatAreNone) {
   expect_body_rejected("N)\x81", "expected a name and a tuple of arguments");
   expect_body_rejected("(o", "expected a class to make an object of");
   expect_body_rejected("N)R", "expected a name and a tuple of arguments");
-  expect_body_rejected(text("demo.f") + ")R", "expected a name and a tuple of arguments");
+  expect_body_rejected(pickled_text("demo.f") + ")R", "expected a name and a tuple of arguments");
 }
 
 TEST(Pickle, ValuesThatAreNotMade) {
@@ -397,9 +395,9 @@ TEST(Pickle, TooManyValues) {
 std::string every_opcode() {
   return "\x80\x02\x95" + little_endian(std::uint64_t{10}) + "(N\x88\x89J" + little_endian(std::int32_t{7}) +
          "K\x01M\x01\x02\x8a\x01\x01\x8b" + little_endian(std::int32_t{1}) +
-         "\x02G\x3f\xf8\0\0\0\0\0\0\x8c\x01"s + "a" + text("b") + "\x8d" + little_endian(std::uint64_t{1}) +
-         "c]Na(NNe)N\x85NN\x86NNN\x87}NNs(NNuq\x01r" + little_endian(std::uint32_t{2}) + "\x94h\x01j" +
-         little_endian(std::uint32_t{2}) +
+         "\x02G\x3f\xf8\0\0\0\0\0\0\x8c\x01"s + "a" + pickled_text("b") + "\x8d" +
+         little_endian(std::uint64_t{1}) + "c]Na(NNe)N\x85NN\x86NNN\x87}NNs(NNuq\x01r" +
+         little_endian(std::uint32_t{2}) + "\x94h\x01j" + little_endian(std::uint32_t{2}) +
          "cdemo\nf\n)R\x8c\x04"
          "demo\x8c\x01g\x93)RNQC\x01" +
          "aB" + little_endian(std::uint32_t{1}) + "a\x8e" + little_endian(std::uint64_t{1}) + "a\x96" +
@@ -437,7 +435,7 @@ TEST(Pickle, Descriptions) {
   EXPECT_EQ(described("\x88"), "True");
   EXPECT_EQ(described("K\x07"), "the number 7");
   EXPECT_EQ(described("G\x3f\xf8\0\0\0\0\0\0"s), "the number 1.5");
-  EXPECT_EQ(described(text("a\n")), "the text 'a\\n'");
+  EXPECT_EQ(described(pickled_text("a\n")), "the text 'a\\n'");
   EXPECT_EQ(described("]Na"), "a list of 1 value");
   EXPECT_EQ(described(")"), "a tuple of 0 values");
   EXPECT_EQ(described("}"), "a dictionary of 0 values");

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/support.hpp"
+#include "pickled.hpp"
 #include "support/places.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
@@ -18,18 +19,14 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::little_endian;
+using testing::pickled_number;
+using testing::pickled_text;
 using testing::TemporaryDirectory;
 using testing::zip_of;
 using testing::ZipFile;
 using namespace std::string_literals;
 
 const fs::path golden = testing::test_data() / "import";
-
-std::string text(const std::string& content) {
-  return std::string("X").append(little_endian(static_cast<std::uint32_t>(content.size()))).append(content);
-}
-
-std::string number(std::int64_t value) { return std::string("\x8a\x08").append(little_endian(value)); }
 
 std::string tuple(const std::vector<std::string>& items) {
   std::string body = "(";
@@ -39,7 +36,7 @@ std::string tuple(const std::vector<std::string>& items) {
 
 std::string numbers(const std::vector<std::int64_t>& values) {
   std::vector<std::string> items;
-  for (const std::int64_t value : values) items.push_back(number(value));
+  for (const std::int64_t value : values) items.push_back(pickled_number(value));
   return tuple(items);
 }
 
@@ -49,9 +46,9 @@ const std::string no_hooks = "ccollections\nOrderedDict\n)R";
 struct Tensor {
   std::string call = "ctorch._utils\n_rebuild_tensor_v2\n";
   std::string storage_type = "ctorch\nFloatStorage\n";
-  std::string key = text("0");
-  std::string count = number(6);
-  std::string offset = number(0);
+  std::string key = pickled_text("0");
+  std::string count = pickled_number(6);
+  std::string offset = pickled_number(0);
   std::string shape = numbers({2, 3});
   std::string strides = numbers({3, 1});
   std::string hooks = no_hooks;
@@ -59,13 +56,13 @@ struct Tensor {
 
   std::string body() const {
     return call +
-           tuple({tuple({text("storage"), storage_type, key, text("cpu"), count}) + "Q", offset, shape,
-                  strides, "\x89", hooks + rest}) +
+           tuple({tuple({pickled_text("storage"), storage_type, key, pickled_text("cpu"), count}) + "Q",
+                  offset, shape, strides, "\x89", hooks + rest}) +
            "R";
   }
 };
 
-std::string pickle_of(const std::string& tensor) { return "\x80\x02}" + text("a") + tensor + "s."; }
+std::string pickle_of(const std::string& tensor) { return "\x80\x02}" + pickled_text("a") + tensor + "s."; }
 
 class Torch : public ::testing::Test {
  protected:
@@ -131,18 +128,20 @@ TEST_F(Torch, EmptyShapesAndStrides) {
   const auto load = [&](const Tensor& tensor) {
     return open(zip_of(files(pickle_of(tensor.body())))).load("a");
   };
-  EXPECT_EQ(load({.offset = number(5), .shape = ")", .strides = ")"}).item<float>(), 5.0F);
+  EXPECT_EQ(load({.offset = pickled_number(5), .shape = ")", .strides = ")"}).item<float>(), 5.0F);
   EXPECT_TRUE(at::equal(load({.shape = numbers({3, 2}), .strides = numbers({1, 3})}),
                         at::arange(6, at::kFloat).reshape({2, 3}).t()));
-  EXPECT_TRUE(at::equal(load({.offset = number(2), .shape = numbers({4, 2}), .strides = numbers({0, 3})}),
-                        at::tensor({2.0F, 5.0F}).expand({4, 2})));
-  EXPECT_EQ(load({.offset = number(6), .shape = numbers({0, 9}), .strides = numbers({9, 1})}).numel(), 0);
+  EXPECT_TRUE(
+      at::equal(load({.offset = pickled_number(2), .shape = numbers({4, 2}), .strides = numbers({0, 3})}),
+                at::tensor({2.0F, 5.0F}).expand({4, 2})));
+  EXPECT_EQ(load({.offset = pickled_number(6), .shape = numbers({0, 9}), .strides = numbers({9, 1})}).numel(),
+            0);
 }
 
 TEST_F(Torch, DtypeOfItsOwn) {
   Tensor tensor{.call = "ctorch._utils\n_rebuild_tensor_v3\n",
                 .storage_type = "ctorch.storage\nUntypedStorage\n",
-                .count = number(24),
+                .count = pickled_number(24),
                 .rest = "ctorch\nuint16\n"};
   const at::Tensor loaded = open(zip_of(files(pickle_of(tensor.body())))).load("a");
   EXPECT_EQ(loaded.scalar_type(), at::kUInt16);
@@ -155,7 +154,7 @@ TEST_F(Torch, DtypeOfItsOwn) {
   tensor.rest = "ctorch\nquint8\n";
   expect_tensor_unread(tensor, "something that depends on the name 'torch.quint8'");
   tensor.storage_type = "ctorch\nFloatStorage\n";
-  tensor.count = number(6);
+  tensor.count = pickled_number(6);
   tensor.rest = "ctorch\nint32\n";
   expect_tensor_rejected(tensor, "expected a tensor of its storage's dtype");
 }
@@ -163,7 +162,7 @@ TEST_F(Torch, DtypeOfItsOwn) {
 TEST_F(Torch, MetadataOfATensor) {
   EXPECT_EQ(open(zip_of(files(pickle_of(Tensor{.rest = "}"}.body())))).load("a").numel(), 6);
   EXPECT_EQ(open(zip_of(files(pickle_of(Tensor{.rest = "N"}.body())))).load("a").numel(), 6);
-  expect_tensor_unread({.rest = "}" + text("conj") + "\x88s"},
+  expect_tensor_unread({.rest = "}" + pickled_text("conj") + "\x88s"},
                        "a tensor whose values are not those in the file (Tensor.resolve_conj");
   expect_tensor_rejected({.rest = "K\x01"}, "expected a dictionary of notes on a tensor, found the number 1");
   expect_tensor_rejected({.rest = "NN"}, "expected a tensor as 6 or 7 values");
@@ -175,26 +174,26 @@ TEST_F(Torch, TensorsThatAreNone) {
   expect_tensor_unread({.storage_type = "ctorch\nQInt8Storage\n"},
                        "something that depends on the name 'torch.QInt8Storage'");
   expect_tensor_rejected({.key = "K\x01"}, "expected the key of a storage, found the number 1");
-  expect_tensor_rejected({.key = text("1")}, "none for the storage '1'");
-  expect_tensor_rejected({.key = text("../data.pkl")}, "none for the storage '../data.pkl'");
-  expect_tensor_rejected({.count = number(7)},
+  expect_tensor_rejected({.key = pickled_text("1")}, "none for the storage '1'");
+  expect_tensor_rejected({.key = pickled_text("../data.pkl")}, "none for the storage '../data.pkl'");
+  expect_tensor_rejected({.count = pickled_number(7)},
                          "expected 7 elements of 4 bytes in the storage '0', found 24 bytes");
-  expect_tensor_rejected({.count = number(5)}, "found 24 bytes");
-  expect_tensor_rejected({.count = number(-1)},
+  expect_tensor_rejected({.count = pickled_number(5)}, "found 24 bytes");
+  expect_tensor_rejected({.count = pickled_number(-1)},
                          "a storage's number of elements as a whole number of at least 0");
   expect_tensor_rejected({.count = "N"}, "found None");
-  expect_tensor_rejected({.storage_type = "ctorch\nComplexDoubleStorage\n", .count = number(1)},
+  expect_tensor_rejected({.storage_type = "ctorch\nComplexDoubleStorage\n", .count = pickled_number(1)},
                          "found 24 bytes");
   expect_tensor_rejected({.hooks = "N"}, "expected a tensor without hooks");
   expect_tensor_unread({.hooks = "}NNs"}, "a tensor with hooks");
-  expect_tensor_rejected({.offset = number(-1)}, "a tensor's offset as a whole number of at least 0");
+  expect_tensor_rejected({.offset = pickled_number(-1)}, "a tensor's offset as a whole number of at least 0");
   expect_tensor_rejected({.shape = "]"}, "a tensor's shape as a tuple");
   expect_tensor_rejected({.shape = numbers({-2, 3})},
                          "a tensor's shape as a whole number of at least 0, found the number -2");
-  expect_tensor_rejected({.shape = tuple({text("2"), number(3)})}, "found the text '2'");
+  expect_tensor_rejected({.shape = tuple({pickled_text("2"), pickled_number(3)})}, "found the text '2'");
   expect_tensor_rejected({.shape = numbers(std::vector<std::int64_t>(65, 1))}, "a tuple of at most 64");
   expect_tensor_rejected({.call = "ctorch\nFloatStorage\n"}, "expected a call that makes a tensor");
-  expect_rejected(zip_of(files(pickle_of(text("storage") + "Q"))),
+  expect_rejected(zip_of(files(pickle_of(pickled_text("storage") + "Q"))),
                   "expected a storage as a tuple of five, found the text");
   expect_rejected(zip_of(files(pickle_of("(NNNNNtQ"))), "expected a storage as a tuple of five");
   expect_rejected(zip_of(files(pickle_of("ctorch._utils\n_rebuild_tensor_v2\n(NNNNNNtR"))),
@@ -210,14 +209,14 @@ TEST_F(Torch, TensorsThatAreNone) {
 TEST_F(Torch, TensorsThatLeaveTheirStorage) {
   constexpr std::int64_t huge = std::int64_t{1} << 62;
   const std::string part = "expected a tensor inside its storage of 6 elements, found the shape";
-  expect_tensor_rejected({.offset = number(1)}, part);
-  expect_tensor_rejected({.offset = number(huge)}, part);
+  expect_tensor_rejected({.offset = pickled_number(1)}, part);
+  expect_tensor_rejected({.offset = pickled_number(huge)}, part);
   expect_tensor_rejected({.shape = numbers({3, 3})}, part);
   expect_tensor_rejected({.strides = numbers({4, 1})}, part);
   expect_tensor_rejected({.shape = numbers({huge, 1})}, part);
   expect_tensor_rejected({.shape = numbers({huge, huge}), .strides = numbers({0, 0})}, part);
   expect_tensor_rejected({.strides = numbers({huge, huge})}, part);
-  expect_tensor_rejected({.offset = number(7), .shape = numbers({0}), .strides = numbers({1})}, part);
+  expect_tensor_rejected({.offset = pickled_number(7), .shape = numbers({0}), .strides = numbers({1})}, part);
   expect_tensor_rejected({.shape = numbers({6}), .strides = numbers({3, 1})},
                          "expected one stride for each dimension");
   // Stride 0 repeats what is there, but not without end.
@@ -236,34 +235,37 @@ TEST_F(Torch, TruthValues) {
 
 TEST_F(Torch, NamesOfTensors) {
   const std::string tensor = Tensor().body();
-  const TorchCheckpoint checkpoint = open(
-      zip_of(files("\x80\x02}(" + text("m") + "}" + text("w") + tensor + "s" + text("l") + "](" + tensor +
-                   "N" + tensor + "eK\x07" + tensor + text("t") + tensor + "\x85" + text("n") + "K\x01u.")));
+  const TorchCheckpoint checkpoint =
+      open(zip_of(files("\x80\x02}(" + pickled_text("m") + "}" + pickled_text("w") + tensor + "s" +
+                        pickled_text("l") + "](" + tensor + "N" + tensor + "eK\x07" + tensor +
+                        pickled_text("t") + tensor + "\x85" + pickled_text("n") + "K\x01u.")));
   std::vector<std::string> names;
   for (const TorchTensorInfo& info : checkpoint.tensors()) names.push_back(info.name);
   EXPECT_EQ(names, (std::vector<std::string>{"m.w", "l.0", "l.2", "7", "t.0"}));
   EXPECT_DATA_ERROR("expected a tensor 'm', found none of that name among 5", checkpoint.load("m"));
+  expect_rejected(zip_of(files("\x80\x02}(" + pickled_text("a.b") + tensor + pickled_text("a") + "}" +
+                               pickled_text("b") + tensor + "su.")),
+                  "expected each tensor's name once, found 'a.b' again");
   expect_rejected(
-      zip_of(files("\x80\x02}(" + text("a.b") + tensor + text("a") + "}" + text("b") + tensor + "su.")),
-      "expected each tensor's name once, found 'a.b' again");
-  expect_rejected(zip_of(files("\x80\x02}(" + text("a") + tensor + text("a") + tensor + "u.")),
-                  "found 'a' again");
+      zip_of(files("\x80\x02}(" + pickled_text("a") + tensor + pickled_text("a") + tensor + "u.")),
+      "found 'a' again");
 }
 
 // A parameter or a tensor to which attributes were given is the tensor.
 TEST_F(Torch, TensorsWithAttributes) {
-  const std::string state = "}" + text("note") + "K\x01s";
+  const std::string state = "}" + pickled_text("note") + "K\x01s";
   const auto load = [&](const std::string& body) {
-    return open(zip_of(files("\x80\x02}" + text("a") + body + "s."))).load("a");
+    return open(zip_of(files("\x80\x02}" + pickled_text("a") + body + "s."))).load("a");
   };
   const at::Tensor expected = at::arange(6, at::kFloat).reshape({2, 3});
   EXPECT_TRUE(at::equal(load("ctorch._utils\n_rebuild_parameter_with_state\n(" + Tensor().body() + "\x88" +
                              no_hooks + state + "tR"),
                         expected));
   const Tensor parts;
-  const std::string arguments =
-      tuple({tuple({text("storage"), parts.storage_type, parts.key, text("cpu"), parts.count}) + "Q",
-             parts.offset, parts.shape, parts.strides, "\x89", parts.hooks});
+  const std::string arguments = tuple(
+      {tuple({pickled_text("storage"), parts.storage_type, parts.key, pickled_text("cpu"), parts.count}) +
+           "Q",
+       parts.offset, parts.shape, parts.strides, "\x89", parts.hooks});
   const auto typed = [&](const std::string& type) {
     return "ctorch._tensor\n_rebuild_from_type_v2\n(" + parts.call + type + arguments + state + "tR";
   };
@@ -279,19 +281,21 @@ TEST_F(Torch, TensorsWithAttributes) {
 // What is saved beside the weights, or around them.
 TEST_F(Torch, WhatIsNoTensorIsPassedOver) {
   const std::string tensor = Tensor().body();
-  const std::string scalar = "cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\n" + text("f8") +
-                             "\x89\x88\x87R(K\x03" + text("<") + "NNNtb" + "C\x08" + std::string(8, '\x01') +
-                             "\x86R";
-  const std::string arguments = "cargparse\nNamespace\n)\x81}(" + text("lr") + scalar + text("out") +
-                                "cpathlib\nPosixPath\n" + text("runs") + "\x85Rub";
+  const std::string scalar = "cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\n" + pickled_text("f8") +
+                             "\x89\x88\x87R(K\x03" + pickled_text("<") + "NNNtb" + "C\x08" +
+                             std::string(8, '\x01') + "\x86R";
+  const std::string arguments = "cargparse\nNamespace\n)\x81}(" + pickled_text("lr") + scalar +
+                                pickled_text("out") + "cpathlib\nPosixPath\n" + pickled_text("runs") +
+                                "\x85Rub";
   const std::string list_that_holds_itself =
       "]q\x07h\x07"
       "a";
   const TorchCheckpoint checkpoint = open(zip_of(
-      files("\x80\x02}(" + text("model") + "ccollections\nOrderedDict\n)R" + text("w") + tensor + "s" +
-            text("epoch") + scalar + text("args") + arguments + text("f") + "cmain\nloss\n" + text("seed") +
-            "\x8a\x09" + std::string(9, '\x7f') + text("loop") + list_that_holds_itself + text("ema") +
-            "ccollections\ndefaultdict\n)R" + text("w") + tensor + "su.")));
+      files("\x80\x02}(" + pickled_text("model") + "ccollections\nOrderedDict\n)R" + pickled_text("w") +
+            tensor + "s" + pickled_text("epoch") + scalar + pickled_text("args") + arguments +
+            pickled_text("f") + "cmain\nloss\n" + pickled_text("seed") + "\x8a\x09" + std::string(9, '\x7f') +
+            pickled_text("loop") + list_that_holds_itself + pickled_text("ema") +
+            "ccollections\ndefaultdict\n)R" + pickled_text("w") + tensor + "su.")));
   std::vector<std::string> names;
   for (const TorchTensorInfo& info : checkpoint.tensors()) names.push_back(info.name);
   EXPECT_EQ(names, (std::vector<std::string>{"model.w", "ema.w"}));
@@ -311,8 +315,8 @@ TEST_F(Torch, WhatIsNoTensorIsPassedOver) {
 // Longer than what may hold tensors may be.
 TEST_F(Torch, ManyPlainValues) {
   const TorchCheckpoint checkpoint =
-      open(zip_of(files("\x80\x02}(" + text("losses") + "](" + std::string(1'500'000, 'N') + "e" + text("w") +
-                        Tensor().body() + "u.")));
+      open(zip_of(files("\x80\x02}(" + pickled_text("losses") + "](" + std::string(1'500'000, 'N') + "e" +
+                        pickled_text("w") + Tensor().body() + "u.")));
   EXPECT_EQ(checkpoint.tensors().size(), 1u);
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "import/zip_archive.hpp"
+#include "pickled.hpp"
 #include "vpd/io/files.hpp"
 #include "vpd/io/safetensors.hpp"
 #include "zip_files.hpp"
@@ -13,12 +14,6 @@
 // Checkpoints as torch.save writes them.
 
 namespace vpd::testing {
-
-inline std::string pickled_text(const std::string& content) {
-  return "X" + little_endian(static_cast<std::uint32_t>(content.size())) + content;
-}
-
-inline std::string pickled_number(std::int64_t value) { return "\x8a\x08" + little_endian(value); }
 
 inline std::string pickled_numbers(at::IntArrayRef values) {
   std::string body = "(";

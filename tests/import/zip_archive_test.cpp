@@ -16,13 +16,13 @@ std::string text_of(const ZipEntry& entry) {
   return {reinterpret_cast<const char*>(entry.bytes.data()), entry.bytes.size()};
 }
 
-void expect_rejected(const std::string& archive, const std::string& part) {
+void expect_archive_rejected(const std::string& archive, const std::string& part) {
   EXPECT_DATA_ERROR(part, ZipArchive(bytes_of(archive), "x.pt"));
   EXPECT_DATA_ERROR("x.pt: ", ZipArchive(bytes_of(archive), "x.pt"));
 }
 
 void expect_entry_rejected(const ZipFile& file, const std::string& part) {
-  expect_rejected(zip_of({{.name = "first", .content = "abc"}, file}), part);
+  expect_archive_rejected(zip_of({{.name = "first", .content = "abc"}, file}), part);
 }
 
 // The CRC-32 bit by bit, from its definition.
@@ -96,9 +96,9 @@ TEST(ZipArchive, WithoutSums) {
 }
 
 TEST(ZipArchive, OtherFilesAreRejected) {
-  expect_rejected("", "expected a zip archive, found no end of one");
-  expect_rejected("PK", "found no end of one");
-  expect_rejected(std::string(100000, 'x'), "found no end of one");
+  expect_archive_rejected("", "expected a zip archive, found no end of one");
+  expect_archive_rejected("PK", "found no end of one");
+  expect_archive_rejected(std::string(100000, 'x'), "found no end of one");
   EXPECT_FALSE(looks_like_zip(bytes_of("PK\x05\x06")));
   EXPECT_TRUE(looks_like_zip(bytes_of(zip_of({{.name = "a", .content = ""}}))));
 }
@@ -112,7 +112,7 @@ TEST(ZipArchive, EveryTruncationIsRejected) {
       const std::string part = whole.substr(0, size);
       EXPECT_THROW(ZipArchive(bytes_of(part), "x.pt"), DataError) << size;
     }
-    expect_rejected(whole + "x", "found no end of one");
+    expect_archive_rejected(whole + "x", "found no end of one");
   }
 }
 
@@ -166,15 +166,17 @@ TEST(ZipArchive, OverlappingEntries) {
   // The second entry's place is the first one's, and its name too; then only its content reaches into the
   // next.
   const std::int64_t back = -static_cast<std::int64_t>(30 + 1 + 3);
-  expect_rejected(
+  expect_archive_rejected(
       zip_of({{.name = "a", .content = "abc"}, {.name = "a", .content = "abc", .offset_error = back}}),
       "found two that overlap");
-  expect_rejected(zip_of({{.name = "a", .content = "abc", .size_error = 5}, {.name = "b", .content = "abc"}}),
-                  "found two that overlap");
+  expect_archive_rejected(
+      zip_of({{.name = "a", .content = "abc", .size_error = 5}, {.name = "b", .content = "abc"}}),
+      "found two that overlap");
 }
 
 TEST(ZipArchive, NamesComeOnce) {
-  expect_rejected(zip_of({{.name = "a", .content = "1"}, {.name = "a", .content = "2"}}), "found 'a' twice");
+  expect_archive_rejected(zip_of({{.name = "a", .content = "1"}, {.name = "a", .content = "2"}}),
+                          "found 'a' twice");
 }
 
 TEST(ZipArchive, NamesThatLeadOut) {
@@ -190,19 +192,21 @@ TEST(ZipArchive, NamesThatLeadOut) {
 TEST(ZipArchive, DirectoriesThatAreNotThere) {
   const std::vector<ZipFile> files = {{.name = "a", .content = "abc"}};
   for (const bool zip64 : {false, true}) {
-    expect_rejected(zip_of(files, {.zip64_end = zip64, .count_error = 1}),
-                    "expected an entry of the archive's directory");
-    expect_rejected(zip_of(files, {.zip64_end = zip64, .count_error = -1}), "expected a directory of 47");
-    expect_rejected(zip_of(files, {.zip64_end = zip64, .directory_offset_error = 1}), "archive's directory");
-    expect_rejected(zip_of(files, {.zip64_end = zip64, .directory_offset_error = 1 << 30}),
-                    "archive's directory within");
-    expect_rejected(zip_of(files, {.zip64_end = zip64, .directory_size_error = 1 << 30}),
-                    "archive's directory within");
-    expect_rejected(zip_of(files, {.zip64_end = zip64, .disk = 1}), "found one of several disks");
+    expect_archive_rejected(zip_of(files, {.zip64_end = zip64, .count_error = 1}),
+                            "expected an entry of the archive's directory");
+    expect_archive_rejected(zip_of(files, {.zip64_end = zip64, .count_error = -1}),
+                            "expected a directory of 47");
+    expect_archive_rejected(zip_of(files, {.zip64_end = zip64, .directory_offset_error = 1}),
+                            "archive's directory");
+    expect_archive_rejected(zip_of(files, {.zip64_end = zip64, .directory_offset_error = 1 << 30}),
+                            "archive's directory within");
+    expect_archive_rejected(zip_of(files, {.zip64_end = zip64, .directory_size_error = 1 << 30}),
+                            "archive's directory within");
+    expect_archive_rejected(zip_of(files, {.zip64_end = zip64, .disk = 1}), "found one of several disks");
   }
   // As many entries as a 64-bit number can say are refused after the first that is not there.
-  expect_rejected(zip_of(files, {.zip64_end = true, .count_error = -2}),
-                  "expected an entry of the archive's directory");
+  expect_archive_rejected(zip_of(files, {.zip64_end = true, .count_error = -2}),
+                          "expected an entry of the archive's directory");
 }
 
 TEST(ZipArchive, Zip64FieldsThatAreNotThere) {
@@ -210,12 +214,12 @@ TEST(ZipArchive, Zip64FieldsThatAreNotThere) {
   const std::size_t field = archive.find(std::string("\x01\0\x18\0", 4));
   ASSERT_NE(field, std::string::npos);
   archive[field] = 2;
-  expect_rejected(archive, "expected a ZIP64 field");
+  expect_archive_rejected(archive, "expected a ZIP64 field");
   archive[field] = 1;
   archive[field + 2] = 8;
-  expect_rejected(archive, "found too few");
+  expect_archive_rejected(archive, "found too few");
   archive[field + 2] = 25;
-  expect_rejected(archive, "expected a whole extra field");
+  expect_archive_rejected(archive, "expected a whole extra field");
 }
 
 }  // namespace

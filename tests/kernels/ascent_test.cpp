@@ -13,7 +13,7 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-constexpr RandomKey key{0x0badf00du, 0xfeedbeefu};
+constexpr RandomKey ascent_key{0x0badf00du, 0xfeedbeefu};
 
 class AscentTest : public DeviceTest {};
 
@@ -28,29 +28,29 @@ TEST_P(AscentTest, FillsAreThoseOfTheCounters) {
           const auto row = static_cast<std::uint64_t>(n + first_row);
           std::uint32_t x[4] = {static_cast<std::uint32_t>(c / 4), static_cast<std::uint32_t>(row),
                                 static_cast<std::uint32_t>(row >> 32), 0};
-          philox(key, x[0], x[1], x[2], x[3]);
+          philox(ascent_key, x[0], x[1], x[2], x[3]);
           values[n][c] = static_cast<double>(to_uniform(x[c % 4]));
         }
       }
       const at::Tensor whole = real(at::full({R, C}, -1.0)), slice = column_slice(whole);
-      fill_uniform(whole, key, first_row);
+      fill_uniform(whole, ascent_key, first_row);
       expect_identical(whole, expected.to(dtype()), "fill");
-      fill_uniform(slice, key, first_row);
+      fill_uniform(slice, ascent_key, first_row);
       expect_identical(slice, expected.to(dtype()), "fill of a slice");
       EXPECT_TRUE(surroundings_are_untouched(slice));
       if (R > 1) {
         const at::Tensor part = real(at::zeros({R - 1, C}));
-        fill_uniform(part, key, first_row + 1);
+        fill_uniform(part, ascent_key, first_row + 1);
         expect_identical(part, whole.narrow(0, 1, R - 1), "part");
       }
     }
   }
-  fill_uniform(real(at::zeros({0, 4})), key);
+  fill_uniform(real(at::zeros({0, 4})), ascent_key);
 }
 
 TEST_P(AscentTest, FillsHaveUniformMoments) {
   const at::Tensor x = real(at::zeros({301, 1001}));
-  fill_uniform(x, key);
+  fill_uniform(x, ascent_key);
   const auto count = static_cast<double>(x.numel());
   EXPECT_NEAR(exact(x).mean().item<double>(), 0.5, 5 * std::sqrt(1.0 / 12.0 / count));
   EXPECT_NEAR(exact(x).square().mean().item<double>(), 1.0 / 3.0, 5 * std::sqrt(4.0 / 45.0 / count));
@@ -162,8 +162,8 @@ TEST_P(AscentTest, SaysWhatIsWrong) {
                      "contiguous float32 or float64");
   expect_usage_error([&] { ascend(x.to(at::kBFloat16), d.to(at::kBFloat16), {}, {}, rule); },
                      "float32 or float64 sources");
-  expect_usage_error([&] { fill_uniform(x.t(), key); }, "uniform draw: expected");
-  expect_usage_error([&] { fill_uniform(x.to(at::kBFloat16), key); }, "uniform draw: expected");
+  expect_usage_error([&] { fill_uniform(x.t(), ascent_key); }, "uniform draw: expected");
+  expect_usage_error([&] { fill_uniform(x.to(at::kBFloat16), ascent_key); }, "uniform draw: expected");
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, AscentTest, ::testing::ValuesIn(device_cases({at::kFloat, at::kDouble})),

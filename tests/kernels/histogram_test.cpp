@@ -16,8 +16,8 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 7},    {3, 4},   {5, 13},
-                                                                   {65, 8}, {131, 67}, {2, 1030}};
+const std::vector<std::pair<std::int64_t, std::int64_t>> histogram_shapes = {
+    {1, 1}, {1, 7}, {3, 4}, {5, 13}, {65, 8}, {131, 67}, {2, 1030}};
 
 class HistogramTest : public DeviceTest {
  protected:
@@ -48,7 +48,7 @@ class HistogramTest : public DeviceTest {
 };
 
 TEST_P(HistogramTest, CountsEachColumn) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : histogram_shapes) {
     for (const HistogramBins& bins : {HistogramBins{}, HistogramBins{1, 0.0}, HistogramBins{64, 0.5}}) {
       for (const bool strided : {false, true}) {
         SCOPED_TRACE(::testing::Message() << N << " x " << C << ", " << bins.bins << " bins");

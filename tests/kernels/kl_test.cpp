@@ -16,7 +16,7 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {
+const std::vector<std::pair<std::int64_t, std::int64_t>> kl_shapes = {
     {1, 1}, {1, 2}, {3, 7}, {5, 8}, {7, 31}, {4, 64}, {2, 513}, {3, 1000}, {2, 5003}, {1, 50277}};
 
 /// dtype() is that of the prediction.
@@ -48,7 +48,7 @@ class KlTest : public DeviceTest {
 };
 
 TEST_P(KlTest, IsTheFormula) {
-  for (const auto& [N, V] : shapes) {
+  for (const auto& [N, V] : kl_shapes) {
     for (const at::ScalarType target_type : target_types()) {
       for (const bool strided : {false, true}) {
         for (const bool in_place : {false, true}) {

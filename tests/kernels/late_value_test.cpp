@@ -16,7 +16,7 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-constexpr RandomKey key{0x12345678u, 0x9abcdef0u};
+constexpr RandomKey now_key{0x12345678u, 0x9abcdef0u};
 
 class LateValueTest : public DeviceTest {
  protected:
@@ -37,22 +37,23 @@ class LateValueTest : public DeviceTest {
 
 TEST_P(LateValueTest, KeysOfDraws) {
   at::Tensor now = broad(at::zeros({5, 37})), later = broad(at::zeros({5, 37}));
-  fill_uniform(now, key, 3);
-  fill_uniform(later, late(key), 3);
+  fill_uniform(now, now_key, 3);
+  fill_uniform(later, late(now_key), 3);
   expect_identical(later, now, "uniform draws");
-  expect_identical(draw_subset_routing(late(key), 6, 33, 2, device()),
-                   draw_subset_routing(key, 6, 33, 2, device()), "subset routing");
-  expect_identical(draw_static_routing(late(key), 0.3, 6, 33, 2, device()),
-                   draw_static_routing(key, 0.3, 6, 33, 2, device()), "static routing");
-  expect_identical(draw_static_routing(key, late(0.3), 6, 33, 2, device()),
-                   draw_static_routing(key, 0.3, 6, 33, 2, device()), "its probability");
+  expect_identical(draw_subset_routing(late(now_key), 6, 33, 2, device()),
+                   draw_subset_routing(now_key, 6, 33, 2, device()), "subset routing");
+  expect_identical(draw_static_routing(late(now_key), 0.3, 6, 33, 2, device()),
+                   draw_static_routing(now_key, 0.3, 6, 33, 2, device()), "static routing");
+  expect_identical(draw_static_routing(now_key, late(0.3), 6, 33, 2, device()),
+                   draw_static_routing(now_key, 0.3, 6, 33, 2, device()), "its probability");
 }
 
 TEST_P(LateValueTest, KeysOfMasks) {
   const at::Tensor h = real(uniform_values({9, 70}, 1)), g = broad(uniform_values({9, 70}, 2, 0.0, 1.0));
   const at::Tensor gradient = real(uniform_values({9, 70}, 3));
   for (const SourceDistribution drawn : {SourceDistribution::uniform, SourceDistribution::binomial}) {
-    const GateSources now{DrawnSources{drawn, key, 4, 7}}, later{DrawnSources{drawn, late(key), 4, 7}};
+    const GateSources now{DrawnSources{drawn, now_key, 4, 7}},
+        later{DrawnSources{drawn, late(now_key), 4, 7}};
     const GateOutput a = gate_forward(h, g, now, {}), b = gate_forward(h, g, later, {});
     expect_identical(b.gated, a.gated, "gated");
     expect_identical(b.scale, a.scale, "scale");

@@ -17,12 +17,12 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},   {1, 3},    {3, 8},   {5, 13},
-                                                                   {67, 64}, {131, 37}, {3, 768}, {2, 2053}};
-constexpr double eps = 1e-5;
+const std::vector<std::pair<std::int64_t, std::int64_t>> norm_shapes = {
+    {1, 1}, {1, 3}, {3, 8}, {5, 13}, {67, 64}, {131, 37}, {3, 768}, {2, 2053}};
+constexpr double norm_eps = 1e-5;
 
-at::Tensor reference(const at::Tensor& x, const at::Tensor& weight) {
-  const at::Tensor y = x / (x.square().mean(1, true) + eps).sqrt();
+at::Tensor norm_reference(const at::Tensor& x, const at::Tensor& weight) {
+  const at::Tensor y = x / (x.square().mean(1, true) + norm_eps).sqrt();
   return weight.defined() ? y * weight : y;
 }
 
@@ -36,7 +36,7 @@ class NormTest : public DeviceTest {
 
   template <class Check>
   void for_each_case(const Check& check) {
-    for (const auto& [N, d] : shapes) {
+    for (const auto& [N, d] : norm_shapes) {
       for (const at::ScalarType output : output_types()) {
         for (const bool weighted : {true, false}) {
           for (const bool strided : {false, true}) {
@@ -55,21 +55,21 @@ class NormTest : public DeviceTest {
 
 TEST_P(NormTest, ForwardIsTheFormula) {
   for_each_case([&](const at::Tensor& x, const at::Tensor& weight, at::ScalarType output, bool strided) {
-    const at::Tensor expected = reference(exact(x), weight.defined() ? exact(weight) : weight);
+    const at::Tensor expected = norm_reference(exact(x), weight.defined() ? exact(weight) : weight);
     const auto d = static_cast<double>(x.size(1));
     const Tolerance tolerance = rounding(wide(), 8 + std::sqrt(d), std::sqrt(d) * 1.5, output);
     at::Tensor reciprocal;
     const at::Tensor out =
         strided ? column_slice(at::zeros(x.sizes(), x.options().dtype(output))) : at::Tensor();
-    const at::Tensor y = rms_norm_forward(x, weight, eps, output, &reciprocal, out);
+    const at::Tensor y = rms_norm_forward(x, weight, norm_eps, output, &reciprocal, out);
     expect_close(y, expected.to(output), tolerance, "y");
-    expect_close(reciprocal, (1.0 / (exact(x).square().mean(1) + eps).sqrt()).to(wide()),
+    expect_close(reciprocal, (1.0 / (exact(x).square().mean(1) + norm_eps).sqrt()).to(wide()),
                  {(8 + std::sqrt(d)) * epsilon(wide())}, "reciprocal");
     if (strided) {
       EXPECT_EQ(y.data_ptr(), out.data_ptr());
       EXPECT_TRUE(surroundings_are_untouched(out));
     }
-    expect_identical(rms_norm_forward(x, weight, eps, output, nullptr), y.contiguous(),
+    expect_identical(rms_norm_forward(x, weight, norm_eps, output, nullptr), y.contiguous(),
                      "without the reciprocal");
   });
 }
@@ -81,10 +81,10 @@ TEST_P(NormTest, BackwardIsTheGradient) {
     const at::Tensor leaf = exact(x).clone().requires_grad_(true);
     const at::Tensor weight_leaf =
         weight.defined() ? exact(weight).clone().requires_grad_(true) : at::Tensor();
-    (reference(leaf, weight_leaf) * exact(gradient)).sum().backward();
+    (norm_reference(leaf, weight_leaf) * exact(gradient)).sum().backward();
 
     at::Tensor reciprocal;
-    rms_norm_forward(x, weight, eps, output, &reciprocal);
+    rms_norm_forward(x, weight, norm_eps, output, &reciprocal);
     at::Tensor dw, before;
     if (weight.defined()) {
       before = broad(uniform_values({x.size(1)}, 4));
@@ -108,13 +108,13 @@ TEST_P(NormTest, WhatIsAddedFirstIsTheSumAndItsNorm) {
     const at::Tensor added = uniform_values(x.sizes(), 5, -1.0, 1.0).to(device(), output);
     at::Tensor sum, reciprocal, plain_reciprocal;
     if (dtype() == at::kBFloat16 && output == at::kFloat) {
-      expect_usage_error([&] { add_rms_norm_forward(x, added, weight, eps, output, &reciprocal, sum); },
+      expect_usage_error([&] { add_rms_norm_forward(x, added, weight, norm_eps, output, &reciprocal, sum); },
                          "no wider than BFloat16, found Float");
       return;
     }
-    const at::Tensor y = add_rms_norm_forward(x, added, weight, eps, output, &reciprocal, sum);
+    const at::Tensor y = add_rms_norm_forward(x, added, weight, norm_eps, output, &reciprocal, sum);
     expect_identical(sum, (x.to(wide()) + added.to(wide())).to(dtype()), "sum");
-    const at::Tensor plain = rms_norm_forward(sum, weight, eps, output, &plain_reciprocal);
+    const at::Tensor plain = rms_norm_forward(sum, weight, norm_eps, output, &plain_reciprocal);
     if (strided) {  // off their alignment rows may be added up in another order
       const Tolerance tolerance{8 * epsilon(wide()) + epsilon(output)};
       expect_close(y, plain, tolerance, "norm");
@@ -128,7 +128,7 @@ TEST_P(NormTest, WhatIsAddedFirstIsTheSumAndItsNorm) {
                      dsum = real(uniform_values(x.sizes(), 4));
     for (const at::Tensor& arriving : {dsum, at::Tensor()}) {
       const at::Tensor leaf = exact(sum).clone().requires_grad_(true);
-      at::Tensor loss = (reference(leaf, weight.defined() ? exact(weight) : weight) * exact(dy)).sum();
+      at::Tensor loss = (norm_reference(leaf, weight.defined() ? exact(weight) : weight) * exact(dy)).sum();
       if (arriving.defined()) loss = loss + (leaf * exact(arriving)).sum();
       loss.backward();
       const at::Tensor dw = weight.defined() ? at::zeros_like(weight) : at::Tensor(),
@@ -158,12 +158,12 @@ TEST_P(NormTest, AddingFirstIsDifferentiable) {
       if (reads & 2) total = total + (norm * as(of_norm)).sum();
       return total;
     };
-    const AddedNorm out = add_rms_norm(x, added, {}, eps, dtype());
+    const AddedNorm out = add_rms_norm(x, added, {}, norm_eps, dtype());
     loss(out.sum, out.norm, [](const at::Tensor& t) { return t; }).backward();
     const at::Tensor wide_x = exact(x.detach()).requires_grad_(),
                      wide_added = exact(added.detach()).requires_grad_();
     const at::Tensor sum = wide_x + wide_added;
-    loss(sum, reference(sum, {}), [](const at::Tensor& t) { return exact(t); }).backward();
+    loss(sum, norm_reference(sum, {}), [](const at::Tensor& t) { return exact(t); }).backward();
     const Tolerance tolerance{8 * epsilon(dtype()), 32 * epsilon(dtype())};
     expect_close(x.grad(), wide_x.grad().to(dtype()), tolerance, "dx");
     expect_close(added.grad(), wide_added.grad().to(dtype()), tolerance, "dadded");
@@ -183,7 +183,7 @@ TEST_P(NormTest, SmallRowsAreHeldUpByEps) {
 TEST_P(NormTest, NoRowsAreNoWork) {
   const at::Tensor x = real(at::zeros({0, 4})), dw = broad(at::ones({4}));
   at::Tensor reciprocal;
-  EXPECT_EQ(rms_norm_forward(x, {}, eps, dtype(), &reciprocal).size(0), 0);
+  EXPECT_EQ(rms_norm_forward(x, {}, norm_eps, dtype(), &reciprocal).size(0), 0);
   EXPECT_EQ(rms_norm_backward(x, x, {}, reciprocal, dw).size(0), 0);
   expect_identical(dw, broad(at::ones({4})), "dw");
 }
@@ -192,17 +192,18 @@ TEST_P(NormTest, SaysWhatIsWrong) {
   const at::Tensor x = real(uniform_values({3, 4}, 1)), weight = broad(at::ones({4}));
   const at::ScalarType other = dtype() == at::kDouble ? at::kFloat : at::kDouble;
   at::Tensor reciprocal;
-  rms_norm_forward(x, weight, eps, dtype(), &reciprocal);
-  expect_usage_error([&] { rms_norm_forward(x.to(at::kHalf), {}, eps, at::kFloat, nullptr); },
+  rms_norm_forward(x, weight, norm_eps, dtype(), &reciprocal);
+  expect_usage_error([&] { rms_norm_forward(x.to(at::kHalf), {}, norm_eps, at::kFloat, nullptr); },
                      "RMSNorm: x: expected float32");
-  expect_usage_error([&] { rms_norm_forward(x, weight.to(at::kMeta), eps, dtype(), nullptr); },
+  expect_usage_error([&] { rms_norm_forward(x, weight.to(at::kMeta), norm_eps, dtype(), nullptr); },
                      "on one device");
-  expect_usage_error([&] { rms_norm_forward(x.t(), {}, eps, dtype(), nullptr); }, "RMSNorm: x: expected");
-  expect_usage_error([&] { rms_norm_forward(x, weight.narrow(0, 0, 3), eps, dtype(), nullptr); },
+  expect_usage_error([&] { rms_norm_forward(x.t(), {}, norm_eps, dtype(), nullptr); },
+                     "RMSNorm: x: expected");
+  expect_usage_error([&] { rms_norm_forward(x, weight.narrow(0, 0, 3), norm_eps, dtype(), nullptr); },
                      "a weight of 4");
-  expect_usage_error([&] { rms_norm_forward(x, {}, eps, other, nullptr); },
+  expect_usage_error([&] { rms_norm_forward(x, {}, norm_eps, other, nullptr); },
                      "float64 on both sides or on neither");
-  expect_usage_error([&] { rms_norm_forward(x, {}, eps, dtype(), nullptr, x.narrow(0, 0, 2)); },
+  expect_usage_error([&] { rms_norm_forward(x, {}, norm_eps, dtype(), nullptr, x.narrow(0, 0, 2)); },
                      "RMSNorm: out: expected");
   expect_usage_error([&] { rms_norm_backward(x.to(other), x, weight, reciprocal, {}); },
                      "float64 on both sides or on neither");
@@ -222,12 +223,12 @@ TEST(NormGradient, IsTheSlope) {
   const at::Tensor x = uniform_values({3, 5}, 1), weight = uniform_values({5}, 2),
                    dy = uniform_values({3, 5}, 3);
   at::Tensor reciprocal;
-  rms_norm_forward(x, weight, eps, at::kDouble, &reciprocal);
+  rms_norm_forward(x, weight, norm_eps, at::kDouble, &reciprocal);
   const at::Tensor dw = at::zeros_like(weight);
   const at::Tensor dx = rms_norm_backward(dy, x, weight, reciprocal, dw);
   check_gradient(
       [&](const std::vector<at::Tensor>& in) {
-        return (rms_norm_forward(in[0], in[1], eps, at::kDouble, nullptr) * dy).sum();
+        return (rms_norm_forward(in[0], in[1], norm_eps, at::kDouble, nullptr) * dy).sum();
       },
       {x, weight}, {dx, dw}, "x, weight");
 }

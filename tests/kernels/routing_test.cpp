@@ -16,11 +16,11 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-constexpr RandomKey key{0x2468ace0u, 0x13579bdfu};
+constexpr RandomKey routing_key{0x2468ace0u, 0x13579bdfu};
 
 std::uint32_t word(std::uint32_t block, std::uint64_t row, std::int64_t which) {
   std::uint32_t x[4] = {block, static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(row >> 32), 0};
-  philox(key, x[0], x[1], x[2], x[3]);
+  philox(routing_key, x[0], x[1], x[2], x[3]);
   return x[which];
 }
 
@@ -52,19 +52,20 @@ TEST_P(RoutingTest, SubsetsAreThoseOfTheCounters) {
   for (const std::int64_t L : {1, 2, 3, 4, 5, 24, 101, 700}) {
     for (const std::int64_t first_row : {std::int64_t{0}, (std::int64_t{1} << 32) - 3}) {
       SCOPED_TRACE(::testing::Message() << L << " sites from row " << first_row);
-      expect_identical(draw_subset_routing(key, L, 133, first_row, device()),
+      expect_identical(draw_subset_routing(routing_key, L, 133, first_row, device()),
                        subset_reference(L, 133, first_row), "routing");
     }
   }
 }
 
 TEST_P(RoutingTest, TheLargestNumberOfSitesIsRouted) {
-  expect_identical(draw_subset_routing(key, 4096, 5, 0, device()), subset_reference(4096, 5, 0), "routing");
+  expect_identical(draw_subset_routing(routing_key, 4096, 5, 0, device()), subset_reference(4096, 5, 0),
+                   "routing");
 }
 
 TEST_P(RoutingTest, SubsetSizesAreUniform) {
   const std::int64_t L = 6, N = 60000;
-  const at::Tensor routing = exact(draw_subset_routing(key, L, N, 0, device()));
+  const at::Tensor routing = exact(draw_subset_routing(routing_key, L, N, 0, device()));
   const at::Tensor size = routing.sum(0);
   const double share = static_cast<double>(N) / static_cast<double>(L);
   const double five_sigma = 5 * std::sqrt(share * (1.0 - 1.0 / static_cast<double>(L)));
@@ -87,7 +88,7 @@ TEST_P(RoutingTest, SubsetSizesAreUniform) {
 TEST_P(RoutingTest, StaticRoutingHasItsProbability) {
   const std::int64_t L = 5, N = 20000;
   for (const double probability : {0.0, 0.25, 0.9, 1.0}) {
-    const at::Tensor routing = exact(draw_static_routing(key, probability, L, N, 0, device()));
+    const at::Tensor routing = exact(draw_static_routing(routing_key, probability, L, N, 0, device()));
     const double n = static_cast<double>(N), five_sigma = 5 * std::sqrt(n * probability * (1 - probability));
     for (std::int64_t l = 0; l < L; ++l)
       EXPECT_NEAR(routing[l].sum().item<double>(), n * probability, five_sigma);
@@ -101,7 +102,7 @@ TEST_P(RoutingTest, StaticRoutingIsThatOfTheCounters) {
       expected[l][n] = to_uniform(word_of_site(static_cast<std::uint64_t>(n + 4), l)) < 0.375f ? 1 : 0;
     }
   }
-  expect_identical(draw_static_routing(key, 0.375, 7, 9, 4, device()), expected, "routing");
+  expect_identical(draw_static_routing(routing_key, 0.375, 7, 9, 4, device()), expected, "routing");
 }
 
 TEST_P(RoutingTest, PartsOfTheBatchDrawWhatTheWholeDraws) {
@@ -110,18 +111,20 @@ TEST_P(RoutingTest, PartsOfTheBatchDrawWhatTheWholeDraws) {
       expect_identical(at::cat({draw(split, 10), draw(301 - split, 10 + split)}, 1), draw(301, 10),
                        "routing");
     };
-    parts(
-        [&](std::int64_t N, std::int64_t first) { return draw_subset_routing(key, 9, N, first, device()); });
     parts([&](std::int64_t N, std::int64_t first) {
-      return draw_static_routing(key, 0.5, 9, N, first, device());
+      return draw_subset_routing(routing_key, 9, N, first, device());
+    });
+    parts([&](std::int64_t N, std::int64_t first) {
+      return draw_static_routing(routing_key, 0.5, 9, N, first, device());
     });
   }
-  EXPECT_EQ(draw_subset_routing(key, 3, 0, 0, device()).sizes(), at::IntArrayRef({3, 0}));
+  EXPECT_EQ(draw_subset_routing(routing_key, 3, 0, 0, device()).sizes(), at::IntArrayRef({3, 0}));
 }
 
 TEST_P(RoutingTest, SaysWhatIsWrong) {
-  expect_usage_error([&] { draw_subset_routing(key, 0, 4, 0, device()); }, "1 to 4096 sites, found 0");
-  expect_usage_error([&] { draw_static_routing(key, 0.5, 4097, 4, 0, device()); },
+  expect_usage_error([&] { draw_subset_routing(routing_key, 0, 4, 0, device()); },
+                     "1 to 4096 sites, found 0");
+  expect_usage_error([&] { draw_static_routing(routing_key, 0.5, 4097, 4, 0, device()); },
                      "1 to 4096 sites, found 4097");
 }
 

@@ -16,8 +16,8 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 1},  {1, 7},    {3, 4},   {5, 13},
-                                                                   {65, 8}, {131, 67}, {2, 1030}};
+const std::vector<std::pair<std::int64_t, std::int64_t>> squash_shapes = {
+    {1, 1}, {1, 7}, {3, 4}, {5, 13}, {65, 8}, {131, 67}, {2, 1030}};
 
 at::Tensor upper_reference(const at::Tensor& z) {
   return at::where(z > 1.0, 1.0 + 0.01 * (z - 1.0), z.clamp(0.0, 1.0));
@@ -39,7 +39,7 @@ class SquashTest : public DeviceTest {
 };
 
 TEST_P(SquashTest, BackwardIsTheRule) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     SCOPED_TRACE(::testing::Message() << N << " x " << C);
     const at::Tensor z = pre_activations({N, C}, 1), d = real(uniform_values({N, C}, 2));
     expect_close(squash_backward(z, d, nullptr, 0), lower_backward_reference(exact(d), exact(z)).to(dtype()),
@@ -56,7 +56,7 @@ TEST_P(SquashTest, BackwardPullsDeadValuesUpOnly) {
 }
 
 TEST_P(SquashTest, SumsOfPowersAreTheFormula) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     for (const double p : {2.0, 1.0, 0.4}) {
       for (const bool strided : {false, true}) {
         SCOPED_TRACE(::testing::Message() << N << " x " << C << " p " << p << (strided ? " strided" : ""));
@@ -72,7 +72,7 @@ TEST_P(SquashTest, SumsOfPowersAreTheFormula) {
 }
 
 TEST_P(SquashTest, SumsOfSmoothL0AreTheFormula) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     for (const double gamma : {1.0, 0.1, 0.01}) {
       for (const bool strided : {false, true}) {
         SCOPED_TRACE(::testing::Message() << N << " x " << C << " gamma " << gamma);
@@ -88,7 +88,7 @@ TEST_P(SquashTest, SumsOfSmoothL0AreTheFormula) {
 
 TEST_P(SquashTest, BothPenaltiesInOnePass) {
   const double gamma = 0.2;
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     SCOPED_TRACE(::testing::Message() << N << " x " << C);
     const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
     const at::Tensor first = uniform_values({C}, 7), second = uniform_values({C}, 8);
@@ -107,7 +107,7 @@ TEST_P(SquashTest, BothPenaltiesInOnePass) {
 }
 
 TEST_P(SquashTest, CountsActiveImportancesInPassing) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     SCOPED_TRACE(::testing::Message() << N << " x " << C);
     const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
     const at::Tensor active = at::full({}, 7, at::TensorOptions(device()).dtype(at::kLong));
@@ -129,7 +129,7 @@ TEST_P(SquashTest, ManyRowsDoNotLosePrecision) {
 
 TEST_P(SquashTest, OneBackwardPassDoesAll) {
   const double eps[2] = {1e-3, 1e-2}, p[2] = {0.7, 2.0};
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     for (const int terms : {0, 1, 2}) {
       SCOPED_TRACE(::testing::Message() << N << " x " << C << ", " << terms << " terms");
       const at::Tensor z = pre_activations({N, C}, 5), lower = real(uniform_values({N, C}, 6));
@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(Everywhere, SquashTest, ::testing::ValuesIn(device_case
 class NarrowSquashTest : public SquashTest {};
 
 TEST_P(NarrowSquashTest, SumsAreTheFormula) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     for (const bool strided : {false, true}) {
       SCOPED_TRACE(::testing::Message() << N << " x " << C << (strided ? " strided" : ""));
       const at::Tensor plain = pre_activations({N, C}, 3), z = strided ? column_slice(plain) : plain;
@@ -185,7 +185,7 @@ TEST_P(NarrowSquashTest, SumsAreTheFormula) {
 }
 
 TEST_P(NarrowSquashTest, BackwardIsRoundedOnce) {
-  for (const auto& [N, C] : shapes) {
+  for (const auto& [N, C] : squash_shapes) {
     SCOPED_TRACE(::testing::Message() << N << " x " << C);
     const at::Tensor z = pre_activations({N, C}, 5), lower = broad(uniform_values({N, C}, 6));
     const std::array<PenaltyGradient, 2> penalties = {

@@ -15,21 +15,23 @@ namespace {
 
 using namespace vpd::testing;  // NOLINT
 
-const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {
+const std::vector<std::pair<std::int64_t, std::int64_t>> swiglu_shapes = {
     {0, 4}, {1, 1}, {3, 7}, {13, 17}, {128, 257}};
 
-at::Tensor reference(const at::Tensor& gate, const at::Tensor& up) { return gate * gate.sigmoid() * up; }
+at::Tensor swiglu_reference(const at::Tensor& gate, const at::Tensor& up) {
+  return gate * gate.sigmoid() * up;
+}
 
 class SwigluTest : public DeviceTest {};
 
 TEST_P(SwigluTest, IsTheFormulaAndItsGradient) {
-  for (const auto& [N, d] : shapes) {
+  for (const auto& [N, d] : swiglu_shapes) {
     SCOPED_TRACE(::testing::Message() << N << " x " << d);
     const at::Tensor gate = real(uniform_values({N, d}, 1, -6.0, 6.0)), up = real(uniform_values({N, d}, 2)),
                      dy = real(uniform_values({N, d}, 3));
     const at::Tensor gate_leaf = exact(gate).clone().requires_grad_(true),
                      up_leaf = exact(up).clone().requires_grad_(true);
-    const at::Tensor expected = reference(gate_leaf, up_leaf);
+    const at::Tensor expected = swiglu_reference(gate_leaf, up_leaf);
     (expected * exact(dy)).sum().backward();
     // bfloat16 on CUDA rounds silu(gate) once more, in LibTorch's own operation.
     const double roundings = device().is_cuda() && dtype() == at::kBFloat16 ? 4.0 : 12.0;

@@ -27,11 +27,11 @@ class HeadKlTest : public DeviceTest {
 };
 
 // N, d, V. The last ones take several chunks, one of them with a tail.
-const std::vector<std::vector<std::int64_t>> shapes = {{1, 1, 1},    {1, 3, 2},      {7, 5, 31},
-                                                       {64, 8, 100}, {200, 4, 8192}, {131, 3, 50277}};
+const std::vector<std::vector<std::int64_t>> head_kl_shapes = {{1, 1, 1},    {1, 3, 2},      {7, 5, 31},
+                                                               {64, 8, 100}, {200, 4, 8192}, {131, 3, 50277}};
 
 TEST_P(HeadKlTest, IsTheFormula) {
-  for (const auto& shape : shapes) {
+  for (const auto& shape : head_kl_shapes) {
     for (const bool biased : {false, true}) {
       const std::int64_t N = shape[0], d = shape[1], V = shape[2];
       SCOPED_TRACE(::testing::Message() << N << " x " << d << " x " << V << (biased ? " biased" : ""));

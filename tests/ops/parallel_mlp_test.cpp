@@ -53,7 +53,7 @@ at::Tensor reference(const at::Tensor& x, const std::vector<at::Tensor>& values,
 
 /// Networks of one input and one hidden layer have a kernel of their own on CPUs; the others' sizes matter
 /// to both. Sizes with ones, primes, and more networks than are computed at once on a CPU, with a tail.
-std::vector<std::pair<ParallelInput, Shape>> shapes() {
+std::vector<std::pair<ParallelInput, Shape>> parallel_mlp_shapes() {
   using enum ParallelInput;
   return {{column, {1, 1, {1, 1}}},         {column, {7, 3, {1, 5}}},  {column, {13, 5, {1, 4, 3}}},
           {column, {129, 29, {1, 16}}},     {column, {64, 3, {1, 2}}}, {column, {33, 2, {1, 17}}},
@@ -82,7 +82,7 @@ class ParallelMlpTest : public DeviceTest {
 };
 
 TEST_P(ParallelMlpTest, EqualsNetworksOneByOneAndSoDoItsGradients) {
-  for (const auto& [input, shape] : shapes()) {
+  for (const auto& [input, shape] : parallel_mlp_shapes()) {
     const std::int64_t d_x = input == ParallelInput::column ? shape.C : shape.widths.front();
     SCOPED_TRACE(::testing::Message()
                  << shape.N << " positions, " << shape.C << " networks, " << shape.widths.size()

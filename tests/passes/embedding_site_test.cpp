@@ -354,7 +354,7 @@ TEST_P(EmbeddingOf, GradientsOfALossAreTheSlopes) {
 }
 
 /// Gives what the model gives, the embedding's rows on a leaf.
-class LeafExecutor final : public Executor {
+class EmbeddingLeaf final : public Executor {
  public:
   at::Tensor linear(const Matrix& matrix, const at::Tensor& x) override {
     return vpd::linear(x, matrix.weight, matrix.bias);
@@ -374,7 +374,7 @@ TEST_P(EmbeddingOf, AttributionIsTheSlopeAlongItsSubcomponents) {
   const CleanPass clean = clean_pass(d, tokens);
   const at::Tensor scores = at::full({6, d.sites.total_C()}, -1.0, at::kDouble);
   attribute_squared_norm(d, clean, d.components.bind({}), scores);
-  LeafExecutor executor;
+  EmbeddingLeaf executor;
   d.target->forward(tokens, executor).square().sum().backward();
   const at::Tensor V = d.components.V(site), U = d.components.U(site);
   const at::Tensor expected =

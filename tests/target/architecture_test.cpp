@@ -11,7 +11,7 @@
 namespace vpd {
 namespace {
 
-std::filesystem::path golden(const char* name) { return testing::test_data() / name / "target"; }
+std::filesystem::path golden_target(const char* name) { return testing::test_data() / name / "target"; }
 
 /// What describe_target() says without weights is what load_target() makes.
 void expect_described(const TargetConfig& config) {
@@ -47,7 +47,7 @@ void expect_described(const TargetConfig& config) {
 TEST(Architecture, OfLlamaSimpleMlpIsThatOfTheTarget) {
   for (const char* name : {"plain", "grouped"}) {
     SCOPED_TRACE(name);
-    expect_described(LlamaSimpleMlpTarget{golden(name)});
+    expect_described(LlamaSimpleMlpTarget{golden_target(name)});
   }
 }
 

@@ -19,7 +19,7 @@ constexpr const char* llama = R"({"model_type": "llama", "vocab_size": 61, "hidd
   "rope_scaling": null, "attention_bias": false, "mlp_bias": true, "torch_dtype": "bfloat16", "head_dim": null,
   "pretraining_tp": 1, "use_cache": true})";
 
-class HuggingFaceConfigTest : public testing::Test {
+class HuggingFaceConfigTest : public ::testing::Test {
  protected:
   // `text` with one piece of it replaced.
   std::filesystem::path file(std::string text, const std::string& from = "", const std::string& to = "") {

@@ -37,9 +37,9 @@ std::vector<std::string> checkpoints() {
 }
 
 /// A golden checkpoint whose files a test may spoil.
-class Copy {
+class CheckpointCopy {
  public:
-  explicit Copy(const std::string& name) {
+  explicit CheckpointCopy(const std::string& name) {
     fs::copy(root() / name, directory_.path(), fs::copy_options::recursive);
   }
 
@@ -149,7 +149,7 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, HuggingFaceLogits, ::testing::ValuesIn(che
                          [](const auto& checkpoint) { return checkpoint.param; });
 
 TEST(HuggingFace, MatricesOfGpt2AreSplitAndNamed) {
-  const std::unique_ptr<Target> target = make_target(Copy("gpt2").read(), {});
+  const std::unique_ptr<Target> target = make_target(CheckpointCopy("gpt2").read(), {});
   std::vector<std::string> names;
   for (const Matrix& matrix : target->matrices()) names.push_back(matrix.name);
   EXPECT_EQ(names, (std::vector<std::string>{
@@ -164,7 +164,7 @@ TEST(HuggingFace, MatricesOfGpt2AreSplitAndNamed) {
 }
 
 TEST(HuggingFace, ABaseModelsCheckpointHasNoPrefix) {
-  const Copy copy("gpt2");
+  const CheckpointCopy copy("gpt2");
   const NamedTensors before = copy.read().weights;
   copy.rewrite([](NamedTensors& tensors) {
     for (auto& [name, tensor] : tensors) name = name.substr(name.find('.') + 1);
@@ -183,7 +183,7 @@ TEST(HuggingFace, ABaseModelsCheckpointHasNoPrefix) {
 // Logits of a checkpoint after `change` to its tensors are those before it.
 template <class Change>
 void expect_same_logits(const std::string& name, const Change& change) {
-  const Copy copy(name);
+  const CheckpointCopy copy(name);
   const at::Tensor tokens = SafetensorsFile(root() / name / "expected.safetensors").load("tokens");
   const at::Tensor before = logits(copy.read(), tokens, {});
   copy.rewrite(change);
@@ -215,7 +215,7 @@ TEST(HuggingFace, ATiedHeadMayHaveEitherName) {
 }
 
 TEST(HuggingFace, ATiedHeadThatIsStoredTwice) {
-  const Copy copy("gpt2");
+  const CheckpointCopy copy("gpt2");
   copy.rewrite([](NamedTensors& tensors) {
     tensors.emplace_back("lm_head.weight", named(tensors, "transformer.wte.weight").clone());
   });
@@ -238,7 +238,7 @@ TEST(HuggingFace, ATiedHeadThatIsStoredTwice) {
 }
 
 TEST(HuggingFace, ATensorOfAnUnknownDtypeMattersWhereItIsAWeight) {
-  const Copy copy("gpt2");
+  const CheckpointCopy copy("gpt2");
   copy.rewrite([](NamedTensors& tensors) { tensors.emplace_back("scales", at::zeros({4}, at::kByte)); });
   const fs::path path = copy / "model.safetensors";
   const std::string text = read_text(path), known = "\"dtype\":\"U8\"";
@@ -254,7 +254,7 @@ TEST(HuggingFace, ATensorOfAnUnknownDtypeMattersWhereItIsAWeight) {
 }
 
 TEST(HuggingFace, UnknownTensorsArePassedOver) {
-  const Copy copy("qwen3");
+  const CheckpointCopy copy("qwen3");
   copy.rewrite([](NamedTensors& tensors) { tensors.emplace_back("model.vision.weight", at::zeros({2})); });
   std::vector<std::string> warnings;
   copy.read(warnings);
@@ -265,28 +265,28 @@ TEST(HuggingFace, UnknownTensorsArePassedOver) {
 }
 
 TEST(HuggingFace, LongerSequencesThanItsPositionsAreRefused) {
-  const HuggingFaceCheckpoint checkpoint = Copy("gpt2").read();
+  const HuggingFaceCheckpoint checkpoint = CheckpointCopy("gpt2").read();
   EXPECT_EQ(logits(checkpoint, at::zeros({1, 20}, at::kLong), {}).size(0), 20);
   EXPECT_THROW(logits(checkpoint, at::zeros({1, 21}, at::kLong), {}), UsageError);
-  EXPECT_THROW(logits(Copy("llama").read(), at::zeros({1, 65}, at::kLong), {}), UsageError);
+  EXPECT_THROW(logits(CheckpointCopy("llama").read(), at::zeros({1, 65}, at::kLong), {}), UsageError);
 }
 
 TEST(HuggingFace, WeightsWithoutOneNameAreRefused) {
   for (const char* name : {"gpt2", "qwen3"}) {
-    HuggingFaceCheckpoint checkpoint = Copy(name).read();
+    HuggingFaceCheckpoint checkpoint = CheckpointCopy(name).read();
     checkpoint.weights.pop_back();
     EXPECT_THROW(make_target(checkpoint, {}), UsageError) << name;
   }
 }
 
 TEST(HuggingFaceFiles, MissingTensorsAreNamed) {
-  const Copy copy("gpt2");
+  const CheckpointCopy copy("gpt2");
   copy.rewrite([](NamedTensors& tensors) {
     std::erase_if(tensors, [](const auto& entry) { return entry.first.ends_with("h.1.attn.c_attn.bias"); });
   });
   EXPECT_DATA_ERROR("expected a tensor 'transformer.h.1.attn.c_attn.bias'", copy.read());
   EXPECT_DATA_ERROR("expected a tensor 'transformer.h.1.attn.c_attn.bias'", copy.describe());
-  const Copy untied("qwen3");
+  const CheckpointCopy untied("qwen3");
   untied.rewrite([](NamedTensors& tensors) {
     std::erase_if(tensors, [](const auto& entry) { return entry.first == "lm_head.weight"; });
   });
@@ -294,7 +294,7 @@ TEST(HuggingFaceFiles, MissingTensorsAreNamed) {
 }
 
 TEST(HuggingFaceFiles, WrongShapesAreNamed) {
-  const Copy copy("gpt2");
+  const CheckpointCopy copy("gpt2");
   copy.rewrite([](NamedTensors& tensors) {
     at::Tensor& weight = named(tensors, "transformer.h.0.mlp.c_fc.weight");
     weight = weight.t().contiguous();
@@ -306,7 +306,7 @@ TEST(HuggingFaceFiles, WrongShapesAreNamed) {
 }
 
 TEST(HuggingFaceFiles, WhatIsNotFiniteIsNamed) {
-  const Copy copy("gpt2");
+  const CheckpointCopy copy("gpt2");
   copy.rewrite([](NamedTensors& tensors) {
     named(tensors, "transformer.h.1.attn.c_attn.weight")[3][50] = std::numeric_limits<double>::quiet_NaN();
   });
@@ -317,7 +317,7 @@ TEST(HuggingFaceFiles, WhatIsNotFiniteIsNamed) {
 }
 
 TEST(HuggingFaceFiles, DamagedOnesAreNamed) {
-  const Copy copy("gpt2"), shards("llama");
+  const CheckpointCopy copy("gpt2"), shards("llama");
   fs::resize_file(copy / "model.safetensors", fs::file_size(copy / "model.safetensors") - 100);
   EXPECT_DATA_ERROR("truncated", copy.read());
   fs::remove(shards / "model-00002-of-00003.safetensors");
@@ -331,7 +331,7 @@ TEST(HuggingFaceFiles, DamagedOnesAreNamed) {
 }
 
 TEST(HuggingFaceFiles, OtherFamiliesAreRefused) {
-  const Copy copy("llama");
+  const CheckpointCopy copy("llama");
   std::vector<std::string> warnings;
   const Gpt2Target target{(copy / "config.json").parent_path()};
   EXPECT_DATA_ERROR("expected a model of the GPT-2 family, as target.type says, found Llama",
