@@ -59,9 +59,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND VPD_CXX_FLAGS -fpch-preprocess)  # lets ccache cache files that use a precompiled header
 endif()
 if(VPD_TOGETHER)
-  # More is inlined into one another than file by file, and GCC 12 then takes the unused members of a variant for ones that are read.
-  # A local name may hide one of a file that stands before it.
-  list(APPEND VPD_CXX_FLAGS -Wno-maybe-uninitialized -Wno-shadow)
+  # More is inlined into one another than file by file, and GCC 12 then takes the unused members of a variant for ones that are read,
+  # and a long std::string for a short one that is overrun. A local name may hide one of a file that stands before it.
+  list(APPEND VPD_CXX_FLAGS -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-stringop-overread -Wno-shadow)
 endif()
 if(VPD_WERROR)
   set(VPD_CUDA_FLAGS -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror,-fPIC -Werror=all-warnings)
