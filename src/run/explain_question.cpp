@@ -23,7 +23,8 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr double hardly_said = 0.1;  // a continuation that is less probable is warned of
-constexpr std::int64_t sampled_rows = 1024, rows_behind_a_prompt = 32;
+// Rows have 16 tokens or more: 20,000 positions are left without those that choose removals.
+constexpr std::int64_t sampled_rows = 1280, rows_behind_a_prompt = 32;
 
 /// Tokens of a row of the background: enough for text to go on behind the longest prompt.
 std::int64_t background_length(const Question& question) {
