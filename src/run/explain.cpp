@@ -53,7 +53,7 @@ constexpr std::array<std::pair<const char*, const char*>, 9> stages = {
      {"removal", "trying removals"},
      {"report", "writing the report"}}};
 
-constexpr std::int64_t removal_positions = 20'000;  // of the background, with a set of subcomponents out
+constexpr std::int64_t removal_positions = 20'480;  // of the background, with a set of subcomponents out
 
 /// What ln p of a continuation has to fall, in the mean over its tokens, until it is as good as gone. Who
 /// removes more does more to what is to stay.

@@ -18,6 +18,7 @@ SMALL = ("training.steps=2", "training.batch_size=2", "training.faithfulness_war
          "data.eval.sequence_length=8", "evaluation.batch_size=2", "evaluation.batches=1", "evaluation.final=false")
 
 sys.path.insert(0, str(ROOT / "tools"))
+from case_study import smollm2, smollm2_tables
 from case_study.program import Failure
 from case_study.studies import STUDIES
 from case_study.tables import filled, tables
@@ -48,14 +49,23 @@ class CaseStudies(ProgramTest):
         self.assertEqual([step["step"] for step in steps], [0, 1])
         self.assertTrue(all(math.isfinite(step["train/loss/total"]) for step in steps), steps)
 
-    def test_the_page_has_the_tables_of_its_figures(self):
-        page = (ROOT / "docs" / "case_studies.md").read_text()
-        figures = json.loads((ROOT / "docs" / "case_studies.json").read_text())
-        self.assertEqual(filled(page, figures), page)
-        named = re.findall(r"<!-- table: (.*) -->", page)
-        self.assertEqual(sorted(named), sorted(tables(figures)))  # each once
-        with self.assertRaisesRegex(Failure, "found 'other'"):
-            filled("<!-- table: other -->\n<!-- end -->", figures)
+    def test_the_pages_have_the_tables_of_their_figures(self):
+        for name, tables_of in (("case_studies", tables), ("case_studies_smollm2", smollm2_tables.tables)):
+            page = (ROOT / "docs" / f"{name}.md").read_text()
+            made = tables_of(json.loads((ROOT / "docs" / f"{name}.json").read_text()))
+            self.assertEqual(filled(page, made), page)
+            self.assertEqual(sorted(re.findall(r"<!-- table: (.*) -->", page)), sorted(made))  # each once
+            with self.assertRaisesRegex(Failure, "found 'other'"):
+                filled("<!-- table: other -->\n<!-- end -->", made)
+
+    def test_one_for_all_is_the_largest_difference(self):
+        """Against every other choice of as many prompts."""
+        kl = {"both": [3.0, 2.0, 2.5, 0.5, 0.1], "first": [9.0, 0.0, 0.0, 0.0, 0.0], "adverbs": [0.0, 0.0, 0.2, 1.0, 1.5]}
+        found = smollm2.one_for_all({"subcomponents": [{"key": key, "kl": values, "kl_99": 0.01} for key, values in kl.items()]})
+        self.assertEqual((found["conjunctions"]["key"], found["conjunctions"]["difference"], found["conjunctions"]["larger"]), ("both", 1.5, 0))
+        self.assertEqual((found["adverbs"]["key"], found["adverbs"]["larger"]), ("adverbs", 0))
+        self.assertAlmostEqual(found["adverbs"]["difference"], 0.8)
+        self.assertEqual(len(found["adverbs"]["others"]), 9)
 
     def test_wrong_arguments_are_sentences(self):
         for words, sentence in ((("--runs", "demo:0,other:1"), "--runs: expected demo or case_studies, a colon and a seed, as in demo:0, found other:1"),
@@ -64,6 +74,9 @@ class CaseStudies(ProgramTest):
             done = subprocess.run([ROOT / "tools" / "case_studies", *words], capture_output=True, text=True)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(sentence, done.stderr)
+        done = subprocess.run([ROOT / "tools" / "case_studies_smollm2", "--program", self.root / "none"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("--program: expected the built program, found nothing at", done.stderr)
 
 
 if __name__ == "__main__":

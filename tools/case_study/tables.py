@@ -194,10 +194,8 @@ def tables(document):
     return {name: text for name, text in made.items() if text.count("\n") > 1}  # those with rows
 
 
-def filled(page, document):
-    """The page with each table that it names in a comment, `<!-- table: NAME -->`, up to `<!-- end -->`, as the figures have it."""
-    made = tables(document)
-
+def filled(page, made):
+    """The page with each table that it names in a comment, `<!-- table: NAME -->`, up to `<!-- end -->`, as it was made."""
     def put(match):
         if match[1] not in made:
             raise Failure(f"expected one of the tables {', '.join(sorted(made))}, found '{match[1]}'")
