@@ -114,9 +114,14 @@ class Unlearning {
     result_.set = chosen_.columns;
     if (result_.set.empty()) {
       result_.warnings.push_back(fmt::format(
-          "no subcomponent lowers the metric by twice its standard error within a mean KL of {:g}: raise "
-          "--budget, or give more prompts",
-          settings_.budget));
+          "no subcomponent lowers the metric by twice its standard error within a mean KL of {:g}{}: raise "
+          "{}, "
+          "or give more prompts",
+          settings_.budget,
+          settings_.stay > 0.0
+              ? fmt::format(" and a change of {:g} nats at any prompt that is to stay", settings_.stay)
+              : "",
+          settings_.stay > 0.0 ? "--budget or --stay" : "--budget"));
       return std::move(result_);
     }
     result_.curves.push_back({"subcomponents", "the chosen set, one after the other",
@@ -178,6 +183,12 @@ class Unlearning {
           "the damage on the prompts that figures are from, {:.3g}, is beyond the budget of {:g}, "
           "which held where the set was chosen: more prompts would choose better",
           result_.side, settings_.budget));
+    if (settings_.stay > 0.0 && result_.stayed > 1.5 * settings_.stay)
+      result_.warnings.push_back(
+          fmt::format("the metric of a prompt that figures are from, and that is to stay, changes by {:.3g}, "
+                      "beyond the {:g} "
+                      "which held where the set was chosen: more prompts would choose better",
+                      result_.stayed, settings_.stay));
 
     const std::vector<std::string> groups = groups_of(behaviour_.report);
     const auto means = [&](const std::vector<double>& values) {

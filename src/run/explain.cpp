@@ -313,7 +313,7 @@ class Explanation {
     for (std::size_t i = 0; i < question_.prompts.size(); ++i) {
       const fs::path behaviour = directory_ / fmt::format("behaviour_{}.jsonl", i + 1),
                      against = directory_ / fmt::format("against_{}.jsonl", i + 1);
-      write_removal_prompts(i, scale.removal_rows, behaviour, against);
+      const bool others_say_something = write_removal_prompts(i, scale.removal_rows, behaviour, against);
       UnlearnOptions removal;
       removal.run = result_.run;
       removal.threads = options_.threads;
@@ -321,7 +321,7 @@ class Explanation {
       removal.prompts = {.behaviour = behaviour, .against = against};
       removal.settings.budget = 0.005;  // what is allowed elsewhere is a tenth of what other commands allow
       removal.settings.enough = fall_until_gone(question_.prompts[i]);
-      removal.settings.stay = 0.05;  // a twentieth of what it was
+      if (others_say_something) removal.settings.stay = 0.05;  // a twentieth of what it was
       removal.settings.fit_steps = scale.fit_steps;
       removal.settings.baselines = {Baseline::mean_difference, Baseline::rank_1, Baseline::rank_4};
       removal.slug = fmt::format("prompt_{}", i + 1);
@@ -335,7 +335,8 @@ class Explanation {
   }
 
   /// The prompt whose continuation goes, and what is to stay: the other prompts, and rows of the background.
-  void write_removal_prompts(std::size_t which, std::int64_t rows, const fs::path& behaviour,
+  /// True where one of the other prompts has a continuation.
+  bool write_removal_prompts(std::size_t which, std::int64_t rows, const fs::path& behaviour,
                              const fs::path& against) const {
     std::vector<QuestionRow> wanted, others;
     for (const QuestionRow& row : question_.rows) (row.prompt == which ? wanted : others).push_back(row);
@@ -349,6 +350,8 @@ class Explanation {
     }
     write_atomically(behaviour, prompt_lines(wanted));
     write_atomically(against, prompt_lines(others));
+    return std::any_of(others.begin(), others.end(),
+                       [](const QuestionRow& row) { return row.target.has_value(); });
   }
 
   EditSource source() const {
@@ -421,10 +424,11 @@ class Explanation {
                                .positions = one["positions"].get<std::int64_t>(),
                                .redundant = one["redundant"].get<std::int64_t>()};
       for (const Json& curve : one["curves"])
-        removal.baselines.push_back(
-            {curve["name"].get<std::string>(), curve["probability"].get<double>(),
-             curve["side"].get<double>(),
-             curve["stayed"].is_number() ? curve["stayed"].get<double>() : std::nan("")});
+        removal.baselines.push_back({curve["name"].get<std::string>(), curve["probability"].get<double>(),
+                                     curve["side"].get<double>(),
+                                     curve.contains("stayed") && curve["stayed"].is_number()
+                                         ? curve["stayed"].get<double>()
+                                         : std::nan("")});
       result_.removals.push_back(std::move(removal));
     }
   }

@@ -29,8 +29,8 @@ struct ExplainPlan {
   std::int64_t background_length = 0;
   std::int64_t steps = 0;
   std::uint64_t seed = 0;
-  bool awake =
-      false;  ///< every term from the first step on, with as many ascents as its attacks have in the mean
+  /// Every term from the first step on, with as many ascents as its attacks have in the mean.
+  bool awake = false;
 };
 
 /// The configuration of the decomposition; `directory` is where its prompts lie.

@@ -102,6 +102,9 @@ class Explain(ProgramTest):
         # A stage that is forgotten is made again, and those before it are not.
         state = json.loads((out / "explain.json").read_text())
         del state["stages"]["evaluate"]
+        for removal in state["removals"]:
+            for curve in removal["curves"]:
+                del curve["stayed"]  # as an earlier version left it
         (out / "explain.json").write_text(json.dumps(state))
         self.ask(out, "--resume", "--json", result)
         second = json.loads(result.read_text())["stage_seconds"]
@@ -122,6 +125,15 @@ class Explain(ProgramTest):
         (run / "checkpoints").mkdir(parents=True)
         self.refuse(2, ["a model's directory", "found a run"], "explain", run, *QUESTION, *small(), "--out", out)
         self.refuse(3, ["found none"], "explain", target, *QUESTION, *small(), "--out", out / "x", "--resume")
+
+    def test_one_prompt(self):
+        """No other prompt is there to stay as it was."""
+        out, result = self.root / "one", self.root / "one.json"
+        self.run_program("explain", DEMO / "target", *QUESTION[:4], *small(), "--out", out, "--json", result)
+        found = json.loads(result.read_text())
+        self.assertEqual([len(removal["before"]) for removal in found["removals"]], [1])
+        self.assertTrue(all(baseline["stayed"] is None for baseline in found["removals"][0]["baselines"]))
+        self.assertEqual(list(found["stage_seconds"])[-1], "report")
 
     def test_a_plan_alone(self):
         out = self.root / "planned"

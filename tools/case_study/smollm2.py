@@ -36,16 +36,15 @@ def numbered_prompts():
 # ---- One subcomponent for a class ----
 
 
-def stands_for(subcomponents, members):
-    """The subcomponent that stands for these prompts best: with the largest difference of the KL behind that one of them where taking it out does
-    least, and the KL behind that one of the others where it does most."""
-    def difference(one):
-        inside = min(one["kl"][i] for i in members)
-        outside = max(kl for i, kl in enumerate(one["kl"]) if i not in members)
-        return inside - outside
+def difference(one, members):
+    """The KL behind that one of these prompts where taking it out does least, less the KL behind that other one where it does most."""
+    return min(one["kl"][i] for i in members) - max(kl for i, kl in enumerate(one["kl"]) if i not in members)
 
-    best = max(subcomponents, key=difference)
-    return {"key": best["key"], "difference": difference(best), "kl": best["kl"], "elsewhere_99": best["kl_99"]}
+
+def stands_for(subcomponents, members):
+    """The subcomponent that stands for these prompts best."""
+    best = max(subcomponents, key=lambda one: difference(one, members))
+    return {"key": best["key"], "difference": difference(best, members), "kl": best["kl"], "elsewhere_99": best["kl_99"]}
 
 
 def one_for_all(explained):
@@ -90,10 +89,8 @@ def held_out(program, run, explained, directory, controls):
 
 def writers(explained, members):
     """Those that write the residual stream, the most specific to these prompts first."""
-    def share(one):
-        return min(one["kl"][i] for i in members) - max(kl for i, kl in enumerate(one["kl"]) if i not in members)
-
-    return sorted((one for one in explained["subcomponents"] if any(name in one["key"] for name in WRITERS)), key=share, reverse=True)[:MOST_WRITERS]
+    found = (one for one in explained["subcomponents"] if any(name in one["key"] for name in WRITERS))
+    return sorted(found, key=lambda one: difference(one, members), reverse=True)[:MOST_WRITERS]
 
 
 def along_stream(program, run, explained, directory, controls):
