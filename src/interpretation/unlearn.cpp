@@ -109,7 +109,9 @@ class Unlearning {
     result_.probability = mean_of(meter_.before().probability);
     check_behaviour(result_.probability, settings_.audit);
     VPD_CHECK(settings_.stay == 0.0 || !std::isnan(meter_.untouched().stayed), UsageError,
-              "--stay: expected a prompt against the behaviour that has a target, found none");
+              "--stay: expected a prompt against the behaviour that has a target, found none; give those "
+              "that are to "
+              "stay a \"target\" in the file of --against, or leave --stay out");
     chosen_ = choose_set(d_, behaviour_.select, against_.select, settings_, lanes_, observer_);
     result_.set = chosen_.columns;
     if (result_.set.empty()) {
