@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #ifdef __SANITIZE_ADDRESS__
@@ -24,9 +25,14 @@ constexpr unsigned warp = 32;
 
 enum class State { ready, at_block_barrier, at_warp_exchange, done };
 
+/// swapcontext, which saves the mask of signals, too, takes two calls of the kernel a turn.
+void jump(jmp_buf& from, jmp_buf& to) {
+  if (_setjmp(from) == 0) _longjmp(to, 1);
+}
+
 struct Fiber {
-  ucontext_t context;
-  std::unique_ptr<char[]> stack;
+  jmp_buf place;
+  std::unique_ptr<char[]> stack;  // made when it first runs; it then runs one thread of a block after the other
   State state = State::done;
   unsigned exchanges = 0;         // so far
   std::uint64_t brought[2] = {};  // in the last two exchanges, by parity
@@ -44,7 +50,12 @@ class Block {
     std::fill_n(shared_.get(), shared_bytes, static_cast<unsigned char>(0xa5));
     while (fibers_.size() < count_) fibers_.push_back(std::make_unique<Fiber>());
     for (unsigned t = 0; t < count_; ++t) start(*fibers_[t]);
-    for (bool forward = true; turn(forward); forward = !forward) release();
+    try {
+      for (bool forward = true; turn(forward); forward = !forward) release();
+    } catch (...) {
+      fibers_.clear();  // some are amid their kernel
+      throw;
+    }
   }
 
   void wait(State reason) {
@@ -69,15 +80,9 @@ class Block {
     void operator()(void* memory) const { std::free(memory); }
   };
 
-  void start(Fiber& fiber) {
-    if (!fiber.stack) fiber.stack = std::make_unique<char[]>(stack_bytes);
+  static void start(Fiber& fiber) {
     fiber.state = State::ready;
     fiber.exchanges = 0;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = stack_bytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &Block::main, 0);
   }
 
   static void main();
@@ -125,25 +130,40 @@ class Block {
   }
 
   void enter(Fiber& fiber) {
+    const bool first = !fiber.stack;
+    if (first) fiber.stack = std::make_unique<char[]>(stack_bytes);
 #ifdef __SANITIZE_ADDRESS__
     void* fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, fiber.stack.get(), stack_bytes);
-    swapcontext(&scheduler_, &fiber.context);
-    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-#else
-    swapcontext(&scheduler_, &fiber.context);
 #endif
+    if (first) {
+      begin(fiber);
+    } else {
+      jump(scheduler_, fiber.place);
+    }
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+  }
+
+  void begin(Fiber& fiber) {
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack.get();
+    context.uc_stack.ss_size = stack_bytes;
+    context.uc_link = nullptr;
+    makecontext(&context, &Block::main, 0);
+    if (_setjmp(scheduler_) == 0) setcontext(&context);
   }
 
   void leave(Fiber& fiber) {
 #ifdef __SANITIZE_ADDRESS__
     void* fake = nullptr;
-    __sanitizer_start_switch_fiber(fiber.state == State::done ? nullptr : &fake, scheduler_stack_,
-                                   scheduler_stack_bytes_);
-    swapcontext(&fiber.context, &scheduler_);
+    __sanitizer_start_switch_fiber(&fake, scheduler_stack_, scheduler_stack_bytes_);
+#endif
+    jump(fiber.place, scheduler_);
+#ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(fake, &scheduler_stack_, &scheduler_stack_bytes_);
-#else
-    swapcontext(&fiber.context, &scheduler_);
 #endif
   }
 
@@ -152,7 +172,7 @@ class Block {
   std::exception_ptr failure_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::unique_ptr<unsigned char, Free> shared_;
-  ucontext_t scheduler_;
+  jmp_buf scheduler_;
 #ifdef __SANITIZE_ADDRESS__
   const void* scheduler_stack_ = nullptr;
   std::size_t scheduler_stack_bytes_ = 0;
@@ -166,12 +186,14 @@ void Block::main() {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack_, &block.scheduler_stack_bytes_);
 #endif
-  try {
-    (*block.kernel_)();
-  } catch (...) {
-    block.failure_ = std::current_exception();
+  while (true) {
+    try {
+      (*block.kernel_)();
+    } catch (...) {
+      block.failure_ = std::current_exception();
+    }
+    block.wait(State::done);
   }
-  block.wait(State::done);
 }
 
 std::atomic<std::int64_t> launches_so_far{0};
