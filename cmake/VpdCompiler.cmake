@@ -83,9 +83,13 @@ function(vpd_target target)
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${VPD_SANITIZE_FLAGS}>")
 endfunction()
 
-# A program of ours: linked with the library and compiled with its precompiled header.
+# Few optimisations, where nothing takes long when it runs: two thirds of the time to compile, or less.
+set(VPD_QUICK_FLAGS "$<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>")
+
+# A test or a benchmark: linked with the library and compiled with the precompiled header of its quick rooms.
 function(vpd_executable target)
   vpd_target(${target})
+  target_compile_options(${target} PRIVATE ${VPD_QUICK_FLAGS})
   target_link_libraries(${target} PRIVATE vpd::vpd)
-  target_precompile_headers(${target} REUSE_FROM vpd)
+  target_precompile_headers(${target} REUSE_FROM vpd_quick)
 endfunction()

@@ -93,12 +93,6 @@ constexpr Signature signatures[] = {
     {"\xfe\xff", Kind::text, "text in UTF-16"},
 };
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return result;
-}
-
 template <class Number>
 Number number_at(std::string_view bytes, std::size_t offset) {
   Number number = 0;
@@ -172,7 +166,7 @@ Format look_at_text(std::string_view text, const std::string& ending) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first == std::string::npos) return {Kind::text, "nothing but white space"};
-  const std::string begin = lower(text.substr(first, 200));
+  const std::string begin = lower_case(text.substr(first, 200));
   if (begin.starts_with("<!doctype html") || begin.starts_with("<html") || begin.starts_with("<head"))
     return {Kind::page, "a page in HTML"};
   if (begin.starts_with("<?xml") || begin.starts_with("<error>")) return {Kind::page, "a document in XML"};
@@ -192,7 +186,7 @@ Format look_at_text(std::string_view text, const std::string& ending) {
 
 Format look_at(std::string_view bytes, const fs::path& path) {
   if (bytes.empty()) return {Kind::empty, "an empty file"};
-  const std::string ending = lower(path.extension().string());
+  const std::string ending = lower_case(path.extension().string());
   for (const Signature& known : signatures) {
     if (bytes.size() <= known.offset || !bytes.substr(known.offset).starts_with(known.bytes)) continue;
     Format format{known.kind, std::string(known.words), std::string(known.command)};

@@ -2,19 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 
 #include <spdlog/fmt/fmt.h>
 
 namespace vpd {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
 
 // Optimal string alignment distance: edits and swaps of neighbours, none of them overlapping.
 std::size_t distance(const std::string& a, const std::string& b) {
@@ -59,12 +52,18 @@ std::string with_unit(double value, double base, const std::array<std::string_vi
 
 }  // namespace
 
+std::string lower_case(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return result;
+}
+
 std::optional<std::string> nearest(std::string_view name, const std::vector<std::string>& candidates) {
-  const std::string wanted = lower(name);
+  const std::string wanted = lower_case(name);
   std::size_t best = (wanted.size() + 2) / 3 + 1;
   std::optional<std::string> found;
   for (const std::string& candidate : candidates) {
-    const std::size_t edits = distance(wanted, lower(candidate));
+    const std::size_t edits = distance(wanted, lower_case(candidate));
     if (edits < best) {
       best = edits;
       found = candidate;
@@ -72,7 +71,7 @@ std::optional<std::string> nearest(std::string_view name, const std::vector<std:
   }
   if (found || wanted.size() < 2) return found;
   for (const std::string& candidate : candidates) {
-    if (lower(candidate).starts_with(wanted)) return candidate;
+    if (lower_case(candidate).starts_with(wanted)) return candidate;
   }
   return std::nullopt;
 }

@@ -11,6 +11,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/text.hpp"
 #include "vpd/config/type.hpp"
 #include "vpd/config/value.hpp"
 
@@ -157,9 +158,7 @@ class Converter {
 // Plain only where no reader of YAML 1.1 or 1.2 could take it for anything but text.
 bool may_be_plain(const std::string& s) {
   static constexpr std::string_view words[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};
-  std::string lower = s;
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  if (std::find(std::begin(words), std::end(words), lower) != std::end(words)) return false;
+  if (std::find(std::begin(words), std::end(words), lower_case(s)) != std::end(words)) return false;
   const auto letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '/';
   };

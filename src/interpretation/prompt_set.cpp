@@ -14,7 +14,7 @@
 namespace vpd {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 void check_tokens(const std::vector<std::int64_t>& tokens, std::int64_t vocabulary,
                   const std::string& where) {

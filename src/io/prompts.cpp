@@ -13,7 +13,7 @@
 namespace vpd {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 std::vector<std::int64_t> tokens_of(const Json& line, const std::string& where,
                                     const std::optional<Tokenizer>& tokenizer, const PromptsData& config) {

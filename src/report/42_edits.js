@@ -48,7 +48,9 @@ function unlearnSection(result) {
   const fall = (points) => points.filter((p) => p.side <= most).map((p) => [p.side, -p.effect]).sort((a, b) => a[0] - b[0]);
   return el("section", {}, el("h2", {}, spelled(result.name)),
     el("p", {}, `Taken out to unlearn a behaviour: p(target) ${number(result.probability)} before, ${number(result.probability_after)} after; mean KL on the other prompts ${number(result.side.mean)} (budget ${number(result.budget)}), 99th percentile ${number(result.side.percentile_99)}. `,
-      el("span", { class: "muted" }, `From ${number(result.prompts)} prompts of the behaviour and ${number(result.against)} others, none of which chose the set.`)),
+      Number.isFinite(result.stayed) ? `The metric of a prompt that is to stay changes by ${number(result.stayed)} at most${result.stay > 0 ? ` (allowed ${number(result.stay)})` : ""}. ` : null,
+      el("span", { class: "muted" }, `From ${number(result.prompts)} prompts of the behaviour and ${number(result.against)} others. Other prompts chose the set, unless a warning says that some serve both.`)),
+    result.warnings?.length ? notices(result.warnings) : null,
     el("ul", {}, result.set.map((one) => { const sub = R.byKey.get(one.key); return el("li", {}, sub ? subLink(sub) : one.key, one.label ? el("span", { class: "muted" }, ` ${spelled(one.label)}`) : null, one.made_up_for ? el("span", { class: "muted small" }, " – others make up for it in the target") : null); })),
     lineChart({ caption: "Fall of the metric for the damage done elsewhere", xName: "mean KL on the others", series: result.curves.map((c) => ({ name: c.name, points: fall(c.points) })) }),
     sortTable({ caption: "Each way of taking the behaviour out, on the same prompts", columns: [

@@ -26,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-std::string since(Clock::time_point start) {
+std::string duration_since(Clock::time_point start) {
   return human_duration(std::chrono::duration<double>(Clock::now() - start).count());
 }
 
@@ -157,7 +157,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);
-    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, since(began),
+    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, duration_since(began),
                         evaluation_line(without_sites(values, job.decomposition.sites), config)));
     for (const std::string& warning : warnings) log.say(warning);
     if (final)
@@ -195,7 +195,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     case LoopEnd::finished:
       break;
   }
-  status.done(fmt::format("finished {} steps in {}: {}", steps, since(start), run.path().string()));
+  status.done(fmt::format("finished {} steps in {}: {}", steps, duration_since(start), run.path().string()));
 }
 
 }  // namespace vpd

@@ -10,6 +10,9 @@
 
 namespace vpd {
 
+// With a to z in place of A to Z; other letters stay, whatever the locale.
+std::string lower_case(std::string_view text);
+
 // The candidate that `name` was most probably meant to be: the one with the fewest edits (insertions,
 // deletions, substitutions, swaps of neighbours; case counts for nothing) when these are at most a third of
 // the name, else one that begins with `name`, else nothing.
