@@ -108,8 +108,11 @@ std::optional<Tokenizer> find_tokenizer(const RunConfig& config) {
     places.push_back(tokens->path);
     places.push_back(tokens->path.parent_path());
   }
-  if (const auto* prompts = std::get_if<PromptsData>(&config.data.eval); prompts && prompts->tokenizer)
-    return Tokenizer::load(*prompts->tokenizer);
+  // Rows to train on are asked as well: those to evaluate on may have been replaced by tokens.
+  for (const DataSource* source : {&config.data.eval, &config.data.train}) {
+    if (const auto* prompts = std::get_if<PromptsData>(source); prompts && prompts->tokenizer)
+      return Tokenizer::load(*prompts->tokenizer);
+  }
   std::error_code error;
   for (const fs::path& place : places) {
     if (fs::exists(place / "tokenizer.json", error)) return Tokenizer::load(place / "tokenizer.json");

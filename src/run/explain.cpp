@@ -188,6 +188,7 @@ class Explanation {
                      .steps = 100,
                      .seed = options_.seed,
                      .awake = true};
+    if (options_.tokenizer) plan.tokenizer = fs::absolute(*options_.tokenizer);
     const auto write = [&] {
       const RunConfig config = explain_configuration(plan, question_.architecture, fs::absolute(directory_));
       write_atomically(

@@ -83,7 +83,8 @@ RunConfig explain_configuration(const ExplainPlan& plan, const Architecture& tar
   run.target = plan.target;
   const PromptsData prompts{.path = directory / explain_prompts,
                             .sequence_length = plan.longest,
-                            .positions = ComparedPositions::last};
+                            .positions = ComparedPositions::last,
+                            .tokenizer = plan.tokenizer};
   run.data.train = run.data.eval = prompts;
   run.data.background =
       TokensData{.path = plan.background, .sequence_length = plan.background_length, .shuffle = true};

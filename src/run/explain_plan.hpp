@@ -3,6 +3,7 @@
 // What `vpd explain` decomposes, and how: chosen from the target's shapes and the time there is.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,10 @@ std::pair<std::int64_t, std::int64_t> explained_layers(const std::string& layers
 struct ExplainPlan {
   TargetConfig target;
   std::pair<std::int64_t, std::int64_t> layers;
-  std::int64_t longest = 1;          ///< tokens of the longest row of the target stream
-  std::int64_t rows = 0;             ///< of the target stream
-  std::filesystem::path background;  ///< tokens
+  std::int64_t longest = 1;                          ///< tokens of the longest row of the target stream
+  std::int64_t rows = 0;                             ///< of the target stream
+  std::optional<std::filesystem::path> tokenizer{};  ///< where it does not lie beside the target
+  std::filesystem::path background;                  ///< tokens
   std::int64_t background_length = 0;
   std::int64_t steps = 0;
   std::uint64_t seed = 0;

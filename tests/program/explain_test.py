@@ -53,7 +53,7 @@ class Explain(ProgramTest):
         asked = self.root / "of.jsonl"
         asked.write_text('{"prompt": "And the children", "target": " of"}\n')
         for more in ((), ("--against", out / "background.bin")):
-            self.run_program("audit", run, "--prompts", asked, "--tokenizer", DEMO / "tokenizer.json", *more)
+            self.run_program("audit", run, "--prompts", asked, *more)  # with the tokenizer that the explanation was given
 
     def test_from_prompts_to_the_page(self):
         out, result = self.root / "explained", self.root / "result.json"

@@ -28,8 +28,8 @@ struct OpenOptions {
   std::function<void(const RunConfig&)> check{};
 };
 
-/// The tokenizer.json beside the target's weights or beside the held-out tokens; nothing where there is none.
-/// Throws DataError for one that cannot be read.
+/// The tokenizer that the run's prompts name, else the tokenizer.json beside the target's weights or beside
+/// the held-out tokens; nothing where there is none. Throws DataError for one that cannot be read.
 std::optional<Tokenizer> find_tokenizer(const RunConfig& config);
 
 /// A run as a checkpoint left it, ready to be computed with: what evaluation, interpretation and programs of
