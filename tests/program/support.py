@@ -7,12 +7,17 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+from warm_program import WarmProgram
+
 PROGRAM = os.environ["VPD_PROGRAM"]
+WARM = WarmProgram(os.environ["VPD_WARM_PROGRAM"]) if "VPD_WARM_PROGRAM" in os.environ else None
 DATA = Path(os.environ.get("VPD_TEST_DATA", Path(__file__).parents[1] / "data"))
 WEIGHTS = ("decomposition.safetensors", "causal_importance.safetensors")
 CHECKPOINT = WEIGHTS + ("training_state.safetensors",)
@@ -70,11 +75,16 @@ class ProgramTest(unittest.TestCase):
         path.write_text(json.dumps(config))
         return path
 
-    def start(self, *arguments, launcher=(), environment=None):
-        """Starts the program in the test's directory and does not wait; `decompose` computes on two threads."""
-        command = [*launcher, PROGRAM, *map(str, arguments)]
+    def invocation(self, *arguments):
+        """How the program is called; `decompose` computes on two threads."""
+        command = [PROGRAM, *map(str, arguments)]
         if arguments and arguments[0] == "decompose" and "--help" not in arguments and "--threads" not in arguments:
             command += ["--threads", "2"]
+        return command
+
+    def start(self, *arguments, launcher=(), environment=None):
+        """Starts the program in the test's directory and does not wait."""
+        command = [*launcher, *self.invocation(*arguments)]
         process = subprocess.Popen(command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    env={**os.environ, **(environment or {})})
 
@@ -89,11 +99,18 @@ class ProgramTest(unittest.TestCase):
     def finish(self, process, exit_code=0):
         """Waits for the end and returns what the program said on standard output and standard error."""
         out, err = process.communicate(timeout=300)
-        self.assertEqual(process.returncode, exit_code, f"standard output:\n{out}\nstandard error:\n{err}")
+        return self.ended(process.returncode, exit_code, out, err)
+
+    def ended(self, code, expected, out, err):
+        self.assertEqual(code, expected, f"standard output:\n{out}\nstandard error:\n{err}")
         return out, err
 
     def run_program(self, *arguments, exit_code=0):
-        return self.finish(self.start(*arguments), exit_code)
+        """Runs the program in the test's directory, without its start where a copy of it is loaded already."""
+        if WARM is None:
+            return self.finish(self.start(*arguments), exit_code)
+        done = WARM.run(self.invocation(*arguments), self.root)
+        return self.ended(done.returncode, exit_code, done.stdout, done.stderr)
 
     def refuse(self, exit_code, words, *arguments):
         """The program says one sentence with all the words on standard error, and ends with the exit code."""

@@ -4,8 +4,6 @@
 #include <charconv>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <string_view>
 
@@ -65,6 +63,11 @@ CLI::Validator a_new_file() {
           },
           "", ""};
 }
+std::string& kept_command_line() {
+  static std::string text;
+  return text;
+}
+
 }  // namespace
 
 CLI::Validator a_path() {
@@ -121,17 +124,11 @@ void warn(const std::vector<std::string>& warnings) {
     static_cast<void>(write_all(STDERR_FILENO, "warning: " + printable(warning) + "\n"));
 }
 
-std::string command_line() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  const std::string words{std::istreambuf_iterator<char>(file), {}};
-  std::string text;
-  for (std::size_t begin = 0; begin < words.size();) {
-    const std::size_t end = std::min(words.find('\0', begin), words.size());
-    if (!text.empty()) text.push_back(' ');
-    text += shell_quoted(std::string_view(words).substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return text;
+void keep_command_line(int argc, char** argv) {
+  std::string& text = kept_command_line();
+  for (int i = 0; i < argc; ++i) text += (i > 0 ? " " : "") + shell_quoted(argv[i]);
 }
+
+const std::string& command_line() { return kept_command_line(); }
 
 }  // namespace vpd

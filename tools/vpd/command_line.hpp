@@ -56,7 +56,8 @@ void present(const std::string& text, const std::string& json, const std::string
 /// Each warning as a line on standard error.
 void warn(const std::vector<std::string>& warnings);
 
-/// How this program was called, quoted so that a shell would call it so again.
-std::string command_line();
+/// How this program was called, quoted so that a shell would call it so again: what main() kept.
+const std::string& command_line();
+void keep_command_line(int argc, char** argv);
 
 }  // namespace vpd

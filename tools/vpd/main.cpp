@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include "command_line.hpp"
 #include "commands.hpp"
 #include "output.hpp"
 #include "vpd/base/error.hpp"
@@ -128,6 +129,7 @@ int guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
   vpd::open_standard_streams();
   vpd::keep_freed_memory();
+  vpd::keep_command_line(argc, argv);
   int exit_code = guarded(argc, argv);
   if (const int error = vpd::print_error(); error != 0 && exit_code == 0)
     exit_code = complain(
