@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vpd/base/philox.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/interpretation/clustering.hpp"
 #include "vpd/machine/memory.hpp"
@@ -82,7 +83,7 @@ void measure(const Options& options) {
   const std::clock_t cpu_start = std::clock();
   const Merges merges = cluster(events, {.alpha = options.alpha, .greedy = options.greedy});
   const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double seconds = seconds_since(start);
   const nlohmann::ordered_json document = {
       {"what", "clustering of made-up events with planted groups, on one thread"},
       {"version", git_revision()},

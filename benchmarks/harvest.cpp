@@ -13,6 +13,7 @@
 
 #include "median.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/decomposition/opened_run.hpp"
 #include "vpd/machine/memory.hpp"
@@ -22,10 +23,6 @@ namespace {
 
 using namespace vpd;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct Options {
   std::filesystem::path run;

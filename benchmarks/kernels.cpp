@@ -20,6 +20,7 @@
 #endif
 
 #include "median.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/kernels/adamw.hpp"
 #include "vpd/kernels/ascent.hpp"
@@ -80,7 +81,7 @@ double seconds(const std::function<void()>& work) {
 #endif
   const auto start = std::chrono::steady_clock::now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return vpd::seconds_since(start);
 }
 
 double median_seconds(const std::function<void()>& work) {

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "machine/scoped_thread_count.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/kernels/matrix_product.hpp"
 
 namespace vpd {
@@ -32,7 +33,7 @@ double measure_product_peak(const Numerics& numerics, Lanes& lanes, int threads,
         const Clock::time_point start = Clock::now();
         product();
         synchronize(numerics.device);
-        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        const double seconds = seconds_since(start);
         if (repeat >= unmeasured) best = std::max(best, count * operations / seconds);
       }
     };

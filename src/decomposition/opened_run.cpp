@@ -102,21 +102,22 @@ std::unique_ptr<Dataset> OpenedRun::open_background() const {
 }
 
 std::optional<Tokenizer> find_tokenizer(const RunConfig& config) {
+  std::vector<fs::path> files;
+  // Prompts to train on are asked as well: those to evaluate on may have been replaced by tokens.
+  for (const DataSource* source : {&config.data.eval, &config.data.train}) {
+    const auto* prompts = std::get_if<PromptsData>(source);
+    if (prompts && prompts->tokenizer) files.push_back(*prompts->tokenizer);
+  }
   std::vector<fs::path> places = {
       std::visit([](const auto& target) -> const fs::path& { return target.path; }, config.target)};
   if (const auto* tokens = std::get_if<TokensData>(&config.data.eval)) {
     places.push_back(tokens->path);
     places.push_back(tokens->path.parent_path());
   }
-  // Rows to train on are asked as well: those to evaluate on may have been replaced by tokens.
-  for (const DataSource* source : {&config.data.eval, &config.data.train}) {
-    if (const auto* prompts = std::get_if<PromptsData>(source); prompts && prompts->tokenizer)
-      return Tokenizer::load(*prompts->tokenizer);
-  }
+  for (const fs::path& place : places) files.push_back(place / "tokenizer.json");
   std::error_code error;
-  for (const fs::path& place : places) {
-    if (fs::exists(place / "tokenizer.json", error)) return Tokenizer::load(place / "tokenizer.json");
-  }
+  for (const fs::path& file : files)
+    if (fs::exists(file, error)) return Tokenizer::load(file);
   return std::nullopt;
 }
 

@@ -14,21 +14,21 @@
 namespace vpd {
 namespace {
 
-using Kind = EditSpec::Kind;
+using EditKind = EditSpec::Kind;
 
 struct KindWords {
-  Kind kind;
+  EditKind kind;
   const char* name;
   const char* argument;  ///< its key in edits.yaml; empty: none
 };
-constexpr KindWords kinds[] = {{Kind::ablate, "ablate", ""},
-                               {Kind::scale, "scale", "factor"},
-                               {Kind::activation, "activation", "value"},
-                               {Kind::write, "write", "direction"},
-                               {Kind::read, "read", "from"},
-                               {Kind::swap, "swap", "with"}};
+constexpr KindWords kinds[] = {{EditKind::ablate, "ablate", ""},
+                               {EditKind::scale, "scale", "factor"},
+                               {EditKind::activation, "activation", "value"},
+                               {EditKind::write, "write", "direction"},
+                               {EditKind::read, "read", "from"},
+                               {EditKind::swap, "swap", "with"}};
 
-bool takes_number(Kind kind) { return kind == Kind::scale || kind == Kind::activation; }
+bool takes_number(EditKind kind) { return kind == EditKind::scale || kind == EditKind::activation; }
 
 std::optional<double> number_in(std::string_view text) {
   double value = 0.0;
@@ -101,7 +101,7 @@ EditSpec read_edit(const YAML::Node& node, const std::string& where) {
       edit.number = finite(value, where, key);
     } else if (key == found->argument) {
       edit.other = value.as<std::string>();
-    } else if (key == "strength" && edit.kind == Kind::write) {
+    } else if (key == "strength" && edit.kind == EditKind::write) {
       edit.number = finite(value, where, key);
     } else if (key == "head") {
       edit.head = value.as<std::int64_t>();
@@ -130,16 +130,16 @@ EditSpec parse_edit(EditSpec::Kind kind, const std::string& text) {
   EditSpec edit{.kind = kind};
   const std::size_t equals = text.find('=');
   edit.key = text.substr(0, equals);
-  if (kind == Kind::ablate) {
+  if (kind == EditKind::ablate) {
     VPD_CHECK(equals == std::string::npos, UsageError, "--ablate: expected a subcomponent alone, found {}",
               quote_foreign(text));
     return edit;
   }
   VPD_CHECK(equals != std::string::npos && equals + 1 < text.size(), UsageError,
             "--{}: expected SITE:C={}, found {}", name_of(kind),
-            takes_number(kind)    ? "NUMBER"
-            : kind == Kind::write ? "unembed:TOKEN*STRENGTH or SITE:C*STRENGTH"
-                                  : "SITE:C",
+            takes_number(kind)        ? "NUMBER"
+            : kind == EditKind::write ? "unembed:TOKEN*STRENGTH or SITE:C*STRENGTH"
+                                      : "SITE:C",
             quote_foreign(text));
   edit.other = text.substr(equals + 1);
   if (takes_number(kind)) {
@@ -149,7 +149,7 @@ EditSpec parse_edit(EditSpec::Kind kind, const std::string& text) {
     edit.number = *number;
     edit.other.clear();
   } else if (const std::size_t times = edit.other.rfind('*');
-             kind == Kind::write && times != std::string::npos) {
+             kind == EditKind::write && times != std::string::npos) {
     if (const auto strength = number_in(std::string_view(edit.other).substr(times + 1))) {
       edit.number = *strength;
       edit.other.resize(times);
@@ -202,7 +202,7 @@ nlohmann::ordered_json to_json(const EditSpec& edit) {
     json[words.argument] =
         takes_number(edit.kind) ? nlohmann::ordered_json(edit.number) : nlohmann::ordered_json(edit.other);
   }
-  if (edit.kind == Kind::write) json["strength"] = edit.number;
+  if (edit.kind == EditKind::write) json["strength"] = edit.number;
   if (edit.head) json["head"] = *edit.head;
   if (edit.where.positions)
     json["where"]["positions"] = {edit.where.positions->first, edit.where.positions->second};

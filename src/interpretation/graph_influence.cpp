@@ -9,7 +9,7 @@
 namespace vpd {
 namespace {
 
-using NodeKind = GraphNode::Kind;
+using Kind = GraphNode::Kind;
 
 struct Influence {
   std::vector<double> of_node;
@@ -63,7 +63,7 @@ double least_of_largest(std::vector<double> scores, double share) {
 std::vector<double> weights_of_logits(const std::vector<GraphNode>& nodes) {
   std::vector<double> weight(nodes.size());
   for (std::size_t i = 0; i < nodes.size(); ++i)
-    if (nodes[i].kind == NodeKind::logit) weight[i] = nodes[i].importance;
+    if (nodes[i].kind == Kind::logit) weight[i] = nodes[i].importance;
   return weight;
 }
 
@@ -80,14 +80,14 @@ GraphScores graph_scores(const std::vector<GraphNode>& nodes, const std::vector<
   for (const GraphEdge& edge : edges) {
     const auto target = static_cast<std::size_t>(edge.target);
     into[target] += std::abs(edge.weight);
-    if (nodes[static_cast<std::size_t>(edge.source)].kind == NodeKind::delta)
+    if (nodes[static_cast<std::size_t>(edge.source)].kind == Kind::delta)
       error[target] += std::abs(edge.weight);
   }
   double from_input = 0.0, from_error = 0.0, complete = 0.0, all = 0.0;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const double passed_on = weight[i] + influence.of_node[i];
-    if (nodes[i].kind == NodeKind::embedding) from_input += influence.of_node[i];
-    if (nodes[i].kind == NodeKind::embedding || nodes[i].kind == NodeKind::delta || into[i] == 0.0) continue;
+    if (nodes[i].kind == Kind::embedding) from_input += influence.of_node[i];
+    if (nodes[i].kind == Kind::embedding || nodes[i].kind == Kind::delta || into[i] == 0.0) continue;
     from_error += passed_on * error[i] / into[i];
     complete += passed_on * (1.0 - error[i] / into[i]);
     all += passed_on;
@@ -100,7 +100,7 @@ GraphScores graph_scores(const std::vector<GraphNode>& nodes, const std::vector<
 void prune_for_display(std::vector<GraphNode>& nodes, std::vector<GraphEdge>& edges, double node_share,
                        double edge_share) {
   const auto always = [&](std::size_t i) {
-    return nodes[i].kind == NodeKind::embedding || nodes[i].kind == NodeKind::logit;
+    return nodes[i].kind == Kind::embedding || nodes[i].kind == Kind::logit;
   };
   const std::vector<double> weight = weights_of_logits(nodes);
   const Influence first = influence_of(weight, edges, std::vector<bool>(nodes.size(), true));
@@ -131,7 +131,7 @@ void prune_for_display(std::vector<GraphNode>& nodes, std::vector<GraphEdge>& ed
     changed = false;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       const bool stays =
-          alive[i] && (leads[i] || always(i)) && (is_fed[i] || nodes[i].kind != NodeKind::subcomponent);
+          alive[i] && (leads[i] || always(i)) && (is_fed[i] || nodes[i].kind != Kind::subcomponent);
       changed = changed || stays != alive[i];
       alive[i] = stays;
     }

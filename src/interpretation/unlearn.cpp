@@ -110,15 +110,13 @@ class Unlearning {
     check_behaviour(result_.probability, settings_.audit);
     VPD_CHECK(settings_.stay == 0.0 || !std::isnan(meter_.untouched().stayed), UsageError,
               "--stay: expected a prompt against the behaviour that has a target, found none; give those "
-              "that are to "
-              "stay a \"target\" in the file of --against, or leave --stay out");
+              "that are to stay a \"target\" in the file of --against, or leave --stay out");
     chosen_ = choose_set(d_, behaviour_.select, against_.select, settings_, lanes_, observer_);
     result_.set = chosen_.columns;
     if (result_.set.empty()) {
       result_.warnings.push_back(fmt::format(
           "no subcomponent lowers the metric by twice its standard error within a mean KL of {:g}{}: raise "
-          "{}, "
-          "or give more prompts",
+          "{}, or give more prompts",
           settings_.budget,
           settings_.stay > 0.0
               ? fmt::format(" and a change of {:g} nats at any prompt that is to stay", settings_.stay)
@@ -188,8 +186,7 @@ class Unlearning {
     if (settings_.stay > 0.0 && result_.stayed > 1.5 * settings_.stay)
       result_.warnings.push_back(
           fmt::format("the metric of a prompt that figures are from, and that is to stay, changes by {:.3g}, "
-                      "beyond the {:g} "
-                      "which held where the set was chosen: more prompts would choose better",
+                      "beyond the {:g} which held where the set was chosen: more prompts would choose better",
                       result_.stayed, settings_.stay));
 
     const std::vector<std::string> groups = groups_of(behaviour_.report);

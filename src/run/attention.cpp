@@ -10,6 +10,7 @@
 #include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/harvest.hpp"
@@ -72,7 +73,7 @@ class AttentionJob {
     note_what_is_shown();
     result_.directory = results_path(source_.run.directory, result_.step) / "attention" /
                         fmt::format("block_{}", block_.number);
-    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result_.seconds = seconds_since(start);
     observer_.announce("writing the files");
     write_attention(result_, options_, source_, hashes_of_rows(source_.run, options_.split, observer_));
     return std::move(result_);

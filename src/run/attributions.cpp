@@ -10,6 +10,7 @@
 #include "read_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
@@ -319,7 +320,7 @@ AttributionResult attributions_run(const AttributionOptions& options, const Obse
   explain_tokens(result, options, run, tokenizer, all);
   result.directory = results_path(run.directory, result.step) / "attributions" /
                      (options.slug.empty() ? rule_of(options) : options.slug);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
 
   Json about = about_result(options.command_line, result.step, weight_hashes(run.checkpoint.path, observer),
                             result.warnings);

@@ -9,6 +9,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
@@ -84,7 +85,7 @@ AuditRunResult audit_run(const AuditOptions& options, const Observer& observer) 
     result.labels.push_back(labels.label_of(result.keys.back()));
   }
   result.directory = results_path(source.run.directory, result.step) / "audits" / options.slug;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   keep(result, options, source);
   return result;
 }

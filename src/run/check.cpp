@@ -9,6 +9,7 @@
 #include "machine/scoped_thread_count.hpp"
 #include "training_job.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/cost/product_peak.hpp"
 #include "vpd/decomposition/decomposition.hpp"
@@ -78,7 +79,7 @@ MeasuredStep measure_steps(const CheckReport& report, const CheckOptions& option
     const Clock::time_point start = Clock::now();
     const StepResult result = job.step.run(batch, s, /*want_l0=*/false, more);
     synchronize(job.numerics.device);
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = seconds_since(start);
     job.step.check(result, s);
     if (s == 1 || (s > 1 && seconds < measured.seconds)) measured.seconds = seconds;
   }

@@ -12,6 +12,7 @@
 #include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/limits.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/event_sample.hpp"
@@ -111,7 +112,7 @@ class ClusterJob {
               run_.directory.path().string(), options_.threshold, result_.positions, events.bits.columns());
     merge(events);
     result_.directory = results_path(run_.directory, result_.step) / "clusters";
-    result_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    result_.seconds = seconds_since(start);
     publish();
     return std::move(result_);
   }

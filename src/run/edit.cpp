@@ -13,6 +13,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/interpretation/intervention.hpp"
 #include "vpd/interpretation/results.hpp"
@@ -233,7 +234,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
     result.out = options.out;
   }
   result.directory = results_path(source.run.directory, result.step) / "edits" / options.slug;
-  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  result.seconds = seconds_since(start);
   publish_result(result.directory, [&](const fs::path& directory) {
     write_atomically(directory / "effect.json", edit_json(result));
     write_atomically(directory / "edits.yaml",

@@ -18,6 +18,7 @@
 #include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/config/load.hpp"
 #include "vpd/cost/step_shape.hpp"
@@ -129,7 +130,7 @@ class Explanation {
       observer_.say(fmt::format("stage {} of {}: {}", stage_, result_.stages.size(), found->title));
     const Clock::time_point start = Clock::now();
     work();
-    found->seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    found->seconds = seconds_since(start);
     state_["stages"][name] = *found->seconds;
     save_state();
   }

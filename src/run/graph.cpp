@@ -11,6 +11,7 @@
 #include "graph_nodes.hpp"
 #include "graph_question.hpp"
 #include "vpd/base/error.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/interpretation/prompt_set.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"
@@ -170,7 +171,7 @@ GraphResult graph_run(const GraphOptions& options, const Observer& observer) {
   add_clusters(result, source);
   add_examples(result, source);
   result.directory = results_path(source.run.directory, result.step) / "graphs" / options.slug;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   keep(result, options, source);
   return result;
 }

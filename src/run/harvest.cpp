@@ -11,6 +11,7 @@
 #include "token_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/cost/harvest.hpp"
 #include "vpd/interpretation/results.hpp"
@@ -25,8 +26,6 @@ using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t default_positions = 1'000'000;
-
-double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 PassChoice on_device(PassChoice choice, std::optional<std::string> device) {
   choice.device = std::move(device);
@@ -139,7 +138,7 @@ class HarvestJob {
     result.columns = run_.decomposition.sites.total_C();
     result.firings =
         harvest_.firings() / static_cast<double>(std::max<std::int64_t>(1, harvest_.positions()));
-    result.seconds = since(start);
+    result.seconds = seconds_since(start);
     result.warnings = warnings_;
     return result;
   }
@@ -205,7 +204,7 @@ class HarvestJob {
         save(false);
         saved = Clock::now();
       }
-      tell(all, seen, since(start));
+      tell(all, seen, seconds_since(start));
       const Batch batch = reader.read(next);
       harvest_.add(batch);
       if (sparse_) sparse_->add(batch);

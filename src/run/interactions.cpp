@@ -12,6 +12,7 @@
 #include "read_rows.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
@@ -275,7 +276,7 @@ InteractionResult interactions_run(const InteractionOptions& options, const Obse
                                             table.rows_site, d.sites[one.rows].C, result.positions));
   }
   result.directory = results_path(run.directory, result.step) / "interactions";
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   Json about = about_result(options.command_line, result.step, weights, result.warnings);
   about["data"] = source.about(observer);
   about["threshold"] = options.threshold;

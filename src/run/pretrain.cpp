@@ -14,6 +14,7 @@
 #include "machine/scoped_thread_count.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/config/pretrain.hpp"
@@ -27,10 +28,6 @@ namespace vpd {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 nlohmann::json number(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();

@@ -8,6 +8,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/interpretation/results.hpp"
 #include "vpd/io/files.hpp"
@@ -197,7 +198,7 @@ ReportResult write_report(const ReportOptions& options, const Observer& observer
   result.subcomponents = data.subcomponents;
   result.missing = data.missing;
   result.warnings.insert(result.warnings.end(), data.warnings.begin(), data.warnings.end());
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   return result;
 }
 

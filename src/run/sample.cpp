@@ -16,6 +16,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/host.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/cost/sampling.hpp"
@@ -34,8 +35,6 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
-
-double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 fs::path about_of(const fs::path& file) { return file.string() + ".json"; }
 
@@ -114,7 +113,7 @@ class SampleJob {
       throw Interrupted(fmt::format("the sampling was interrupted: {} holds the first {} of {} rows",
                                     options_.out.string(), rows, options_.rows));
     }
-    const double seconds = since(started_);
+    const double seconds = seconds_since(started_);
     write(rows, files);
     return {.file = options_.out,
             .about = about_of(options_.out),
@@ -221,7 +220,7 @@ class SampleJob {
     const std::int64_t all = options_.rows * options_.length, done = first * options_.length + count * t;
     std::string line = fmt::format("sampling: {} of {} tokens", human_count(static_cast<double>(done)),
                                    human_count(static_cast<double>(all)));
-    if (const double seconds = since(started_); seconds > 1.0 && done > 0)
+    if (const double seconds = seconds_since(started_); seconds > 1.0 && done > 0)
       line += fmt::format(
           ", {} left", human_duration(seconds * static_cast<double>(all - done) / static_cast<double>(done)));
     observer_.status(line);
@@ -270,11 +269,11 @@ class SampleJob {
     const std::vector<DrawPlace> places(static_cast<std::size_t>(batch));
     double least = 0.0;
     const Clock::time_point began = Clock::now();
-    for (std::int64_t t = 0; t < steps && (t < 3 || since(began) < enough); ++t) {
+    for (std::int64_t t = 0; t < steps && (t < 3 || seconds_since(began) < enough); ++t) {
       end_if_asked(observer_.stop, "the measurement");
       const Clock::time_point start = Clock::now();
       static_cast<void>(choose_tokens(cache.next_logits(*target_, tokens), options_.choice, places));
-      const double seconds = since(start);
+      const double seconds = seconds_since(start);
       if (t < 2 || seconds < least) least = seconds;  // the first sets libraries up
     }
     const double each = operations_of_token(architecture_, 1);

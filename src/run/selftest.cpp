@@ -11,6 +11,7 @@
 #include "selftest_configs.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/io/files.hpp"
@@ -23,10 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// The directory that everything is written into, removed at the end unless it was asked for.
 class TemporaryDirectory {

@@ -11,6 +11,7 @@
 #include "progress_line.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/evaluation/evaluate.hpp"
 #include "vpd/io/event_log.hpp"
@@ -25,10 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-std::string duration_since(Clock::time_point start) {
-  return human_duration(std::chrono::duration<double>(Clock::now() - start).count());
-}
 
 /// An evaluation without the figures of single sites, which are many.
 MetricValues without_sites(const MetricValues& metrics, const Sites& sites) {
@@ -157,7 +154,7 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     MetricsLog::Values named;
     for (const auto& [name, value] : values) named.emplace_back("eval/" + name, value);
     const std::vector<std::string> warnings = measured(s, named);
-    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, duration_since(began),
+    log.say(fmt::format("evaluation after {} steps, {}:  {}", s, human_duration(seconds_since(began)),
                         evaluation_line(without_sites(values, job.decomposition.sites), config)));
     for (const std::string& warning : warnings) log.say(warning);
     if (final)
@@ -195,7 +192,8 @@ void train(TrainingJob& job, const RunDirectory& run, std::optional<std::int64_t
     case LoopEnd::finished:
       break;
   }
-  status.done(fmt::format("finished {} steps in {}: {}", steps, duration_since(start), run.path().string()));
+  status.done(fmt::format("finished {} steps in {}: {}", steps, human_duration(seconds_since(start)),
+                          run.path().string()));
 }
 
 }  // namespace vpd

@@ -10,6 +10,7 @@
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
 #include "vpd/base/json_text.hpp"
+#include "vpd/base/seconds_since.hpp"
 #include "vpd/base/text.hpp"
 #include "vpd/decomposition/columns.hpp"
 #include "vpd/interpretation/labels.hpp"
@@ -157,7 +158,7 @@ UnlearnRunResult unlearn_run(const UnlearnOptions& options, const Observer& obse
     result.out = options.out;
   }
   result.directory = results_path(source.run.directory, result.step) / "audits" / options.slug;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   keep(result, options, source);
   VPD_CHECK(!options.out || result.out, UsageError,
             "--out {}: expected a set of subcomponents to take out, found none that lowers the metric within "

@@ -30,10 +30,10 @@ void jump(jmp_buf& from, jmp_buf& to) {
   if (_setjmp(from) == 0) _longjmp(to, 1);
 }
 
+/// Made when it is first needed; it then runs one thread of a block after the other.
 struct Fiber {
   jmp_buf place;
-  std::unique_ptr<char[]>
-      stack;  // made when it first runs; it then runs one thread of a block after the other
+  std::unique_ptr<char[]> stack;
   State state = State::done;
   unsigned exchanges = 0;         // so far
   std::uint64_t brought[2] = {};  // in the last two exchanges, by parity

@@ -29,7 +29,8 @@ struct OpenOptions {
 };
 
 /// The tokenizer that the run's prompts name, else the tokenizer.json beside the target's weights or beside
-/// the held-out tokens; nothing where there is none. Throws DataError for one that cannot be read.
+/// the held-out tokens, whichever is there; nothing where none is. Throws DataError for one that cannot be
+/// read.
 std::optional<Tokenizer> find_tokenizer(const RunConfig& config);
 
 /// A run as a checkpoint left it, ready to be computed with: what evaluation, interpretation and programs of
