@@ -3,18 +3,26 @@
 #include <algorithm>
 
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <omp.h>
 
 namespace vpd {
 namespace {
 
+/// For the products of this thread; 0: as many as for all threads.
+void use_threads_in_mkl(int count) {
+  static const auto set = reinterpret_cast<int (*)(int)>(dlsym(RTLD_DEFAULT, "MKL_Set_Num_Threads_Local"));
+  if (set) set(count);
+}
+
 /// LibTorch sets a thread's share once, when the thread first computes: in the library's own code and,
 /// through an inline function with a flag of its own, in ours. Both have to be over before ours is set, or
-/// they undo it.
+/// they undo it. MKL, where LibTorch has it, keeps a number of its own, which LibTorch sets for all threads.
 void use_threads(int count) {
   at::internal::lazy_init_num_threads();
   at::get_num_threads();
   omp_set_num_threads(count);
+  use_threads_in_mkl(count);
 }
 
 }  // namespace
@@ -78,6 +86,7 @@ void Lanes::run(const std::function<void(int)>& work) {
     use_threads(threads_each_);
     guarded(0);
     omp_set_num_threads(before);
+    use_threads_in_mkl(0);
     for (int left = running_.load(); left != 0; left = running_.load()) running_.wait(left);
   }
   for (const std::exception_ptr& error : errors_) {
