@@ -52,8 +52,8 @@ bool layout_of(const at::Tensor& x, Layout& layout) {
   return false;
 }
 
-/// oneDNN 2.6 takes twice as long as LibTorch's MKL without AVX512 where rows of the right factor begin a
-/// multiple of 2 KiB apart (34 to 60 GFLOP/s a core of a Zen 3 against 85 to 88).
+/// Where rows of the right factor begin a multiple of 2 KiB apart, oneDNN 2.6 without AVX512 takes half as
+/// long again as LibTorch's MKL, or twice as long (benchmarks/kernels, matrix_product).
 bool slow_in_onednn(const Layout& right) {
 #if defined(__x86_64__)
   static const bool narrow = !__builtin_cpu_supports("avx512f");
