@@ -139,10 +139,11 @@ class Explanation {
     const fs::path file = directory_ / explain_state;
     std::error_code error;
     const bool there = fs::exists(file, error);
-    VPD_CHECK(options_.resume || !there, UsageError,
-              "{}: expected a directory without an explanation, found one: go on with it by --resume {}, or "
-              "choose another --out",
-              directory_.string(), directory_.string());
+    VPD_CHECK(
+        options_.resume || !there, UsageError,
+        "{}: expected a directory without an explanation, found one: give the same command with --resume "
+        "to go on with it, or choose another --out",
+        directory_.string());
     VPD_CHECK(!options_.resume || there, DataError, "{}: expected an explanation to go on with, found none",
               file.string());
     if (there) read_state(file);

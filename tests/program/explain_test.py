@@ -141,6 +141,7 @@ class Explain(ProgramTest):
         self.assertIn("config.yaml", text)
         self.assertTrue((out / "config.yaml").exists())
         self.assertFalse((out / "run").exists())
+        self.refuse(2, ["the same command with --resume"], "explain", DEMO / "target", *QUESTION, *small(), "--out", out)
 
 
 if __name__ == "__main__":
