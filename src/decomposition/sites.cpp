@@ -57,9 +57,11 @@ SubcomponentId subcomponent_of(std::string_view text, const Sites& sites) {
     std::vector<std::string> names;
     for (const Site& one : sites) names.push_back(one.name);
     const auto close = nearest(name, names);
-    throw UsageError(fmt::format(
-        "expected a subcomponent of a decomposed matrix, found {}, of which {} is none{}",
-        quote_foreign(text), quote_foreign(name), close ? fmt::format("; did you mean {}?", *close) : ""));
+    throw UsageError(
+        fmt::format("expected a subcomponent of a decomposed matrix, found {}: {} is not decomposed; {}",
+                    quote_foreign(text), quote_foreign(name),
+                    close ? fmt::format("did you mean {}?", *close)
+                          : fmt::format("name one that is, such as {}", sites.begin()->name)));
   }
   VPD_CHECK(c < sites[*site].C, UsageError, "expected one of the {} subcomponents of {}, 0 to {}, found {}",
             sites[*site].C, name, sites[*site].C - 1, c);

@@ -63,6 +63,7 @@ TEST(Sites, SubcomponentsHaveANameInText) {
               std::string::npos)
         << text << ": " << message(text);
   }
+  EXPECT_NE(message("nothing.like.it:1").find("name one that is, such as h."), std::string::npos);
   EXPECT_NE(message("h.1.attn.q_prj:1").find("did you mean h.1.attn.q_proj?"), std::string::npos)
       << message("h.1.attn.q_prj:1");
   EXPECT_NE(

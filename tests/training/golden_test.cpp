@@ -187,9 +187,14 @@ TEST_P(Golden, MinimalityAndGradients) {
 /// The run of config.yaml. In float32 the case `plain` hangs on its first step: one entry of a gradient is of
 /// rounding's size, 1e-9 beside 0.1, and Adam makes a whole step of its sign. Sums in another order turn it,
 /// those of oneDNN on a processor without AVX512 among them, whereupon the adversarial loss is 5e-4 off in
-/// later steps, and 2 % of the sources are more than 0.01 off. The bounds of float32 allow twice that;
+/// later steps, and 2 % of the sources are more than 0.01 off. Only there do wider bounds hold, twice that;
 /// float64 shows that the mathematics is right.
 void expect_training(GoldenCase golden, int lane_count, bool single) {
+#if defined(__x86_64__)
+  const bool turned = !__builtin_cpu_supports("avx512f");
+#else
+  const bool turned = true;
+#endif
   Lanes lanes(lane_count);
   const auto& data = std::get<TokensData>(golden.config.data.train);
   const TokenDataset tokens(data.path, data.sequence_length, data.shuffle, golden.config.seed);
@@ -210,8 +215,8 @@ void expect_training(GoldenCase golden, int lane_count, bool single) {
     expect("frequency", result.losses[2], 2e-4);
     expect("ci_masked", result.losses[3], 2e-4);
     expect("adversarial", result.losses[4], 1e-3);
-    expect("total", result.total, 5e-4);
-    expect("grad_norm_components", result.components_norm, 2e-3);
+    expect("total", result.total, turned ? 5e-4 : 2e-4);
+    expect("grad_norm_components", result.components_norm, turned ? 2e-3 : 1e-3);
     expect("grad_norm_ci", result.causal_importance_norm, 2e-2);
   }
   const Decomposition& d = golden.decomposition;
@@ -219,11 +224,14 @@ void expect_training(GoldenCase golden, int lane_count, bool single) {
       ci(golden.directory / "final/causal_importance.safetensors");
   for (std::size_t i = 0; i < d.components.size(); ++i) {
     const std::string& name = d.components.spec(i).name;
-    EXPECT_LE(relative_error(d.components.value(i), components.load(name)), single ? 5e-4 : 1e-6) << name;
+    EXPECT_LE(relative_error(d.components.value(i), components.load(name)),
+              single ? turned ? 5e-4 : 2e-4 : 1e-6)
+        << name;
   }
   for (std::size_t i = 0; i < d.ci_parameters.size(); ++i) {
     const std::string& name = d.ci_parameters.spec(i).name;
-    EXPECT_LE(relative_error(d.ci_parameters.value(i), ci.load(name)), single ? 1e-2 : 1e-6) << name;
+    EXPECT_LE(relative_error(d.ci_parameters.value(i), ci.load(name)), single ? turned ? 1e-2 : 5e-3 : 1e-6)
+        << name;
   }
   const SafetensorsFile sources(golden.directory / "final/sources.safetensors");
   double off = 0.0, all = 0.0;
@@ -232,11 +240,11 @@ void expect_training(GoldenCase golden, int lane_count, bool single) {
     if (!name.starts_with(prefix)) continue;
     const at::Tensor difference =
         (value.to(at::kDouble) - sources.load(name.substr(prefix.size())).to(at::kDouble)).abs();
-    off += difference.gt(single ? 1e-2 : 1e-6).sum().item<double>();
+    off += difference.gt(single ? turned ? 1e-2 : 1e-3 : 1e-6).sum().item<double>();
     all += static_cast<double>(difference.numel());
   }
   EXPECT_GT(all, 0.0);
-  EXPECT_LE(off / all, single ? 0.04 : 0.0);
+  EXPECT_LE(off / all, single ? turned ? 0.04 : 0.03 : 0.0);
 }
 
 TEST_P(Golden, Training) { expect_training(golden_case(), 1, single()); }
