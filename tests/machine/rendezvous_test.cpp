@@ -1,5 +1,7 @@
 // How processes find each other, and what they say where they do not.
 
+#include "machine/rendezvous.hpp"
+
 #include <atomic>
 #include <thread>
 
@@ -11,6 +13,7 @@
 #include <unistd.h>
 
 #include "machine/notices.hpp"
+#include "machine/patience.hpp"
 #include "support/expect_error.hpp"
 #include "support/processes.hpp"
 #include "vpd/base/error.hpp"
@@ -103,16 +106,32 @@ TEST_F(RendezvousTest, AStopEndsTheWait) {
   expect_error<Interrupted>(try_one(lost, std::chrono::minutes(10), [] { return true; }), "interrupted", 130);
 }
 
+/// Waits until so many have come to where a run meets, and returns when. Sees it as the last of them would,
+/// and does not come itself.
+Clock::time_point when_they_have_come(int present, int count, std::uint16_t port) {
+  const Patience patience(std::chrono::minutes(1), [] {});
+  Notices notices(connect(launch(count - 1, count, port), patience));
+  while (notices.present().value_or(0) < present && !patience.over()) patience.sleep(milliseconds(20));
+  return Clock::now();
+}
+
 TEST_F(RendezvousTest, AStopOfOneEndsAllThatCame) {
   for (const int stopped : {0, 1}) {
     const std::uint16_t port = free_port();
-    const Clock::time_point asked = Clock::now() + milliseconds(700);
+    // Who is not there yet when process 0 is stopped would look for it until its own time is up.
+    std::atomic<bool> ask = false;
+    Clock::time_point asked;
+    std::thread watch([&] {
+      asked = when_they_have_come(2, 3, port);
+      ask = true;
+    });
     std::vector<Start> starts;
     for (int rank = 0; rank < 2; ++rank) {
-      starts.push_back({launch(rank, 3, port), [=] { return rank == stopped && Clock::now() > asked; }});
+      starts.push_back({launch(rank, 3, port), [&, rank] { return rank == stopped && ask; }});
     }
     const auto errors = try_starts(
-        starts, [](Processes&) {}, std::chrono::minutes(10));
+        starts, [](Processes&) {}, std::chrono::minutes(2));
+    watch.join();
     EXPECT_LT(Clock::now() - asked, at_once);
     expect_error<Interrupted>(errors[static_cast<std::size_t>(stopped)], "interrupted while it waited", 130);
     expect_error<Interrupted>(errors[static_cast<std::size_t>(1 - stopped)],
