@@ -16,9 +16,9 @@ constexpr std::size_t kLargestPickle = std::size_t{64} << 20;
 constexpr std::size_t kLongestName = 256;
 
 // Reads opcodes and their arguments, and lets a PickleStack do what they say.
-class Reader {
+class PickleReader {
  public:
-  Reader(std::span<const std::byte> bytes, const std::string& where, const PickleWorld& world)
+  PickleReader(std::span<const std::byte> bytes, const std::string& where, const PickleWorld& world)
       : bytes_(bytes), where_(where), stack_(where, world) {}
 
   Pickle read() {
@@ -119,7 +119,7 @@ class Reader {
   std::size_t begin_ = 0;  // of the opcode
 };
 
-void Reader::execute(Opcode opcode) {
+void PickleReader::execute(Opcode opcode) {
   constexpr const char *old_string = "a byte string of Python 2",
                        *extension = "a name by its number in Python's extension registry";
   switch (opcode) {
@@ -313,7 +313,7 @@ void Reader::execute(Opcode opcode) {
 }  // namespace
 
 Pickle read_pickle(std::span<const std::byte> bytes, const std::string& where, const PickleWorld& world) {
-  return Reader(bytes, where, world).read();
+  return PickleReader(bytes, where, world).read();
 }
 
 }  // namespace vpd

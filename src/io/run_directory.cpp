@@ -39,7 +39,7 @@ std::optional<std::int64_t> step_of(const std::string& name) {
   return step;
 }
 
-[[noreturn]] void fail(const fs::path& path, std::string_view action, const std::error_code& error) {
+[[noreturn]] void cannot(const fs::path& path, std::string_view action, const std::error_code& error) {
   throw DataError(fmt::format("{}: cannot {}: {}; check the path, its permissions and the free space",
                               path.string(), action, error.message()));
 }
@@ -47,13 +47,13 @@ std::optional<std::int64_t> step_of(const std::string& name) {
 void make_directories(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) fail(path, "create the directory", error);
+  if (error) cannot(path, "create the directory", error);
 }
 
 void remove_directory(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
-  if (error) fail(path, "remove the directory", error);
+  if (error) cannot(path, "remove the directory", error);
 }
 
 // A checkpoint is renamed before it is removed, so that a kill halfway leaves no incomplete one under its
@@ -64,7 +64,7 @@ void remove_checkpoint(const fs::path& path) {
   remove_directory(aside);
   std::error_code error;
   fs::rename(path, aside, error);
-  if (error) fail(path, "remove the old checkpoint", error);
+  if (error) cannot(path, "remove the old checkpoint", error);
   remove_directory(aside);
 }
 
@@ -83,7 +83,7 @@ std::vector<fs::path> entries_of(const fs::path& path) {
   std::vector<fs::path> entries;
   for (fs::directory_iterator i(path, error), end; !error && i != end; i.increment(error))
     entries.push_back(i->path());
-  if (error && error != std::errc::no_such_file_or_directory) fail(path, "list the directory", error);
+  if (error && error != std::errc::no_such_file_or_directory) cannot(path, "list the directory", error);
   return entries;
 }
 
@@ -271,7 +271,7 @@ void RunDirectory::set_aside_after(std::int64_t step) const {
   for (const Checkpoint& checkpoint : checkpoints()) {
     if (checkpoint.step <= step) continue;
     fs::rename(checkpoint.path, free_name(checkpoint.path, "set_aside"), error);
-    if (error) fail(checkpoint.path, "rename the checkpoint", error);
+    if (error) cannot(checkpoint.path, "rename the checkpoint", error);
   }
 }
 

@@ -31,7 +31,7 @@ bool counts_as_empty(const fs::path& directory, std::error_code& error) {
 }
 
 /// A failure of the system as a sentence.
-[[noreturn]] void fail(const fs::path& path, std::string_view action, const std::error_code& error) {
+[[noreturn]] void no_staging(const fs::path& path, std::string_view action, const std::error_code& error) {
   throw DataError(
       fmt::format("{}: cannot {}: {}; check the path, its permissions and the free space, or choose "
                   "another --out",
@@ -60,7 +60,7 @@ void StagingDirectory::take(const fs::path& out) {
               out.string());
   } else {
     made_out_ = fs::create_directories(out_, error);
-    if (error) fail(out_, "make this directory", error);
+    if (error) no_staging(out_, "make this directory", error);
   }
   // File systems without locks of directories are left to the exclusive making of the working directory.
   lock_ = ::open(out_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -73,7 +73,7 @@ void StagingDirectory::take(const fs::path& out) {
   }
   const bool empty = counts_as_empty(out_, error);
   if (error || !empty) path_.clear();  // nothing in there is ours
-  if (error) fail(out_, "list the directory", error);
+  if (error) no_staging(out_, "list the directory", error);
   VPD_CHECK(
       empty, DataError,
       "{}: expected a new or an empty directory, found something there: choose another --out or remove it",
@@ -86,13 +86,13 @@ void StagingDirectory::take(const fs::path& out) {
         kept.string()));
   }
   fs::remove_all(path_, error);
-  if (error || !fs::create_directory(path_, error)) fail(path_, "make this directory", error);
+  if (error || !fs::create_directory(path_, error)) no_staging(path_, "make this directory", error);
 
   // What the end will need.
   const fs::path probe = out_ / ".tmp-probe";
   write_atomically(path_ / probe.filename(), "");
   fs::rename(path_ / probe.filename(), probe, error);
-  if (error) fail(probe, "rename a file to this place, which the finished files will need", error);
+  if (error) no_staging(probe, "rename a file to this place, which the finished files will need", error);
   fs::remove(probe, error);
 }
 

@@ -15,8 +15,6 @@
 namespace vpd::testing {
 namespace {
 
-using Kind = GraphNode::Kind;
-
 /// Sites with C subcomponents each, whose importances follow what they read (where_it_reads()).
 Decomposition decomposition_of(std::unique_ptr<Target> target, const std::vector<std::string>& sites,
                                std::int64_t C) {
@@ -95,7 +93,8 @@ struct InductionToy {
   Decomposition d;
 };
 
-std::size_t node_of(const AttributionGraph& graph, Kind kind, std::int64_t which, std::int64_t at) {
+std::size_t node_of(const AttributionGraph& graph, GraphNode::Kind kind, std::int64_t which,
+                    std::int64_t at) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const GraphNode& node = graph.nodes[i];
     if (node.kind == kind && node.which == which && node.at == at) return i;
@@ -110,8 +109,8 @@ const GraphNode& largest_source(const AttributionGraph& graph, std::size_t targe
   const GraphEdge* best = nullptr;
   for (const GraphEdge& edge : graph.edges) {
     const GraphNode& source = graph.nodes[static_cast<std::size_t>(edge.source)];
-    const bool counts = !site || (source.kind == Kind::subcomponent && source.which >= site->offset &&
-                                  source.which < site->offset + site->C);
+    const bool counts = !site || (source.kind == GraphNode::Kind::subcomponent &&
+                                  source.which >= site->offset && source.which < site->offset + site->C);
     if (static_cast<std::size_t>(edge.target) == target && counts &&
         (!best || std::abs(edge.weight) > std::abs(best->weight)))
       best = &edge;
@@ -137,28 +136,29 @@ TEST(ToyGraphs, InductionIsReadOffTheGraph) {
     const AttributionGraph graph =
         attribute_graph(d, prompt, targets, pruned.after, pruned.before, {.rule = rule}, lanes);
     // What induction_match looks for is there: the query at the end, and the key of what stands behind S.
-    node_of(graph, Kind::subcomponent, toy.column("blocks.1.attn.q_proj", S), end);
-    const std::size_t key = node_of(graph, Kind::subcomponent, toy.column("blocks.1.attn.k_proj", S), m);
+    node_of(graph, GraphNode::Kind::subcomponent, toy.column("blocks.1.attn.q_proj", S), end);
+    const std::size_t key =
+        node_of(graph, GraphNode::Kind::subcomponent, toy.column("blocks.1.attn.k_proj", S), m);
     const GraphNode& told = largest_source(graph, key);
     EXPECT_EQ(key_of_column(told.which, d.sites), fmt::format("blocks.0.attn.out_proj:{}", S));
     EXPECT_EQ(told.at, m);
-    const std::size_t out = node_of(graph, Kind::subcomponent, told.which, told.at);
+    const std::size_t out = node_of(graph, GraphNode::Kind::subcomponent, told.which, told.at);
     const Site& values = d.sites[*d.sites.find("blocks.0.attn.v_proj")];
     const GraphNode& value = largest_source(graph, out, &values);
     EXPECT_EQ(value.at, m - 1);
     EXPECT_EQ(key_of_column(value.which, d.sites), fmt::format("blocks.0.attn.v_proj:{}", S));
     // And the answer comes from the value at m.
-    const std::size_t said = node_of(graph, Kind::logit, answer, end);
+    const std::size_t said = node_of(graph, GraphNode::Kind::logit, answer, end);
     const GraphNode& written = largest_source(graph, said);
     EXPECT_EQ(key_of_column(written.which, d.sites), fmt::format("blocks.1.attn.out_proj:{}", answer));
     const GraphNode& read =
-        largest_source(graph, node_of(graph, Kind::subcomponent, written.which, written.at),
+        largest_source(graph, node_of(graph, GraphNode::Kind::subcomponent, written.which, written.at),
                        &d.sites[*d.sites.find("blocks.1.attn.v_proj")]);
     EXPECT_EQ(read.at, m);
     // A pattern that is held has no sources among queries and keys.
     for (const GraphEdge& edge : graph.edges) {
       const GraphNode& source = graph.nodes[static_cast<std::size_t>(edge.source)];
-      if (rule != EdgeRule::complete || source.kind != Kind::subcomponent) continue;
+      if (rule != EdgeRule::complete || source.kind != GraphNode::Kind::subcomponent) continue;
       const std::string name = key_of_column(source.which, d.sites);
       EXPECT_TRUE(name.find("q_proj") == std::string::npos && name.find("k_proj") == std::string::npos)
           << name;
@@ -199,14 +199,14 @@ TEST(ToyGraphs, FeaturesOfAResidualMlpAreSinglePaths) {
     EXPECT_TRUE(graph.features);
     EXPECT_TRUE(graph.tokens.empty());
     const auto feature = [&](const GraphNode& node) {
-      return node.kind == Kind::subcomponent ? subcomponent_at(node.which, d.sites).c : node.which;
+      return node.kind == GraphNode::Kind::subcomponent ? subcomponent_at(node.which, d.sites).c : node.which;
     };
     std::set<std::int64_t> seen;
     std::size_t strong = 0;
     for (const GraphEdge& edge : graph.edges) {
       const GraphNode &source = graph.nodes[static_cast<std::size_t>(edge.source)],
                       &target = graph.nodes[static_cast<std::size_t>(edge.target)];
-      if (source.kind == Kind::delta || std::abs(edge.weight) < 1e-12) continue;
+      if (source.kind == GraphNode::Kind::delta || std::abs(edge.weight) < 1e-12) continue;
       EXPECT_EQ(feature(source), feature(target));
       seen.insert(feature(target));
       ++strong;
@@ -215,7 +215,7 @@ TEST(ToyGraphs, FeaturesOfAResidualMlpAreSinglePaths) {
     // Of each: feature -> in, in' (through the stream), output; in -> out; out -> in', output; and so on.
     EXPECT_EQ(strong, 2u * 8u);
     for (const GraphNode& node : graph.nodes) {
-      if (node.kind != Kind::subcomponent && node.kind != Kind::logit) continue;
+      if (node.kind != GraphNode::Kind::subcomponent && node.kind != GraphNode::Kind::logit) continue;
       double sum = 0.0;
       for (std::size_t k = 0; k + 1 < node.balance.size(); ++k) sum += node.balance[k];
       EXPECT_NEAR(sum, node.F, 1e-12 * std::max(1.0, std::abs(node.F)));
@@ -276,7 +276,7 @@ TEST(ToyGraphs, APromptOfOneToken) {
   const AttributionGraph graph = attribute_graph(toy.d, prompt, targets, pruned.after, pruned.before,
                                                  {.rule = EdgeRule::complete}, lanes);
   EXPECT_TRUE(graph.handoffs.empty());
-  const GraphNode& said = graph.nodes[node_of(graph, Kind::logit, 5, 0)];
+  const GraphNode& said = graph.nodes[node_of(graph, GraphNode::Kind::logit, 5, 0)];
   double sum = 0.0;
   for (const double part : said.balance) sum += part;
   EXPECT_NEAR(sum, said.F, 1e-10 * std::abs(said.F));
