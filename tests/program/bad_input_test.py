@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -100,9 +101,16 @@ class Configuration(ProgramTest):
         self.assertEqual(sorted(self.root.iterdir()), before)
 
     def test_help(self):
-        for command in ("decompose", "evaluate", "check", "check-health", "inspect", "schema", "pretrain"):
+        whole, _ = self.run_program("--help")
+        commands = re.findall(r"^  ([a-z-]+) ", whole.split("Subcommands:")[1].split("Exit codes:")[0], re.MULTILINE)
+        self.assertIn("check-health", commands)
+        self.assertGreater(len(commands), 20)
+        for command in commands:
             out, _ = self.run_program(command, "--help")
             self.assertIn(f"  vpd {command}", out)
+            whole += out
+        # Commands to copy are whole, all else fits.
+        self.assertEqual([line for line in whole.splitlines() if len(line) > 100 and not line.startswith("  vpd ")], [])
         self.assertIn("vpd ", self.run_program("--version")[0])
 
 

@@ -8,6 +8,7 @@
 
 #include "command_line.hpp"
 #include "commands.hpp"
+#include "help_format.hpp"
 #include "output.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
@@ -47,6 +48,7 @@ std::string misspelt(const CLI::App& command, int argc, char** argv, const std::
 
 int run(int argc, char** argv) {
   CLI::App app("Adversarial parameter decomposition of neural networks", "vpd");
+  app.formatter(std::make_shared<vpd::HelpFormat>());
   app.set_version_flag("--version", fmt::format("vpd {} ({})", vpd::version(), vpd::git_revision()));
   app.require_subcommand(1);
   app.footer(
