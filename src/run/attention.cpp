@@ -118,7 +118,7 @@ class AttentionJob {
     result_.head = options_.head;
     VPD_CHECK(!options_.head || (*options_.head >= 0 && *options_.head < shape.heads), UsageError,
               "--head: expected a head from 0 to {}, found {}", shape.heads - 1, options_.head.value_or(0));
-    require_one_length(data(), name_tokens);
+    require_one_length(data(), source_.run.config.data);
     result_.T = data().length();
     const auto [first, end] =
         options_.offsets.value_or(std::pair(std::int64_t{0}, std::min(default_offsets, result_.T)));

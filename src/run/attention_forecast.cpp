@@ -56,7 +56,7 @@ AttentionForecast forecast_attention(const AttentionOptions& options, const Obse
                             forecast.warnings);
   const StepShape& step = planned.step_shape();
   const Dataset& data = planned.data();
-  require_one_length(data, name_tokens);
+  require_one_length(data, planned.config().data);
   const std::int64_t T = step.T, V = step.target.output_width;
   const AttentionPlan plan = plan_of(step, options.layer);
   const std::int64_t wanted = (options.positions + T - 1) / T;

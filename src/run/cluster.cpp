@@ -55,8 +55,9 @@ struct SampledRows {
   std::int64_t rows = 0, per_row = 0;
 };
 
-SampledRows rows_for(const ClusterOptions& options, const Dataset& data, std::vector<std::string>& warnings) {
-  require_one_length(data, name_tokens);
+SampledRows rows_for(const ClusterOptions& options, const Dataset& data, const DataConfig& of_run,
+                     std::vector<std::string>& warnings) {
+  require_one_length(data, of_run);
   const std::int64_t T = data.length(), wanted = options.positions.value_or(default_positions);
   const auto rows_of = [wanted](std::int64_t per_row) { return (wanted + per_row - 1) / per_row; };
   const std::int64_t there = data.rows().value_or(rows_of(1));
@@ -94,7 +95,7 @@ class ClusterJob {
         owned_(options.split == "train" ? run_.open_train() : nullptr),
         chosen_(chosen_sites(sites(), options.within, "--within")) {
     result_.warnings = run_.warnings;
-    sampled_ = rows_for(options, data(), result_.warnings);
+    sampled_ = rows_for(options, data(), run_.config.data, result_.warnings);
   }
 
   ClusterResult run() {
@@ -300,7 +301,7 @@ ClusterForecast forecast_cluster(const ClusterOptions& options, const Observer& 
   ClusterForecast forecast;
   const PlannedPass planned(options, forecast.warnings);
   const StepShape& shape = planned.step_shape();
-  const SampledRows sampled = rows_for(options, planned.data(), forecast.warnings);
+  const SampledRows sampled = rows_for(options, planned.data(), planned.config().data, forecast.warnings);
   const std::vector<bool> chosen = chosen_sites(shape.sites, options.within, "--within");
   for (std::size_t i = 0; i < shape.sites.size(); ++i)
     forecast.subcomponents += chosen[i] ? shape.sites[i].C : 0;

@@ -147,7 +147,9 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   EditSource source(options, observer);
   const Decomposition& d = source.run.decomposition;
   require_one_length(*source.run.eval,
-                     "name others by --set 'data.eval={type: tokens, path: FILE, sequence_length: 16}'");
+                     fmt::format("name others by --set 'data.eval={{type: tokens, path: {}, "
+                                 "sequence_length: 16}}'",
+                                 background_tokens(source.run.config.data)));
   EditRunResult result{.step = source.run.checkpoint.step, .edits = options.edits};
   result.warnings = source.run.warnings;
   const std::vector<RankOneEdit> edits = source.make(options.edits);

@@ -57,9 +57,9 @@ void check_options(const HarvestOptions& options) {
 }
 
 /// Rows for so many positions, of those that there are.
-std::int64_t rows_for(const HarvestOptions& options, const Dataset& data,
+std::int64_t rows_for(const HarvestOptions& options, const Dataset& data, const DataConfig& of_run,
                       std::vector<std::string>& warnings) {
-  require_one_length(data, name_tokens);
+  require_one_length(data, of_run);
   const std::int64_t T = data.length();
   const std::int64_t wanted = (options.positions.value_or(default_positions) + T - 1) / T;
   const std::int64_t rows = std::min(wanted, data.rows().value_or(wanted));
@@ -77,7 +77,7 @@ HarvestRows open_rows(const HarvestOptions& options, OpenedRun& run, std::vector
   HarvestRows rows;
   if (options.split == "train") rows.owned = run.open_train();
   rows.data = rows.owned ? rows.owned.get() : run.eval.get();
-  rows.rows = rows_for(options, *rows.data, warnings);
+  rows.rows = rows_for(options, *rows.data, run.config.data, warnings);
   rows.batch = std::min(options.batch_rows.value_or(
                             suitable_harvest_rows(run.decomposition.sites.total_C(), rows.data->length(),
                                                   run.decomposition.target->vocabulary_size())),
@@ -335,7 +335,7 @@ HarvestForecast forecast_harvest(const HarvestOptions& options, const Observer& 
   const PlannedPass planned(options, warnings);
   const StepShape& step_shape = planned.step_shape();
   const Architecture& architecture = step_shape.target;
-  HarvestForecast forecast{.rows = rows_for(options, planned.data(), warnings),
+  HarvestForecast forecast{.rows = rows_for(options, planned.data(), planned.config().data, warnings),
                            .T = step_shape.T,
                            .columns = step_shape.sites.total_C()};
   forecast.positions = forecast.rows * forecast.T;

@@ -32,6 +32,7 @@ class PlannedPass {
  public:
   PlannedPass(const PassChoice& choice, std::vector<std::string>& warnings);
 
+  const RunConfig& config() const { return config_; }
   const StepShape& step_shape() const { return step_shape_; }  ///< T is that of the rows
   const Dataset& data() const { return *data_; }
   const Numerics& numerics() const { return numerics_; }

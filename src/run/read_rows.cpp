@@ -37,7 +37,7 @@ RowSource::RowSource(const RunToEdit& chosen, const RowsToRead& rows_to_read, co
       chosen_(rows_to_read),
       owned_(rows_to_read.split == "train" ? run.open_train() : nullptr),
       data_(owned_ ? owned_.get() : run.eval.get()) {
-  require_one_length(*data_, name_tokens);
+  require_one_length(*data_, run.config.data);
   length = data_->length();
   const std::int64_t wanted = (chosen_.positions + length - 1) / length;
   rows = std::min(wanted, data_->rows().value_or(wanted));

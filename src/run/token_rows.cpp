@@ -1,7 +1,6 @@
 #include "token_rows.hpp"
 
 #include "vpd/base/error.hpp"
-#include "vpd/config/run.hpp"
 #include "vpd/io/run_directory.hpp"
 
 namespace vpd {
@@ -30,9 +29,18 @@ std::vector<std::string> tokens_in_place(const fs::path& tokens, std::int64_t ro
           path_override(tokens)};
 }
 
+std::string background_tokens(const DataConfig& data) {
+  const auto* background = data.background ? std::get_if<TokensData>(&*data.background) : nullptr;
+  return background ? background->path.string() : "FILE";
+}
+
 void require_one_length(const Dataset& data, const std::string& cure) {
   VPD_CHECK(data.one_length(), UsageError, "expected rows of one length to sum over, found {}: {}",
             data.describe(), cure);
+}
+
+void require_one_length(const Dataset& data, const DataConfig& of_run) {
+  require_one_length(data, "name tokens with --tokens " + background_tokens(of_run));
 }
 
 }  // namespace vpd

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "vpd/config/run.hpp"
 #include "vpd/io/dataset.hpp"
 
 namespace vpd {
@@ -15,9 +16,13 @@ std::vector<std::string> tokens_in_place(const std::filesystem::path& run,
 /// The same with rows of that length, in order.
 std::vector<std::string> tokens_in_place(const std::filesystem::path& tokens, std::int64_t row_length);
 
+/// Tokens that a run trains on beside its prompts, for a sentence that names other rows; "FILE" without any.
+std::string background_tokens(const DataConfig& data);
+
 /// Throws UsageError for prompts of several lengths, which are no rows to sum over. `cure`: how to name
-/// others, "name tokens with --tokens FILE".
+/// others.
 void require_one_length(const Dataset& data, const std::string& cure);
-inline constexpr const char* name_tokens = "name tokens with --tokens FILE";
+/// For commands that take --tokens.
+void require_one_length(const Dataset& data, const DataConfig& of_run);
 
 }  // namespace vpd
