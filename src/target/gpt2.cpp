@@ -10,8 +10,8 @@
 namespace vpd {
 namespace {
 
-constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
-                                                       "attn.c_proj", "mlp.c_fc",    "mlp.c_proj"};
+constexpr std::array<const char*, 6> gpt2_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
+                                                      "attn.c_proj", "mlp.c_fc",    "mlp.c_proj"};
 
 Activation activation_of(const Gpt2Config& c) {
   return c.activation_function == GeluForm::tanh ? Activation::gelu_tanh : Activation::gelu;
@@ -29,8 +29,8 @@ std::vector<TensorSpec> gpt2_weights(const Gpt2Config& c) {
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
     const std::string h = fmt::format("h.{}.", i);
     const auto matrix = [&](std::size_t which, std::int64_t rows, std::int64_t columns) {
-      specs.push_back({h + block_matrices[which] + ".weight", {rows, columns}});
-      specs.push_back({h + block_matrices[which] + ".bias", {rows}});
+      specs.push_back({h + gpt2_matrices[which] + ".weight", {rows, columns}});
+      specs.push_back({h + gpt2_matrices[which] + ".bias", {rows}});
     };
     norm(h + "ln_1");
     for (std::size_t which = 0; which < 4; ++which) matrix(which, d, d);
@@ -50,7 +50,7 @@ Architecture gpt2_architecture(const Gpt2Config& c) {
   architecture.add_stage({{"wte", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
     architecture.begin_block();
-    const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
+    const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, gpt2_matrices[which]); };
     architecture.add_stage({{name(0), d, d}, {name(1), d, d}, {name(2), d, d}}, d);
     architecture.add_stage({{name(3), d, d}}, 0, attention);
     architecture.add_stage({{name(4), d, wide}}, d);
@@ -76,14 +76,14 @@ Gpt2::Gpt2(const Gpt2Config& config, const NamedTensors& weights, const Numerics
   for (std::int64_t i = 0; i < config.n_layer; ++i) {
     const std::string h = fmt::format("h.{}.", i);
     blocks_.push_back({norm(h + "ln_1"), norm(h + "ln_2"), matrices_.size()});
-    for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
+    for (const char* name : gpt2_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
   }
   ln_f_ = norm("ln_f");
   matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
 std::size_t Gpt2::block_of(const Matrix& matrix) const {
-  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / gpt2_matrices.size();
 }
 
 std::optional<Anatomy> Gpt2::anatomy() const {

@@ -11,9 +11,9 @@
 namespace vpd {
 namespace {
 
-constexpr const char* embedding_name = "token_embed";
-constexpr const char* head_name = "unembed";
-constexpr std::array<const char*, 4> block_matrices = {"q_proj", "k_proj", "v_proj", "out_proj"};
+constexpr const char* induction_embedding = "token_embed";
+constexpr const char* induction_head = "unembed";
+constexpr std::array<const char*, 4> induction_matrices = {"q_proj", "k_proj", "v_proj", "out_proj"};
 
 std::string attention_name(std::int64_t i) { return fmt::format("blocks.{}.attn.", i); }
 
@@ -31,7 +31,7 @@ at::Tensor position_table(std::int64_t T, std::int64_t d) {
 std::vector<TensorSpec> induction_weights(const InductionConfig& c) {
   std::vector<TensorSpec> specs = {{"token_embed.weight", {c.vocab_size, c.d_model}}};
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
-    for (const char* name : block_matrices)
+    for (const char* name : induction_matrices)
       specs.push_back({attention_name(i) + name + ".weight", {c.d_model, c.d_model}});
   }
   specs.push_back({"unembed.weight", {c.vocab_size, c.d_model}});
@@ -42,15 +42,15 @@ Architecture induction_architecture(const InductionConfig& c) {
   const std::int64_t d = c.d_model;
   const AttentionShape attention{c.n_heads, c.n_heads, d / c.n_heads};
   Architecture architecture{.output_width = c.vocab_size, .longest_sequence = c.block_size};
-  architecture.add_stage({{embedding_name, c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
+  architecture.add_stage({{induction_embedding, c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
     architecture.begin_block();
-    const auto name = [&](std::size_t which) { return attention_name(i) + block_matrices[which]; };
+    const auto name = [&](std::size_t which) { return attention_name(i) + induction_matrices[which]; };
     architecture.add_stage({{name(0), d, d}, {name(1), d, d}, {name(2), d, d}}, 0);
     architecture.add_stage({{name(3), d, d}}, 0, attention);
   }
   architecture.begin_block();
-  architecture.add_stage({{head_name, d, c.vocab_size, /*in_block=*/false}}, 0);
+  architecture.add_stage({{induction_head, d, c.vocab_size, /*in_block=*/false}}, 0);
   architecture.parameters = count_elements(induction_weights(c));
   return architecture;
 }
@@ -59,25 +59,25 @@ InductionTransformer::InductionTransformer(const InductionConfig& config, const 
                                            const Numerics& numerics, const NamedTensors& gradients)
     : Target(numerics), config_(config) {
   const NamedWeights source("InductionTransformer", weights, gradients, numerics);
-  matrices_.push_back(embedding_matrix(embedding_name, source.vector("token_embed.weight")));
+  matrices_.push_back(embedding_matrix(induction_embedding, source.vector("token_embed.weight")));
   for (std::int64_t i = 0; i < config.n_layers; ++i) {
-    for (const char* name : block_matrices)
+    for (const char* name : induction_matrices)
       matrices_.push_back(source.site(attention_name(i) + name, matrices_.size()));
   }
-  matrices_.push_back(source.site(head_name, matrices_.size()));
+  matrices_.push_back(source.site(induction_head, matrices_.size()));
   matrices_.back().in_block = false;
   positions_ = position_table(config.block_size, config.d_model).to(numerics.device, numerics.compute);
 }
 
 std::size_t InductionTransformer::block_of(const Matrix& matrix) const {
-  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / induction_matrices.size();
 }
 
 std::optional<Anatomy> InductionTransformer::anatomy() const {
   Anatomy anatomy{.head = matrices_.size() - 1};
   const AttentionShape shape{config_.n_heads, config_.n_heads, config_.d_model / config_.n_heads};
   for (std::size_t b = 0; b < blocks(); ++b) {
-    const std::size_t i = 1 + b * block_matrices.size();
+    const std::size_t i = 1 + b * induction_matrices.size();
     anatomy.blocks.push_back(
         {.attention = AttentionParts{
              .q = i, .k = i + 1, .v = i + 2, .o = i + 3, .shape = shape, .added_positions = positions_}});
@@ -97,7 +97,7 @@ at::Tensor InductionTransformer::hidden(const at::Tensor& tokens, Executor& exec
   at::Tensor x = start.residual;
   if (!x.defined()) x = executor.residual(0, executor.embedding(matrices_.front(), tokens.reshape({B * T})));
   for (std::size_t b = start.first_block(); b < blocks(); ++b) {
-    const std::size_t i = 1 + b * block_matrices.size();
+    const std::size_t i = 1 + b * induction_matrices.size();
     const at::Tensor input = x.to(type);
     const at::Tensor q = placed(executor.linear(matrices_[i], input)),
                      k = placed(executor.linear(matrices_[i + 1], input)),

@@ -12,7 +12,7 @@
 namespace vpd {
 namespace {
 
-constexpr std::array<const char*, 7> block_matrices = {
+constexpr std::array<const char*, 7> llama_matrices = {
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
 
@@ -27,8 +27,8 @@ std::vector<TensorSpec> llama_weights(const LlamaConfig& c) {
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string layer = fmt::format("layers.{}.", i);
     const auto matrix = [&](std::size_t which, std::int64_t rows, std::int64_t columns, bool bias) {
-      specs.push_back({layer + block_matrices[which] + ".weight", {rows, columns}});
-      if (bias) specs.push_back({layer + block_matrices[which] + ".bias", {rows}});
+      specs.push_back({layer + llama_matrices[which] + ".weight", {rows, columns}});
+      if (bias) specs.push_back({layer + llama_matrices[which] + ".bias", {rows}});
     };
     specs.push_back({layer + "input_layernorm.weight", {d}});
     matrix(0, q, d, c.qkv_bias());
@@ -57,7 +57,7 @@ Architecture llama_architecture(const LlamaConfig& c) {
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
     architecture.begin_block();
     const auto name = [&](std::size_t which) {
-      return fmt::format("layers.{}.{}", i, block_matrices[which]);
+      return fmt::format("layers.{}.{}", i, llama_matrices[which]);
     };
     architecture.add_stage({{name(0), d, q}, {name(1), d, kv}, {name(2), d, kv}}, d);
     architecture.add_stage({{name(3), q, d}}, c.head_norms() ? q + kv : 0, attention);
@@ -108,14 +108,14 @@ Llama::Llama(const LlamaConfig& config, const NamedTensors& weights, const Numer
       block.k_norm = source.vector(layer + "self_attn.k_norm.weight");
     }
     blocks_.push_back(std::move(block));
-    for (const char* name : block_matrices) matrices_.push_back(source.site(layer + name, matrices_.size()));
+    for (const char* name : llama_matrices) matrices_.push_back(source.site(layer + name, matrices_.size()));
   }
   norm_ = source.vector("norm.weight");
   matrices_.push_back(source.head(config.tie_word_embeddings ? &table : nullptr, matrices_.size()));
 }
 
 std::size_t Llama::block_of(const Matrix& matrix) const {
-  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / llama_matrices.size();
 }
 
 std::optional<Anatomy> Llama::anatomy() const {

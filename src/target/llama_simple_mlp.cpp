@@ -12,8 +12,8 @@
 namespace vpd {
 namespace {
 
-constexpr std::array<const char*, 6> block_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
-                                                       "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
+constexpr std::array<const char*, 6> simple_mlp_matrices = {"attn.q_proj", "attn.k_proj", "attn.v_proj",
+                                                            "attn.o_proj", "mlp.c_fc",    "mlp.down_proj"};
 
 std::int64_t longest_sequence(const LlamaSimpleMlpConfig& config) {
   return std::max(config.block_size, config.n_ctx.value_or(config.block_size));
@@ -51,7 +51,9 @@ Architecture llama_simple_mlp_architecture(const LlamaSimpleMlpConfig& c, bool u
   architecture.add_stage({{"wte", c.vocab_size, d, /*in_block=*/false, /*embedding=*/true}}, 0);
   for (std::int64_t i = 0; i < c.n_layer; ++i) {
     architecture.begin_block();
-    const auto name = [&](std::size_t which) { return fmt::format("h.{}.{}", i, block_matrices[which]); };
+    const auto name = [&](std::size_t which) {
+      return fmt::format("h.{}.{}", i, simple_mlp_matrices[which]);
+    };
     architecture.add_stage({{name(0), d, d}, {name(1), d, kv}, {name(2), d, kv}}, d);
     architecture.add_stage({{name(3), d, d}}, 0, attention);
     architecture.add_stage({{name(4), d, wide}}, d);
@@ -74,7 +76,7 @@ LlamaSimpleMlp::LlamaSimpleMlp(const LlamaSimpleMlpConfig& config, const NamedTe
     const std::string h = fmt::format("h.{}.", i);
     blocks_.push_back(
         {source.vector(h + "rms_1.weight"), source.vector(h + "rms_2.weight"), matrices_.size()});
-    for (const char* name : block_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
+    for (const char* name : simple_mlp_matrices) matrices_.push_back(source.site(h + name, matrices_.size()));
   }
   matrices_.push_back(source.head(source.has("lm_head.weight") ? nullptr : &table, matrices_.size()));
   // As in the original code, positions from n_ctx on have the angles of the last one before it.
@@ -88,7 +90,7 @@ LlamaSimpleMlp::LlamaSimpleMlp(const LlamaSimpleMlpConfig& config, const NamedTe
 }
 
 std::size_t LlamaSimpleMlp::block_of(const Matrix& matrix) const {
-  return matrix.index == 0 ? 0 : (matrix.index - 1) / block_matrices.size();
+  return matrix.index == 0 ? 0 : (matrix.index - 1) / simple_mlp_matrices.size();
 }
 
 std::optional<Anatomy> LlamaSimpleMlp::anatomy() const {

@@ -8,15 +8,15 @@
 namespace vpd {
 namespace {
 
-constexpr const char* embedding_name = "W_E";
-constexpr const char* head_name = "W_U";  // W_E transposed
+constexpr const char* residual_mlp_embedding = "W_E";
+constexpr const char* residual_mlp_head = "W_U";  // W_E transposed
 
 std::string block(std::int64_t i) { return fmt::format("layers.{}.", i); }
 
 }  // namespace
 
 std::vector<TensorSpec> residual_mlp_weights(const ResidualMlpConfig& c) {
-  std::vector<TensorSpec> specs = {{embedding_name, {c.n_features, c.d_embed}}};
+  std::vector<TensorSpec> specs = {{residual_mlp_embedding, {c.n_features, c.d_embed}}};
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
     specs.push_back({block(i) + "mlp_in.weight", {c.d_mlp, c.d_embed}});
     specs.push_back({block(i) + "mlp_out.weight", {c.d_embed, c.d_mlp}});
@@ -27,14 +27,14 @@ std::vector<TensorSpec> residual_mlp_weights(const ResidualMlpConfig& c) {
 Architecture residual_mlp_architecture(const ResidualMlpConfig& c) {
   Architecture architecture{
       .output_width = c.n_features, .features = c.n_features, .divergence = Divergence::mse};
-  architecture.add_stage({{embedding_name, c.n_features, c.d_embed, /*in_block=*/false}}, 0);
+  architecture.add_stage({{residual_mlp_embedding, c.n_features, c.d_embed, /*in_block=*/false}}, 0);
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
     architecture.begin_block();
     architecture.add_stage({{block(i) + "mlp_in", c.d_embed, c.d_mlp}}, 0);
     architecture.add_stage({{block(i) + "mlp_out", c.d_mlp, c.d_embed}}, c.d_mlp);
   }
   architecture.begin_block();
-  architecture.add_stage({{head_name, c.d_embed, c.n_features, /*in_block=*/false}}, 0);
+  architecture.add_stage({{residual_mlp_head, c.d_embed, c.n_features, /*in_block=*/false}}, 0);
   architecture.parameters = count_elements(residual_mlp_weights(c));
   return architecture;
 }
@@ -43,7 +43,7 @@ ResidualMlp::ResidualMlp(const ResidualMlpConfig& config, const NamedTensors& we
                          const Numerics& numerics, const NamedTensors& gradients)
     : Target(numerics), config_(config) {
   const NamedWeights source("ResidualMLP", weights, gradients, numerics);
-  const at::Tensor W_E = source.master(embedding_name), factor = W_E.to(numerics.compute);
+  const at::Tensor W_E = source.master(residual_mlp_embedding), factor = W_E.to(numerics.compute);
   const auto add_fixed = [&](const char* name, const at::Tensor& weight, const at::Tensor& master) {
     matrices_.push_back({.name = name,
                          .index = matrices_.size(),
@@ -52,12 +52,12 @@ ResidualMlp::ResidualMlp(const ResidualMlpConfig& config, const NamedTensors& we
                          .bias = {},
                          .master = master});
   };
-  add_fixed(embedding_name, factor.t(), W_E.t());
+  add_fixed(residual_mlp_embedding, factor.t(), W_E.t());
   for (std::int64_t i = 0; i < config.n_layers; ++i) {
     for (const char* name : {"mlp_in", "mlp_out"})
       matrices_.push_back(source.site(block(i) + name, matrices_.size()));
   }
-  add_fixed(head_name, factor, W_E);
+  add_fixed(residual_mlp_head, factor, W_E);
 }
 
 std::size_t ResidualMlp::block_of(const Matrix& matrix) const {
@@ -89,7 +89,7 @@ NamedTensors initial_residual_mlp(const ResidualMlpConfig& c, std::uint64_t seed
   InitialWeights draw(seed);
   at::Tensor W_E = draw.normal({c.n_features, c.d_embed}, 1.0);
   W_E.div_(W_E.norm(2, {1}, /*keepdim=*/true));
-  NamedTensors weights = {{embedding_name, W_E}};
+  NamedTensors weights = {{residual_mlp_embedding, W_E}};
   for (std::int64_t i = 0; i < c.n_layers; ++i) {
     weights.emplace_back(block(i) + "mlp_in.weight", draw.uniform({c.d_mlp, c.d_embed}, c.d_embed));
     weights.emplace_back(block(i) + "mlp_out.weight", draw.uniform({c.d_embed, c.d_mlp}, c.d_mlp));

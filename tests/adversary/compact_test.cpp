@@ -13,12 +13,12 @@
 namespace vpd::testing {
 namespace {
 
-constexpr std::int64_t B = 4, T = 5;
-constexpr double level = 1.0 / 32767.0;
 const PersistentAdversaryConfig compact{.storage = SourceStorage::compact};
 
 class CompactSources : public DeviceTest {
  protected:
+  static constexpr std::int64_t B = 4, T = 5;
+  static constexpr double level = 1.0 / 32767.0;
   PersistentAdversary make(const PersistentAdversaryConfig& config = compact,
                            std::optional<Range> rows = std::nullopt) const {
     return PersistentAdversary(config, sites_, B, T, {device(), dtype(), dtype()}, /*seed=*/3, /*term=*/1,
@@ -136,7 +136,7 @@ TEST_P(CompactSources, SaturationIsThatOfTheirValues) {
 
 TEST(CompactSourcesInFloat64, AreRefused) {
   const Sites sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3}}, 1);
-  EXPECT_THROW(PersistentAdversary(compact, sites, B, T, {at::kCPU, at::kDouble, at::kDouble}, 3, 1),
+  EXPECT_THROW(PersistentAdversary(compact, sites, 4, 5, {at::kCPU, at::kDouble, at::kDouble}, 3, 1),
                UsageError);
 }
 

@@ -11,10 +11,13 @@
 namespace vpd::testing {
 namespace {
 
-constexpr RandomKey key{7, 8};
-constexpr std::int64_t B = 6, T = 5;
+struct Merged : ::testing::Test {
+  static constexpr RandomKey key{7, 8};
+  static constexpr std::int64_t B = 6, T = 5;
+  struct Case;
+};
 
-struct Case {
+struct Merged::Case {
   explicit Case(at::ScalarType type = at::kDouble)
       : golden("plain", type),
         d(golden.decomposition),
@@ -38,7 +41,7 @@ struct Case {
   PassContext context;
 };
 
-TEST(Merged, DrawsAreOfTheSizeAskedFor) {
+TEST_F(Merged, DrawsAreOfTheSizeAskedFor) {
   const Case c;
   for (const MergedDraw how : {MergedDraw::per_step, MergedDraw::per_row, MergedDraw::per_position}) {
     EXPECT_EQ(c.draw(how, 0.0).sum().item<std::int64_t>(), 0);
@@ -62,7 +65,7 @@ TEST(Merged, DrawsAreOfTheSizeAskedFor) {
   EXPECT_NEAR(positions.to(at::kDouble).mean().item<double>(), 0.5, 2.5 / std::sqrt(coins));
 }
 
-TEST(Merged, PartsOfTheBatchDrawWhatTheWholeDraws) {
+TEST_F(Merged, PartsOfTheBatchDrawWhatTheWholeDraws) {
   Case c;
   for (const MergedDraw how : {MergedDraw::per_step, MergedDraw::per_row, MergedDraw::per_position}) {
     c.context.clean = &c.clean, c.context.first_row = 0;
@@ -74,7 +77,7 @@ TEST(Merged, PartsOfTheBatchDrawWhatTheWholeDraws) {
   }
 }
 
-TEST(Merged, TheEndsAreTheTwoKindsOfMasks) {
+TEST_F(Merged, TheEndsAreTheTwoKindsOfMasks) {
   const Case c;
   const SourceLayout layout = make_layout(c.d.sites, B, T);
   const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, at::kDouble);
@@ -89,7 +92,7 @@ TEST(Merged, TheEndsAreTheTwoKindsOfMasks) {
   EXPECT_NE(merged(0.5).item<double>(), merged(1.0).item<double>());
 }
 
-TEST(Merged, EachSiteReadsTheSourcesThatItDrew) {
+TEST_F(Merged, EachSiteReadsTheSourcesThatItDrew) {
   const Case c;
   const SourceLayout layout = make_layout(c.d.sites, B, T);
   const at::Tensor values = at::full({layout.rows(), layout.columns}, 0.125, at::kDouble);
@@ -102,7 +105,7 @@ TEST(Merged, EachSiteReadsTheSourcesThatItDrew) {
   expect_identical(c.loss(merged_sources(adversarial, choice, key, c.context)), c.loss(by_site), "loss");
 }
 
-TEST(Merged, InFloat32IsTheSame) {
+TEST_F(Merged, InFloat32IsTheSame) {
   double losses[2];
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
     const Case c(type);

@@ -12,18 +12,10 @@
 namespace vpd::testing {
 namespace {
 
-constexpr std::int64_t B = 5, T = 3, K = 4;
-
-Sites two_sites() {
-  return Sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3},
-                {.name = "b", .matrix = 1, .d_in = 2, .d_out = 2, .C = 2}},
-               2);
-}
-
-PersistentAdversaryConfig pool_of_four() { return {.scope = PersistentScope::pooled, .sources = K}; }
-
 class Pool : public DeviceTest {
  protected:
+  static constexpr std::int64_t B = 5, T = 3, K = 4;
+  static PersistentAdversaryConfig pool_of_four() { return {.scope = PersistentScope::pooled, .sources = K}; }
   PersistentAdversary make(const PersistentAdversaryConfig& config = pool_of_four()) const {
     return PersistentAdversary(config, sites_, B, T, {device(), dtype(), dtype()}, /*seed=*/3, /*term=*/1);
   }
@@ -52,7 +44,9 @@ class Pool : public DeviceTest {
     adversary.end_step();
   }
 
-  Sites sites_ = two_sites();
+  Sites sites_ = Sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3},
+                        {.name = "b", .matrix = 1, .d_in = 2, .d_out = 2, .C = 2}},
+                       2);
   const std::int64_t columns_ = 3 + 2 + 2;
 };
 

@@ -15,16 +15,9 @@
 namespace vpd::testing {
 namespace {
 
-constexpr std::int64_t B = 3, T = 4, channels = 3 + 1 + 2 + 1;
-
-Sites two_sites() {
-  return Sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3},
-                {.name = "b", .matrix = 1, .d_in = 2, .d_out = 2, .C = 2}},
-               2);
-}
-
 class Scopes : public DeviceTest {
  protected:
+  static constexpr std::int64_t B = 3, T = 4, channels = 3 + 1 + 2 + 1;
   Numerics numerics() const { return {device(), dtype(), dtype()}; }
   PersistentAdversary make(const PersistentAdversaryConfig& config) const {
     return PersistentAdversary(config, sites_, B, T, numerics(), /*seed=*/5, /*term=*/2);
@@ -52,7 +45,9 @@ class Scopes : public DeviceTest {
   }
   LateKey key() const { return LateKey(make_key(5, RandomPurpose::fresh_sources, 0, 0)); }
 
-  Sites sites_ = two_sites();
+  Sites sites_ = Sites({{.name = "a", .matrix = 0, .d_in = 2, .d_out = 2, .C = 3},
+                        {.name = "b", .matrix = 1, .d_in = 2, .d_out = 2, .C = 2}},
+                       2);
 };
 
 TEST_P(Scopes, EachHasItsRows) {
