@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import unittest
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,15 @@ MEASURE = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=
 
 @unittest.skipIf("ASAN_OPTIONS" in os.environ, "the sanitizers keep shadows of all memory")
 class Memory(ProgramTest):
+    simple_stories = None  # a target of that size, made once
+
+    def make_simple_stories(self):
+        if not Memory.simple_stories:
+            Memory.simple_stories = Path(tempfile.mkdtemp(prefix="vpd_ss_2l_")) / "ss_2l"
+            self.addClassCleanup(shutil.rmtree, Memory.simple_stories.parent)
+            self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", Memory.simple_stories, "--set", "training.steps=0")
+        return Memory.simple_stories
+
     def compare(self, config, *overrides):
         sets = [word for override in overrides for word in ("--set", override)]
         self.predict("check", config, "--threads", "2", "--json", self.root / "check.json", *sets)
@@ -43,10 +54,9 @@ class Memory(ProgramTest):
 
     def test_harvest(self):
         """`vpd harvest --dry-run`, of a run in which half of the subcomponents fire, about 200 of them at a position, as it assumes."""
-        self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", self.root / "ss_2l", "--set", "training.steps=0")
         draws = random.Random(0)
         write_shard(self.root / "tokens.bin", draws.choices(range(4019), [1 / (v + 3) for v in range(4019)], k=16 * 512))
-        tokens, target = self.root / "tokens.bin", self.root / "ss_2l"
+        tokens, target = self.root / "tokens.bin", self.make_simple_stories()
         sets = [f"target.path={target}", f"data.train.path={tokens}", f"data.eval.path={tokens}", "training.steps=0", "device=cpu",
                 "training.faithfulness_warmup.steps=0", "evaluation.metrics=[]", "objective=[{type: faithfulness, coefficient: 1.0}]"]
         self.run_program("decompose", CONFIGS / "ss_2l.yaml", "--out", self.out, *(word for one in sets for word in ("--set", one)))
@@ -74,12 +84,11 @@ class Memory(ProgramTest):
             self.assertLess(abs(predicted / measured - 1), 0.25, f"{more}: predicted {predicted}, measured {measured}")
 
     def compare_simple_stories(self, *overrides, final="false"):
-        self.run_program("pretrain", CONFIGS / "ss_2l_target.yaml", "--out", self.root / "ss_2l", "--set", "training.steps=0")
         draws = random.Random(0)
         write_shard(self.root / "tokens.bin", [draws.randrange(4019) for _ in range(10_000)])
         tokens = self.root / "tokens.bin"
         self.compare(CONFIGS / "ss_2l.yaml", "training.batch_size=2", "data.train.sequence_length=128", "data.eval.sequence_length=128",
-                     f"target.path={self.root / 'ss_2l'}", f"data.train.path={tokens}", f"data.eval.path={tokens}", "evaluation.every=null",
+                     f"target.path={self.make_simple_stories()}", f"data.train.path={tokens}", f"data.eval.path={tokens}", "evaluation.every=null",
                      "evaluation.slow_every=null", "training.faithfulness_warmup.steps=1", "device=cpu", f"evaluation.final={final}", *overrides)
 
     def test_simple_stories(self):
