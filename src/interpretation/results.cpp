@@ -23,6 +23,21 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* about_file = "about.json";
 
+/// "; names that are there: king, queen": of results of the same kind, the first few.
+std::string named_beside(const fs::path& path) {
+  constexpr std::size_t most = 8;
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path.parent_path(), error)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory(error) && !name.starts_with('.')) names.push_back(name);
+  }
+  if (names.empty()) return "";
+  std::sort(names.begin(), names.end());
+  if (names.size() > most) names.resize(most), names.push_back("...");
+  return "; names that are there: " + join_words(names);
+}
+
 }  // namespace
 
 fs::path results_path(const RunDirectory& run, std::int64_t step) {
@@ -39,9 +54,10 @@ fs::path existing_result(const RunDirectory& run, std::int64_t step, const std::
     if (fs::is_directory(results_path(run, checkpoint.step) / name, error))
       others.push_back(std::to_string(checkpoint.step));
   }
+  std::string cure = others.empty() ? "" : "; steps that have it: " + join_words(others);
+  if (path.parent_path() != results_path(run, step)) cure += named_beside(path);
   throw DataError(fmt::format("{}: expected what `vpd {} {}` leaves there, found nothing: run it first{}",
-                              path.string(), command, shell_quoted(run.path().string()),
-                              others.empty() ? "" : "; steps that have it: " + join_words(others)));
+                              path.string(), command, shell_quoted(run.path().string()), cure));
 }
 
 void check_slug(const std::string& name) {

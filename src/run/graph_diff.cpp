@@ -85,7 +85,14 @@ class StoredGraph {
 };
 
 fs::path place_of(const fs::path& named, const GraphDiffOptions& options) {
-  if (!options.run) return named;
+  if (!options.run) {
+    std::error_code error;
+    VPD_CHECK(fs::is_directory(named, error), DataError,
+              "{}: expected a directory that `vpd graph` left, found none; a graph's name needs --run RUN "
+              "beside it",
+              named.string());
+    return named;
+  }
   const RunDirectory run = RunDirectory::open(*options.run);
   const auto latest = run.latest();
   VPD_CHECK(options.checkpoint || latest, DataError, "{}: expected a checkpoint, found none",

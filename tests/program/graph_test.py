@@ -225,7 +225,8 @@ class Beside(GraphTest):
         about["weights"] = {name: "0" * 64 for name in about["weights"]}
         (other / "about.json").write_text(json.dumps(about))
         self.refuse_each(3, (["same weights", "different"], "graph-diff", directory, other), (["complete rule", "--rule both"], "graph-diff", directory, directory, "--rule", "complete"),
-                         (["graphs/c", "vpd graph"], "graph-diff", "a", "c", "--run", self.run_directory))
+                         (["graphs/c", "vpd graph", "names that are there: ", "a, b"], "graph-diff", "a", "c", "--run", self.run_directory),
+                         (["a directory that `vpd graph` left", "--run"], "graph-diff", "a", "b"))
         self.refuse_each(2, (["--rule", "'full'"], "graph-diff", directory, directory, "--rule", "full"), (["--align"], "graph-diff", directory, directory, "--align", "middle"))
 
 
