@@ -12,8 +12,10 @@ if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYP
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 
+# Not for files that compile together: that is for builds from nothing, of which an empty cache takes a tenth more, and one
+# change would miss all of them.
 find_program(VPD_CCACHE ccache)
-if(VPD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+if(VPD_CCACHE AND NOT VPD_TOGETHER AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Precompiled headers need both sloppiness settings; the base directory lets clones in different places share hits. By the
   # compiler's list of dependencies instead of a run of the preprocessor, which would read the precompiled header once more.
   set(launcher env "CCACHE_SLOPPINESS=pch_defines,time_macros" "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_DEPEND=1
