@@ -12,8 +12,8 @@ if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYP
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 
-# Not for files that compile together: that is for builds from nothing, of which an empty cache takes a tenth more, and one
-# change would miss all of them.
+# Not where files compile together. Such a build begins from nothing: filling the cache makes it a tenth longer, and later one
+# file that changed is a miss for all that compile with it.
 find_program(VPD_CCACHE ccache)
 if(VPD_CCACHE AND NOT VPD_TOGETHER AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Precompiled headers need both sloppiness settings; the base directory lets clones in different places share hits. By the

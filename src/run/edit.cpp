@@ -147,7 +147,7 @@ EditRunResult edit_run(const EditOptions& options, const Observer& observer) {
   EditSource source(options, observer);
   const Decomposition& d = source.run.decomposition;
   require_one_length(*source.run.eval,
-                     fmt::format("name others by --set 'data.eval={{type: tokens, path: {}, "
+                     fmt::format("name others by --set 'data.eval={{type: tokens, path: \"{}\", "
                                  "sequence_length: 16}}'",
                                  background_tokens(source.run.config.data)));
   EditRunResult result{.step = source.run.checkpoint.step, .edits = options.edits};

@@ -1,6 +1,7 @@
 #include "token_rows.hpp"
 
 #include "vpd/base/error.hpp"
+#include "vpd/base/foreign_text.hpp"
 #include "vpd/io/run_directory.hpp"
 
 namespace vpd {
@@ -40,7 +41,7 @@ void require_one_length(const Dataset& data, const std::string& cure) {
 }
 
 void require_one_length(const Dataset& data, const DataConfig& of_run) {
-  require_one_length(data, "name tokens with --tokens " + background_tokens(of_run));
+  require_one_length(data, "name tokens with --tokens " + shell_quoted(background_tokens(of_run)));
 }
 
 }  // namespace vpd

@@ -48,7 +48,7 @@ class Explain(ProgramTest):
                 self.refuse(2, ["rows of one length", "3 to 4", "--tokens " + str((out / "background.bin").resolve())], *command[:1], run, *command[1:])
                 self.run_program(*command[:1], run, *command[1:], "--tokens", out / "background.bin", "--positions", "500",
                                  *(("--dry-run",) if command == ("harvest",) else ()))
-        self.refuse(2, ["rows of one length", "--set", "background.bin, sequence_length"], "edit", run, "--ablate", key)
+        self.refuse(2, ["rows of one length", "--set", 'background.bin", sequence_length'], "edit", run, "--ablate", key)
         self.run_program("edit", run, "--ablate", key, "--controls", "2", "--measure-positions", "500", "--set", edit)
         asked = self.root / "of.jsonl"
         asked.write_text('{"prompt": "And the children", "target": " of"}\n')
