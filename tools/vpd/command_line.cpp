@@ -76,6 +76,17 @@ CLI::Validator a_path() {
           },
           "", ""};
 }
+CLI::Validator a_file() {
+  return {[](const std::string& text) -> std::string {
+            std::error_code error;
+            if (std::filesystem::is_directory(text, error))
+              return fmt::format("expected a file, found the directory {}", text);
+            return std::filesystem::exists(text, error)
+                       ? ""
+                       : fmt::format("expected a file, found nothing of the name {}", text);
+          },
+          "FILE", ""};
+}
 CLI::Validator at_least_one() { return whole_number(1); }
 CLI::Validator at_least_zero() { return whole_number(0); }
 
@@ -83,7 +94,7 @@ void add_tokenizer_option(CLI::App& command, std::string& tokenizer) {
   command
       .add_option("--tokenizer", tokenizer,
                   "A tokenizer.json; without it the one beside the target or its tokens")
-      ->check(CLI::ExistingFile);
+      ->check(a_file());
 }
 
 void add_threads_option(CLI::App& command, int& threads) {

@@ -9,8 +9,10 @@
 
 namespace vpd {
 
-/// What options take: a path that is not empty; a whole number of at least 1, or of at least 0.
+/// What options take: a path that is not empty; a file that is there; a whole number of at least 1, or of at
+/// least 0.
 CLI::Validator a_path();
+CLI::Validator a_file();
 CLI::Validator at_least_one();
 CLI::Validator at_least_zero();
 

@@ -46,7 +46,7 @@ void add_edit_options(CLI::App& command, EditArguments& arguments) {
   command
       .add_option("--from", arguments.from,
                   "edits.yaml: edits as an earlier `vpd edit` or a person wrote them")
-      ->check(CLI::ExistingFile);
+      ->check(a_file());
   command.add_option("--where", arguments.where,
                      "importance>NUMBER: only where the subcomponent is important");
   command.add_option("--positions", arguments.positions, "FIRST:END: only at these positions of a row");

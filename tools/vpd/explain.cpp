@@ -34,7 +34,7 @@ void add_explain(CLI::App& app) {
       ->allow_extra_args(false);
   command
       ->add_option("--against", options.against, "JSON lines: further prompts that are to stay as they are")
-      ->check(CLI::ExistingFile);
+      ->check(a_file());
   command->add_option("--background", options.background,
                       "Tokens (.bin or .npy) of other text; without it the model samples rows");
   command->add_option("--start-token", options.start_token,
@@ -52,7 +52,7 @@ void add_explain(CLI::App& app) {
   command
       ->add_option("--tokenizer", arguments->tokenizer,
                    "A tokenizer.json; without it the one beside the target")
-      ->check(CLI::ExistingFile);
+      ->check(a_file());
   command->add_option("--device", arguments->device, "auto, cpu, cuda or cuda:N");
   add_threads_option(*command, options.threads);
   command->add_option("--seed", options.seed, "Of everything that is drawn")->capture_default_str();

@@ -34,7 +34,7 @@ void add_labels_export(CLI::App& labels) {
                          ->check(at_least_one())
                          ->capture_default_str();
   command->add_option("--keys", arguments->keys, "A file with a subcomponent a line, in place of --top")
-      ->check(CLI::ExistingFile)
+      ->check(a_file())
       ->excludes(top);
   command->add_option("--examples", options.examples, "Examples in a question")
       ->check(at_least_one())
@@ -63,6 +63,8 @@ void add_labels_export(CLI::App& labels) {
                                              {"left_out", result.left_out}};
     std::string text = fmt::format("{} questions about {} subcomponents in {}\n", result.prompts,
                                    result.subcomponents, (result.out / "prompts.jsonl").string());
+    text +=
+        fmt::format("{} says how to ask them and take the answers in\n", (result.out / "README").string());
     if (result.left_out > 0)
       text +=
           fmt::format("{} left out: too few examples, or no others that are known never to fire with them\n",
@@ -82,11 +84,11 @@ void add_labels_import(CLI::App& labels) {
   command->add_option("run", options.run, "Run directory")->required();
   command->add_option("answers", options.answers, "JSON lines: {id or key, label, ...}, or {id, answer}")
       ->required()
-      ->check(CLI::ExistingFile);
+      ->check(a_file());
   command->add_option("--checkpoint", options.checkpoint,
                       "Step of the checkpoint; without it the last that has a harvest");
   command->add_option("--keys", arguments->keys, "keys.json of the export, where these are answers of tests")
-      ->check(CLI::ExistingFile);
+      ->check(a_file());
   command->add_option("--source", options.source, "Who answered, as in the name of the model");
   command->add_flag("--merge", options.merge, "Keep labels that are there and have no new answer");
   add_json_option(*command, arguments->json, "the counts");

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <system_error>
@@ -10,9 +9,9 @@
 #include "commands.hpp"
 #include "help_format.hpp"
 #include "output.hpp"
+#include "usage_error.hpp"
 #include "vpd/base/error.hpp"
 #include "vpd/base/foreign_text.hpp"
-#include "vpd/base/text.hpp"
 #include "vpd/base/version.hpp"
 #include "vpd/machine/memory.hpp"
 #include "vpd/run/failure.hpp"
@@ -27,23 +26,6 @@ void say(const std::string& text) {
 int complain(const std::string& sentence, int exit_code) {
   say("error: " + sentence);
   return exit_code;
-}
-
-/// "; did you mean --prompts in place of --promts?", of the first option that the command does not have, or,
-/// where none is near, that it has none of that name: it may be why another one is missing.
-std::string misspelt(const CLI::App& command, int argc, char** argv, const std::string& said) {
-  std::vector<std::string> names = {"--help"};
-  for (const CLI::Option* option : command.get_options())
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = std::string_view(argv[i]).substr(0, std::string_view(argv[i]).find('='));
-    if (word == "--") break;  // what follows are no options
-    if (!word.starts_with("--") || std::find(names.begin(), names.end(), word) != names.end()) continue;
-    const auto close = vpd::nearest(word, names);
-    if (close) return fmt::format("; did you mean {} in place of {}?", *close, word);
-    return said.find(word) == std::string::npos ? fmt::format("; it has no option {}", word) : "";
-  }
-  return "";
 }
 
 int run(int argc, char** argv) {
@@ -92,23 +74,7 @@ int run(int argc, char** argv) {
     vpd::print(text.str());
     return exit_code;
   } catch (const CLI::ParseError& error) {
-    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
-      std::vector<std::string> names;
-      for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-      const auto close = vpd::nearest(argv[1], names);
-      return complain(fmt::format("expected a subcommand ({}), found \"{}\"{}", vpd::join_words(names),
-                                  argv[1], close ? fmt::format("; did you mean \"{}\"?", *close) : ""),
-                      2);
-    }
-    const CLI::App* asked = &app;
-    std::string name = "vpd";
-    while (!asked->get_subcommands().empty()) {
-      asked = asked->get_subcommands().front();
-      name += " " + asked->get_name();
-    }
-    return complain(
-        fmt::format("{}{}: see {} --help", error.what(), misspelt(*asked, argc, argv, error.what()), name),
-        2);
+    return complain(vpd::usage_error(app, error, argc, argv), 2);
   }
   return 0;
 }
